@@ -1,0 +1,60 @@
+"""Who answers: one contract (`medpsy.engines.base`), four engines that keep it.
+
+Opening an engine loads its model; importing this package loads nothing heavy. Refuses to choose the engine itself.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from medpsy.engines.base import Engine, Prompt, PromptTooLong, Response, Sampling
+from medpsy.engines.errors import EngineError
+from medpsy.engines.identity import fingerprint
+from medpsy.engines.weights import Model
+
+ENGINES = {
+    "transformers": "TransformersEngine",
+    "llama_cpp": "LlamaCppEngine",
+    "vllm": "VllmEngine",
+    "openai": "OpenAIEngine",
+}
+
+__all__ = [
+    "ENGINES", "Engine", "EngineError", "Prompt", "PromptTooLong", "Response", "Sampling",
+    "engine_kind", "fingerprint", "open_engine",
+]  # fmt: skip
+
+
+def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **options: Any) -> Engine:
+    """Return an engine of `kind` with `model` loaded.
+
+    Args:
+        gguf_dir: where `llama_cpp` keeps converted models; by default the cache folder.
+        options: settings of that engine, see its class.
+
+    Raises:
+        ValueError: unknown kind or option (names those there are), or a kind that cannot reach the model.
+        OSError: model or tool not to be had; names it and how to get it.
+        EngineError: the engine cannot be started on this machine.
+    """
+    if kind not in ENGINES:
+        raise ValueError(f"engine {kind!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if kind != engine_kind(kind, model):
+        raise ValueError(f"model {model.name!r} is behind an endpoint (base_url); open it with engine 'openai'")
+    engine = getattr(importlib.import_module(f"medpsy.engines.{kind}_engine"), ENGINES[kind])
+    known = _options(engine)
+    for name in options:
+        if name not in known:
+            offered = ", ".join(sorted(known - {"gguf_dir"}))
+            raise ValueError(f"engine {kind!r} has no option {name!r}; it takes {offered}")
+    return engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in known else {}))
+
+
+def engine_kind(kind: str, model: Model) -> str:
+    """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, else `kind`."""
+    return "openai" if model.base_url else kind
+
+
+def _options(engine: type) -> set[str]:
+    return {name for name, each in inspect.signature(engine).parameters.items() if each.kind is each.KEYWORD_ONLY}
