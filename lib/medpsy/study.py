@@ -1,0 +1,199 @@
+"""What is studied: one profile's models, suites, sampling and engine, checked, and every path from one root.
+
+Refuses to start from a file it does not fully understand; loads no model and asks no question.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from medpsy import provenance as record
+from medpsy import strict
+from medpsy.engines.base import Sampling
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+MARKS = ("params", "notebooks")  # folders by which the root is known
+SECTION = re.compile(r"[A-Za-z0-9][\w-]*")
+
+
+def find_root(*starts: Path) -> Path:
+    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start."""
+    if named := os.environ.get("MEDPSY_ROOT"):
+        return Path(named).resolve()
+    above = [folder for start in starts for folder in (start, *start.parents)]
+    return next((folder for folder in above if all((folder / name).is_dir() for name in MARKS)), starts[-1])
+
+
+ROOT = find_root(Path(__file__).resolve().parent, Path.cwd())
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model and where it is.
+
+    Args:
+        name: the study's own name for it.
+        path: folder relative to the root, hub id, or (with `base_url`) the name under which an endpoint serves it.
+        revision: commit of the hub repository (40 hexadecimal digits); None means it still has to be pinned.
+        base_url: address of an OpenAI-compatible endpoint; such a model is always asked there.
+        chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
+        opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
+        label: what tables call it; where the report has a row for it, that row's name.
+    """
+
+    name: str
+    path: str
+    revision: str | None = None
+    base_url: str | None = None
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    opens_thinking: bool = False
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
+        if not self.path:
+            raise ValueError("path: '' names no model; give a folder or a hub id")
+        address = urlsplit(self.base_url or "http://none")
+        if address.scheme not in ("http", "https") or address.username or address.password or address.query:
+            raise ValueError(
+                "base_url: must be http(s)://host/path without user, key or query; keys go into the environment"
+            )
+        if self.revision is not None and not COMMIT.fullmatch(self.revision):
+            raise ValueError(f"revision: {self.revision!r} can move; give the commit, 40 hexadecimal digits, or null")
+
+    @property
+    def local_dir(self) -> Path | None:
+        """The folder that holds the model, or None for a hub id or an endpoint; the folder may not exist yet."""
+        folder = ROOT / Path(self.path).expanduser()
+        if self.base_url or (HUB_ID.fullmatch(self.path) and not folder.is_dir()):
+            return None
+        return folder
+
+
+@dataclass(frozen=True)
+class Study:
+    """One profile, as ``params/<profile>/study.yaml`` states it.
+
+    Args:
+        source: whose suites: the miniature's or those of the hub.
+        parser: name of the model that reads the chosen option out of a response.
+        questions_per_suite: size of the seeded sample of each suite; 0 means all questions.
+        runs: how often every question is asked.
+        engine_options: what `medpsy.engines.open_engine` takes for this engine.
+        data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
+    """
+
+    profile: str
+    source: Literal["mini", "hub"]
+    models: dict[str, ModelSpec]
+    parser: str
+    suites: tuple[str, ...]
+    questions_per_suite: int
+    sampling: Sampling
+    parser_sampling: Sampling
+    runs: int
+    engine: Literal["transformers", "llama_cpp", "vllm", "openai"]
+    engine_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    data_dirs: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        _check_sampling("sampling", self.sampling)
+        _check_sampling("parser_sampling", self.parser_sampling)
+        if self.questions_per_suite < 0:
+            raise ValueError(f"questions_per_suite: {self.questions_per_suite} is below 0; 0 means all questions")
+        if self.runs < 1:
+            raise ValueError(f"runs: {self.runs} is below 1; the report has 3")
+        if self.runs > 1 and self.sampling.temperature == 0:
+            raise ValueError(f"runs: {self.runs} runs at temperature 0 repeat one text; set runs: 1 or a temperature")
+
+    def model(self, name: str) -> ModelSpec:
+        """Return the model called `name`; an unknown name is an error that offers the nearest one."""
+        if name not in self.models:
+            raise ValueError(
+                f"model {name!r} is not in params/{self.profile}/study.yaml; {strict.nearest(name, self.models)}"
+            )
+        return self.models[name]
+
+    def section_dir(self, section: str) -> Path:
+        if not SECTION.fullmatch(section):
+            raise ValueError(f"section {section!r} is no notebook name; use letters, digits, _ and -")
+        return self.outputs / section
+
+    @property
+    def outputs(self) -> Path:
+        return ROOT / "outputs" / self.profile
+
+    @property
+    def store_dir(self) -> Path:
+        return self.outputs / "responses"
+
+    @property
+    def gguf_dir(self) -> Path:
+        return self.outputs / "gguf"
+
+    @property
+    def unpinned(self) -> tuple[str, ...]:
+        """Names of the hub models without a revision; a result that used one cannot be repeated for certain."""
+        return tuple(m.name for m in self.models.values() if not (m.local_dir or m.base_url or m.revision))
+
+
+def profiles() -> tuple[str, ...]:
+    """Return the profiles there are: the folders of ``params`` that hold a study."""
+    return tuple(sorted(path.parent.name for path in (ROOT / "params").glob("*/study.yaml")))
+
+
+def load(profile: str) -> Study:
+    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml``.
+
+    Raises:
+        strict.SettingsError: names file, key, value and fix.
+    """
+    if profile not in profiles():
+        fix = strict.nearest(profile, profiles()) if profiles() else "set MEDPSY_ROOT to the folder of the project"
+        raise strict.SettingsError(f"params/{profile}/study.yaml: no such profile; {fix}")
+    place = strict.Place(f"params/{profile}/study.yaml")
+    raw = strict.read(ROOT / place.file, place.file)
+    seed = strict.value(raw.get("seed", 0), int, place.at("seed"))
+    given: dict[str, object] = {"models": _models(strict.take(raw, "models", place), place.at("models"))}
+    for key in ("sampling", "parser_sampling"):
+        given[key] = strict.build(Sampling, strict.take(raw, key, place), place.at(key), seed=seed)
+    return strict.build(Study, raw, place, profile=profile, **given)
+
+
+def provenance() -> dict[str, object]:
+    """Return what produced a result: commit, dirty flag, versions, machine; no host name, path or secret."""
+    return record.collect(ROOT)
+
+
+def _models(raw: object, place: strict.Place) -> dict[str, ModelSpec]:
+    named = strict.mapping(raw, place).items()
+    return {name: strict.build(ModelSpec, entry, place.at(name), name=name) for name, entry in named}
+
+
+def _check_names(study: Study) -> None:
+    from medpsy.benchmarks import SUITES  # late: only the names are needed
+
+    if study.parser not in study.models:
+        raise ValueError(f"parser: {study.parser!r} is not under models; {strict.nearest(study.parser, study.models)}")
+    for key, names in (("suites", study.suites), ("data_dirs", study.data_dirs)):
+        for name in names:
+            if name not in SUITES:
+                raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, SUITES)}")
+    if not study.suites or len(set(study.suites)) < len(study.suites):
+        raise ValueError(f"suites: {list(study.suites)} must name each suite once, and at least one")
+    if study.data_dirs and study.source == "mini":
+        raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
+
+
+def _check_sampling(key: str, sampling: Sampling) -> None:
+    for name, least, most in (("max_tokens", 1, None), ("temperature", 0, None), ("top_k", 0, None), ("top_p", 0, 1)):
+        given = getattr(sampling, name)
+        if given < least or (most and not least < given <= most):
+            wanted = f"above {least} and at most {most}" if most else f"{least} or above"
+            raise ValueError(f"{key}.{name}: {given} is out of range; it must be {wanted}")

@@ -1,0 +1,53 @@
+"""An engine without a model: it keeps the contract of `medpsy.engines.base.Engine` and answers what it is told to."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from medpsy.engines.base import Prompt, Response, Sampling
+
+Reply = Callable[[Prompt, Sampling], Response | str]
+
+
+def echo(prompt: Prompt, sampling: Sampling) -> str:
+    return f"{prompt.messages[-1]['content']} seed {sampling.prompt_seed(prompt.id)}"
+
+
+class FakeEngine:
+    """Answers with `reply` (a plain text becomes a finished response); remembers how often it was opened, for what."""
+
+    def __init__(self, fingerprint: str = "fp", kind: str = "transformers", reply: Reply = echo) -> None:
+        self.fingerprint, self.kind, self.reply = fingerprint, kind, reply
+        self.opened = self.closed = 0
+        self.asked: list[Prompt] = []
+
+    def __call__(self) -> "FakeEngine":
+        """Stand in for the function that opens an engine."""
+        return self
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
+        for prompt in reversed(list(prompts)):  # any order is allowed, so not the one asked in
+            self.asked.append(prompt)
+            reply = self.reply(prompt, sampling)
+            yield finished(prompt, reply) if isinstance(reply, str) else reply
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __enter__(self) -> "FakeEngine":
+        self.opened += 1
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def finished(prompt: Prompt, text: str) -> Response:
+    words = len(text.split())
+    return Response(prompt.id, text, "stop", len(prompt.messages[-1]["content"].split()), words, 0.01)
+
+
+def prompt(name: str, content: str | None = None) -> Prompt:
+    return Prompt(name, ({"role": "user", "content": content or f"What is {name}?"},))
+
+
+def prompts(count: int, start: int = 0, suite: str = "medqa") -> list[Prompt]:
+    return [prompt(f"{suite}/{number}") for number in range(start, start + count)]

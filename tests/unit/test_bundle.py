@@ -1,0 +1,223 @@
+"""A bundle carries a store elsewhere whole; one that is incomplete, changed or malicious leaves nothing behind."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngine, prompts
+from medpsy import bundle, engines
+from medpsy.bundle import BundleError
+from medpsy.engines.base import Sampling
+from medpsy.responses import ResponseStore
+from medpsy.shards import DamagedShardWarning
+from medpsy.study import ModelSpec
+
+MODEL = ModelSpec("anna", "models/anna")
+SETTINGS = {"sampling": Sampling(max_tokens=16, seed=7), "run": 0, "engine_kind": "transformers"}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "fingerprint", lambda model: "fp", raising=False)
+    store = ResponseStore(tmp_path / "responses")
+    store.answer(MODEL, FakeEngine(), prompts(30), shard_rows=10, **SETTINGS)
+    store.counts("reasoning_tokens", ["a"], lambda missing: [5])
+    return store
+
+
+@pytest.fixture
+def made(store, tmp_path):
+    store.export(tmp_path / "all.zip")
+    return tmp_path / "all.zip"
+
+
+def rewritten(path: Path, change) -> Path:
+    """Rewrite the archive at `path` after `change` had its way with name -> bytes."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def with_manifest(change):
+    def apply(members):
+        manifest = json.loads(members[bundle.MANIFEST])
+        change(manifest, members)
+        members[bundle.MANIFEST] = json.dumps(manifest).encode()
+
+    return apply
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_export_and_replay_carry_everything_byte_by_byte(store, made, tmp_path):
+    replayed = ResponseStore.replay(made, tmp_path / "elsewhere")
+    kept = {name: data for name, data in files(store.root).items() if not name.endswith(".lock")}
+    assert {name: data for name, data in files(replayed.root).items() if not name.endswith(".lock")} == kept
+    assert replayed.stats() == store.stats()
+    assert len(kept) == 5  # three shards, one of counts, the record of models
+
+
+def test_the_manifest_says_what_is_inside_and_names_no_place(store, tmp_path):
+    manifest = store.export(tmp_path / "all.zip")
+    assert (manifest["format"], manifest["rows"]) == (bundle.FORMAT, 30)
+    assert manifest["sha256"] == bundle.digest_of(tmp_path / "all.zip")
+    assert "pyarrow" in manifest["provenance"]["versions"]
+    assert str(tmp_path) not in json.dumps(manifest)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_replay_adds_to_a_store_and_may_be_repeated(store, made, tmp_path):
+    other = ResponseStore(tmp_path / "other")
+    other.answer(ModelSpec("bert", "x"), FakeEngine(), prompts(5, 100), **SETTINGS)
+    for _ in range(2):
+        ResponseStore.replay(made, other.root)
+    assert other.stats()["rows"] == 35
+    assert set(json.loads((other.root / "models.json").read_text())) == {"anna", "bert"}
+
+
+def test_an_empty_store_is_not_exported(tmp_path):
+    with pytest.raises(BundleError, match="empty"):
+        ResponseStore(tmp_path / "responses").export(tmp_path / "all.zip")
+    assert not (tmp_path / "all.zip").exists()
+
+
+def test_a_damaged_shard_is_set_aside_before_export(store, tmp_path):
+    victim = next(iter(sorted(store.root.glob("shards/*/*.parquet"))))
+    victim.write_bytes(victim.read_bytes()[:-5])
+    with pytest.warns(DamagedShardWarning, match=victim.name):
+        assert store.export(tmp_path / "all.zip")["rows"] == 20
+    assert ResponseStore.replay(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"] == 20
+
+
+def shard(members) -> str:
+    return next(name for name in members if name.startswith("shards/"))
+
+
+def tamper(members):
+    name = shard(members)
+    members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
+
+
+def lengthen(members):
+    members[shard(members)] += b"x"
+
+
+def remove(members):
+    del members[shard(members)]
+
+
+def add(members):
+    members["shards/0123456789abcdef/0.parquet"] = b"x"
+
+
+def name_outside(name):
+    def change(manifest, members):
+        data = members.pop(shard(members))
+        entry = manifest["files"].pop(next(iter(manifest["files"])))
+        members[name], manifest["files"][name] = data, entry
+
+    return with_manifest(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (tamper, "shards/.*changed after it was written"),
+        (lengthen, "shards/.*another size"),
+        (remove, "shards/.*missing"),
+        (add, "0.parquet is not in the manifest"),
+        (name_outside("../../escaped.parquet"), "'../../escaped.parquet' is not a file of a store"),
+        (name_outside("/tmp/escaped.parquet"), "is not a file of a store"),
+        (name_outside("shards/../../escaped.parquet"), "is not a file of a store"),
+        (name_outside("shards/0123456789abcdef/..\\x.parquet"), "is not a file of a store"),
+        (name_outside("shards/0123456789abcdef/x.py"), "is not a file of a store"),
+        (lambda members: members.pop(bundle.MANIFEST), "manifest.json is missing"),
+        (lambda members: members.update({bundle.MANIFEST: b"{"}), "manifest.json cannot be read"),
+        (lambda members: members.update({bundle.MANIFEST: b"[]"}), "manifest.json cannot be read"),
+        (lambda members: members.update({bundle.MANIFEST: b'{"format": "x"}'}), "manifest.json cannot be read"),
+        (
+            with_manifest(lambda manifest, _: manifest.update(format="medpsy responses 9")),
+            "'medpsy responses 9' is not",
+        ),
+    ],
+)
+def test_a_bundle_that_is_not_what_it_was_is_refused_by_name_and_leaves_nothing(made, tmp_path, change, words):
+    rewritten(made, change)
+    with pytest.raises(BundleError, match=words):
+        ResponseStore.replay(made, tmp_path / "elsewhere")
+    assert files(tmp_path / "elsewhere") == {}
+    assert list(tmp_path.rglob("escaped*")) == []
+
+
+def test_a_changed_record_of_models_is_refused(made, tmp_path):
+    def change(members):
+        members["models.json"] = members["models.json"].replace(b"fp", b"FP")
+
+    with pytest.raises(BundleError, match="models.json was changed"):
+        ResponseStore.replay(rewritten(made, change), tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.9, 0.999])
+def test_a_truncated_bundle_is_refused(made, tmp_path, keep):
+    data = made.read_bytes()
+    made.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(BundleError, match=r"all.zip: incomplete or changed"):
+        ResponseStore.replay(made, tmp_path / "elsewhere")
+
+
+def test_a_flipped_bit_is_refused_naming_the_file(made, tmp_path):
+    data = bytearray(made.read_bytes())
+    with zipfile.ZipFile(made) as archive:
+        info = archive.getinfo(shard(archive.namelist()))
+    data[info.header_offset + 200] ^= 1
+    made.write_bytes(data)
+    with pytest.raises(BundleError, match=info.filename):
+        ResponseStore.replay(made, tmp_path / "elsewhere")
+
+
+def test_a_compressed_member_is_refused_before_it_can_swell(made, tmp_path):
+    with zipfile.ZipFile(made) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(BundleError, match="another size"):
+        ResponseStore.replay(made, tmp_path / "elsewhere")
+
+
+def test_a_member_held_twice_is_refused(made, tmp_path):
+    with zipfile.ZipFile(made, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(shard(archive.namelist()), b"another")
+    with pytest.raises(BundleError, match="twice"):
+        ResponseStore.replay(made, tmp_path / "elsewhere")
+
+
+def test_the_digest_of_the_whole_bundle_is_checked_when_given(made, tmp_path):
+    digest = bundle.digest_of(made)
+    assert ResponseStore.replay(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"] == 30
+    with pytest.raises(BundleError, match="all.zip: its SHA-256"):
+        ResponseStore.replay(made, tmp_path / "other", sha256="0" * 64)
+
+
+def test_a_missing_bundle_and_a_file_that_is_none_are_said_plainly(tmp_path):
+    with pytest.raises(BundleError, match="no such bundle"):
+        ResponseStore.replay(tmp_path / "none.zip", tmp_path / "elsewhere")
+    (tmp_path / "text.zip").write_text("hello")
+    with pytest.raises(BundleError, match="incomplete or changed"):
+        ResponseStore.replay(tmp_path / "text.zip", tmp_path / "elsewhere")
+
+
+def test_a_refused_bundle_leaves_an_existing_store_alone(store, made, tmp_path):
+    shutil.copytree(store.root, tmp_path / "copy")
+    before = files(tmp_path / "copy")
+    with pytest.raises(BundleError):
+        ResponseStore.replay(rewritten(made, tamper), tmp_path / "copy")
+    assert files(tmp_path / "copy") == before

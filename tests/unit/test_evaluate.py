@@ -1,0 +1,418 @@
+"""Suite, engine and reader together: which outcome each response gets, and what becomes a score."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_engine import FakeEngine
+from medpsy import benchmarks, engines, evaluate, prompts, readings, study, tokens
+from medpsy.benchmarks.question import Question
+from medpsy.benchmarks.suite import build
+from medpsy.engines.base import Response, Sampling
+from medpsy.responses import ResponseStore
+from medpsy.sessions import FailedResponsesWarning
+from medpsy.study import ModelSpec, Study
+
+OPTIONS = ("lorin", "mazel", "pendra", "quist")
+
+
+def question(number: int, gold: int | None, suite: str = "medqa", group: str | None = None) -> Question:
+    stem = f"Which invented drug treats condition {number} of {suite}?"
+    return Question(str(number), suite, "drugs", stem, OPTIONS, gold, None, group or suite)
+
+
+MEDQA = tuple(question(number, number % 4) for number in range(6))
+MMLU = tuple(question(number, 0, "mmlu_health", f"subject {number // 4}") for number in range(6))  # groups of 4 and 2
+SETS = {"medqa": MEDQA, "mmlu_health": MMLU}
+
+
+def thought(answer: str) -> str:
+    return f"<think>one two three</think> {answer}"
+
+
+class World:
+    """Fake models: what each writes, and the engines that were opened."""
+
+    def __init__(self) -> None:
+        self.writes = {"parser": self.parse}
+        self.engines: dict[str, list[FakeEngine]] = {}
+        self.options: dict[str, dict] = {}
+
+    def open(self, kind, model, *, gguf_dir=None, **options):
+        self.options[model.name] = options | {"kind": kind}
+        engine = FakeEngine(f"fp {model.name}", kind, reply=self.writes[model.name])
+        self.engines.setdefault(model.name, []).append(engine)
+        return engine
+
+    def asked(self, name: str) -> list[str]:
+        return [one.id for engine in self.engines.get(name, []) for one in engine.asked]
+
+    @staticmethod
+    def parse(prompt, sampling) -> str:
+        """Reply as a parser model does: the letter that stands alone in the response, or a word."""
+        answer = prompt.messages[0]["content"].split("<response>")[1].split("</response>")[0]
+        letters = [word.strip(".") for word in answer.split() if word.strip(".") in ("A", "B", "C", "D")]
+        return {0: "NONE", 1: (letters or [""])[0]}.get(len(set(letters)), "SEVERAL")
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(engines, "open_engine", world.open, raising=False)
+    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}", raising=False)
+    monkeypatch.setattr(tokens, "count", lambda model, texts: [len(text.split()) for text in texts])
+
+    def load_suite(key, *, source, data_dir=None):
+        return build(benchmarks.SUITES[key], SETS[key], {})
+
+    monkeypatch.setattr(benchmarks, "load_suite", load_suite)
+    return world
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    return Study(
+        profile="mini",
+        source="mini",
+        models={name: ModelSpec(name, f"models/{name}") for name in ("anna", "bert", "parser")},
+        parser="parser",
+        suites=("medqa",),
+        questions_per_suite=0,
+        sampling=Sampling(max_tokens=64, seed=7),
+        parser_sampling=Sampling(max_tokens=8, temperature=0.0),
+        runs=2,
+        engine="transformers",
+        engine_options={"batch": 8},
+        seed=7,
+    )
+
+
+def by_number(answers: dict[str, str | Response]):
+    """Return a model that answers question `n` with `answers["n"]`."""
+
+    def reply(prompt, sampling):
+        answer = answers[prompt.id.split("/")[1].split("#")[0]]
+        return dataclasses.replace(answer, prompt_id=prompt.id) if isinstance(answer, Response) else answer
+
+    return reply
+
+
+SIX = {
+    "0": thought("The answer is A."),
+    "1": thought("The answer is C."),
+    "2": thought("A or B."),
+    "3": thought("I cannot tell."),
+    "4": Response("", "<think>A is what I take, but", "length", 9, 64, 1.0),
+    "5": Response("", "", "failed", 0, 0, 1.0, "timed out"),
+}
+
+
+def test_five_outcomes_are_never_folded(world, mine):
+    world.writes["anna"] = by_number(SIX)
+    with pytest.warns(
+        FailedResponsesWarning, match=r"1 of 6 requests to anna failed, first medqa/5: timed out.*run again"
+    ):
+        graded = evaluate.closed_ended(mine, ["anna"])
+    first = graded[graded["run"] == 0]
+    assert list(first["outcome"]) == ["correct", "wrong", "unreadable", "unreadable", "cut off", "failed"]
+    assert [None if pd.isna(one) else one for one in first["chosen"]] == [0, 2, None, None, None, None]
+    assert list(first["how"][4:]) == ["cut off", "failed"]
+    assert first["parser_key"].notna().tolist() == [True] * 4 + [False] * 2
+    assert list(graded.columns) == evaluate.COLUMNS
+    assert list(graded["question_id"]) == [one.id for _ in range(2) for one in MEDQA]
+
+
+def test_the_graded_row_knows_its_question_and_its_cost(world, mine):
+    world.writes["anna"] = by_number(SIX | {"5": thought("B")})
+    row = evaluate.closed_ended(mine, ["anna"]).iloc[1]
+    assert (row["model"], row["suite"], row["subject"], row["weight_group"]) == ("anna", "medqa", "drugs", "medqa")
+    assert (row["question_id"], row["run"], row["gold"], row["chosen"]) == ("1", 0, 1, 2)
+    assert (row["completion_tokens"], row["reasoning_tokens"], row["finish_reason"]) == (7, 3, "stop")
+    store = ResponseStore(mine.store_dir)
+    assert store.lookup([row["key"]])["text"][0] == SIX["1"]
+    assert store.lookup([row["parser_key"]])["text"][0] == "C"
+
+
+def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(world, mine):
+    mine = dataclasses.replace(mine, suites=("medqa", "mmlu_health"))
+    for name in ("anna", "bert"):
+        world.writes[name] = lambda prompt, _: thought("B.")
+    lines = []
+    graded = evaluate.closed_ended(mine, ["anna", "bert"], progress=lines.append)
+    assert len(graded) == 2 * 2 * 12
+    assert {name: len(opened) for name, opened in world.engines.items()} == {"anna": 1, "bert": 1, "parser": 1}
+    assert len(world.asked("anna")) == 24
+    assert len(world.asked("parser")) == 12  # one per question: both models and both runs gave the same answer
+    assert [line for line in lines if line.startswith("anna: 24 of 24 responses")]
+    world.engines.clear()
+    again = evaluate.closed_ended(mine, ["anna", "bert"])
+    assert world.engines == {}
+    pd.testing.assert_frame_equal(again, graded)
+
+
+def test_runs_are_sampled_with_seeds_of_their_own(world, mine):
+    seeds = set()
+    world.writes["anna"] = lambda prompt, sampling: seeds.add(sampling.prompt_seed(prompt.id)) or "A"
+    evaluate.closed_ended(mine, ["anna"])
+    assert len(seeds) == 12
+
+
+def test_a_new_run_or_suite_generates_only_what_it_adds(world, mine):
+    world.writes["anna"] = lambda *_: thought("B")
+    evaluate.closed_ended(mine, ["anna"])
+    world.engines.clear()
+    evaluate.closed_ended(dataclasses.replace(mine, runs=3), ["anna"])
+    assert {one.split("#")[1] for one in world.asked("anna")} == {"2"}
+
+
+def test_a_seeded_subsample_is_asked_and_kept(world, mine):
+    world.writes["anna"] = lambda *_: thought("B")
+    few = evaluate.closed_ended(dataclasses.replace(mine, questions_per_suite=2), ["anna"])
+    assert few["question_id"].nunique() == 2
+    assert set(few["question_id"]) == {one.id for one in benchmarks.sample(MEDQA, 2, 7)}
+    regraded = evaluate.with_reader(dataclasses.replace(mine, questions_per_suite=2), few, "lenient")
+    assert len(regraded) == len(few)
+
+
+def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, monkeypatch):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, None), question(2, None)))
+    world.writes["anna"] = by_number({"0": thought("B"), "1": thought("B"), "2": thought("A or B")})
+    graded = evaluate.closed_ended(mine, ["anna"])
+    assert list(graded["outcome"][:3]) == ["correct", "no gold", "no gold"]
+    row = evaluate.scores(graded).iloc[0]
+    assert (row["score"], row["questions"], row["responses"], row["no gold"]) == (100.0, 1, 2, 4)
+    assert row["unreadable"] == 0
+
+
+def test_the_parser_never_sees_the_gold_nor_the_reasoning(world, mine):
+    world.writes["anna"] = lambda *_: "<think>secret thoughts</think> B"
+    evaluate.closed_ended(mine, ["anna"])
+    (parser,) = world.engines["parser"]
+    for one in parser.asked:
+        assert "secret thoughts" not in one.messages[0]["content"]
+        assert one.messages == prompts.parser(MEDQA[int(one.id.split("/")[1])], "B")
+
+
+def test_a_failing_parser_is_a_missing_reading_never_a_wrong_answer(world, mine):
+    world.writes["anna"] = lambda *_: thought("B")
+    down = Response("", "", "failed", 0, 0, 0.0, "parser is down")
+    world.writes["parser"] = by_number({str(number): "B" for number in range(5)} | {"5": down})
+    with pytest.warns(FailedResponsesWarning, match="requests to parser failed.*parser is down"):
+        graded = evaluate.closed_ended(mine, ["anna"])
+    last = graded[graded["question_id"] == "5"]
+    assert set(last["outcome"]) == {"failed"}
+    assert set(last["how"]) == {readings.PARSER_FAILED}
+    world.writes["parser"] = world.parse
+    repaired = evaluate.closed_ended(mine, ["anna"])  # the next call asks again, and only that
+    assert (repaired["outcome"] == "failed").sum() == 0
+    assert len(world.engines["parser"][1].asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "how", "found"),
+    [
+        (Response("", "<think>B it seems", "length", 9, 8, 0.1), "parser cut off", "unreadable"),
+        ("<think>B it seems</think>", "parser unreadable", "unreadable"),
+        ("<think>not A</think> B", None, "correct"),
+    ],
+)
+def test_a_parser_that_thinks_is_read_after_its_reasoning(world, mine, monkeypatch, reply, how, found):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
+    world.writes["anna"] = lambda *_: thought("B")
+    world.writes["parser"] = by_number({"0": reply})
+    graded = evaluate.closed_ended(mine, ["anna"])
+    assert set(graded["outcome"]) == {found}
+    assert how is None or set(graded["how"]) == {how}
+
+
+def test_a_very_long_answer_reaches_the_parser_by_its_end(world, mine, monkeypatch):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
+    world.writes["anna"] = lambda *_: thought("word " * 30_000 + "B")
+    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {"correct"}
+    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < readings.LONGEST + 1000
+
+
+def test_another_reader_regrades_the_same_responses_without_a_model(world, mine):
+    world.writes["anna"] = by_number(SIX | {"3": thought("Mazel? No. I take quist, which is D.")})
+    with pytest.warns(FailedResponsesWarning):
+        graded = evaluate.closed_ended(mine, ["anna"])
+    world.engines.clear()
+    first = evaluate.with_reader(mine, graded, "first_letter")
+    last = evaluate.with_reader(mine, graded, "last_letter")
+    assert (first["chosen"][2], last["chosen"][2]) == (0, 1)
+    assert world.engines == {}
+    for regraded in (first, last):
+        untouched = [name for name in graded.columns if name not in ("chosen", "outcome", "how", "parser_key")]
+        pd.testing.assert_frame_equal(regraded[untouched], graded[untouched])
+        assert list(regraded["outcome"][4:6]) == ["cut off", "failed"]
+        assert regraded["parser_key"].isna().all()
+    pd.testing.assert_frame_equal(evaluate.with_reader(mine, first, "parser"), graded)
+
+
+def test_a_frame_in_another_order_is_regraded_row_by_row(world, mine):
+    for name, answer in (("anna", "A"), ("bert", "B")):
+        world.writes[name] = by_number({str(number): thought(f"The answer is {answer}") for number in range(6)})
+    graded = evaluate.closed_ended(mine, ["anna", "bert"])
+    mixed = graded.sample(frac=1, random_state=1)
+    regraded = evaluate.with_reader(mine, mixed, "strict")
+    assert list(regraded["chosen"]) == [0 if name == "anna" else 1 for name in mixed["model"]]
+    assert list(regraded["key"]) == list(mixed["key"])
+
+
+def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine, monkeypatch):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, 1)))
+    world.writes["anna"] = by_number(
+        {"0": thought("The answer is B"), "1": thought("Surely B , I would say, of these")}
+    )
+    graded = evaluate.closed_ended(mine, ["anna"])
+    calls = []
+    read = readings._by_parser
+    monkeypatch.setattr(readings, "_by_parser", lambda session, items: calls.append(len(items)) or read(session, items))
+    cascade = evaluate.with_reader(mine, graded, "cascade")
+    assert calls == [2]  # of four responses
+    assert list(cascade["outcome"]) == ["correct"] * 4
+    assert list(cascade["parser_key"].notna()) == [False, True] * 2
+
+
+def test_an_unknown_reader_model_or_suite_offers_the_nearest(world, mine):
+    with pytest.raises(ValueError, match="reader 'strct'.*'strict'"):
+        evaluate.with_reader(mine, pd.DataFrame(), "strct")
+    with pytest.raises(ValueError, match="model 'ana'.*'anna'"):
+        evaluate.closed_ended(mine, ["ana"])
+    with pytest.raises(ValueError, match="suite 'medq'.*'medqa'"):
+        evaluate.closed_ended(mine, ["anna"], suites=["medq"])
+    with pytest.raises(ValueError, match="once"):
+        evaluate.closed_ended(mine, ["anna", "anna"])
+    assert world.engines == {}
+
+
+def test_a_replay_regrades_everything_without_model_or_tokenizer(world, mine, tmp_path, monkeypatch):
+    world.writes["anna"] = by_number(SIX | {"5": thought("B")})
+    graded = evaluate.closed_ended(mine, ["anna"])
+    ResponseStore(mine.store_dir).export(tmp_path / "all.zip")
+    world.engines.clear()
+    monkeypatch.setattr(study, "ROOT", tmp_path / "elsewhere")
+    ResponseStore.replay(tmp_path / "all.zip", mine.store_dir)
+
+    def gone(model, *rest):
+        raise FileNotFoundError(f"{model.path} is not there")
+
+    monkeypatch.setattr(engines, "fingerprint", gone)
+    monkeypatch.setattr(tokens, "count", gone)
+    pd.testing.assert_frame_equal(evaluate.closed_ended(mine, ["anna"]), graded)
+    assert world.engines == {}
+
+
+def test_a_model_behind_an_endpoint_is_asked_there_and_its_reasoning_is_not_counted(world, mine):
+    remote = ModelSpec("anna", "served-name", base_url="http://localhost:8000/v1")
+    mine = dataclasses.replace(mine, models=mine.models | {"anna": remote})
+    world.writes["anna"] = lambda *_: thought("B")
+    graded = evaluate.closed_ended(mine, ["anna"])
+    assert world.options["anna"] == {"kind": "openai"}  # options of another engine are not passed on
+    assert world.options["parser"] == {"kind": "transformers", "batch": 8}
+    assert graded["reasoning_tokens"].isna().all()
+
+
+def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, mine, monkeypatch):
+    world.writes["anna"] = by_number(SIX | {"5": "The answer is B"})
+    counted = []
+    monkeypatch.setattr(tokens, "count", lambda model, texts: counted.extend(texts) or [len(text) for text in texts])
+    graded = evaluate.closed_ended(mine, ["anna"])
+    assert graded["reasoning_tokens"][5] == 0  # it wrote none
+    assert graded["reasoning_tokens"][4] == graded["completion_tokens"][4] == 64  # cut off: all of it was reasoning
+    assert (graded["reasoning_tokens"] <= graded["completion_tokens"]).all()
+    number = len(counted)
+    evaluate.closed_ended(mine, ["anna"])
+    assert len(counted) == number > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "want"),
+    [
+        ("<think>x</think> The answer is", "length", "cut off"),  # the limit came before the letter
+        ("<think>x</think> The answer is B . Bec", "length", "correct"),  # the letter came before the limit
+        ("<think>x</think> The answer is", "stop", "unreadable"),
+        ("<think>x B", "stop", "unreadable"),  # reasoning is no answer
+        ("<think>x B", "length", "cut off"),
+        ("B", "stop", "correct"),
+        ("", "stop", "unreadable"),
+    ],
+)
+def test_the_limit_and_the_reasoning_decide_what_counts_as_an_answer(world, mine, monkeypatch, text, reason, want):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
+    world.writes["anna"] = by_number({"0": Response("", text, reason, 1, 5, 0.1)})
+    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {want}
+
+
+def graded_rows(*rows: tuple) -> pd.DataFrame:
+    """Return a graded frame from (model, suite, group, question, run, gold, outcome)."""
+    names = ["model", "suite", "weight_group", "question_id", "run", "gold", "outcome"]
+    return pd.DataFrame(rows, columns=names).astype({"gold": "Int64"})
+
+
+def outcomes(suite: str, group: str, *found: str, model: str = "anna", run: int = 0) -> list[tuple]:
+    return [(model, suite, group, f"{group}{at}", run, 0, one) for at, one in enumerate(found)]
+
+
+def test_weight_groups_count_equally_whatever_their_size():
+    big = outcomes("mmlu_health", "anatomy", "correct", "correct", "correct", "wrong")
+    small = outcomes("mmlu_health", "virology", "wrong")
+    (row, _) = evaluate.scores(graded_rows(*big, *small)).to_dict("records")
+    assert row["score"] == pytest.approx(37.5)  # (75 + 0) / 2, not 3 of 5
+    assert (row["questions"], row["responses"], row["correct"], row["wrong"]) == (5, 5, 3, 2)
+
+
+def test_unreadable_and_cut_off_count_against_a_score_and_failed_does_not():
+    found = outcomes("medqa", "medqa", "correct", "wrong", "unreadable", "cut off", "failed")
+    row = evaluate.scores(graded_rows(*found)).iloc[0]
+    assert row["score"] == pytest.approx(25.0)
+    assert [row[one] for one in ("correct", "wrong", "unreadable", "cut off", "failed")] == [1] * 5
+    assert row["responses"] == 5
+
+
+def test_nothing_scored_is_a_missing_score_not_zero():
+    rows = [*outcomes("mmlu_health", "anatomy", "correct"), *outcomes("mmlu_health", "virology", "failed")]
+    assert np.isnan(evaluate.scores(graded_rows(*rows)).iloc[0]["score"])
+    keyless = [("anna", "medqa", "medqa", "1", 0, pd.NA, "no gold")]
+    row = evaluate.scores(graded_rows(*keyless)).iloc[0]
+    assert np.isnan(row["score"])
+    assert (row["questions"], row["responses"], row["no gold"]) == (0, 0, 1)
+
+
+def test_the_average_is_the_plain_mean_of_all_seven_or_missing():
+    rows = []
+    for at, suite in enumerate(benchmarks.SUITES):
+        rows += outcomes(suite, suite, *["correct"] * at, *["wrong"] * (7 - at))
+    table = evaluate.scores(graded_rows(*reversed(rows)))
+    assert list(table["suite"]) == [*benchmarks.SUITES, "average"]  # the order of Table 1
+    assert table["score"].iloc[-1] == pytest.approx(np.mean([100 * at / 7 for at in range(7)]))
+    assert table["responses"].iloc[-1] == 49
+    without = graded_rows(*[row for row in rows if row[1] != "medqa"])
+    assert np.isnan(evaluate.scores(without)["score"].iloc[-1])
+
+
+def test_scores_by_run_and_model_keep_them_apart():
+    rows = [
+        *outcomes("medqa", "medqa", "correct", "wrong", run=0),
+        *outcomes("medqa", "medqa", "correct", "correct", run=1),
+        *outcomes("medqa", "medqa", "wrong", "wrong", model="bert"),
+    ]
+    whole = evaluate.scores(graded_rows(*rows)).set_index(["model", "suite"])["score"]
+    assert whole["anna", "medqa"] == pytest.approx(75.0)
+    assert whole["bert", "medqa"] == 0.0
+    runs = evaluate.scores(graded_rows(*rows), by_run=True).set_index(["model", "suite", "run"])["score"]
+    assert (runs["anna", "medqa", 0], runs["anna", "medqa", 1]) == (50.0, 100.0)
+
+
+def test_scores_of_nothing():
+    assert len(evaluate.scores(graded_rows())) == 0
+
+
+def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):
+    world.writes["anna"] = lambda *_: thought("B")
+    graded = evaluate.closed_ended(mine, ["anna"])
+    monkeypatch.setitem(SETS, "medqa", MEDQA[:3])
+    with pytest.raises(ValueError, match="medqa: question '3' is not in the suite"):
+        evaluate.with_reader(mine, graded, "strict")
