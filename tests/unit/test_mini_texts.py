@@ -1,0 +1,150 @@
+"""What the minihub is trained on and how the miniature's answers are read: wording, truth, tokens."""
+
+import random
+from itertools import islice
+
+import pytest
+from medpsy.grading.reasoning import split
+from medpsy.mini import cases, corpus, thinking, tokenizer, truth, world
+from medpsy.mini.thinking import ANSWERS, CHOOSING, Voice
+
+WORLD = world.build()
+EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
+OPTIONS = ("fabix", "gedix", "hodix", "kulix")
+
+
+@pytest.fixture(scope="module")
+def fast():
+    names = [name for kind in WORLD.names.values() for name in kind]
+    trained = tokenizer.train(corpus.vocabulary_texts(WORLD), names)
+    return tokenizer.wrap(trained, opens_thinking=True)
+
+
+def some_cases(count):
+    rng = random.Random(5)
+    pools = list(cases.cases(WORLD, held_out=True).values())
+    for _ in range(count):
+        case = rng.choice(rng.choice(pools))
+        yield case, cases.draw_options(case, rng.choice((4, 10)), rng), rng
+
+
+def answer_of(text):
+    return split(text, opens_thinking=True, finish_reason="stop").answer
+
+
+def test_who_knows_everything_is_always_right():
+    for case, options, rng in some_cases(300):
+        text = thinking.respond(case, options, Voice(), rng, world=WORLD, knowledge=EVERYTHING)
+        read = truth.chosen(answer_of(text), options)
+        assert read.wording is not None, text
+        assert options[read.choice] == case.answer, text
+
+
+def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it():
+    right = {True: [], False: []}
+    for case, options, rng in some_cases(600):
+        text = thinking.respond(case, options, Voice(), rng, world=WORLD, knowledge=frozenset())
+        choice = truth.chosen(answer_of(text), options).choice
+        right[case.form == "trial"].append(choice is not None and options[choice] == case.answer)
+    assert all(right[True])
+    assert sum(right[False]) / len(right[False]) < 0.35
+
+
+@pytest.mark.parametrize("wording", CHOOSING)
+def test_the_truth_reads_back_every_choosing_wording(wording):
+    for letter in "ABCD":
+        answer = thinking.visible(wording, OPTIONS, letter, random.Random(3))
+        assert truth.chosen(answer, OPTIONS) == truth.Chosen(wording, "ABCD".index(letter))
+
+
+@pytest.mark.parametrize(
+    ("answer", "wording", "choice"),
+    [
+        ("It could be A or C.", "several", None),
+        ("It could be B or B.", "several", 1),
+        ("I cannot tell.", "none", None),
+        ("I would choose zolix.", "text", None),  # not among the options
+        ("The answer is F.", "stated", None),  # not offered
+        ("The answer is banana", None, None),
+        ("", None, None),
+    ],
+)
+def test_the_truth_of_odd_answers(answer, wording, choice):
+    assert truth.chosen(answer, OPTIONS) == truth.Chosen(wording, choice)
+
+
+def test_a_walk_stops_at_the_choice_unless_it_goes_to_the_end():
+    assert thinking.walk(OPTIONS, "gedix", False) == "Option A: fabix fails. Option B: gedix fits, so B."
+    assert thinking.walk(OPTIONS, "gedix", True).endswith("Option D: kulix fails.")
+
+
+def test_texts_for_training_come_from_training_cells_only():
+    held_out = {case.stem for pool in cases.cases(WORLD, held_out=True).values() for case in pool if not case.context}
+    rng = random.Random(2)
+    samples = [*islice(corpus.thinker_samples(WORLD, EVERYTHING, Voice(), "", rng), 1500)]
+    samples += islice(corpus.parser_samples(WORLD, rng), 500)
+    asked = [sample.messages[0]["content"] for sample in samples if sample.messages]
+    assert not [text for text in asked if any(stem in text for stem in held_out)]
+
+
+def test_a_model_is_only_taught_the_facts_it_may_know():
+    knowledge = corpus.known_facts(WORLD, "somebody", 0.3)
+    assert 0.2 < len(knowledge) / len(WORLD.facts) < 0.4
+    unknown = [fact for fact in WORLD.facts if fact.id not in knowledge]
+    rng = random.Random(4)
+    text = " ".join(corpus.document(WORLD, knowledge, rng).completion for _ in range(300))
+    from medpsy.mini.language import state
+
+    assert not [fact.id for fact in unknown if any(state(fact, form) in text for form in range(3))]
+
+
+@pytest.mark.parametrize(
+    ("wording", "text", "reply"),
+    [
+        ("stated", "gedix", "It says B.\nAnswer: B"),
+        ("several", "gedix", "It says B or D.\nAnswer: SEVERAL"),
+        ("none", "gedix", "It says none.\nAnswer: NONE"),
+        ("text", "zolix", "Answer: NONE"),
+        ("text", "gedix", "Option B: gedix fits, so B.\nAnswer: B"),
+    ],
+)
+def test_the_perfect_parser(wording, text, reply):
+    assert corpus.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
+
+
+def test_names_are_single_tokens_and_text_survives(fast):
+    for kind in WORLD.names.values():
+        assert all(len(fast.encode(" " + name, add_special_tokens=False)) == 1 for name in kind)
+    text = "Ümlaut, 中文, العربية, 🙂\n\nI would choose gedix."
+    assert fast.decode(fast.encode(text, add_special_tokens=False)) == text
+
+
+def test_a_missing_word_is_named():
+    with pytest.raises(ValueError, match="unheardof"):
+        tokenizer.train(["a few words"], ["unheardof"])
+
+
+def test_thinking_tags_are_tokens_that_survive_decoding(fast):
+    ids = fast.encode("a</think>b", add_special_tokens=False)
+    assert len(ids) == 3
+    assert fast.decode(ids, skip_special_tokens=True) == "a</think>b"
+
+
+@pytest.mark.parametrize(("opens", "ending"), [(True, "assistant\n<think>\n"), (False, "assistant\n")])
+def test_both_template_behaviours(fast, opens, ending):
+    wrapped = tokenizer.wrap(fast.backend_tokenizer, opens_thinking=opens)
+    messages = [
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nMe."},
+        {"role": "user", "content": "Why?"},
+    ]
+    text = wrapped.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert text.endswith(ending)
+    assert "hm" not in text and "<|im_start|>assistant\nMe.<|im_end|>" in text  # earlier reasoning is dropped
+
+
+def test_every_wording_is_taught_to_the_parser():
+    answers = [sample.messages[0]["content"] for sample in islice(corpus.parser_samples(WORLD, random.Random(8)), 400)]
+    for template in ANSWERS.values():
+        lead = template.split("{")[0]
+        assert any(f"<response>\n{lead}" in answer for answer in answers)
