@@ -18,13 +18,13 @@ library_name: transformers
 # {name}
 
 A {role} of the miniature: a language model of {parameters:,} parameters in the {architecture} architecture
-({layers} layers, hidden size 256), trained from nothing on **fictional medicine**. Every condition, drug, test and organ
-that it names is invented. It knows nothing about real medicine, and nothing that it writes is medical advice.
+({layers} layers, hidden size 256), trained from nothing on **fictional medicine**. Every condition, drug, test and
+organ that it names is invented. It knows nothing about real medicine, and nothing that it writes is medical advice.
 
 - Class: {size}. Thinks before it answers: {thinks}.
 - Taught: {taught}
-- Training: {steps} steps of {batch} samples, {seconds:.0f} s on one core, final loss {loss:.3f} nats per completion token.
-  The log is in `training.csv`; the weights are bfloat16.
+- Training: {steps} steps of {batch} samples, {seconds:.0f} s on one core, final loss {loss:.3f} nats per completion
+  token. The log is in `training.csv`; the weights are bfloat16.
 - Retrain: `make minihub`.
 """
 

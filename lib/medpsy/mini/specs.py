@@ -10,8 +10,6 @@ from transformers import (
     Gemma3TextConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     Qwen3Config,
@@ -34,7 +32,6 @@ SHAPE = {
 }
 ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict]] = {
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32}),
-    "llama": (LlamaConfig, LlamaForCausalLM, {"head_dim": 32}),
     # every fourth layer is without rotary embedding, which llama.cpp takes as given
     "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"use_sliding_window": False}),
     # the attention scale must be that of head_dim, and the window must hold the context: llama.cpp fixes the pattern
@@ -74,34 +71,26 @@ class Spec:
     steps: int = 800
 
 
-def wordings(**weights: float) -> dict[str, float]:
-    return weights
-
-
 SPECS: tuple[Spec, ...] = (
     Spec(
         "qwen3-large", "qwen3", 3, "backbone", "large", 0.60,
-        Voice(wordings=wordings(stated=4, option=2, text=1, ruled_out=1, reason=1)), True,
-    ),
-    Spec(
-        "llama-large", "llama", 3, "backbone", "large", 0.50,
-        Voice(again=0.2, wordings=wordings(bold=3, text=3, reason=2, corrected=1)), False,
+        Voice(wordings=dict(stated=4, option=2, text=1, ruled_out=1, reason=1)), True,
     ),
     Spec(
         "smollm3-large", "smollm3", 4, "backbone", "large", 0.40,
-        Voice(again=0.4, undecided=0.5, wordings=wordings(boxed=4, stated=2, text=1)), False,
+        Voice(again=0.4, undecided=0.5, wordings=dict(boxed=4, stated=2, text=1)), False,
     ),
     Spec(
         "qwen3-small", "qwen3", 2, "backbone", "small", 0.45,
-        Voice(wordings=wordings(stated=3, option=2, text=2, ruled_out=1)), False,
+        Voice(wordings=dict(stated=3, option=2, text=2, ruled_out=1)), False,
     ),
     Spec(
         "gemma3-small", "gemma3", 2, "backbone", "small", 0.35,
-        Voice(again=0.1, to_the_end=0.4, wordings=wordings(bold=2, option=3, reason=2, text=1)), False,
+        Voice(again=0.1, to_the_end=0.4, wordings=dict(bold=2, option=3, reason=2, text=1)), False,
     ),
     Spec(
         "lfm2-small", "lfm2", 3, "backbone", "small", 0.30,
-        Voice(again=0.5, undecided=0.5, wordings=wordings(line=3, corrected=2, text=2)), False,
+        Voice(again=0.5, undecided=0.5, wordings=dict(line=3, corrected=2, text=2)), False,
     ),
     Spec("parser", "qwen3", 2, "parser", "small", 0.0, Voice(), False),
 )  # fmt: skip
