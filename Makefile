@@ -1,0 +1,57 @@
+# MedPsy, rerun. `make help` lists the targets; every target but help and clean sets up first what is missing.
+
+PROFILE ?= mini
+CORES ?= all
+ifndef PYTHON
+PYTHON := $(shell command -v python3.11 || command -v python3 || echo python3.11)
+endif
+BIN := .venv/bin
+KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # notebooks whose output is part of the source
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export JUPYTER_PREFER_ENV_PATH := 1
+
+ifeq ($(strip $(PROFILE)),)
+$(error PROFILE is empty; leave it out for mini)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report test lab lint minihub bench clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [PYTHON=/path/to/python3.11]"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
+
+setup: ## install what is missing: Python packages into .venv, llama.cpp tools into the user's cache
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no Python 3.11 found. Install it (Debian, Ubuntu: apt-get install \
+	python3.11 python3.11-venv; macOS: brew install python@3.11) or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) setup/install.py
+
+report: setup ## run every notebook whose inputs changed, build the site, print where it is
+	@started=$$(date +%s); \
+	$(BIN)/snakemake --cores $(CORES) --resources machine=1 --config profile=$(PROFILE) \
+	--nolock --rerun-incomplete --keep-going --quiet all || { \
+	echo "Some sections failed (see above). Call make again to run these alone; medpsy site --profile $(PROFILE) shows the rest."; \
+	exit 1; }; \
+	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
+
+test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience
+	@failed=0; $(MAKE) --no-print-directory lint || failed=1; \
+	$(BIN)/pytest --nbval-lax --nbval-current-env tests $(KEPT) || failed=1; exit $$failed
+
+lab: setup ## open JupyterLab with the project's kernel
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+lint: setup ## check style and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+minihub: setup ## retrain the miniature models (under an hour on two cores)
+	@$(BIN)/python -m medpsy.mini.build
+
+bench: setup ## measure speed against the raw engines and lm-evaluation-harness
+	@$(BIN)/python -m medpsy.bench
+
+clean: ## remove what PROFILE computed, except the stored responses
+	@find outputs/$(PROFILE) -mindepth 1 -maxdepth 1 ! -name responses -exec rm -rf {} + 2>/dev/null; \
+	rm -rf .snakemake .pytest_cache .ruff_cache; echo "Removed outputs/$(PROFILE), except its responses."

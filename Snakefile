@@ -1,0 +1,64 @@
+# The study as a graph: one rule per notebook, and the site made of their records.
+# `make report` runs it here; Snakemake's executor plugins run the same rules on a cluster.
+
+import os
+import sys
+
+from medpsy import freshness
+
+PROFILE = config.get("profile", "mini")
+OUT = f"outputs/{PROFILE}"
+MEDPSY = config.get("medpsy", f"{sys.executable} -m medpsy")
+
+# Section -> the sections whose records it reads, and whether it keeps the whole machine busy.
+SECTIONS = {
+    "00_published_claims": {"after": [], "machine": 0},
+    "01_backbone_selection": {"after": [], "machine": 1},
+    "06_answer_extraction": {"after": ["01_backbone_selection"], "machine": 1},  # reads the same responses
+}
+
+if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
+    raise ValueError(f"params/{PROFILE}/study.yaml: no such profile; known are {', '.join(sorted(os.listdir('params')))}")
+freshness.set_aside_altered(PROFILE)
+
+
+def record(section):
+    return f"{OUT}/{section}/result.json"
+
+
+rule report:
+    input:
+        f"{OUT}/report/index.html",
+        [record(section) for section in SECTIONS],  # named, so that a missing record is made even if the site is there
+
+
+rule site:
+    input:
+        [record(section) for section in SECTIONS],
+    output:
+        f"{OUT}/report/index.html",
+    params:
+        library=freshness.library_digest(silent=freshness.COMMANDS + freshness.RUNNER),
+    shell:
+        f"{MEDPSY} site --profile {PROFILE} >/dev/null"
+
+
+for section, needs in SECTIONS.items():
+
+    rule:
+        name:
+            f"section_{section}"
+        input:
+            notebook=f"notebooks/{section}.ipynb",
+            parameters=f"params/{PROFILE}/{section}.yaml",
+            study=f"params/{PROFILE}/study.yaml",
+            records=[record(other) for other in needs["after"]],
+        output:
+            record(section),
+        params:
+            section=section,
+            library=freshness.library_digest(),
+        resources:
+            machine=needs["machine"],  # the Makefile lets one such notebook run at a time
+        shell:
+            f"{MEDPSY} run {{params.section}} --profile {PROFILE} >/dev/null"

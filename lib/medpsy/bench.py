@@ -1,0 +1,173 @@
+"""What our evaluation costs beside the engines themselves: `python -m medpsy.bench`, which `make bench` calls.
+
+Every row is a ratio measured in one run: same model, same questions, same sampling, one after the other on the same
+machine. Loading is left out on both sides. Speeds of different runs or machines say nothing about each other.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import httpx
+
+from medpsy import benchmarks, engines, prompts, study
+from medpsy.engines.base import Prompt, Sampling
+from medpsy.report.files import write_text
+from medpsy.responses import ResponseStore
+from medpsy.study import ModelSpec
+
+QUESTIONS = 24  # of each suite; seven suites keep 32 slots full
+BATCH = 16  # of the raw transformers loop and of lm-evaluation-harness, whose default is 1
+SLOTS = 32
+SETTINGS = {"temperature": 0.6, "top_k": 20, "top_p": 0.95}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison; `ours` and `reference` in `unit`, `ratio` is ours over reference."""
+
+    name: str
+    ours: float
+    reference: float
+    ratio: float
+    unit: str = "tokens/s"
+
+
+def asked() -> list[Prompt]:
+    """Return a seeded sample of every miniature suite as prompts."""
+    chosen = []
+    for key in benchmarks.SUITES:
+        questions = benchmarks.load_suite(key, source="mini").questions
+        sampled = benchmarks.sample(questions, QUESTIONS, 0)
+        chosen += [Prompt(f"{key}/{question.id}", prompts.closed_ended(question)) for question in sampled]
+    return chosen
+
+
+def ours(kind: str, model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling) -> float:
+    """Return tokens per second through engine and response store, the engine being loaded already."""
+    with tempfile.TemporaryDirectory() as scratch, engines.open_engine(kind, model) as engine:
+        list(engine.generate(rows[:2], sampling))  # starts what starts with the first prompts
+        store, begun = ResponseStore(Path(scratch)), time.perf_counter()
+        settings = {"sampling": sampling, "run": 0, "engine_kind": kind}
+        frame = store.answer(model, lambda: nullcontext(engine), rows, **settings)
+        return frame["completion_tokens"].sum() / (time.perf_counter() - begun)
+
+
+def templated(model: ModelSpec, rows: Sequence[Prompt]) -> list[str]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.local_dir)
+    return [
+        tokenizer.apply_chat_template(list(row.messages), add_generation_prompt=True, tokenize=False) for row in rows
+    ]
+
+
+def raw_transformers(model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling) -> float:
+    """Return tokens per second of plain `generate` over batches sorted by length."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.local_dir, padding_side="left")
+    network = AutoModelForCausalLM.from_pretrained(model.local_dir, dtype=torch.float32)
+    texts = sorted(templated(model, rows), key=len)
+    begun, written = time.perf_counter(), 0
+    for start in range(0, len(texts), BATCH):
+        batch = tokenizer(texts[start : start + BATCH], return_tensors="pt", padding=True, add_special_tokens=False)
+        found = network.generate(**batch, do_sample=True, max_new_tokens=sampling.max_tokens, **SETTINGS)
+        written += int((found[:, batch["input_ids"].shape[1] :] != tokenizer.pad_token_id).sum())
+    return written / (time.perf_counter() - begun)
+
+
+def raw_llama_server(model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling) -> float:
+    """Return tokens per second of plain requests from as many threads as the server has slots."""
+    from medpsy.engines.llama_server import LlamaServer, ServerOptions
+    from medpsy.quantization import to_gguf
+
+    body = {"n_predict": sampling.max_tokens, "cache_prompt": True, **SETTINGS}
+    texts = templated(model, rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        server = LlamaServer(to_gguf(model, Path(scratch)), ServerOptions(SLOTS, 512, "f32", None, 600.0))
+        try:
+            limits = httpx.Limits(max_connections=SLOTS)
+            settings = {"base_url": server.url, "headers": server.headers, "timeout": None, "limits": limits}
+            with httpx.Client(trust_env=False, **settings) as client, ThreadPoolExecutor(SLOTS) as pool:
+                begun = time.perf_counter()
+                answers = pool.map(lambda text: client.post("/completion", json=body | {"prompt": text}).json(), texts)
+                written = sum(answer["tokens_predicted"] for answer in answers)
+                return written / (time.perf_counter() - begun)
+        finally:
+            server.stop()
+
+
+def raw_vllm(folder: str, texts: list[str], max_tokens: int) -> float:
+    """Return tokens per second of vLLM's own `generate`; runs in a process of its own."""
+    import os
+
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    import vllm
+
+    llm = vllm.LLM(folder, dtype="float32", enforce_eager=True, enable_prefix_caching=True, max_model_len=1024)
+    sampling = vllm.SamplingParams(max_tokens=max_tokens, **SETTINGS)
+    llm.generate(texts[:2], sampling, use_tqdm=False)
+    begun = time.perf_counter()
+    found = llm.generate(texts, sampling, use_tqdm=False)
+    return sum(len(one.outputs[0].token_ids) for one in found) / (time.perf_counter() - begun)
+
+
+def harness(model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling) -> float:
+    """Return tokens per second of lm-evaluation-harness's transformers backend on the same prompts."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    backend = HFLM(pretrained=str(model.local_dir), device="cpu", dtype="float32", batch_size=BATCH)
+    options = {"until": ["<|im_end|>"], "max_gen_toks": sampling.max_tokens, "do_sample": True, **SETTINGS}
+    requests = [Instance("generate_until", {}, (text, dict(options)), 0) for text in templated(model, rows)]
+    begun = time.perf_counter()
+    answers = backend.generate_until(requests, disable_tqdm=True)
+    seconds = time.perf_counter() - begun
+    return sum(len(ids) for ids in backend.tokenizer(list(answers), add_special_tokens=False)["input_ids"]) / seconds
+
+
+def in_own_process(call: Callable, *arguments: object) -> float:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def measure() -> list[Row]:
+    """Return all comparisons, with the small Qwen3 of the miniature."""
+    spec, rows = study.load("mini").model("qwen3-small"), asked()
+    sampling = Sampling(max_tokens=256)
+    texts = templated(spec, rows)
+    references = {
+        "llama_cpp": lambda: raw_llama_server(spec, rows, sampling),
+        "transformers": lambda: raw_transformers(spec, rows, sampling),
+        "vllm": lambda: in_own_process(raw_vllm, str(spec.local_dir), texts, sampling.max_tokens),
+    }
+    found, speeds = [], {}
+    for kind, reference in references.items():
+        speeds[kind], raw = ours(kind, spec, rows, sampling), reference()
+        found.append(Row(f"evaluation with {kind} / raw {kind}", speeds[kind], raw, speeds[kind] / raw))
+    other = harness(spec, rows, sampling)
+    found.append(Row("evaluation with llama_cpp / lm-eval hf", speeds["llama_cpp"], other, speeds["llama_cpp"] / other))
+    return found
+
+
+def main() -> None:
+    rows = measure()
+    for row in rows:
+        print(f"{row.name:45} {row.ours:10.0f} {row.reference:10.0f} {row.unit}   ratio {row.ratio:.2f}")
+    folder = study.ROOT / "outputs" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"rows": [asdict(row) for row in rows], "provenance": study.provenance()}
+    write_text(folder / "bench.json", json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

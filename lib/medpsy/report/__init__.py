@@ -1,0 +1,72 @@
+"""Ours beside published: scores with margins, tables, figures, verdicts, the record of a section, and the site.
+
+A notebook calls these names and nothing else of the package::
+
+    scores = report.scored(study, graded)
+    table = report.closed_ended_table(study, scores, published.table("backbone_4b_closed_ended"))
+    figure = report.suite_scores(scores, chance=report.chance(study))
+    report.write_result("01_backbone_selection", profile=profile, title=..., tables={"scores": table}, ...)
+"""
+
+from medpsy.report.compare import (
+    RESOLUTION,
+    VERDICTS,
+    Measured,
+    all_hold,
+    claim,
+    mode,
+    pattern_verdict,
+    value_verdict,
+)
+from medpsy.report.display import Figure, Table, table
+from medpsy.report.extraction import differing, reader_agreement, reader_truth, reader_verdicts, truth_by_wording
+from medpsy.report.figures import average_ranking, outcome_bars, reader_comparison, suite_scores
+from medpsy.report.gathering import readable
+from medpsy.report.remeasured import remeasured
+from medpsy.report.result import Result, ResultError, read_result, write_result
+from medpsy.report.scores import best, chance, gaps, scored
+from medpsy.report.selecting import claim_table, inputs, points, selection, tokens
+from medpsy.report.tables import beside_published, closed_ended_table, gap_table, outcome_table, reader_table
+
+__all__ = [
+    "RESOLUTION",
+    "VERDICTS",
+    "Figure",
+    "Measured",
+    "Result",
+    "ResultError",
+    "Table",
+    "all_hold",
+    "average_ranking",
+    "beside_published",
+    "best",
+    "chance",
+    "claim",
+    "closed_ended_table",
+    "gap_table",
+    "gaps",
+    "mode",
+    "outcome_bars",
+    "outcome_table",
+    "pattern_verdict",
+    "read_result",
+    "readable",
+    "reader_comparison",
+    "reader_table",
+    "differing",
+    "reader_agreement",
+    "reader_truth",
+    "reader_verdicts",
+    "truth_by_wording",
+    "remeasured",
+    "claim_table",
+    "inputs",
+    "points",
+    "selection",
+    "tokens",
+    "scored",
+    "suite_scores",
+    "table",
+    "value_verdict",
+    "write_result",
+]

@@ -1,0 +1,121 @@
+"""Ours against published: the verdict of one number or one pattern.
+
+Refuses to call lack of power agreement: a margin too wide to resolve the question yields `too few to tell`, and a
+published value of other models yields `not testable`.
+"""
+
+import math
+from dataclasses import dataclass
+
+from medpsy import study
+
+VERDICTS = ("agrees", "differs", "too few to tell", "pattern holds", "pattern fails", "not testable")
+KINDS = {"agrees": "good", "pattern holds": "good", "differs": "bad", "pattern fails": "bad"}  # others: open
+RESOLUTION = 3.0  # points; ours: a score known no better than this is not called reproduced
+MODES = {"smoke": "patterns", "mini": "patterns", "review": "values", "paper": "values"}
+ROUNDING = 1e-9  # points; keeps a gap that equals its margin inside it despite binary fractions
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number measured by us beside the published one, in points.
+
+    Args:
+        margin: half width of the 95 % interval of ``ours - published``.
+        difference: the numbers are differences between two scores, not scores.
+    """
+
+    published: float | None
+    ours: float | None
+    margin: float | None
+    difference: bool = False
+
+
+def mode(profile: str) -> str:
+    """Return ``"values"`` where the published models are run, ``"patterns"`` where the miniature stands in for them.
+
+    Raises:
+        medpsy.strict.SettingsError: there is no such profile.
+    """
+    if profile in MODES:
+        return MODES[profile]
+    return "values" if study.load(profile).source == "hub" else "patterns"
+
+
+def known(value: float | None) -> bool:
+    """Return whether `value` is a finite number."""
+    return value is not None and math.isfinite(value)
+
+
+def value_verdict(
+    published: float | None, ours: float | None, margin: float | None, *, resolution: float = RESOLUTION
+) -> str:
+    """Return the verdict of a published value (all in points).
+
+    Args:
+        margin: half width of the 95 % interval of ``ours - published``.
+        resolution: widest margin at which being inside it counts as agreement.
+
+    Raises:
+        ValueError: `margin` is negative.
+    """
+    if not (known(published) and known(ours)):
+        return "not testable"
+    if not _usable(margin):
+        return "too few to tell"
+    if abs(ours - published) > margin + ROUNDING:
+        return "differs"
+    return "agrees" if margin <= resolution + ROUNDING else "too few to tell"
+
+
+def pattern_verdict(difference: float | None, margin: float | None) -> str:
+    """Return the verdict of a pattern that claims ``difference > 0``; `margin` is its 95 % half width.
+
+    Raises:
+        ValueError: `margin` is negative.
+    """
+    if not known(difference):
+        return "not testable"
+    if not _usable(margin) or abs(difference) <= margin + ROUNDING:
+        return "too few to tell"
+    return "pattern holds" if difference > 0 else "pattern fails"
+
+
+def all_hold(verdicts: list[str]) -> str:
+    """Return the verdict of a pattern made of several: one failure fails it, one doubt leaves it open."""
+    for word in ("pattern fails", "too few to tell", "not testable"):
+        if word in verdicts:
+            return word
+    return "pattern holds" if verdicts else "not testable"
+
+
+def claim(identity: str, text: str, measured: Measured, *, profile: str, note: str = "") -> dict:
+    """Return one row of a result's `claims`, judged as `profile` allows.
+
+    Where other models stand in for the published ones, a score is not testable and a difference is tested for the
+    published sign only.
+
+    Args:
+        identity: id of the claim in `medpsy.published`.
+        text: the claim in one sentence.
+    """
+    if mode(profile) == "values":
+        verdict = value_verdict(measured.published, measured.ours, measured.margin)
+    elif measured.difference:
+        verdict = _sign_verdict(measured)
+    else:
+        verdict = "not testable"
+    numbers = {"published": measured.published, "ours": measured.ours, "margin": measured.margin}
+    return {"id": identity, "claim": text, "verdict": verdict, "note": note} | numbers
+
+
+def _sign_verdict(measured: Measured) -> str:
+    if not (known(measured.published) and known(measured.ours)) or measured.published == 0:
+        return "not testable"
+    return pattern_verdict(math.copysign(1, measured.published) * measured.ours, measured.margin)
+
+
+def _usable(margin: float | None) -> bool:
+    if margin is not None and margin < 0:
+        raise ValueError(f"margin {margin} is negative; it is the half width of an interval")
+    return known(margin)

@@ -1,0 +1,131 @@
+"""Published claims evaluated once more, with measured scores in the place of the printed ones.
+
+A claim's own formula is computed on our table and on bootstrap tables, in which the same questions are drawn for every
+model, so that differences between models are paired. Refuses to test a claim whose rows were not all measured.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+
+from medpsy.benchmarks import SUITES
+from medpsy.published import Claim
+from medpsy.published.evaluator import evaluate
+from medpsy.published.vocabulary import FUNCTIONS
+from medpsy.report import compare
+from medpsy.report.scores import TITLES, question_shares
+from medpsy.scoring import AVERAGE
+from medpsy.study import Study
+
+REPLICATES = 1000
+SURE = 0.975  # share of replicates on one side that settles a pattern; two-sided 95 %
+
+Tables = list[pd.DataFrame]  # index: rows as published; columns: titles of suites and "Average"; the first is measured
+
+
+def remeasured(
+    study: Study, graded: pd.DataFrame, claims: Iterable[Claim], *, table: str, stands_for: Mapping[str, str]
+) -> list[dict]:
+    """Return one row per claim that rests on published table `table` alone, for a result's `claims`.
+
+    Args:
+        graded: as `medpsy.evaluate.closed_ended` returns it.
+        stands_for: model of the study -> row of the published table that it is, or stands in for.
+
+    The margin of a number holds question sampling and run noise on our side; where the published questions were
+    asked, it is wider than need be and never too narrow.
+    """
+    drawn = score_tables(graded, stands_for)
+    chosen = [claim for claim in claims if _rests_on(claim, table)]
+    return [_row(claim, drawn, study.profile) for claim in chosen]
+
+
+def _rests_on(claim: Claim, table: str) -> bool:
+    """Return whether every operand of `claim` is a score of `table`."""
+    return bool(claim.operands) and all(one.table == table and one.cells() for one in claim.operands)
+
+
+def score_tables(graded: pd.DataFrame, stands_for: Mapping[str, str], *, seed: int = 0) -> Tables:
+    """Return the measured table followed by `REPLICATES` bootstrap tables of it."""
+    shares = question_shares(graded[graded["model"].isin(stands_for)])
+    generator = np.random.default_rng(seed)
+    names = [stands_for[model] for model in shares.index.get_level_values("model").unique()]
+    columns = {}
+    for suite in [key for key in SUITES if key in shares.index.get_level_values("suite")]:
+        wide = shares.xs(suite, level="suite").unstack("model")[list(shares.index.get_level_values("model").unique())]
+        columns[TITLES[suite]] = _suite_scores(wide.dropna(), generator)
+    scores = np.stack(list(columns.values()), axis=-1)  # [1 + replicates, models, suites]
+    if len(columns) == len(SUITES):
+        columns[TITLES[AVERAGE]] = None
+        scores = np.concatenate([scores, scores.mean(axis=-1, keepdims=True)], axis=-1)
+    return [pd.DataFrame(one, index=names, columns=list(columns)) for one in scores]
+
+
+def _suite_scores(wide: pd.DataFrame, generator: np.random.Generator) -> np.ndarray:
+    """Return scores [1 + replicates, models] in points; `wide` holds shares of correct runs, question by model."""
+    groups = []
+    for _, rows in wide.groupby(level="weight_group"):
+        values, count = rows.to_numpy(), len(rows)
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=REPLICATES)
+        groups.append(np.vstack([np.ones(count), drawn]) @ values / count)
+    return 100 * np.mean(groups, axis=0)
+
+
+def _row(claim: Claim, drawn: Tables, profile: str) -> dict:
+    cells = [cell for operand in claim.operands for cell in operand.cells()]
+    missing = {cell.row for cell in cells} - set(drawn[0].index) | {cell.column for cell in cells} - set(
+        drawn[0].columns
+    )
+    if missing:
+        return _entry(claim, "not testable", None, None, f"not measured here: {', '.join(sorted(missing))}")
+    results = [evaluate(claim.formula, _names(claim, one), FUNCTIONS) for one in drawn]
+    if not isinstance(results[0], Decimal) or not claim.rule:
+        return _entry(claim, "not testable", None, None, "the documents state no rule for this claim")
+    if claim.unit == "rank":
+        return _order(claim, drawn, results)
+    numbers = np.array([float(result) for result in results])
+    low, high = np.quantile(numbers[1:], (0.025, 0.975))
+    published = None if claim.number is None else float(claim.number)
+    difference = len(claim.operands) > 1
+    measured = compare.Measured(published, numbers[0], float(high - low) / 2, difference=difference)
+    note = "" if difference or compare.mode(profile) == "values" else "a score of another model than the published one"
+    return compare.claim(claim.id, claim.text, measured, profile=profile, note=note)
+
+
+def _order(claim: Claim, drawn: Tables, results: list[Decimal]) -> dict:
+    """Return the row of a rank: it is settled where nearly all replicates agree."""
+    printed = {} if claim.number is None else {"v": claim.number}
+    holds = [
+        bool(evaluate(claim.rule, _names(claim, one) | printed | {"r": result}, FUNCTIONS))
+        for one, result in zip(drawn, results, strict=True)
+    ]
+    share = float(np.mean(holds[1:]))
+    verdict = "pattern holds" if share >= SURE else "pattern fails" if share <= 1 - SURE else "too few to tell"
+    return _entry(claim, verdict, float(results[0]), None, f"holds in {100 * share:.0f} % of bootstrap samples")
+
+
+def _names(claim: Claim, scores: pd.DataFrame) -> dict[str, Decimal | list[Decimal]]:
+    """Return what the claim's formula sees, taken from `scores`."""
+    found = {}
+    for operand in claim.operands:
+        values = [_decimal(scores.loc[cell.row, cell.column]) for cell in operand.cells()]
+        found[operand.name] = values if operand.is_list else values[0]
+    return found
+
+
+def _decimal(value: float) -> Decimal:
+    if not math.isfinite(value):
+        raise ValueError(f"a measured score is {value}; every suite of the claim must have been scored")
+    return Decimal(repr(float(value)))
+
+
+def _entry(claim: Claim, verdict: str, ours: float | None, margin: float | None, note: str) -> dict:
+    published = None if claim.number is None else float(claim.number)
+    return {"id": claim.id, "claim": claim.text, "verdict": verdict, "note": note} | {
+        "published": published,
+        "ours": ours,
+        "margin": margin,
+    }

@@ -1,0 +1,58 @@
+"""What a section says of its models as a whole: the verdict on the best one, its claims as a table, its cost."""
+
+import hashlib
+
+import pandas as pd
+
+from medpsy import evaluate, prompts
+from medpsy.engines import fingerprint
+from medpsy.report import compare
+from medpsy.report.display import Table, table
+from medpsy.report.scores import best, gaps, scored
+from medpsy.scoring import AVERAGE
+from medpsy.study import Study
+
+
+def selection(study: Study, graded: pd.DataFrame, models: list[str]) -> dict:
+    """Return the verdict on the best of `models`: whether it leads the next one beyond the margin of the pair."""
+    rows = graded[graded["model"].isin(models)]
+    first = best(scored(study, rows))
+    leads = gaps(study, rows, reference=first)
+    lead = leads[leads["suite"] == AVERAGE].sort_values("difference").iloc[0]
+    verdict = compare.pattern_verdict(lead.difference, lead.margin)
+    ahead = f"{lead.difference:.2f} ± {lead.margin:.2f} points"
+    text = f"{study.model(first).label} is chosen: it leads {lead.label} by {ahead}"
+    return {"text": text, "verdict": verdict, "note": "closed-ended average, paired by question"}
+
+
+def claim_table(claims: list[dict]) -> Table:
+    """Return the claims of a section with ours beside published."""
+    names = {"id": "Claim", "claim": "What is claimed", "published": "Published", "ours": "Ours", "margin": "Ours ±"}
+    frame = pd.DataFrame(claims)[[*names, "verdict", "note"]].rename(columns=names)
+    frame = frame.rename(columns={"verdict": "Verdict", "note": "Note"})
+    return table(
+        frame, "Published claims, measured", note="95 % margins; where other models stand in, signs are tested."
+    )
+
+
+def points(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return `scores` with models and suites called as a reader knows them, for figures."""
+    return scores.assign(model=scores["label"], suite=scores["title"])
+
+
+def inputs(study: Study, models: list[str]) -> dict[str, str]:
+    """Return the digests of what a closed-ended section read: questions, prompts and models."""
+    asked = evaluate.questions(study)
+    found = {f"suite/{suite}": _digest(sorted(map(repr, group.values()))) for suite, group in asked.items()}
+    found |= {f"prompt/{name}": prompts.version(name) for name in prompts.TEMPLATES}
+    return found | {f"model/{name}": fingerprint(study.model(name)) for name in [*models, study.parser]}
+
+
+def tokens(graded: pd.DataFrame) -> dict[str, int]:
+    """Return the tokens behind `graded`: of the prompts, of what was generated, and of the reasoning in it."""
+    columns = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+    return {name: int(graded[name].sum()) for name in columns}
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""What this machine must have before anything can be installed; installs nothing itself.
+
+A missing prerequisite is an error that names the command that installs it here.
+"""
+
+import glob
+import os
+import shutil
+import sys
+from pathlib import Path
+
+GIB = 2**30
+MANAGERS = ("apt-get", "dnf", "brew")
+COMMANDS = {  # what is missing -> how each package manager installs it
+    "venv": ("apt-get install python3.11-venv", "dnf install python3.11", "brew install python@3.11"),
+    "compiler": ("apt-get install build-essential", "dnf install gcc gcc-c++", "xcode-select --install"),
+}
+
+
+class Missing(Exception):
+    """Something the set-up needs is not here; the message says how to get it."""
+
+
+def how_to_install(what: str) -> str:
+    """Return the command that installs `what` with the package manager of this machine."""
+    for manager, command in zip(MANAGERS, COMMANDS[what], strict=True):
+        if shutil.which(manager):
+            administrator = manager != "brew" and hasattr(os, "geteuid") and os.geteuid() != 0
+            return f"sudo {command}" if administrator else command
+    return f"the package manager of this system, e.g. {COMMANDS[what][0]}"
+
+
+def need_venv() -> None:
+    """Check that this Python can make a virtual environment; Debian splits that off."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        raise Missing(
+            f"{sys.executable} cannot make virtual environments. Install the missing part: {how_to_install('venv')}"
+        ) from None
+
+
+def need_compiler() -> None:
+    """Check for a C and a C++ compiler, those named by CC and CXX first."""
+    for variable, names in (("CC", ("cc", "gcc", "clang")), ("CXX", ("c++", "g++", "clang++"))):
+        if not any(shutil.which(name) for name in (os.environ.get(variable) or "", *names) if name):
+            raise Missing(
+                f"no {'C++' if variable == 'CXX' else 'C'} compiler for the llama.cpp tools. "
+                f"Install one: {how_to_install('compiler')}"
+            )
+
+
+def need_disk(folder: Path, gib: int, purpose: str) -> None:
+    """Check that `gib` GiB are free where `folder` is, or will be."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    if free < gib:
+        raise Missing(f"{purpose} needs {gib} GiB in {folder}, where {free:.1f} GiB are free. Make room and try again")
+
+
+def accelerator() -> str:
+    """Return ``"gpu"`` with an NVIDIA device, else ``"cpu"``; MEDPSY_ACCELERATOR overrides (log-in nodes have none)."""
+    chosen = os.environ.get("MEDPSY_ACCELERATOR")
+    if chosen not in (None, "", "cpu", "gpu"):
+        raise Missing(f"MEDPSY_ACCELERATOR={chosen!r} is neither 'cpu' nor 'gpu'. Set one of them, or unset it")
+    return chosen or ("gpu" if glob.glob("/dev/nvidia[0-9]*") else "cpu")

@@ -1,0 +1,228 @@
+"""llama-server is started, found healthy, and gone afterwards, whatever happened in between. Real processes only."""
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from medpsy.engines import EngineError, Prompt, Sampling, llama_server, open_engine
+from medpsy.engines.child import Child, importable
+from medpsy.engines.llama_server import LlamaServer, ServerOptions
+from medpsy.quantization import to_gguf
+from tiny_models import Spec
+
+pytestmark = pytest.mark.usefixtures("llama_tools")
+OPTIONS = ServerOptions(slots=2, context=256, threads=1)
+GREEDY = Sampling(max_tokens=16, temperature=0)
+ENDLESS = Sampling(max_tokens=400, temperature=1.5, top_k=0, top_p=1.0)
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from tiny_models import Spec
+from medpsy.engines import Prompt, Sampling, open_engine
+spec = Spec("tiny", "models/tiny", Path({folder!r}))
+prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range(2000)]
+with open_engine("llama_cpp", spec, gguf_dir=Path({gguf!r}), slots=2, threads=1) as engine:
+    for response in engine.generate(prompts, Sampling(max_tokens=200)):
+        print("answered", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def gguf(tiny: Spec, gguf_dir: Path) -> Path:
+    return to_gguf(tiny, gguf_dir)
+
+
+def servers(pid: int | None = None) -> list[psutil.Process]:
+    """Return the llama-server processes that this process (or `pid`) started."""
+    found = psutil.Process(pid).children(recursive=True)
+    return [process for process in found if process.name() == "llama-server"]
+
+
+def gone(process: psutil.Process, within: float = 20.0) -> bool:
+    try:
+        process.wait(within)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def questions(count: int) -> list[Prompt]:
+    return [Prompt(str(at), ({"role": "user", "content": "which drug treats"},)) for at in range(count)]
+
+
+def started(tiny: Spec, gguf_dir: Path, **options: int) -> tuple[object, psutil.Process]:
+    """Return an engine with its server running, and the server."""
+    before = {process.pid for process in servers()}
+    engine = open_engine("llama_cpp", tiny, gguf_dir=gguf_dir, slots=2, threads=1, **options)
+    list(engine.generate(questions(1), GREEDY))
+    (server,) = [process for process in servers() if process.pid not in before]
+    return engine, server
+
+
+def test_close_stops_the_server_and_may_be_called_twice(tiny: Spec, gguf_dir: Path) -> None:
+    engine, server = started(tiny, gguf_dir)
+    engine.close()
+    assert gone(server)
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.generate(questions(1), GREEDY)
+
+
+def test_an_exception_stops_the_server(tiny: Spec, gguf_dir: Path) -> None:
+    engine, server = started(tiny, gguf_dir)
+    with pytest.raises(ZeroDivisionError), engine:
+        for _ in engine.generate(questions(20), ENDLESS):
+            raise ZeroDivisionError
+    assert gone(server)
+
+
+def test_a_forgotten_engine_stops_its_server(tiny: Spec, gguf_dir: Path) -> None:
+    engine, server = started(tiny, gguf_dir)
+    del engine
+    gc.collect()
+    assert gone(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_process_leaves_no_server(tiny: Spec, gguf: Path, number: signal.Signals) -> None:
+    tests = str(Path(__file__).parent)
+    code = SCRIPT.format(tests=tests, folder=str(tiny.folder), gguf=str(gguf.parent))
+    env = {**os.environ, **importable()}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
+        (server,) = servers(run.pid)
+        run.send_signal(number)
+        assert gone(server)
+        run.communicate(timeout=60)
+    assert run.returncode != 0
+
+
+def test_a_killed_watchdog_takes_the_server_along(gguf: Path) -> None:
+    with LlamaServer(gguf, OPTIONS) as server:
+        (process,) = servers(server._child.pid)
+        os.kill(server._child.pid, signal.SIGKILL)
+        assert gone(process) or sys.platform != "linux"
+
+
+def test_a_forked_copy_leaves_the_server_alone(gguf: Path) -> None:
+    with LlamaServer(gguf, OPTIONS) as server:
+        child = os.fork()
+        if not child:
+            server.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(0.5)
+        assert server.alive
+
+
+def test_a_server_that_dies_is_named_with_its_log_and_replaced(tiny: Spec, gguf_dir: Path) -> None:
+    engine, server = started(tiny, gguf_dir)
+    with engine:
+        with pytest.raises(EngineError, match="llama-server stopped answering; its log ends:"):
+            for at, _ in enumerate(engine.generate(questions(50), ENDLESS)):
+                if at == 0:
+                    server.kill()
+        assert len(list(engine.generate(questions(3), GREEDY))) == 3
+
+
+def test_a_longer_prompt_gets_a_server_with_larger_slots(tiny: Spec, gguf_dir: Path) -> None:
+    engine, server = started(tiny, gguf_dir)
+    long = Prompt("long", ({"role": "user", "content": "the " * 300},))
+    with engine:
+        (response,) = engine.generate([long], GREEDY)
+        assert response.prompt_tokens > 256
+        assert gone(server)
+        assert len(servers()) == 1
+
+
+def test_a_file_that_cannot_be_loaded_shows_the_log(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF but not really")
+    with pytest.raises(EngineError, match=r"(?s)ended while loading broken.gguf; its log ends:.*broken.gguf"):
+        LlamaServer(broken, OPTIONS)
+    assert servers() == []
+
+
+def test_a_server_that_takes_too_long_is_stopped(gguf: Path) -> None:
+    with pytest.raises(EngineError, match="did not load .* within 0 s"):
+        LlamaServer(gguf, replace(OPTIONS, timeout=0.0))
+    assert servers() == []
+
+
+def test_a_port_taken_meanwhile_is_replaced_by_another(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = llama_server._free_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1]])
+        monkeypatch.setattr(llama_server, "_free_port", lambda: next(ports, None) or free())
+        with LlamaServer(gguf, OPTIONS) as server:
+            assert not server.url.endswith(str(taken.getsockname()[1]))
+    assert servers() == []
+
+
+def test_only_the_holder_of_the_key_is_answered(gguf: Path) -> None:
+    with LlamaServer(gguf, OPTIONS) as server, server.client(timeout=10) as client:
+        body = {"prompt": [1, 2], "n_predict": 1}
+        assert client.post("/completion", json=body).status_code == 200
+        assert client.post("/completion", json=body, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        (process,) = servers()
+        assert server.key not in " ".join(process.cmdline())
+
+
+def test_proxies_of_the_environment_are_not_used(tiny: Spec, gguf_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    engine, _ = started(tiny, gguf_dir)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (ServerOptions(4, 300), ["--ctx-size 2048", "--flash-attn off", "--cache-type-k f32", "--parallel 4"]),
+        (ServerOptions(1, 256, "f16"), ["--ctx-size 256", "--cache-type-v f16"]),
+        (ServerOptions(1, 256, threads=3, extra=("--jinja",)), ["--threads 3", "--jinja"]),
+    ],
+)
+def test_options_become_arguments(options: ServerOptions, expected: list[str]) -> None:
+    line = " ".join(options.arguments())
+    assert all(part in line for part in expected)
+    assert ("--flash-attn off" in line) == (options.cache_type == "f32")
+
+
+def wait_for(condition: Callable[[], bool], within: float = 20.0) -> bool:
+    end = time.monotonic() + within
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_a_child_that_ignores_the_polite_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medpsy.engines.child.PATIENCE", 0.5)
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
+    )
+    child = Child([sys.executable, "-c", stubborn])
+    assert wait_for(lambda: "on" in child.log_tail())
+    (process,) = [each for each in psutil.Process(child.pid).children() if "time.sleep" in " ".join(each.cmdline())]
+    child.stop()
+    assert gone(process)
+    assert not child.alive
+
+
+def test_a_childs_exit_shows(tmp_path: Path) -> None:
+    child = Child([sys.executable, "-c", "import sys; print('last words'); sys.exit(3)"])
+    assert wait_for(lambda: not child.alive)
+    assert child.log_tail() == "last words"
+    child.stop()

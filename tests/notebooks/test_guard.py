@@ -1,0 +1,103 @@
+"""Notebooks stay thin, and every params file fits its notebook: all notebooks, all profiles, all files."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from medpsy import parameters, strict
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+PARAMS = sorted((ROOT / "params").rglob("*.y*ml"))
+PROFILES = sorted(path.parent.name for path in PARAMS if path.name == "study.yaml")
+CELLS = 9  # code cells: under ten
+LINES = 15  # of a code cell
+KEPT = "nbval-check-output"  # tag of a cell whose output is part of the source
+FORBIDDEN = {
+    "a definition": r"^(?:async )?def |^class ",
+    "a loop": r"^(?:for|while) ",
+    "a shell or magic line": r"^[!%]",
+    "an edit of sys.path or the working directory": r"sys\.path|os\.chdir",
+    "an early exit": r"\b(?:exit|quit)\(",
+    "an absolute path": r"[\"'](?:/(?:home|root|tmp|work|Users)/|~/|[A-Z]:\\)",
+    "a key": r"(?i)(?:api_key|token)\s*=\s*[\"']",
+}
+SOURCED = re.compile(r"#.*\b(report|card|ours)\b")  # report 3.5; MedPsy-4B card; ours: not stated
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+every_params = pytest.mark.parametrize("path", PARAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks_and_profiles():
+    assert NOTEBOOKS and PROFILES == ["mini", "paper", "review", "smoke"]
+
+
+@every_notebook
+def test_a_notebook_opens_with_its_title_and_parameters_and_ends_with_its_record(path):
+    cells, code = nbformat.read(path, as_version=4).cells, code_cells(path)
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert "**Claim.**" in cells[0].source and "**Cost.**" in cells[0].source
+    assert parameters.TAG in code[0].metadata.get("tags", [])
+    assert cells[-1] == code[-1] and "write_result(" in code[-1].source
+
+
+@every_notebook
+def test_a_notebook_is_thin(path):
+    code = code_cells(path)
+    assert len(code) <= CELLS
+    for cell in code:
+        assert len(cell.source.splitlines()) <= LINES, cell.source
+        found = [what for what, pattern in FORBIDDEN.items() if re.search(pattern, cell.source, re.MULTILINE)]
+        assert found == [], f"{found} in:\n{cell.source}"
+
+
+@every_notebook
+def test_outputs_are_stripped_but_for_those_that_are_checked(path):
+    for cell in code_cells(path):
+        kept = KEPT in cell.metadata.get("tags", [])
+        assert bool(cell.outputs) == kept, cell.source
+        assert kept or cell.execution_count is None
+        assert not any(output.output_type == "error" for output in cell.outputs)
+
+
+@every_notebook
+def test_a_notebook_names_no_kernel_but_the_common_one(path):
+    assert nbformat.read(path, as_version=4).metadata.get("kernelspec", {}).get("name", "python3") == "python3"
+
+
+@every_notebook
+def test_every_parameter_says_what_it_is_and_defaults_to_mini(path):
+    known = parameters.declared(path)
+    assert [name for name, parameter in known.items() if not parameter.comment] == []
+    mini = strict.read(ROOT / "params" / "mini" / f"{path.stem}.yaml")
+    assert {name: known[name].default for name in mini} == mini
+
+
+@every_notebook
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_notebook_has_its_params_in_every_profile(path, profile):
+    assert (ROOT / "params" / profile / f"{path.stem}.yaml").is_file()
+
+
+@every_params
+def test_a_params_file_fits_its_notebook(path):
+    if path.name == "study.yaml":
+        pytest.skip("settings of the profile, checked by medpsy.study")
+    notebook = ROOT / "notebooks" / f"{path.stem}.ipynb"
+    assert notebook.is_file(), f"{path}: no notebook of that name"
+    shown = str(path.relative_to(ROOT))
+    given = parameters.resolve(notebook, path.parent.name, files=[(path, shown)])
+    assert given.get("profile", path.parent.name) == path.parent.name
+
+
+@every_params
+def test_every_value_says_where_it_comes_from(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# "), "the first line says what this is and what it costs"
+    settings = [line for line in lines if line.strip() and not re.match(r"\s*#|.*:\s*$", line)]
+    assert [line for line in settings if not SOURCED.search(line)] == []

