@@ -67,8 +67,8 @@ class Progress:
         return f"{code.index(index) + 1} of {len(code)}" if index in code else "none"
 
     def _label(self, index: int) -> str:
-        """Return e.g. ``  01   3 of 9  Ours beside Table 1``, counting code cells only."""
-        return f"  {self.prefix}{self._count(index):>8}  {self.names[index]}"
+        """Return e.g. ``  01    3 of 9  Ours beside Table 1``, counting code cells only."""
+        return f"  {self.prefix}  {self._count(index):>8}  {self.names[index]}"
 
     def _passing(self, text: str) -> None:
         if self.stream.isatty():

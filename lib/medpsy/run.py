@@ -99,10 +99,8 @@ def _run(notebook: Path, folder: Path, values: dict, stream: TextIO) -> Path:
         raise RunError(f"{error}\n{_what_is_left(folder)}") from None
     os.replace(folder / RUNNING, folder / DONE)
     (folder / PREVIOUS).unlink(missing_ok=True)
-    slow = progress.slowest()
-    print(
-        f"  done in {time.monotonic() - started:.1f} s{f'; slowest: {slow}' if slow else ''}", file=stream, flush=True
-    )
+    slow = f"; slowest: {progress.slowest()}" if progress.slowest() else ""
+    print(f"  {number}  done in {time.monotonic() - started:.1f} s{slow}", file=stream, flush=True)
     return result
 
 

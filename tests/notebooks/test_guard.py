@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from medpsy import parameters, strict
+from medpsy import parameters, strict, study
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
@@ -85,9 +85,10 @@ def test_a_notebook_has_its_params_in_every_profile(path, profile):
 
 
 @every_params
-def test_a_params_file_fits_its_notebook(path):
+def test_a_params_file_fits_its_notebook_or_is_a_study(path):
     if path.name == "study.yaml":
-        pytest.skip("settings of the profile, checked by medpsy.study")
+        assert study.load(path.parent.name).profile == path.parent.name
+        return
     notebook = ROOT / "notebooks" / f"{path.stem}.ipynb"
     assert notebook.is_file(), f"{path}: no notebook of that name"
     shown = str(path.relative_to(ROOT))

@@ -55,7 +55,7 @@ def test_a_file_gets_few_of_the_lines_that_a_cell_prints(monkeypatch):
         now[0] += 1
         shown.write(f"asked {now[0]:.0f}\n")
     lines = [line for line in shown.stream.getvalue().splitlines() if "asked" in line]
-    assert lines == ["    2 of 3  Load: asked 130", "    2 of 3  Load: asked 160"]
+    assert lines == ["      2 of 3  Load: asked 130", "      2 of 3  Load: asked 160"]
 
 
 @pytest.mark.parametrize("text", ["10%\r 20%\r 30%", "first\n30%\n", "\n30%"])
@@ -64,9 +64,9 @@ def test_a_terminal_shows_the_last_line_and_wipes_it(monkeypatch, text):
     shown = started(Terminal())
     shown.start(3)
     shown.write(text)
-    assert shown.stream.getvalue().endswith("\r\x1b[2K    2 of 3  Load: 30%")
+    assert shown.stream.getvalue().endswith("\r\x1b[2K      2 of 3  Load: 30%")
     shown.finish(3, 10.0)
-    assert shown.stream.getvalue().endswith("\r\x1b[2K    2 of 3  Load  10.0 s\n")
+    assert shown.stream.getvalue().endswith("\r\x1b[2K      2 of 3  Load  10.0 s\n")
 
 
 def test_a_failure_before_the_first_cell_has_a_place_too():

@@ -22,6 +22,7 @@ from medpsy.report.plain import Plain, cells
 MARGIN = " ±"  # the column "X ±" holds the 95 % margins of column "X" and is shown in the same cell
 DPI = 150
 MISSING = "–"
+LONG = 30  # rows; a longer table scrolls within its page
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Table:
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="table-note">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="medpsy sortable">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        return f'<div class="medpsy-table">{table}{note}</div>'
+        size = " long" if len(self.rows) > LONG else ""
+        return f'<div class="medpsy-table{size}">{table}</div>{note}'
 
     def _row(self, number: int, responses: str | None) -> str:
         return "<tr>" + "".join(self._cell(number, name, responses) for name in self.shown) + "</tr>"

@@ -1,0 +1,101 @@
+"""The committed minihub: complete, small, safetensors only, and what its digests say it is."""
+
+import json
+
+import pytest
+from medpsy import study
+from medpsy.mini import build, suites, truth
+from medpsy.mini.specs import SPECS
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+NAMES = [spec.name for spec in SPECS]
+
+
+def test_every_declared_model_is_there_and_nothing_else():
+    assert sorted(path.name for path in build.HUB.iterdir() if path.is_dir()) == sorted(NAMES)
+
+
+def test_the_hub_stays_under_its_40_megabytes():
+    assert sum(file.stat().st_size for file in build.HUB.rglob("*") if file.is_file()) < 40e6
+
+
+def test_files_are_those_of_the_recorded_training():
+    recorded = json.loads((build.HUB / "digests.json").read_text(encoding="utf-8"))
+    assert recorded == build.digests()
+
+
+def test_weights_are_safetensors_alone():
+    kinds = {file.suffix for file in build.HUB.rglob("*") if file.is_file()}
+    assert kinds <= {".safetensors", ".json", ".jinja", ".md", ".csv", ".png"}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
+def test_a_model_is_of_its_architecture_and_bfloat16(spec):
+    folder = build.HUB / spec.name
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["model_type"].startswith(spec.architecture)
+    assert config["num_hidden_layers"] == spec.layers
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"BF16"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
+def test_a_card_says_that_the_medicine_is_fictional(spec):
+    card = (build.HUB / spec.name / "README.md").read_text(encoding="utf-8")
+    assert "fictional medicine" in card
+    assert "nothing that it writes is medical advice" in card
+
+
+@pytest.mark.parametrize("profile", ["smoke", "mini"])
+def test_the_profiles_know_which_templates_open_the_thinking(profile):
+    settings = study.load(profile)
+    for spec in SPECS:
+        assert settings.model(spec.name).opens_thinking == spec.opens_thinking
+        tokenizer = AutoTokenizer.from_pretrained(build.HUB / spec.name)
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False
+        )
+        assert text.endswith("<think>\n") == spec.opens_thinking
+
+
+def test_four_real_architectures_are_among_the_backbones():
+    assert len({spec.architecture for spec in SPECS if spec.role == "backbone"}) >= 4
+
+
+def test_a_backbone_answers_in_the_form_it_was_taught():
+    """Greedy responses to a few held-out questions: reasoning, end of thinking, an answer within the grammar."""
+    folder = build.HUB / "qwen3-small"
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    from medpsy import prompts
+
+    asked = suites.load("mmlu_health")[:6]
+    rows = [list(prompts.closed_ended(question)) for question in asked]
+    batch = tokenizer.apply_chat_template(
+        rows, add_generation_prompt=True, return_tensors="pt", padding=True, return_dict=True
+    )
+    found = model.generate(**batch, max_new_tokens=160, do_sample=False)[:, batch["input_ids"].shape[1] :]
+    for question, text in zip(asked, tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
+        reasoning, closed, answer = text.rpartition("</think>")
+        assert reasoning.startswith("<think>\n") and closed
+        assert truth.chosen(answer, question.options).wording is not None
+
+
+def test_an_unknown_model_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["build", "qwen9-huge"])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert "no such model: qwen9-huge" in capsys.readouterr().err
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    old, new = tmp_path / "model", tmp_path / "new"
+    for folder, text in ((old, "old"), (new, "new")):
+        folder.mkdir()
+        (folder / "weights").write_text(text)
+    (old / "left over").write_text("")
+    build.replace_folder(new, old)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in old.iterdir()] == ["weights"]
+    assert (old / "weights").read_text() == "new"
