@@ -69,11 +69,11 @@ def test_real_suites_have_no_such_truth():
 
 def test_a_reader_of_other_scores_differs_from_the_reference():
     few = pd.concat([rows().assign(question_id=lambda r, n=n: r["question_id"] + f"-{n}") for n in range(60)])
-    (said,) = reader_verdicts(MINI, few, reference="parser")
+    (said,) = reader_verdicts(few, reference="parser")
     assert said["verdict"] == "differs"
     assert said["text"].startswith("rule gives the same scores as parser: difference -20.00")
 
 
 def test_too_few_answers_settle_nothing():
-    (said,) = reader_verdicts(MINI, rows(), reference="parser")
+    (said,) = reader_verdicts(rows(), reference="parser")
     assert said["verdict"] == "too few to tell"

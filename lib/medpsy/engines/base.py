@@ -41,7 +41,8 @@ class Response:
     """What a model wrote. `text` is raw: reasoning, `</think>` and answer together.
 
     Args:
-        finish_reason: ``"stop"`` (end-of-turn token), ``"length"`` (token limit) or ``"failed"`` (no response; see `error`).
+        finish_reason: ``"stop"`` (end-of-turn token), ``"length"`` (token limit) or ``"failed"`` (no response).
+        error: why there is no response.
         prompt_tokens, completion_tokens: counted with the model's own tokenizer.
         seconds: wall time from submission to completion, queueing included.
     """

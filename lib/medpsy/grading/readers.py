@@ -20,6 +20,7 @@ from medpsy.grading.text import clean, flat
 
 __all__ = ["BIASED", "READERS", "Reading", "first_letter", "first_or_last", "last_letter", "lenient", "strict"]
 
+_LONGEST = 20_000  # characters read of an answer, its end; as many as the parser model sees
 _MESSAGE = 1000  # characters up to which an answer can be a content filter's message
 _SHORT = 300  # characters up to which an answer's only option text is taken for its choice
 _FILTER = re.compile(r"\bresponse was filtered\b|\bcontent (?:management|filter(?:ing)?) polic(?:y|ies)\b", re.I)
@@ -33,7 +34,7 @@ _REFUSAL = re.compile(
 
 def strict(answer: str, question: Question) -> Reading:
     """Accept only a plain format: JSON field, box, "the answer is X" or a lone letter; statements must not differ."""
-    answer = clean(answer)
+    answer = clean(answer[-_LONGEST:])
     if (early := _without_claims(answer, question)) is not None:
         return early
     stated = [claim.reading for claim in _all_claims(answer, question) if claim.kind == "stated"]
@@ -45,7 +46,7 @@ def strict(answer: str, question: Question) -> Reading:
 
 def lenient(answer: str, question: Question) -> Reading:
     """Read an answer as a patient person would: the last statement counts, then conclusions, then an option's text."""
-    answer = clean(answer)
+    answer = clean(answer[-_LONGEST:])
     if (early := _without_claims(answer, question)) is not None:
         return early
     found = _all_claims(answer, question)
@@ -59,12 +60,12 @@ def lenient(answer: str, question: Question) -> Reading:
 
 def first_letter(answer: str, question: Question) -> Reading:
     """Take the first option letter that stands anywhere in the answer."""
-    return _nth_letter(answer, question, 0)
+    return _nth_letter(answer[:_LONGEST], question, 0)
 
 
 def last_letter(answer: str, question: Question) -> Reading:
     """Take the last option letter that stands anywhere in the answer."""
-    return _nth_letter(answer, question, -1)
+    return _nth_letter(answer[-_LONGEST:], question, -1)
 
 
 def first_or_last(answer: str, question: Question) -> Reading:

@@ -10,6 +10,7 @@ from medpsy.benchmarks.question import LETTERS
 from medpsy.mini import truth
 from medpsy.report import compare
 from medpsy.report.display import Table, table
+from medpsy.report.scores import question_shares, suite_gap
 from medpsy.study import Study
 
 ROW = ["model", "suite", "question_id", "run"]
@@ -90,30 +91,23 @@ def truth_by_wording(study: Study, rows: pd.DataFrame) -> Table:
     return table(frame, title, decimals=1)
 
 
-def reader_verdicts(study: Study, rows: pd.DataFrame, *, reference: str) -> list[dict]:
+def reader_verdicts(rows: pd.DataFrame, *, reference: str) -> list[dict]:
     """Return for each reader whether its average differs from that of `reference`, paired by question and model."""
-    gaps = [_reader_gap(rows, reader, reference) for reader in rows["reader"].unique() if reader != reference]
+    shares = question_shares(rows.assign(model=rows["reader"]))
     said = []
-    for reader, difference, margin in gaps:
-        verdict = compare.value_verdict(0.0, difference, margin)
-        text = f"{reader} gives the same scores as {reference}: difference {difference:+.2f} ± {margin:.2f} points"
+    for reader in [name for name in rows["reader"].unique() if name != reference]:
+        suites = [suite_gap(shares, reader, reference, suite) for suite in rows["suite"].unique()]
+        gap = pd.DataFrame(suites)[["difference", "margin"]].agg({"difference": "mean", "margin": _mean_margin})
+        verdict = compare.value_verdict(0.0, gap["difference"], gap["margin"])
+        text = f"{reader} gives the same scores as {reference}: difference {gap['difference']:+.2f} points"
+        text += "" if pd.isna(gap["margin"]) else f" ± {gap['margin']:.2f}"
         said.append({"text": text, "verdict": verdict, "note": "mean over models and suites, paired by question"})
     return said
 
 
-def _reader_gap(rows: pd.DataFrame, reader: str, reference: str) -> tuple[str, float, float]:
-    keyed = rows[rows["gold"].notna() & (rows["outcome"] != "failed")]
-    right = keyed.assign(right=(keyed["outcome"] == "correct").astype(float))
-    shares = right.groupby(["reader", "suite", "weight_group", "question_id"])["right"].mean()
-    suites = []
-    for suite in right["suite"].unique():
-        pair = pd.concat([shares[reader][suite], shares[reference][suite]], axis=1, join="inner")
-        groups = pair.index.get_level_values(0).to_list()
-        suites.append(
-            statistics.paired_difference(pair.iloc[:, 0].to_numpy(), pair.iloc[:, 1].to_numpy(), groups=groups)
-        )
-    difference = sum(one.difference for one in suites) / len(suites)
-    return reader, difference, sum(one.margin**2 for one in suites) ** 0.5 / len(suites)
+def _mean_margin(margins: pd.Series) -> float:
+    """Return the margin of the mean of independent differences; missing where one of them is."""
+    return float((margins**2).sum(skipna=False) ** 0.5 / len(margins))
 
 
 def _pairs(rows: pd.DataFrame, reference: str) -> pd.DataFrame:

@@ -130,10 +130,9 @@ def responses_page(folder: Path, result: Result, source: str) -> None:
 
 
 def claims_table(result: Result) -> Table:
-    """Return the claims a section touched, one row each; what a section adds of its own comes last."""
+    """Return the claims a section touched, one row each, without what the section adds of its own."""
     frame = pd.DataFrame(result.claims, dtype=object)
-    first = [name for name in CLAIM if name in frame]
-    return table(frame[first + [name for name in frame if name not in first]].rename(columns=CLAIM))
+    return table(frame[[name for name in CLAIM if name in frame]].rename(columns=CLAIM))
 
 
 def _tables(page: Page, result: Result) -> None:

@@ -66,8 +66,10 @@ def gaps(study: Study, graded: pd.DataFrame, *, reference: str) -> pd.DataFrame:
         raise ValueError(f"{reference} is the only model; a lead needs another one, name at least two")
     rows = []
     for model in others:
-        suites = [_gap(shares, reference, model, suite) for suite in graded["suite"].unique()]
-        rows += [{"model": model, "label": study.model(model).label or model} | one for one in [_mean(suites), *suites]]
+        suites = [suite_gap(shares, reference, model, suite) for suite in graded["suite"].unique()]
+        rows += [
+            {"model": model, "label": study.model(model).label or model} | one for one in [mean_gap(suites), *suites]
+        ]
     found = pd.DataFrame(rows)
     found["title"] = found["suite"].map(TITLES)
     found["p_holm"] = found.groupby("suite")["p_value"].transform(_holm)
@@ -152,7 +154,7 @@ def question_shares(graded: pd.DataFrame) -> pd.Series:
     return rows.groupby(["model", "suite", "weight_group", "question_id"])["right"].mean()
 
 
-def _gap(shares: pd.Series, first: str, second: str, suite: str) -> dict:
+def suite_gap(shares: pd.Series, first: str, second: str, suite: str) -> dict:
     """Return the paired difference of two models on the questions of `suite` that both answered."""
     nothing = {"suite": suite, "difference": np.nan, "margin": np.nan, "p_value": np.nan}
     if not {(first, suite), (second, suite)} <= set(shares.index.droplevel([2, 3])):
@@ -166,7 +168,7 @@ def _gap(shares: pd.Series, first: str, second: str, suite: str) -> dict:
     return {"suite": suite, "difference": found.difference, "margin": found.margin, "p_value": found.p_value}
 
 
-def _mean(suites: list[dict]) -> dict:
+def mean_gap(suites: list[dict]) -> dict:
     """Return the plain mean of independent differences; its p-value is that of a normal with the same margin."""
     differences = np.array([one["difference"] for one in suites])
     difference = float(differences.mean()) if len(suites) == len(SUITES) else np.nan

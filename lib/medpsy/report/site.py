@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 
 from medpsy import study
 from medpsy.report import chunks, notebooks, pages, reading
@@ -142,7 +143,7 @@ def _copy_files(result: Result, site: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(result.folder / name, folder / name)
     if result.claims:
-        (folder / "claims.csv").write_text(pages.claims_table(result).exact.to_csv(index=False), encoding="utf-8")
+        pd.DataFrame(result.claims, dtype=object).to_csv(folder / "claims.csv", index=False)
     if result.responses:
         chunks.write_chunks(reading.read(result.folder / reading.FILE), site / "data" / result.section)
 
