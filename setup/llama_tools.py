@@ -33,7 +33,9 @@ OPTIONS = (
     "-DLLAMA_OPENSSL=OFF",  # the server listens on the loopback address only
 )
 BUILDERS = ("cmake==4.4.4", "ninja==1.13.2")  # where the machine has none
-INSTRUCTIONS = re.compile(r"sse|ssse|avx|fma|f16c|bmi|abm|movbe|popcnt|amx|gfni|vaes|vpcl|asimd|sve|sm[e34]|i8mm|bf16")
+INSTRUCTIONS = re.compile(
+    r"sse|ssse|avx|fma|f16c|bmi|abm|movbe|popcnt|amx|gfni|vaes|vpcl|asimd|sve|sme[0-9]*$|i8mm|bf16"
+)
 SPACE = 2  # GiB; measured: 0.9
 
 
@@ -133,11 +135,20 @@ def runs(tool: str) -> bool:
 
 
 def run(*command: object) -> None:
-    """Run a build command; compiler warnings of other people's code go to a log, progress to the terminal."""
+    """Run a build command; its progress goes to the terminal, warnings about other people's code to a log."""
     log = cache() / "build" / "build.log"
-    with log.open("a") as errors:
-        done = subprocess.run([str(part) for part in command], stderr=errors)
-    if done.returncode:
+    words = [str(part) for part in command]
+    with (
+        log.open("a") as kept,
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as running,
+    ):
+        for line in running.stdout:
+            kept.write(line)
+            if line.startswith("["):  # [17/220] Building CXX object ...
+                print(f"  {line.rstrip()[:150]}", flush=True)
+    if running.returncode:
         print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:]), file=sys.stderr)
         raise machine.Missing(
             f"llama.cpp did not build (above: the end of {log}). Call make again to go on; "

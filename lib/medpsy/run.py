@@ -118,8 +118,8 @@ def _execute(notebook: Path, output: Path, values: dict, progress: Progress) -> 
         raise RunError(f"{notebook.name}: cell {progress.where()} failed: {error.ename}\n{what}") from None
     except DeadKernelError:
         raise RunError(
-            f"{notebook.name}: the kernel died in cell {progress.where()}; most often memory ran out: "
-            "run fewer things beside it, or a smaller profile"
+            f"{notebook.name}: the kernel ended in cell {progress.where()}: memory ran out "
+            "(run fewer things beside it, or a smaller profile), or a cell called exit"
         ) from None
 
 

@@ -53,7 +53,7 @@ def test_the_front_page_counts_verdicts_and_names_what_has_not_run(watched):
     lines = {line.split("\t")[0]: line.split("\t")[1:] for line in texts(page, "#sections tbody tr")}
     assert lines["3.1 Backbone *selection* <one>"] == ["done", "0", "0", "1", "1", "0", "0", "360", "12"]
     assert lines["Title of 06_answer_extraction"] == ["not yet run"] + ["–"] * 8
-    assert f"Reed-1 leads {PLANTED}. By 2 points." in texts(page, ".verdicts li")[0]
+    assert f"Reed-1 leads {PLANTED}.\nBy 2 points." in texts(page, ".verdicts li")[0]
     page.click("#sections a >> text=Backbone")
     assert page.url.endswith(f"{HOME}/index.html")
 
@@ -214,7 +214,7 @@ def test_all_responses_to_a_question_stand_together(watched):
     page = watched.open(f"{HOME}/responses.html#{full_key(watched, 40)}")
     opened(page)
     page.click("text=All responses to this question")
-    page.wait_for_function("document.querySelector('[data-part=count]').textContent === '1 to 6 of 6'")
+    page.wait_for_selector("[data-part=count] >> text=1 to 6 of 6")
     assert len({row[0] for row in rows(page)}) == 1
 
 

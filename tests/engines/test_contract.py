@@ -34,19 +34,24 @@ def tied_at(small: Small, prompt: Prompt, tokens: list[int]) -> int | None:
     return next((at for at, gap in enumerate((best[:, 0] - best[:, 1]).tolist()) if gap < TIE), None)
 
 
+def without_break(text: str) -> str:
+    """Return `text` without the line break after an opening tag: endpoints that part the reasoning do not keep it."""
+    return text.replace("<think>\n", "<think>", 1)
+
+
 def test_greedy_text_is_that_of_transformers(engine: Engine, small: Small, prompts: list[Prompt]) -> None:
     found = answers(engine, prompts, GREEDY)
     same = 0
     for prompt in prompts:
         tokens, response = small.greedy(prompt, GREEDY.max_tokens), found[prompt.id]
         ended = tokens[-1] == small.tokenizer.eos_token_id
-        expected = (small.text(tokens), "stop" if ended else "length", len(tokens))
-        if (response.text, response.finish_reason, response.completion_tokens) == expected:
+        expected = (without_break(small.text(tokens)), "stop" if ended else "length", len(tokens))
+        if (without_break(response.text), response.finish_reason, response.completion_tokens) == expected:
             same += 1
             continue
         tie = tied_at(small, prompt, tokens)
         assert tie is not None, f"{prompt.id}: {response} is not {expected}, and no two tokens were tied"
-        assert response.text.startswith(small.text(tokens[:tie]))
+        assert without_break(response.text).startswith(without_break(small.text(tokens[:tie])))
     assert same >= len(prompts) - 2  # ties are rare
 
 
@@ -85,14 +90,19 @@ def test_seed_and_prompt_id_change_the_text(engine: Engine, prompts: list[Prompt
     assert len(texts | other) > len(texts) > 1
 
 
-@pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (1.0, 4, 1.0), (1.0, 0, 0.6), (0.7, 20, 0.95)]
-)
+def heat(small: Small, prompt: Prompt) -> float:
+    """Return a temperature at which the first token of the response is anybody's guess."""
+    logits = small.logits(small.ids(prompt))[-1]
+    return next(float(2**power) for power in range(8) if (logits / 2**power).softmax(0).max() < 0.4)
+
+
+@pytest.mark.parametrize(("factor", "top_k", "top_p"), [(1.0, 0, 1.0), (1.0, 4, 1.0), (1.0, 0, 0.6), (0.7, 20, 0.95)])
 def test_first_tokens_are_distributed_as_sampling_says(
-    engine: Engine, small: Small, prompts: list[Prompt], temperature: float, top_k: int, top_p: float
+    engine: Engine, small: Small, prompts: list[Prompt], factor: float, top_k: int, top_p: float
 ) -> None:
     if engine.kind == "openai" and top_k != 4:
         pytest.skip("the order of temperature and top-p, and how half a character looks, is the server's business")
+    temperature = factor * heat(small, prompts[0])
     sampling = Sampling(max_tokens=1, temperature=temperature, top_k=top_k, top_p=top_p, seed=3)
     draws = [replace(prompts[0], id=f"draw{at}") for at in range(400)]
     found = Counter(response.text for response in answers(engine, draws, sampling).values())

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 from medpsy.benchmarks.question import Question
 from medpsy.grading.readers import READERS, lenient, strict
-from medpsy.grading.reading import CLASH, EMPTY, FILTERED, NONE_FITS, NOT_OFFERED, SEVERAL
+from medpsy.grading.reading import CLASH, EMPTY, FILTERED, NONE_FITS, NOT_OFFERED, REASONS, SEVERAL
 
 MODELS = ("Meta-Llama-3_1-70B-Instruct", "Mixtral-8x7B-Instruct-v0.1", "Qwen1.5-7B-Chat")
 QWEN_WITHOUT_PRED = """
@@ -34,7 +34,7 @@ ANOTHER_OPTION = {
     "Mixtral-8x7B-Instruct-v0.1": {},
     "Qwen1.5-7B-Chat": {"6017": "J", "6481": "J", "6533": "F"},
 }
-KNOWN_GAP = {"6467"}  # Mixtral labels statements one by one, "the answer is (G) is false", and is cut off
+KNOWN_GAP = {(MODELS[1], "6467")}  # Mixtral labels statements one by one, "the answer is (G) is false", and is cut off
 
 
 def read_by_hand(table):
@@ -112,7 +112,7 @@ def test_how_the_other_readers_fare_on_them(mmlu_pro):
 def test_where_the_upstream_expression_found_a_letter(mmlu_pro, model):
     agree, other, none = 0, {}, Counter()
     for row, question in mmlu_pro[model]:
-        if row["pred"] is None or question.id in KNOWN_GAP:
+        if row["pred"] is None or (model, question.id) in KNOWN_GAP:
             continue
         found = lenient(row["raw_output"], question)
         if letter(found) == row["pred"]:
@@ -122,7 +122,7 @@ def test_where_the_upstream_expression_found_a_letter(mmlu_pro, model):
         else:
             other[question.id] = letter(found)
     assert other == ANOTHER_OPTION[model]
-    assert agree >= {MODELS[0]: 507, MODELS[1]: 493, MODELS[2]: 380}[model]
+    assert agree >= {MODELS[0]: 507, MODELS[1]: 481, MODELS[2]: 364}[model]
     assert sum(none.values()) <= {MODELS[0]: 10, MODELS[1]: 21, MODELS[2]: 35}[model]
     assert none[SEVERAL] >= {MODELS[0]: 2, MODELS[1]: 18, MODELS[2]: 30}[model]
 
@@ -165,7 +165,7 @@ def test_answers_without_a_letter_in_their_json(mirage):
         if found.choice is not None:
             read[question.id] = found.how
     # broken JSON that still shows its field, and three that say their choice in the reasoning alone
-    assert Counter(read.values()) == {"json": 11, "stated": 3}
+    assert Counter(read.values()) == {"json": 11, "stated": 2, "text": 1}
 
 
 def test_filters_and_empty_outputs_are_no_answers(mirage):
@@ -176,6 +176,7 @@ def test_filters_and_empty_outputs_are_no_answers(mirage):
             assert found.how == EMPTY
         if "filtered due to" in row["raw_output"]:
             assert found.how == FILTERED
+        assert found.choice is not None or found.how in REASONS
         hows[found.how] += found.choice is None
     assert (hows[EMPTY], hows[FILTERED]) == (12, 3)
     assert hows[NONE_FITS] >= 40

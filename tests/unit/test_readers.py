@@ -106,6 +106,8 @@ READABLE = [
     (DRUGS, "The best treatment is B.", "B"),
     (DRUGS, "**C. Pelidrine** is the best answer.", "C"),
     (DRUGS, "This is the right answer (D).", "D"),
+    (DRUGS, "Option A is an antibiotic. Option (C) is the most fitting.", "C"),
+    (DRUGS, "**Answer: C**\n\n**Explanation:** Option B is the most likely to harm.", "C"),
     (DRUGS, "The drug acts on the vessel wall, so the fitting option to stop it is (B).", "B"),
     (DRUGS, "All signs point to a vessel disorder. The likely culprit is the drug of option D.", "D"),
     (DRUGS, "The rash is most likely caused by mirocaine (option D), which is known for it.", "D"),
@@ -340,7 +342,7 @@ def test_hostile_texts_cost_linear_time(unit):
     started = time.process_time()
     for reader in (strict, lenient):
         reader(text, TEN)
-    assert time.process_time() - started < 20  # 1 to 4 s at most on an idle machine; a quadratic pattern takes minutes
+    assert time.process_time() - started < 10  # about 1 s at most on an idle machine; a quadratic pattern takes minutes
 
 
 def test_hostile_field_costs_linear_time():

@@ -35,6 +35,19 @@ def drawing() -> Canvas:
 FIGURES = {"points": Figure(drawing(), "Points", "Two points"), "bare": drawing()}
 
 
+def responses() -> pd.DataFrame:
+    """Return two responses, one of them read by two readers."""
+    return pd.DataFrame(
+        {
+            **{"key": ["k1", "k1", "k0"], "model": "reed", "label": "Reed", "suite": "medqa", "suite_title": "MedQA"},
+            **{"subject": "", "question_id": ["q1", "q1", "q0"], "run": 0, "stem": "Which?", "context": None},
+            **{"options": [["a", "b"]] * 3, "gold": [1, 1, 0], "reasoning": "hm", "answer": [None, None, "A"]},
+            **{"finish_reason": "stop", "completion_tokens": 3, "reader": ["parser", "strict", "parser"]},
+            **{"chosen": pd.array([1, None, 0], "Int64"), "outcome": ["correct", "unreadable", "no gold"], "how": "x"},
+        }
+    )
+
+
 def record(**changes) -> Path:
     frame = pd.DataFrame({"Model": ["Reed", "Quill"], "Average": [61.25, np.nan], "Average ±": [1.5, np.nan]})
     given = {
@@ -129,6 +142,8 @@ def test_a_secret_never_reaches_a_file(outputs, monkeypatch):
         record(settings={"headers": {"Authorization": "Bearer sk-planted-1234"}})
     with pytest.raises(SecretFound, match="OPENAI_API_KEY"):
         record(tables={"t": pd.DataFrame({"a": ["sk-planted-1234"]})})
+    with pytest.raises(SecretFound, match="responses, column 'answer'"):
+        record(responses=responses().assign(answer="sk-planted-1234"))
     assert not list(outputs.rglob("*.*"))
 
 
@@ -190,16 +205,7 @@ def test_a_row_of_the_wrong_length_is_refused(outputs):
 def test_responses_are_kept_one_row_each_and_removed_with_their_section(outputs):
     folder = record().parent
     assert read_result(folder).responses is None
-    rows = pd.DataFrame(
-        {
-            **{"key": ["k1", "k1", "k0"], "model": "reed", "label": "Reed", "suite": "medqa", "suite_title": "MedQA"},
-            **{"subject": "", "question_id": ["q1", "q1", "q0"], "run": 0, "stem": "Which?", "context": None},
-            **{"options": [["a", "b"]] * 3, "gold": [1, 1, 0], "reasoning": "hm", "answer": [None, None, "A"]},
-            **{"finish_reason": "stop", "completion_tokens": 3, "reader": ["parser", "strict", "parser"]},
-            **{"chosen": pd.array([1, None, 0], "Int64"), "outcome": ["correct", "unreadable", "no gold"], "how": "x"},
-        }
-    )
-    record(responses=rows)
+    record(responses=responses())
     assert read_result(folder).responses == {"file": "responses.parquet", "rows": 2}
     first, second = reading.read(folder / "responses.parquet")
     assert (first["question_id"], first["answer"], first["options"]) == ("q0", "A", ["a", "b"])

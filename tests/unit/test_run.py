@@ -139,7 +139,7 @@ def test_after_a_failure_the_last_record_is_kept_apart_until_a_run_succeeds(proj
     ("source", "said"),
     [
         ("import sys\nsys.exit(0)", "a cell left early"),  # papermill calls this a success
-        ("exit()", "a cell left early"),
+        ("exit()", "exit"),  # ends the kernel, before or after the next cell
         ("x = 1", "there is no result.json"),
         (RECORD.replace("json.dumps({\"n\": n})", '"{"'), "is not JSON"),
     ],
@@ -153,7 +153,7 @@ def test_a_notebook_without_a_whole_record_is_not_done(project, source, said):
 
 def test_a_kernel_that_dies_is_named_as_such(project):
     write(project, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", RECORD)
-    with pytest.raises(run.RunError, match=r"the kernel died in cell 3 of 4 \(Step 1\)"):
+    with pytest.raises(run.RunError, match=r"the kernel ended in cell 3 of 4 \(Step 1\)"):
         execute()
     assert files(project) == ["running.ipynb"]
 

@@ -5,6 +5,7 @@ from math import sqrt
 import numpy as np
 import pytest
 from medpsy.statistics import (
+    Target,
     average,
     expected_margin,
     proportion_margin,
@@ -15,6 +16,7 @@ from medpsy.statistics import (
 from scipy import stats
 
 Z = 1.959963984540054
+MEDQA = Target(suite_size=1273, published_runs=3)
 
 
 def draw(shares, runs, seed=0):
@@ -64,7 +66,7 @@ def test_formula_of_one_group():
 def test_asking_the_whole_suite_leaves_only_run_noise():
     found = suite_score(draw(np.random.default_rng(4).random(200), 3), suite_size=200)
     assert found.sampling == 0
-    assert found.margin == pytest.approx(found.runs_noise) > 0
+    assert found.margin == found.runs_noise > 0
 
 
 def test_groups_are_averaged_without_weights():
@@ -88,18 +90,28 @@ def test_equal_groups_have_the_margin_of_a_stratified_sample():
     [(1273, 1273, 1, 76, 2.7), (1273, 1273, 3, 76, 1.9), (500, 500, 1, 70, 4.6), (500, 500, 3, 70, 3.3)],
 )
 def test_expected_margin_before_anything_is_run(questions, size, runs, score, margin):
-    assert expected_margin(score, questions=questions, suite_size=size, runs=runs) == pytest.approx(margin, abs=0.06)
+    suite = Target(suite_size=size, published_runs=3)
+    assert expected_margin(score, questions=questions, target=suite, runs=runs) == pytest.approx(margin, abs=0.06)
 
 
 def test_200_questions_of_anything():
-    found = [expected_margin(score, questions=200, suite_size=1273) for score in (50, 65, 80)]
+    found = [expected_margin(score, questions=200, target=MEDQA) for score in (50, 65, 80)]
     assert 5.5 < min(found) < max(found) < 7.2
 
 
 def test_expected_margin_agrees_with_the_measured_one():
     outcomes = draw(np.full(500, 0.6), 3)  # all of the spread is run noise
     measured = suite_score(outcomes, suite_size=1000, published_runs=3)
-    assert expected_margin(60, questions=500, suite_size=1000, runs=3) == pytest.approx(measured.margin, rel=0.1)
+    suite = Target(suite_size=1000, published_runs=3)
+    assert expected_margin(60, questions=500, target=suite, runs=3) == pytest.approx(measured.margin, rel=0.1)
+
+
+def test_expected_margin_refuses_what_it_would_have_to_guess():
+    with pytest.raises(ValueError, match="published_runs"):
+        expected_margin(60, questions=200, target=Target(suite_size=500))
+    for score, questions in ((60, 501), (60, 0), (101, 200)):
+        with pytest.raises(ValueError, match="out of range"):
+            expected_margin(score, questions=questions, target=Target(suite_size=500, published_runs=3))
 
 
 def test_average_of_independent_suites():

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
+READ = 200_000  # bytes of the log's end to look for them in
 PATIENCE = 10.0  # seconds a process has to stop by itself; the watchdog gives its server 5
-TAIL = 2000  # characters of the log in an error
+LINES, WIDTH = 20, 300  # of the log in an error: its last lines, each cut to this many characters
 
 
 class Child:
@@ -59,10 +60,10 @@ class Child:
         return self._process.stdout
 
     def log_tail(self) -> str:
-        """Return the end of what the process wrote to its log, for an error message."""
+        """Return the last lines that the process wrote to its log, for an error message."""
         size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), TAIL, max(0, size - TAIL))
-        return tail.decode("utf-8", "replace").strip() or "(it wrote nothing)"
+        text = os.pread(self._log.fileno(), READ, max(0, size - READ)).decode("utf-8", "replace").strip()
+        return "\n".join(line[:WIDTH] for line in text.splitlines()[-LINES:]) or "(it wrote nothing)"
 
     def stop(self) -> None:
         """End the process and wait until it is gone; calling it again does nothing."""

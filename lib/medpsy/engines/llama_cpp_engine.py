@@ -95,7 +95,9 @@ class LlamaCppEngine(Session):
         try:
             yield from bounded(encoded, open_work, slots + WAITING)
         except httpx.TransportError as error:
-            raise server.error("stopped answering") from error
+            failure = server.error("stopped answering")
+            self._stop()  # a dying server may still look alive; the next call starts another
+            raise failure from error
 
     async def _one(self, client: httpx.AsyncClient, prompt: Encoded, sampling: Sampling, start: float) -> Response:
         answer = await client.post("/completion", json=request(prompt, sampling))
@@ -108,7 +110,7 @@ class LlamaCppEngine(Session):
 
     def _serving(self, need: int) -> tuple[LlamaServer, int]:
         """Return a server whose slots hold `need` tokens, and their number; a smaller one is replaced."""
-        if self._server and not self._server.alive:
+        if self._server and not self._server.answers():
             self._stop()
         if self._server is None or need > self._context:
             self._stop()

@@ -113,6 +113,17 @@ class LlamaServer:
     def alive(self) -> bool:
         return self._child.alive
 
+    def answers(self) -> bool:
+        """Return whether the server still takes connections; a busy one does, one that just died does not."""
+        try:
+            with self.client(timeout=5.0) as client:
+                client.get("/health")
+        except httpx.TimeoutException:
+            return self.alive
+        except httpx.TransportError:
+            return False
+        return self.alive
+
     def error(self, what: str) -> EngineError:
         """Return an error that says `what` the server did and shows the end of its log."""
         return EngineError(self._text(what))

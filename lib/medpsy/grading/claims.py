@@ -29,8 +29,9 @@ class Claim:
 _SEVERAL = re.compile(r"\b(?:not a single|combination of|more than one|multiple (?:options|answers|choices))\b", re.I)
 _IS_THE_ANSWER = (
     r"\b(?:is|would be|seems to be|appears to be|must be|should be|represents|remains)\s+"
-    r"(?:(?:likely|clearly|indeed|therefore|thus)\s+)?(?:the|our|my)\s+(?:\w+\s+){0,4}?"
-    r"(?:answer|option|choice|correct|best|right)\b"
+    r"(?:(?:likely|clearly|indeed|therefore|thus)\s+)?(?:the\s+(?:\w+\s+){0,2}?"
+    r"(?:answer|correct|right|best|only\s+(?:option|choice)|most\s+(?:appropriate|likely|accurate|suitable|fitting|plausible)(?!\s+to\b))"
+    r"|(?:our|my)\s+(?:\w+\s+)?(?:answer|choice|pick))\b"
 )
 _SAID_OF_LETTER = re.compile(
     rf"[)\]*`\"']{{0,4}}\s*(?:\([^()\n]{{0,80}}\)\s*)?[^.;,()\n]{{0,80}}?{_IS_THE_ANSWER}", re.I
@@ -38,7 +39,8 @@ _SAID_OF_LETTER = re.compile(
 _SAID = re.compile(_IS_THE_ANSWER, re.I)
 _SAID_IN_CHINESE = re.compile(r"[)\]]?[^。\n]{0,150}?(?:正确|最合适|最佳|最可能)")
 _CONCLUDES = re.compile(
-    r"\b(?:therefore|thus|hence|so|conclu\w+|overall|correct|best|closest|most|likely)\b|正确|最", re.I
+    r"\b(?:therefore|thus|hence|so|conclu\w+|overall|correct|best|closest|most|likely)\b|正确|最|^\W*(?:final\s+)?answer\W*:",
+    re.I,
 )
 _NEGATES = re.compile(r"\b(?:not|never|neither|nor|unlikely|excluded?|incorrect|wrong)\b|n't\b", re.I)
 _NONE = re.compile(

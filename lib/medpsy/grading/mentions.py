@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from medpsy.benchmarks.question import LETTERS, Question
-from medpsy.grading.options import shares_words
+from medpsy.grading.options import equal_to, shares_words
 from medpsy.grading.text import flat, word_set
 
 
@@ -93,7 +93,11 @@ def mentions(text: str, question: Question) -> list[Mention]:
         letter, at = match[kind], match.start(kind)
         if not _names_option(text, match, kind, question, bool(found)):
             continue
-        marked = kind != "bare" or _heads_list(text, at)
+        marked = (
+            kind != "bare"
+            or _heads_list(text, at)
+            or _explained(letter, text[match.end() : match.end() + 200], question)
+        )
         found.append(Mention(LETTERS.index(letter.upper()), match.start(), match.end(), marked, _negated(text, match)))
     return found
 
@@ -163,6 +167,12 @@ def _heads_list(text: str, at: int) -> bool:
     """Tell whether a letter stands at the head of a line or after a colon and a dot, bracket or colon follows."""
     lead = text[max(0, at - 6) : at].strip(" *_`#>-•\"'")
     return (not lead or lead.endswith((":", "\n"))) and _LISTED.match(text, at + 1) is not None
+
+
+def _explained(letter: str, after: str, question: Question) -> bool:
+    """Tell whether a bare letter is followed by its own option's text in brackets: "D (Mirocaine)"."""
+    own, bracket = _own_option(letter, question), re.match(r"\s*\(([^()]{1,200})\)", after)
+    return bool(own) and bracket is not None and equal_to(flat(bracket[1]), (own,)) == {0}
 
 
 def _negated(text: str, match: re.Match) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from medpsy.benchmarks.question import Question
-from medpsy.grading.reading import Reading
+from medpsy.grading.reading import EMPTY, Reading
 from medpsy.grading.reasoning import Split, split
 
 OUTCOMES = ("correct", "wrong", "unreadable", "cut off", "failed")
+ENDLESS = "reasoning without an end"
 NO_GOLD = "no gold"  # the question's key is withheld: nothing can be right or wrong
 
 
@@ -49,8 +50,7 @@ def grade(
         return Graded(outcome(None, None, question, finish_reason), None, "failed", None)
     parts = split(text, opens_thinking=opens_thinking, finish_reason=finish_reason)
     reading = reader(parts.answer, question) if parts.answer is not None else None
-    how = reading.how if reading else ("empty" if not text.strip() else "reasoning without an end")
-    choice = reading.choice if reading else None
+    choice, how = (reading.choice, reading.how) if reading else (None, _why_no_answer(parts, text))
     return Graded(outcome(parts, reading, question, finish_reason), choice, how, parts.answer)
 
 
@@ -70,3 +70,9 @@ def outcome(parts: Split | None, reading: Reading | None, question: Question, fi
     if reading is None or reading.choice is None:
         return "cut off" if finish_reason == "length" else "unreadable"
     return "correct" if reading.choice == question.gold else "wrong"
+
+
+def _why_no_answer(parts: Split, text: str) -> str:
+    if parts.state == "cut off":
+        return "cut off"
+    return ENDLESS if parts.reasoning == text and text.strip() else EMPTY

@@ -14,7 +14,7 @@ from medpsy.grading.fields import last_field
 from medpsy.grading.groups import lone_option, only_letter, read_short
 from medpsy.grading.mentions import mentions
 from medpsy.grading.options import contained, equal_to
-from medpsy.grading.reading import CLASH, EMPTY, FILTERED, NO_OPTION, NOT_OFFERED, REFUSED, SEVERAL, Reading
+from medpsy.grading.reading import CLASH, EMPTY, FILTERED, NO_OPTION, NONE_FITS, NOT_OFFERED, REFUSED, SEVERAL, Reading
 from medpsy.grading.sentences import own_part, sentences
 from medpsy.grading.text import clean, flat
 
@@ -96,7 +96,7 @@ def _without_claims(answer: str, question: Question) -> Reading | None:
     if len(answer) > 400 or "\n" in answer.strip():
         return None
     reading = read_short(answer.strip(), question)
-    if reading.how == CLASH:
+    if reading.how in (CLASH, NONE_FITS):
         return reading
     return reading if reading.choice is not None and _is_all(answer, reading.choice, question) else None
 
@@ -138,13 +138,14 @@ def _last_word(found: list[Claim]) -> Reading | None:
 def _only_mention(answer: str, question: Question) -> Reading:
     """Read the one option that is named at all, by letter or, in a short answer, by its text; or "No, there is ..."."""
     answer = own_part(answer, question)
-    found = {m.index for m in mentions(answer, question) if m.marked and not m.negated}
+    named = [m for m in mentions(answer, question) if not m.negated]
+    found = {m.index for m in named if m.marked} or {m.index for m in named if len(answer) <= _SHORT}
     if len(found) == 1:
         index = found.pop()
         return Reading(index, "only mention") if index < len(question.options) else Reading(None, NOT_OFFERED)
     opens = equal_to(flat(re.split(r"[,.;:\n]", answer[:300].lstrip(), maxsplit=1)[0]), question.options)
-    named = contained(answer, question.options) if len(answer) <= _SHORT and not negates(answer) else set()
-    for texts in (opens, named):
+    inside = contained(answer, question.options) if len(answer) <= _SHORT and not negates(answer) else set()
+    for texts in (opens, inside):
         if not found and len(texts) == 1:
             return Reading(texts.pop(), "text")
     return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)

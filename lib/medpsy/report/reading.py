@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from medpsy.benchmarks.question import Question
 from medpsy.grading.reasoning import split
+from medpsy.report import leaks
 from medpsy.report.files import write_whole
 from medpsy.report.plain import writable
 from medpsy.study import ModelSpec
@@ -92,6 +93,14 @@ def one_row_per_response(rows: pd.DataFrame) -> pd.DataFrame:
     order = {name: place for place, name in enumerate(whole["suite"].drop_duplicates())}
     whole = whole.assign(place=whole["suite"].map(order)).sort_values(["place", "question_id", "model", "run"])
     return whole[COLUMNS.names].reset_index(drop=True)
+
+
+def entry(rows: pd.DataFrame | None) -> dict | None:
+    """Return what a record says of `rows` of `one_row_per_response`; they may hold no secret."""
+    if rows is None:
+        return None
+    leaks.refuse_frame(rows, "responses")
+    return {"file": FILE, "rows": len(rows)}
 
 
 def write(rows: pd.DataFrame | None, folder: Path) -> None:

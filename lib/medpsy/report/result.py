@@ -97,39 +97,23 @@ def write_result(
 ) -> Path:
     """Write the record of `section` and everything it names; return the path of `result.json`.
 
-    The last record of the section is removed first: after an error there is none.
+    The last record of the section goes first: after an error there is none.
 
     Args:
         responses: what `medpsy.report.gathering.readable` returns; the site lets people read it.
 
     Raises:
         ResultError: a field is missing, unknown or of the wrong kind.
-        medpsy.report.leaks.SecretFound: a value of a ``*_TOKEN`` or ``*_KEY`` variable is among the values.
-        OSError: the disk is full; nothing passes for done.
+        medpsy.report.leaks.SecretFound: the value of a ``*_TOKEN`` or ``*_KEY`` variable is in it.
     """
-    folder = section_dir(section, profile)
     shown, drawn = artefacts.as_tables(tables or {}), artefacts.as_figures(figures or {})
     rows = None if responses is None else reading.one_row_per_response(responses)
-    record = {
-        "schema": SCHEMA,
-        "section": section,
-        "title": title,
-        "profile": profile,
-        "claims": [dict(claim) for claim in claims],
-        "verdicts": [dict(verdict) for verdict in verdicts],
-        "tables": artefacts.table_entries(shown),
-        "figures": artefacts.figure_entries(drawn),
-        "responses": None if rows is None else {"file": reading.FILE, "rows": len(rows)},
-        "settings": settings,
-        "inputs": inputs or {},
-        "provenance": study.provenance(),
-        "seconds": seconds,
-        "tokens": tokens,
-        "chosen": chosen,
-    }
-    text = _checked(record, folder / FILE)
-    if rows is not None:
-        leaks.refuse_frame(rows, f"{section}: responses")
+    record = {"section": section, "title": title, "profile": profile, "settings": settings, "inputs": inputs or {}}
+    record |= {"claims": list(map(dict, claims)), "verdicts": list(map(dict, verdicts)), "chosen": chosen}
+    record |= {"tables": artefacts.table_entries(shown), "figures": artefacts.figure_entries(drawn)}
+    record |= {"responses": reading.entry(rows), "tokens": tokens, "seconds": seconds}
+    folder = section_dir(section, profile)
+    text = _checked({"schema": SCHEMA, **record, "provenance": study.provenance()}, folder / FILE)
     (folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
     artefacts.write_files(folder, shown, drawn)
     reading.write(rows, folder)

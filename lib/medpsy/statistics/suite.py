@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medpsy.statistics.power import Target
 from medpsy.statistics.variance import as_matrix, group_rows, question_variances
 
 Z = NormalDist().inv_cdf(0.975)  # 95 %, two-sided
@@ -103,24 +104,26 @@ def run_spread(correct: ArrayLike, *, groups: Sequence | None = None) -> RunSpre
     return RunSpread(tuple(map(float, scores)), float(scores.mean()), deviation)
 
 
-def expected_margin(
-    score: float, *, questions: int, suite_size: int, runs: int = 1, published_runs: int = 3, run_share: float = 1.0
-) -> float:
+def expected_margin(score: float, *, questions: int, target: Target, runs: int = 1, run_share: float = 1.0) -> float:
     """Return the margin, in points, that a rerun will have around a published score, before anything is run.
 
     The formula of `suite_score` for one group, with p (1 - p) split into run noise and the rest.
 
     Args:
         score: in points.
+        target: the suite's size and the runs behind the published score.
         run_share: part of p (1 - p) that is run noise, 0 to 1; 1 is the bound for a suite asked whole.
     """
     share = score / 100
-    if not (0 <= share <= 1 and 0 <= run_share <= 1 and 1 <= questions <= suite_size):
-        raise ValueError(f"score {score}, run_share {run_share}, {questions} of {suite_size} questions: out of range")
+    size, published_runs = target.suite_size, target.published_runs
+    if size is None or published_runs is None:
+        raise ValueError("a published score needs suite_size and published_runs")
+    if not (0 <= share <= 1 and 0 <= run_share <= 1 and 1 <= questions <= size):
+        raise ValueError(f"score {score}, run_share {run_share}, {questions} of {size} questions: out of range")
     within = run_share * share * (1 - share)
     between = share * (1 - share) - within
-    noise = within / (questions * runs) + within / (suite_size * published_runs)
-    return 100 * Z * sqrt(between * (1 / questions - 1 / suite_size) + noise)
+    noise = within / (questions * runs) + within / (size * published_runs)
+    return 100 * Z * sqrt(between * (1 / questions - 1 / size) + noise)
 
 
 def proportion_margin(correct: int, total: int) -> float:
