@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-READ = 200_000  # bytes of the log's end to look for them in
+READ = 200_000  # bytes of the log that are looked at
 PATIENCE = 10.0  # seconds a process has to stop by itself; the watchdog gives its server 5
 LINES, WIDTH = 20, 300  # of the log in an error: its last lines, each cut to this many characters
 
