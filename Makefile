@@ -7,6 +7,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3 || echo python3.11
 endif
 BIN := .venv/bin
 KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # notebooks whose output is part of the source
+LINT := { $(BIN)/ruff check . && $(BIN)/ruff format --check .; }
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -37,14 +38,14 @@ report: setup ## run every notebook whose inputs changed, build the site, print 
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
 
 test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience
-	@failed=0; $(MAKE) --no-print-directory lint || failed=1; \
+	@failed=0; $(LINT) || failed=1; \
 	$(BIN)/pytest --nbval-lax --nbval-current-env tests $(KEPT) || failed=1; exit $$failed
 
 lab: setup ## open JupyterLab with the project's kernel
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks
 
 lint: setup ## check style and format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(LINT)
 
 minihub: setup ## retrain the miniature models (under an hour on two cores)
 	@$(BIN)/python -m medpsy.mini.build

@@ -13,6 +13,7 @@ def make(root, *words, **environment):
         cwd=root,
         capture_output=True,
         text=True,
+        timeout=60,
         env={"PATH": "/usr/bin:/bin", **environment},
     )
 
@@ -24,6 +25,10 @@ def test_help_lists_every_target(root, words):
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
     assert listed == TARGETS
     assert "PROFILE=" in done.stdout and "CORES=" in done.stdout
+
+
+def test_no_recipe_calls_make_for_a_dry_run_would_then_run_the_whole_line(root):
+    assert "$(MAKE)" not in (root / "Makefile").read_text()
 
 
 def test_every_target_but_help_and_clean_sets_up_first(root):
