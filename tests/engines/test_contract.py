@@ -90,6 +90,12 @@ def test_seed_and_prompt_id_change_the_text(engine: Engine, prompts: list[Prompt
     assert len(texts | other) > len(texts) > 1
 
 
+def test_many_long_prompts_with_seeds_are_all_answered(engine: Engine, small: Small) -> None:
+    asked = [long_prompt(small, f"long{number}", 100) for number in range(100)]  # more than vLLM reads in one step
+    found = answers(engine, asked, Sampling(temperature=1.0, max_tokens=2, seed=1))
+    assert len(found) == 100 and {one.finish_reason for one in found.values()} <= {"stop", "length"}
+
+
 def heat(small: Small, prompt: Prompt) -> float:
     """Return a temperature at which the first token of the response is anybody's guess."""
     logits = small.logits(small.ids(prompt))[-1]

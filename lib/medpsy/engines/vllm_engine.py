@@ -26,6 +26,9 @@ FIXED = {
     "seed": 0,
 }
 
+# vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
+ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
+
 
 class VllmEngine(Session):
     """A model run by vLLM.
@@ -63,7 +66,7 @@ class VllmEngine(Session):
         self.fingerprint = fingerprint(model)
         self._chat = Chat(model, folder, context=context)
         gpu = _has_gpu()
-        sizes = {"gpu_memory_utilization": gpu_memory} if gpu else {"enforce_eager": True}
+        sizes = {"gpu_memory_utilization": gpu_memory} if gpu else ON_CPU
         settings = {
             **FIXED,
             **sizes,

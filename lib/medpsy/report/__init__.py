@@ -25,7 +25,7 @@ from medpsy.report.gathering import readable
 from medpsy.report.remeasured import remeasured
 from medpsy.report.result import Result, ResultError, read_result, write_result
 from medpsy.report.scores import best, chance, gaps, scored
-from medpsy.report.selecting import claim_table, inputs, points, selection, tokens
+from medpsy.report.selecting import claim_table, inputs, selection, tokens
 from medpsy.report.tables import beside_published, closed_ended_table, gap_table, outcome_table, reader_table
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     "remeasured",
     "claim_table",
     "inputs",
-    "points",
     "selection",
     "tokens",
     "scored",

@@ -5,10 +5,10 @@ import hashlib
 import pandas as pd
 
 from medpsy import evaluate, prompts
-from medpsy.engines import fingerprint
 from medpsy.report import compare
 from medpsy.report.display import Table, table
 from medpsy.report.scores import best, gaps, scored
+from medpsy.responses import ResponseStore
 from medpsy.scoring import AVERAGE
 from medpsy.study import Study
 
@@ -35,17 +35,13 @@ def claim_table(claims: list[dict]) -> Table:
     )
 
 
-def points(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return `scores` with models and suites called as a reader knows them, for figures."""
-    return scores.assign(model=scores["label"], suite=scores["title"])
-
-
 def inputs(study: Study, models: list[str]) -> dict[str, str]:
     """Return the digests of what a closed-ended section read: questions, prompts and models."""
     asked = evaluate.questions(study)
     found = {f"suite/{suite}": _digest(sorted(map(repr, group.values()))) for suite, group in asked.items()}
     found |= {f"prompt/{name}": prompts.version(name) for name in prompts.TEMPLATES}
-    return found | {f"model/{name}": fingerprint(study.model(name)) for name in [*models, study.parser]}
+    store = ResponseStore(study.store_dir)  # knows the models of stored responses, where the weights are gone
+    return found | {f"model/{name}": store.fingerprint(study.model(name)) for name in [*models, study.parser]}
 
 
 def tokens(graded: pd.DataFrame) -> dict[str, int]:
