@@ -17,10 +17,10 @@ $(error PROFILE is empty; leave it out for mini)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab lint minihub bench clean
+.PHONY: help setup report replay test lab lint minihub bench clean
 
 help: ## list the targets
-	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [PYTHON=/path/to/python3.11]"
+	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [BUNDLE=FILE] [PYTHON=/path/to/python3.11]"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
 
@@ -35,6 +35,13 @@ report: setup ## run every notebook whose inputs changed, build the site, print 
 	--nolock --rerun-incomplete --keep-going --quiet all || { \
 	echo "Some sections failed (see above). Call make again to run these alone; medpsy site --profile $(PROFILE) shows the rest."; \
 	exit 1; }; \
+	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
+
+replay: setup ## make all tables, figures and the site from BUNDLE=FILE alone: no model, no network, no GPU
+	@test -n "$(BUNDLE)" || { echo "replay: say which bundle: make replay BUNDLE=FILE [PROFILE=mini]"; exit 1; }
+	@started=$$(date +%s); $(BIN)/medpsy store replay "$(BUNDLE)" --profile $(PROFILE) && \
+	MEDPSY_REPLAY=1 $(BIN)/snakemake --cores $(CORES) --resources machine=1 --config profile=$(PROFILE) \
+	--nolock --rerun-incomplete --forceall --quiet all && $(BIN)/medpsy store compare "$(BUNDLE)" --profile $(PROFILE) && \
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
 
 test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience

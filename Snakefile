@@ -14,8 +14,10 @@ MEDPSY = config.get("medpsy", f"{sys.executable} -m medpsy")
 SECTIONS = {
     "00_published_claims": {"after": [], "machine": 0},
     "01_backbone_selection": {"after": [], "machine": 1},
+    "02_teacher_selection": {"after": [], "machine": 1},
     "06_answer_extraction": {"after": ["01_backbone_selection"], "machine": 1},  # reads the same responses
 }
+SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the records of all others, and nothing else
 
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
     raise ValueError(f"params/{PROFILE}/study.yaml: no such profile; known are {', '.join(sorted(os.listdir('params')))}")

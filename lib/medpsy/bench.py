@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from medpsy import benchmarks, engines, prompts, study
+from medpsy.bench_judging import criteria_per_second
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.report.files import write_text
 from medpsy.responses import ResponseStore
@@ -180,7 +181,8 @@ def measure() -> list[Row]:
     for batch in HARNESS:
         other, name = harness(spec, rows, sampling, batch), f"evaluation with llama_cpp / lm-eval hf, batch {batch}"
         found.append(Row(name, speeds["llama_cpp"], other, speeds["llama_cpp"] / other))
-    return found
+    judging, naive = criteria_per_second()
+    return [*found, Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s")]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A whole store of responses in one file, to be read where there is no model.
+"""A whole store of responses in one file, with the settings they were asked under, to be read where there is no model.
 
 A bundle is an uncompressed ZIP archive (its shards are compressed already) with a manifest of sizes and digests.
 Refuses a bundle that is incomplete or changed, or that names a file where a store has none; nothing of it is kept then.
@@ -12,7 +12,7 @@ import re
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +22,13 @@ from medpsy import fingerprints
 from medpsy.shards import ShardFolder
 from medpsy.study import provenance
 
-FORMAT = "medpsy responses 1"
+FORMAT = "medpsy responses 2"
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 2**28  # bytes; some two million shards
-MEMBER = re.compile(r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet")
+SETTINGS = "params/"  # members that are no part of a store
+MEMBER = re.compile(
+    r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet|params/[\w-]+\.yaml"
+)
 BLOCK = 2**20
 
 
@@ -33,8 +36,19 @@ class BundleError(ValueError):
     """A bundle that cannot be trusted; the message names the file within it."""
 
 
-def export(folders: Sequence[ShardFolder], root: Path, path: Path) -> dict[str, object]:
+def export(
+    folders: Sequence[ShardFolder],
+    root: Path,
+    path: Path,
+    *,
+    settings: Sequence[Path] = (),
+    about: Mapping[str, object] | None = None,
+) -> dict[str, object]:
     """Write the readable shards of `folders` and the record of models of the store `root` to the file `path`.
+
+    Args:
+        settings: YAML files that go along; they are compared, never put into a store.
+        about: what the manifest says besides, under ``"about"``.
 
     Returns:
         The manifest, with the digest of the whole bundle under ``"sha256"``.
@@ -49,9 +63,11 @@ def export(folders: Sequence[ShardFolder], root: Path, path: Path) -> dict[str, 
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with zipfile.ZipFile(temporary, "x", strict_timestamps=False) as archive:
-            files = {member.relative_to(root).as_posix(): _add(archive, member, root) for member in members}
+            names = {member: member.relative_to(root).as_posix() for member in members}
+            files = {name: _added(archive, member, name) for member, name in names.items()}
             manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat(), "provenance": provenance()}
-            manifest["rows"] = sum(entry["rows"] for entry in files.values())
+            files |= {f"{SETTINGS}{file.name}": _added(archive, file, f"{SETTINGS}{file.name}") for file in settings}
+            manifest |= {"rows": sum(entry["rows"] for entry in files.values()), "about": dict(about or {})}
             archive.writestr(MANIFEST, json.dumps({**manifest, "files": files}, indent=1))
         digest = digest_of(temporary)
         os.replace(temporary, path)
@@ -60,10 +76,9 @@ def export(folders: Sequence[ShardFolder], root: Path, path: Path) -> dict[str, 
     return {**manifest, "files": files, "sha256": digest}
 
 
-def _add(archive: zipfile.ZipFile, member: Path, root: Path) -> dict[str, object]:
-    archive.write(member, member.relative_to(root).as_posix())
-    is_shard = member.relative_to(root).parts[0] == "shards"
-    rows = pq.read_metadata(member).num_rows if is_shard else 0
+def _added(archive: zipfile.ZipFile, member: Path, name: str) -> dict[str, object]:
+    archive.write(member, name)
+    rows = pq.read_metadata(member).num_rows if name.startswith("shards/") else 0
     return {"sha256": digest_of(member), "bytes": member.stat().st_size, "rows": rows}
 
 
@@ -73,8 +88,24 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def contents(path: Path) -> dict:
+    """Return the manifest of the bundle `path`, once it was seen to fit the names of what the bundle holds.
+
+    Raises:
+        BundleError: naming the bundle and the file in it.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path.name}: no such bundle")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _files(archive, path.name)
+            return json.loads(archive.read(MANIFEST))
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
+
+
 def replay(path: Path, root: Path, *, sha256: str | None = None) -> None:
-    """Add everything in the bundle `path` to the store `root`, once all of it has been verified.
+    """Add the responses in the bundle `path` to the store `root`, once all of it has been verified.
 
     Raises:
         BundleError: naming the bundle and the file in it.
@@ -95,7 +126,7 @@ def replay(path: Path, root: Path, *, sha256: str | None = None) -> None:
             raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
         models = _models(staging, path.name)
         for name in files:
-            if name != fingerprints.FILE:
+            if name != fingerprints.FILE and not name.startswith(SETTINGS):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staging / name, root / name)
     if models:
@@ -111,7 +142,7 @@ def _files(archive: zipfile.ZipFile, shown: str) -> dict[str, dict]:
     try:
         manifest = json.loads(archive.read(MANIFEST))
         files = {name: {"sha256": str(e["sha256"]), "bytes": int(e["bytes"])} for name, e in manifest["files"].items()}
-        known = manifest["format"] == FORMAT
+        known = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError(f"{shown}: {MANIFEST} cannot be read; get the bundle again") from None
     if not known:

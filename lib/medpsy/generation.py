@@ -4,7 +4,9 @@ Refuses to lose count: every request ends as one row, a failed one where the eng
 asked for stops the run. Decides neither what is missing nor what a response means.
 """
 
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,11 @@ from medpsy.engines.base import Engine, Prompt, Response
 from medpsy.shard_writer import ShardWriter
 
 EVERY = 5.0  # seconds between two reports of progress
+REPLAY = "MEDPSY_REPLAY"  # environment variable: set, nothing is generated and no model is looked for
+
+
+class NotStored(RuntimeError):
+    """Something is not stored, and this is a replay: nothing is generated. The message names the model."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,32 @@ class Progress:
         parts += [f"{self.failed:,} failed"] if self.failed else []
         parts += [f"{self.tokens / self.seconds:,.0f} tokens/s, {self.seconds:,.0f} s"] if self.tokens else []
         return ", ".join(parts)
+
+
+def replaying() -> bool:
+    """Return whether generation is forbidden: only what is stored is read, and no engine is opened."""
+    return bool(os.environ.get(REPLAY))
+
+
+def refuse(what: str) -> None:
+    """Refuse to go on in a replay because of `what`, a clause that says what is not stored.
+
+    Raises:
+        NotStored: with the way out.
+    """
+    if replaying():
+        raise NotStored(
+            f"replay: {what}. Nothing is generated in a replay: take a bundle that was exported after this section had "
+            "run, or run the section with its models"
+        )
+
+
+def missing_responses(model: str, requests: Sequence[Request]) -> str:
+    """Return which responses of `model` are missing, as a clause."""
+    suites = Counter(request.prompt.id.split("/")[0] for request in requests)
+    where = ", ".join(f"{suite} {number:,}" for suite, number in suites.items())
+    first = f"first {requests[0].prompt.id!r} in run {requests[0].run}"
+    return f"{len(requests):,} responses of model {model!r} are not stored ({where}; {first})"
 
 
 def generate(

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from medpsy import bundle, fingerprints
 from medpsy.asking import SCHEMA, Asked, Request, distinct
 from medpsy.engines.base import Engine, Prompt, Sampling
-from medpsy.generation import Progress, generate, reporter
+from medpsy.generation import Progress, generate, missing_responses, refuse, replaying, reporter
 from medpsy.shard_writer import ShardWriter
 from medpsy.shards import ShardFolder
-from medpsy.stored import best, model_counts, ordered
+from medpsy.stored import answered, best, model_counts, ordered
 from medpsy.study import ModelSpec
 
 SHARD_ROWS = 1000  # ours: a million responses make a thousand files
@@ -94,6 +94,7 @@ class ResponseStore:
         progress(Progress(model.name, 0, len(missing), stored))
         if not missing:
             return
+        refuse(missing_responses(model.name, missing))
         self._known(model).require(model, len(missing))
         folder = self._folder(asked.fingerprint)
         with open() as engine, ShardWriter(folder, rows=shard_rows, seconds=self._shard_seconds) as writer:
@@ -137,6 +138,7 @@ class ResponseStore:
         numbers = pd.Series(keys, dtype="str").map(known.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
         missing = np.flatnonzero(np.isnan(numbers)).tolist()
         if missing:
+            refuse(f"{len(missing):,} of {len(keys):,} numbers of {name} are not stored")
             numbers[missing] = count(missing)
             folder.write([{"key": keys[at], "count": int(numbers[at])} for at in missing])
         return numbers.astype(np.int64)
@@ -158,9 +160,9 @@ class ResponseStore:
             "models": {name: model_counts(rows) for name, rows in frame.groupby("model")},
         }
 
-    def export(self, path: Path) -> dict[str, object]:
-        """Write the whole store to one bundle file; return its manifest and digest. See `medpsy.bundle`."""
-        return bundle.export([*self._folders(), *self._count_folders()], self.root, Path(path))
+    def export(self, path: Path, **more: object) -> dict[str, object]:
+        """Write the whole store to one bundle file; return its manifest and digest. See `medpsy.bundle.export`."""
+        return bundle.export([*self._folders(), *self._count_folders()], self.root, Path(path), **more)
 
     @classmethod
     def replay(cls, path: Path, root: Path, *, sha256: str | None = None) -> Self:
@@ -189,9 +191,8 @@ class ResponseStore:
         return [ShardFolder(path, COUNTS, self.root / "damaged") for path in sorted(self.root.glob("counts/*"))]
 
     def _missing(self, asked: Asked, requests: dict[str, Request]) -> list[Request]:
-        """Return the requests without a response, but for those that this object has seen fail already."""
+        """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
         table = self._folder(asked.fingerprint).read(["key", "finish_reason"])
-        tried = pc.is_in(table["key"], value_set=pa.array(self._failed, pa.string()))
-        done = table["key"].filter(pc.or_(tried, pc.not_equal(table["finish_reason"], "failed")))
-        have = pc.is_in(pa.array(requests, pa.string()), value_set=done.combine_chunks()).to_pylist()
+        done = answered(table, self._failed, failed_too=replaying())
+        have = pc.is_in(pa.array(requests, pa.string()), value_set=done).to_pylist()
         return [request for request, stored in zip(requests.values(), have, strict=True) if not stored]

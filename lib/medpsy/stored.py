@@ -3,7 +3,7 @@
 Reads and writes no file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,13 @@ def ordered(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, np.ndarray]
     table = best(table)
     positions = pc.index_in(pa.array(keys, pa.string()), value_set=table["key"].combine_chunks())
     return table.take(positions.drop_null()), positions.is_valid().to_numpy(zero_copy_only=False)
+
+
+def answered(table: pa.Table, tried: Collection[str], *, failed_too: bool) -> pa.Array:
+    """Return the keys of `table` that have a response; a failed row counts if it is among `tried`, or `failed_too`."""
+    again = pc.is_in(table["key"], value_set=pa.array(tried, pa.string()))
+    done = pc.or_(pc.or_(again, failed_too), pc.not_equal(table["finish_reason"], "failed"))
+    return table["key"].filter(done).combine_chunks()
 
 
 def model_counts(rows: pd.DataFrame) -> dict[str, object]:

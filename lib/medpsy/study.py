@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from medpsy import provenance as record
-from medpsy import strict
+from medpsy import strict, study_checks
 from medpsy.engines.base import Sampling
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -85,6 +85,12 @@ class Study:
         runs: how often every question is asked.
         engine_options: what `medpsy.engines.open_engine` takes for this engine.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
+        open_suites: suites of conversations, judged by rubrics; none by default.
+        conversations_per_suite: size of the seeded sample of each open suite; 0 means all conversations.
+        open_sampling: how conversations are answered; None means as `sampling` says.
+        judges: names of the models that decide the criteria, each by itself.
+        judge_sampling: how judges reply; needed where there are judges.
+        judge_attempts: how often a judge is asked at most for one readable verdict.
     """
 
     profile: str
@@ -100,17 +106,15 @@ class Study:
     engine_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     data_dirs: dict[str, str] = field(default_factory=dict)
+    open_suites: tuple[str, ...] = ()
+    conversations_per_suite: int = 0
+    open_sampling: Sampling | None = None
+    judges: tuple[str, ...] = ()
+    judge_sampling: Sampling | None = None
+    judge_attempts: int = 3
 
     def __post_init__(self) -> None:
-        _check_names(self)
-        _check_sampling("sampling", self.sampling)
-        _check_sampling("parser_sampling", self.parser_sampling)
-        if self.questions_per_suite < 0:
-            raise ValueError(f"questions_per_suite: {self.questions_per_suite} is below 0; 0 means all questions")
-        if self.runs < 1:
-            raise ValueError(f"runs: {self.runs} is below 1; the report has 3")
-        if self.runs > 1 and self.sampling.temperature == 0:
-            raise ValueError(f"runs: {self.runs} runs at temperature 0 repeat one text; set runs: 1 or a temperature")
+        study_checks.check(self)
 
     def model(self, name: str) -> ModelSpec:
         """Return the model called `name`; an unknown name is an error that offers the nearest one."""
@@ -163,6 +167,9 @@ def load(profile: str) -> Study:
     given: dict[str, object] = {"models": _models(strict.take(raw, "models", place), place.at("models"))}
     for key in ("sampling", "parser_sampling"):
         given[key] = strict.build(Sampling, strict.take(raw, key, place), place.at(key), seed=seed)
+    for key in ("open_sampling", "judge_sampling"):
+        if (settings := raw.pop(key, None)) is not None:
+            given[key] = strict.build(Sampling, settings, place.at(key), seed=seed)
     return strict.build(Study, raw, place, profile=profile, **given)
 
 
@@ -174,26 +181,3 @@ def provenance() -> dict[str, object]:
 def _models(raw: object, place: strict.Place) -> dict[str, ModelSpec]:
     named = strict.mapping(raw, place).items()
     return {name: strict.build(ModelSpec, entry, place.at(name), name=name) for name, entry in named}
-
-
-def _check_names(study: Study) -> None:
-    from medpsy.benchmarks import SUITES  # late: only the names are needed
-
-    if study.parser not in study.models:
-        raise ValueError(f"parser: {study.parser!r} is not under models; {strict.nearest(study.parser, study.models)}")
-    for key, names in (("suites", study.suites), ("data_dirs", study.data_dirs)):
-        for name in names:
-            if name not in SUITES:
-                raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, SUITES)}")
-    if not study.suites or len(set(study.suites)) < len(study.suites):
-        raise ValueError(f"suites: {list(study.suites)} must name each suite once, and at least one")
-    if study.data_dirs and study.source == "mini":
-        raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
-
-
-def _check_sampling(key: str, sampling: Sampling) -> None:
-    for name, least, most in (("max_tokens", 1, None), ("temperature", 0, None), ("top_k", 0, None), ("top_p", 0, 1)):
-        given = getattr(sampling, name)
-        if given < least or (most and not least < given <= most):
-            wanted = f"above {least} and at most {most}" if most else f"{least} or above"
-            raise ValueError(f"{key}.{name}: {given} is out of range; it must be {wanted}")

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,13 +70,13 @@ def browser() -> Iterator[object]:
         launched.close()
 
 
-@pytest.fixture
-def watched(built, browser) -> Iterator[Watched]:
-    """Return a page of the site; a script error, an error in the console or a failed request fails the test."""
+@contextmanager
+def watching(browser, site: Path) -> Iterator[Watched]:
+    """Lend a page of `site`; a script error, an error in the console or a failed request fails the test."""
     context = browser.new_context(viewport={"width": 1300, "height": 1000}, accept_downloads=True)
     context.set_default_timeout(30_000)
     page = context.new_page()
-    watched = Watched(page, built / "outputs/mini/report")
+    watched = Watched(page, site)
     page.on("console", lambda message: watched.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
     page.on("requestfailed", lambda request: watched.failed(request.url))
@@ -86,3 +87,10 @@ def watched(built, browser) -> Iterator[Watched]:
     assert watched.errors == []
     assert watched.outside == []
     assert planted is None
+
+
+@pytest.fixture
+def watched(built, browser) -> Iterator[Watched]:
+    """Return a watched page of the site in `built`."""
+    with watching(browser, built / "outputs/mini/report") as page:
+        yield page

@@ -158,6 +158,8 @@ def test_a_response_shows_question_reasoning_answer_and_every_reading(watched):
     page = watched.open(f"{HOME}/responses.html#model=reed&suite=pubmedqa&outcome=wrong")
     ready(page)
     page.click("[data-part=list] tr >> nth=0 >> a")
+    opened(page)
+    page.click(".reasoning summary")
     shown = opened(page)
     for part in (
         "Which tincture calms a grellish",

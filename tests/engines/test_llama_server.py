@@ -93,12 +93,18 @@ def test_a_forgotten_engine_stops_its_server(tiny: Spec, gguf_dir: Path) -> None
     assert gone(server)
 
 
+def interruptible() -> None:
+    """Undo what a shell does to the jobs it starts in the background: they do not hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_process_leaves_no_server(tiny: Spec, gguf: Path, number: signal.Signals) -> None:
     tests = str(Path(__file__).parent)
     code = SCRIPT.format(tests=tests, folder=str(tiny.folder), gguf=str(gguf.parent))
     env = {**os.environ, **importable()}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, preexec_fn=interruptible, **pipes) as run:
         assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
         (server,) = servers(run.pid)
         run.send_signal(number)

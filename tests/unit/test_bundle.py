@@ -139,6 +139,7 @@ def name_outside(name):
         (name_outside("shards/../../escaped.parquet"), "is not a file of a store"),
         (name_outside("shards/0123456789abcdef/..\\x.parquet"), "is not a file of a store"),
         (name_outside("shards/0123456789abcdef/x.py"), "is not a file of a store"),
+        (name_outside("params/../escaped.yaml"), "is not a file of a store"),
         (lambda members: members.pop(bundle.MANIFEST), "manifest.json is missing"),
         (lambda members: members.update({bundle.MANIFEST: b"{"}), "manifest.json cannot be read"),
         (lambda members: members.update({bundle.MANIFEST: b"[]"}), "manifest.json cannot be read"),

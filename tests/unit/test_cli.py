@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from medpsy import cli, doctor, published, run, study
+from medpsy import cli, doctor, published, replay, run, study
 from medpsy.cli import app
 from typer.testing import CliRunner
 
@@ -15,9 +15,11 @@ COMMANDS = (
     ["audit"],
     ["grade"],
     ["grade", "answers"],
+    ["grade", "healthbench"],
     ["store"],
     ["store", "export"],
     ["store", "replay"],
+    ["store", "compare"],
     ["store", "stats"],
     ["site"],
     ["doctor"],
@@ -124,25 +126,19 @@ def test_an_empty_store_is_counted(project):
     assert json.loads(call("store", "stats", "--json").output)["rows"] == 0
 
 
-def test_export_and_replay_move_a_store(project, monkeypatch):
+def test_export_and_replay_move_a_store(monkeypatch):
     class Store:
-        def __init__(self, root):
-            self.root = root
-
-        def export(self, path):
-            return {"rows": 12, "sha256": "ab", "files": {}}
-
-        @classmethod
-        def replay(cls, path, root, *, sha256=None):
-            assert sha256 == "ab" and root == project / "outputs" / "mini" / "responses"
-            return cls(root)
-
         def stats(self):
             return {"rows": 12, "models": {"a": {}}}
 
-    monkeypatch.setattr("medpsy.responses.ResponseStore", Store)
+    asked = []
+    monkeypatch.setattr(replay, "export", lambda path, profile: {"rows": 12, "sha256": "ab", "files": {}})
+    monkeypatch.setattr(replay, "restore", lambda path, profile, **how: asked.append((profile, how)) or Store())
+    monkeypatch.setattr(replay, "compare", lambda path, profile: 7)
     assert json.loads(call("store", "export", "x.zip", "--json").output) == {"rows": 12, "sha256": "ab"}
     assert "12 responses of 1 models" in call("store", "replay", "x.zip", "--sha256", "ab").output
+    assert asked == [("mini", {"sha256": "ab", "other_settings": False})]
+    assert call("store", "compare", "x.zip").output == "7 tables are byte by byte those of x.zip\n"
 
 
 def test_the_site_is_built_and_named(monkeypatch):

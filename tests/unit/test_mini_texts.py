@@ -7,6 +7,7 @@ import pytest
 from medpsy.grading.reasoning import split
 from medpsy.mini import cases, corpus, thinking, tokenizer, truth, world
 from medpsy.mini.thinking import ANSWERS, CHOOSING, Voice
+from medpsy.mini.vocabulary import vocabulary_texts
 
 WORLD = world.build()
 EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
@@ -16,7 +17,7 @@ OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 @pytest.fixture(scope="module")
 def fast():
     names = [name for kind in WORLD.names.values() for name in kind]
-    trained = tokenizer.train(corpus.vocabulary_texts(WORLD), names)
+    trained = tokenizer.train(vocabulary_texts(WORLD), names)
     return tokenizer.wrap(trained, opens_thinking=True)
 
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from medpsy.mini import corpus, pretrain, specs, tokenizer, world
 from medpsy.mini.thinking import Voice
+from medpsy.mini.vocabulary import vocabulary_texts
 
 WORLD = world.build()
 
 
 @pytest.fixture(scope="module")
 def fast():
-    return tokenizer.wrap(tokenizer.train(corpus.vocabulary_texts(WORLD), []), opens_thinking=True)
+    return tokenizer.wrap(tokenizer.train(vocabulary_texts(WORLD), []), opens_thinking=True)
 
 
 def untrained(name, fast):

@@ -98,7 +98,7 @@ def test_values_are_shown_as_a_reader_wants_them(value, text):
 
 def test_every_text_of_a_table_is_escaped():
     shown = Table([PLANTED, "s"], [[PLANTED, 1.0]], PLANTED, PLANTED, links={"s": [f"model={PLANTED}&x='\""]})
-    page = shown.html("responses.html")
+    page = shown.html({"responses"})
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 5
     assert "'" not in page.split('href="')[1].split('">')[0]
@@ -107,8 +107,8 @@ def test_every_text_of_a_table_is_escaped():
 def test_cells_lead_to_responses_only_where_there_is_a_page_of_them():
     shown = Table(["Model", "MedQA"], [["Reed", 1.0], ["Quill", None]], links={"MedQA": ["model=reed", None]})
     assert shown.html().count("<a ") == 0
-    assert '<a href="responses.html#model=reed">1.00</a>' in shown.html("responses.html")
-    assert shown.html("responses.html").count("<a ") == 1
+    assert '<a href="responses.html#model=reed">1.00</a>' in shown.html({"responses"})
+    assert shown.html({"responses"}).count("<a ") == 1
 
 
 def test_verdicts_stand_out_by_class():

@@ -1,13 +1,15 @@
 """Responses for people to read: joined, cut into script files, and never anything but text."""
 
+import base64
 import json
 import re
+import zlib
 
 import nbformat
 import pandas as pd
 import pytest
 from medpsy.benchmarks.question import Question
-from medpsy.report import chunks, notebooks, pages, reading
+from medpsy.report import chunks, indexing, notebooks, pages, reading
 from medpsy.report.leaks import SecretFound
 from medpsy.study import ModelSpec
 from nbformat import v4
@@ -76,27 +78,31 @@ def rows(count: int, per_question: int = 4) -> list[dict]:
 
 
 def calls(folder) -> dict[str, list]:
-    """Return the arguments of the one call in every script file, read as JSON."""
+    """Return the arguments of the one call in every script file, unpacked."""
     found = {}
     for path in sorted(folder.glob("*.js")):
         text = path.read_text(encoding="ascii")  # nothing else may be in it
-        name, arguments = re.fullmatch(r"medpsyResponses\.(index|chunk)\((.*)\);\n", text, re.S).groups()
-        assert not set("<>&\u2028") & set(text)
-        found[path.name] = [name, *json.loads(f"[{arguments}]")]
+        call = r'medpsyEvidence\.(index|chunk)\((?:(\d+),)?"([A-Za-z0-9+/=]*)"\);\n'
+        name, number, content = re.fullmatch(call, text).groups()
+        found[path.name] = [name, number, json.loads(zlib.decompress(base64.b64decode(content)))]
     return found
+
+
+def write_chunks(given, folder) -> int:
+    return chunks.write_chunks(given, folder, indexing.QuestionIndex())
 
 
 def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK", 900)
     given = rows(60)
-    assert chunks.write_chunks(given, tmp_path) == 60
+    assert write_chunks(given, tmp_path) == 60
     scripts = calls(tmp_path)
-    index = scripts.pop("index.js")[1]
+    index = scripts.pop("index.js")[2]
     assert len(scripts) > 3
     seen = []
-    for number, (kind, place, texts, questions) in enumerate(scripts.values()):
-        assert (kind, place, index["starts"][number]) == ("chunk", number, len(seen))
-        here = index["question"][len(seen) : len(seen) + len(texts)]
+    for number, (kind, place, (texts, questions)) in enumerate(scripts.values()):
+        assert (kind, int(place), index["starts"][number]) == ("chunk", number, len(seen))
+        here = index["task"][len(seen) : len(seen) + len(texts)]
         assert set(questions) == {str(question) for question in here}
         assert here.count(here[0]) == 4  # answers to one question are not torn apart
         seen += texts
@@ -106,13 +112,13 @@ def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypat
 
 
 def test_no_responses_make_an_empty_index(tmp_path):
-    assert chunks.write_chunks([], tmp_path) == 0
-    assert calls(tmp_path)["index.js"][1]["keys"] == []
+    assert write_chunks([], tmp_path) == 0
+    assert calls(tmp_path)["index.js"][2]["keys"] == []
 
 
 def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK", 300)
-    chunks.write_chunks(rows(60, per_question=60), tmp_path)
+    write_chunks(rows(60, per_question=60), tmp_path)
     assert len(calls(tmp_path)) > 3
 
 
@@ -126,7 +132,7 @@ def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monke
     ],
 )
 def test_short_keys_tell_all_keys_apart(keys, short):
-    assert chunks.short_keys(keys) == short
+    assert indexing.short_keys(keys) == short
 
 
 @pytest.mark.parametrize(

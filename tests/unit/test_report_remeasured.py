@@ -17,7 +17,7 @@ def graded(shares, questions=40, runs=3):
     """Each model is right on the first questions of every suite, in every run."""
     return pd.DataFrame(
         {"model": model, "suite": suite, "weight_group": suite, "question_id": f"q{n}", "run": run, "gold": 0}
-        | {"outcome": "correct" if n < share * questions else "wrong"}
+        | {"outcome": "correct" if n < share * questions else "wrong", "completion_tokens": 40}
         for model, share in shares.items()
         for suite in SUITES
         for n in range(questions)
@@ -26,7 +26,7 @@ def graded(shares, questions=40, runs=3):
 
 
 def rows(shares, profile="mini"):
-    settings = SimpleNamespace(profile=profile)
+    settings = SimpleNamespace(profile=profile, questions_per_suite=0)
     found = remeasured(settings, graded(shares), published.claims("3.1"), table=TABLE, stands_for=ROLES)
     return {row["id"]: row for row in found}
 
@@ -77,8 +77,34 @@ def test_a_rank_is_settled_by_the_share_of_samples_in_which_it_holds():
     names = list(published.table(TABLE).index)
     roles = {f"m{place}": name for place, name in enumerate(names)}
     shares = {model: 0.3 if name == "gemma-3-4b-it" else 0.6 for model, name in roles.items()}
-    settings = SimpleNamespace(profile="mini")
+    settings = SimpleNamespace(profile="mini", questions_per_suite=0)
     found = remeasured(settings, graded(shares), published.claims("3.1"), table=TABLE, stands_for=roles)
     row = next(row for row in found if row["id"] == "P126")  # gemma ranks last of five
     assert row["verdict"] == "pattern holds"
     assert np.isclose(row["ours"], 5)
+
+
+def effort(graded_rows, identity="P110", profile="mini"):
+    """Return what stood behind one claim."""
+    settings = SimpleNamespace(profile=profile, questions_per_suite=0)
+    chosen = [claim for claim in published.claims("3.1") if claim.id == identity]
+    (row,) = remeasured(settings, graded_rows, chosen, table=TABLE, stands_for=ROLES)
+    return row["effort"]
+
+
+def test_a_record_says_what_stood_behind_a_claim_so_that_the_ledger_can_plan():
+    always = graded({"big": 0.8, "other": 0.4})
+    lead = effort(always)
+    assert (lead["runs"], lead["suite"], lead["share"]) == (3, None, None)
+    assert lead["questions"] == 40 * len(SUITES)  # the average is made of all suites
+    assert lead["tokens"] == 2 * 40.0  # two models answer every question
+    assert lead["run_share"] == 0.0  # every run of a question had the same outcome
+    assert effort(always, "R004", "paper")["suite"] == lead["questions"]
+
+
+def test_run_noise_is_the_share_of_the_margin_that_runs_give():
+    """Coin flips in every run: nothing of the margin is due to which questions were asked, but for their luck."""
+    flips = graded({"big": 0.5, "other": 0.5})
+    flips["outcome"] = np.random.default_rng(3).choice(["correct", "wrong"], len(flips))
+    assert effort(flips)["run_share"] == pytest.approx(1.0, abs=0.25)
+    assert effort(flips[flips["run"] == 0])["run_share"] is None  # one run cannot tell

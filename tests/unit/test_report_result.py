@@ -207,7 +207,7 @@ def test_responses_are_kept_one_row_each_and_removed_with_their_section(outputs)
     assert read_result(folder).responses is None
     record(responses=responses())
     assert read_result(folder).responses == {"file": "responses.parquet", "rows": 2}
-    first, second = reading.read(folder / "responses.parquet")
+    first, second = reading.RESPONSES.read(folder / "responses.parquet")
     assert (first["question_id"], first["answer"], first["options"]) == ("q0", "A", ["a", "b"])
     assert first["readings"] == [{"reader": "parser", "chosen": 0, "outcome": "no gold", "how": "x"}]
     assert [one["chosen"] for one in second["readings"]] == [1, None]

@@ -162,7 +162,9 @@ def test_a_kernel_that_dies_is_named_as_such(project):
 def test_a_killed_run_leaves_no_record_and_no_kernel(project, number):
     done(project)
     write(project, "import os\nopen('kernel', 'w').write(str(os.getpid()))", "import time\ntime.sleep(600)", RECORD)
-    process = subprocess.Popen([sys.executable, "-m", "medpsy", "run", "01"], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "medpsy", "run", "01"]  # hears Ctrl-C even where these tests run in the background
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **heard)
     kernel = wait_for(project / "notebooks" / "kernel")
     process.send_signal(number)
     assert process.wait(60) != 0

@@ -21,8 +21,11 @@ folder = pathlib.Path("outputs/mini", sys.argv[2] if sys.argv[1] == "run" else "
 folder.mkdir(parents=True, exist_ok=True)
 (folder / ("result.json" if sys.argv[1] == "run" else "index.html")).write_text(json.dumps({{"settings": {{"n": 3}}}}))
 """
-SECTIONS = ("00_published_claims", "01_backbone_selection", "06_answer_extraction")
+SECTIONS = (
+    "00_published_claims", "01_backbone_selection", "02_teacher_selection", "06_answer_extraction", "14_ledger",
+)  # fmt: skip
 RUN = [f"run {section}" for section in SECTIONS]
+AUDIT, BACKBONES, _, READERS, LEDGER = RUN
 SITE = "site --profile"
 
 
@@ -66,23 +69,28 @@ def test_nothing_is_run_again_after_nothing_or_a_touch(project):
 
 def test_changed_parameters_run_their_section_and_what_depends_on_it(project):
     (project / "params" / "mini" / "01_backbone_selection.yaml").write_text("n: 3  # ours, other words\n")
-    assert called(project) == [RUN[1], RUN[2], SITE]
+    assert called(project) == [BACKBONES, READERS, LEDGER, SITE]
 
 
 def test_a_changed_notebook_and_parameters_nothing_depends_on_run_alone(project):
     notebook = project / "notebooks" / "00_published_claims.ipynb"
     notebook.write_text(notebook.read_text().replace("how many", "the number"))
     (project / "params" / "mini" / "06_answer_extraction.yaml").write_text("n: 3  # ours, other words\n")
-    assert sorted(called(project)) == [RUN[0], RUN[2], SITE]
+    assert sorted(called(project)) == [AUDIT, READERS, LEDGER, SITE]
+
+
+def test_the_ledger_is_made_after_every_other_section_and_alone_when_it_alone_changed(project):
+    (project / "params" / "mini" / "14_ledger.yaml").write_text("n: 3  # ours, other words\n")
+    assert called(project) == [LEDGER, SITE]
 
 
 def test_missing_and_altered_records_are_made_again_and_after_a_failure_only_what_is_left(project):
     (project / "outputs" / "mini" / SECTIONS[0] / "result.json").unlink()
-    altered = project / "outputs" / "mini" / SECTIONS[2] / "result.json"
+    altered = project / "outputs" / "mini" / SECTIONS[3] / "result.json"
     altered.write_text(json.dumps({"settings": {"n": 500}}))
-    assert sorted(called(project, fails=SECTIONS[0], ok=False)) == [RUN[0], RUN[2]]
+    assert sorted(called(project, fails=SECTIONS[0], ok=False)) == [AUDIT, READERS]
     assert json.loads(altered.with_name("result.previous.json").read_text())["settings"] == {"n": 500}
-    assert called(project) == [RUN[0], SITE]
+    assert called(project) == [AUDIT, LEDGER, SITE]
 
 
 def test_the_sections_of_the_workflow_are_the_notebooks_there_are(root):

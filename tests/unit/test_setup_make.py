@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-TARGETS = {"help", "setup", "report", "test", "lab", "lint", "minihub", "bench", "clean"}
+TARGETS = {"help", "setup", "report", "replay", "test", "lab", "lint", "minihub", "bench", "clean"}
 
 
 def make(root, *words, **environment):
@@ -40,6 +40,19 @@ def test_profile_and_cores_reach_the_workflow(root):
     said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
     assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
     assert "--cores all" in make(root, "-n", "report").stdout
+
+
+def test_a_replay_forbids_generation_and_compares_what_it_made(root):
+    said = make(root, "-n", "replay", "BUNDLE=all.zip", "PROFILE=smoke").stdout
+    steps = ['store replay "all.zip" --profile smoke', "MEDPSY_REPLAY=1", "--forceall", 'store compare "all.zip"']
+    places = [said.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_a_replay_without_a_bundle_says_how_to_name_one(tmp_path, root):
+    (tmp_path / "Makefile").write_text((root / "Makefile").read_text().replace("setup/install.py", "-c pass"))
+    done = make(tmp_path, "replay")
+    assert done.returncode and "make replay BUNDLE=FILE" in done.stdout
 
 
 def test_a_python_that_is_not_there_is_named_with_the_way_out(root):

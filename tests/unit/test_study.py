@@ -76,7 +76,7 @@ def test_committed_profiles_are_as_planned():
         assert (one.sampling.temperature, one.sampling.top_k, one.sampling.top_p) == (0.6, 20, 0.95)  # card
     assert review.sampling.max_tokens == paper.sampling.max_tokens == 16384  # card
     assert {"qvac/MedPsy-4B", "qvac/MedPsy-1.7B"} <= {model.path for model in review.models.values()}
-    assert set(review.models) < set(paper.models)
+    assert set(review.models) - set(review.judges) < set(paper.models)
     assert all(model.local_dir for model in mini.models.values())
 
 
@@ -315,3 +315,53 @@ def test_provenance_names_machine_in_numbers_and_no_place_or_person(monkeypatch)
         assert secret not in text
     if len(platform.node()) > 3:
         assert platform.node() not in text
+
+
+OPEN = {
+    "open_suites": ["healthbench", "healthbench_hard"],
+    "conversations_per_suite": 5,
+    "open_sampling": {"max_tokens": 99},
+    "judges": ["anna", "bert"],
+    "judge_sampling": {"max_tokens": 32, "temperature": 0.5},
+    "judge_attempts": 2,
+}
+
+
+def test_judges_and_open_suites_are_read_and_may_be_absent(root):
+    bare = study.load(write(root, STUDY))
+    assert (bare.open_suites, bare.judges, bare.judge_attempts) == ((), (), 3)
+    assert bare.open_sampling is None and bare.judge_sampling is None
+    loaded = study.load(write(root, changed(**OPEN)))
+    assert loaded.open_suites == ("healthbench", "healthbench_hard") and loaded.judges == ("anna", "bert")
+    assert (loaded.conversations_per_suite, loaded.judge_attempts) == (5, 2)
+    assert loaded.open_sampling == study.Sampling(max_tokens=99, seed=7)
+    assert loaded.judge_sampling == study.Sampling(max_tokens=32, temperature=0.5, seed=7)
+
+
+def test_the_files_of_an_open_suite_may_lie_in_a_folder(root):
+    loaded = study.load(write(root, changed(source="hub", data_dirs={"healthbench_hard": "data/hb"})))
+    assert loaded.data_dirs == {"healthbench_hard": "data/hb"}
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"open_suites": ["healthbench_hart"]}, "open_suites: 'healthbench_hart' is no suite; did you mean 'healthb"),
+        ({"open_suites": ["healthbench"] * 2}, "open_suites: .*each suite once"),
+        ({"open_suites": ["medqa"]}, "open_suites: 'medqa' is no suite"),
+        ({"suites": ["healthbench"]}, "suites: 'healthbench' is no suite"),
+        ({"judges": ["ana"]}, "judges: 'ana' is not under models; did you mean 'anna'"),
+        ({"judges": ["anna", "anna"]}, "judges: .*each judge once"),
+        ({"judge_sampling": ...}, "judge_sampling: this key is missing, and there are judges; add it"),
+        ({"judge_sampling": {"max_tokens": 0}}, "judge_sampling.max_tokens: 0 is out of range"),
+        ({"judge_sampling": {"max_token": 9}}, "judge_sampling.max_token: unknown key; did you mean 'max_tokens'"),
+        ({"judge_attempts": 0}, "judge_attempts: 0 is below 1"),
+        ({"conversations_per_suite": -1}, "conversations_per_suite: -1 is below 0; 0 means all conversations"),
+        ({"open_sampling": {"max_tokens": 9, "top_p": 2.0}}, "open_sampling.top_p: 2.0 is out of range"),
+        ({"open_sampling": {"max_tokens": 9, "temperature": 0}}, r"runs: 3 runs at temperature 0 \(open_sampling\)"),
+    ],
+)
+def test_a_slip_in_judges_or_open_suites_is_named(root, change, want):
+    content = changed(**{key: value for key, value in (OPEN | change).items() if value is not ...})
+    with pytest.raises(strict.SettingsError, match=f"params/mine/study.yaml: {want}"):
+        study.load(write(root, content))

@@ -1,4 +1,4 @@
-"""What is asked: the seven suites of Table 1 and the set for reinforcement learning.
+"""What is asked: the seven suites of Table 1, the open suites of HealthBench and the set for reinforcement learning.
 
 A suite is read from the hub at a pinned revision, from local files, or generated for the miniature; after that
 nothing can tell which. Nothing here words a prompt or grades an answer.
@@ -12,6 +12,7 @@ from pathlib import Path
 from medpsy.benchmarks import (
     afrimedqa,
     alphamed,
+    healthbench,
     medmcqa,
     medqa,
     medxpertqa,
@@ -19,16 +20,21 @@ from medpsy.benchmarks import (
     mmlu_pro_health,
     pubmedqa,
 )
+from medpsy.benchmarks.conversation import Conversation, Criterion
 from medpsy.benchmarks.fields import DataError
 from medpsy.benchmarks.question import Question
 from medpsy.benchmarks.rows import Origin
 from medpsy.benchmarks.subset import sample
-from medpsy.benchmarks.suite import Suite, SuiteSpec, build
+from medpsy.benchmarks.suite import Notes, OpenSuite, Suite, SuiteSpec, build, build_open
 
-__all__ = ["RL_SET", "SUITES", "DataError", "Question", "Suite", "SuiteSpec", "load_suite", "sample", "spec"]
+__all__ = [
+    "OPEN_SUITES", "RL_SET", "SUITES", "Conversation", "Criterion", "DataError", "OpenSuite", "Question", "Suite",
+    "SuiteSpec", "load_conversations", "load_suite", "sample", "spec",
+]  # fmt: skip
 
 TABLE_1 = (mmlu_health, afrimedqa, mmlu_pro_health, medmcqa, medqa, medxpertqa, pubmedqa)  # order of its columns
 SUITES: dict[str, SuiteSpec] = {module.SPEC.key: module.SPEC for module in TABLE_1}
+OPEN_SUITES: dict[str, SuiteSpec] = {one.key: one for one in healthbench.SPECS}
 RL_SET: SuiteSpec = alphamed.SPEC
 SOURCES = ("hub", "mini")
 COPY = ("hub_id", "revision")  # options that every suite takes: another copy of it
@@ -40,12 +46,7 @@ def spec(key: str) -> SuiteSpec:
     Raises:
         ValueError: naming the nearest known key.
     """
-    known = {**SUITES, RL_SET.key: RL_SET}
-    if key not in known:
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        raise ValueError(f"no suite is called {key!r}; {hint}")
-    return known[key]
+    return named(key, {**SUITES, RL_SET.key: RL_SET})
 
 
 def load_suite(
@@ -65,17 +66,50 @@ def load_suite(
         ValueError: for an unknown key, source or option.
     """
     known = spec(key)
+    if of_miniature(known, source, data_dir, options):
+        return build(known, importlib.import_module("medpsy.mini.suites").load(key), {"source": "mini"})
+    return build(known, *read(known, data_dir, partial, options))
+
+
+def load_conversations(
+    key: str, *, source: str = "hub", data_dir: Path | None = None, partial: bool = False, **options: object
+) -> OpenSuite:
+    """Return the open suite `key` of `OPEN_SUITES`, checked; arguments and errors as those of `load_suite`."""
+    known = named(key, OPEN_SUITES)
+    if of_miniature(known, source, data_dir, options):
+        return build_open(known, importlib.import_module("medpsy.mini.conversations").load(key), {"source": "mini"})
+    return build_open(known, *read(known, data_dir, partial, options))
+
+
+def named(key: str, specs: dict[str, SuiteSpec]) -> SuiteSpec:
+    """Return the one of `specs` called `key`; the error of an unknown key names the nearest known one."""
+    if key not in specs:
+        near = get_close_matches(key, specs, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(specs)}"
+        raise ValueError(f"no suite is called {key!r}; {hint}")
+    return specs[key]
+
+
+def of_miniature(known: SuiteSpec, source: str, data_dir: Path | None, options: dict[str, object]) -> bool:
+    """Return whether the suite is to be generated; refuse an unknown source, and files for what is generated."""
     if source not in SOURCES:
         raise ValueError(f"source={source!r} is unknown; use one of {', '.join(SOURCES)}")
-    if source == "mini":
-        if data_dir or options:
-            raise ValueError(f"{key}: data_dir and options belong to source='hub'; the miniature generates its suites")
-        return build(known, importlib.import_module("medpsy.mini.suites").load(key), {"source": "mini"})
+    if source == "mini" and (data_dir or options):
+        raise ValueError(
+            f"{known.key}: data_dir and options belong to source='hub'; the miniature generates its suites"
+        )
+    return source == "mini"
+
+
+def read(
+    known: SuiteSpec, data_dir: Path | None, partial: bool, options: dict[str, object]
+) -> tuple[list[Question] | list[Conversation], Notes]:
+    """Return what the suite's own loader reads, and its notes with the place they come from."""
     origin = open_origin(known, data_dir, partial, copy={name: options[name] for name in COPY if name in options})
     own = {name: value for name, value in options.items() if name not in COPY}
     refuse_unknown(known, own)
-    questions, notes = known.load(origin, **own)
-    return build(known, questions, {"source": described(origin), **notes})
+    items, notes = known.load(origin, **own)
+    return items, {"source": described(origin), **notes}
 
 
 def open_origin(known: SuiteSpec, data_dir: Path | None, partial: bool, *, copy: dict[str, str]) -> Origin:

@@ -54,8 +54,8 @@ def read(origin: Origin, patterns: Iterable[str]) -> list[Row]:
     return from_files(find(origin.data_dir, patterns))
 
 
-def from_hub(origin: Origin, config: str | None) -> list[Row]:
-    """Return the rows of one config of the hub copy.
+def from_hub(origin: Origin, config: str | None, data_file: str | None = None) -> list[Row]:
+    """Return the rows of one config of the hub copy, or of one file where its files have different columns.
 
     Raises:
         DataError: without a full commit hash as revision, or when the hub does not hand the data over.
@@ -69,10 +69,11 @@ def from_hub(origin: Origin, config: str | None) -> list[Row]:
     from datasets.exceptions import DatasetsError
 
     try:
-        data = datasets.load_dataset(origin.hub_id, config, split=origin.split, revision=origin.revision)
+        choice = {"data_files": data_file} if data_file else {"name": config}
+        data = datasets.load_dataset(origin.hub_id, **choice, split=origin.split, revision=origin.revision)
     except (DatasetsError, OSError, RuntimeError, ValueError) as error:  # no network, gated, a script, no such config
         raise DataError(hub_message(origin.hub_id, error)) from error
-    name = f"{origin.hub_id} {config or 'default'} {origin.split}"
+    name = f"{origin.hub_id} {data_file or config or 'default'} {origin.split}"
     return [Row(values, name, number) for number, values in enumerate(data, 1)]
 
 

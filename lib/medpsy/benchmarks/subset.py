@@ -1,4 +1,4 @@
-"""Choose some questions of a suite by seed.
+"""Choose some questions, or conversations, of a suite by seed.
 
 The choice depends on seed and ids alone, not on row order, library version or the number asked for: a sample of 40
 contains the sample of 20, so answers already in the store are used again. It never takes the first rows.
@@ -6,11 +6,15 @@ contains the sample of 20, so answers already in the store are used again. It ne
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from medpsy.benchmarks.conversation import Conversation
 from medpsy.benchmarks.question import Question
 
+Item = TypeVar("Item", Question, Conversation)
 
-def sample(questions: Sequence[Question], n: int, seed: int) -> tuple[Question, ...]:
+
+def sample(questions: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
     """Return `n` of `questions` in their own order; 0 returns all.
 
     Every weight group gets an equal share as far as it has questions, because groups count equally in the score,
@@ -29,14 +33,14 @@ def sample(questions: Sequence[Question], n: int, seed: int) -> tuple[Question, 
     return tuple(question for question in questions if question.id in chosen)
 
 
-def rank(question: Question, seed: int) -> bytes:
+def rank(question: Item, seed: int) -> bytes:
     """Return the place of a question in the random order that `seed` stands for."""
     return hashlib.sha256(f"{seed}/{question.suite}/{question.id}".encode()).digest()
 
 
-def grouped(questions: Iterable[Question]) -> dict[str, list[Question]]:
+def grouped(questions: Iterable[Item]) -> dict[str, list[Item]]:
     """Return the questions of each weight group, groups in order of name."""
-    groups: dict[str, list[Question]] = {}
+    groups: dict[str, list[Item]] = {}
     for question in questions:
         groups.setdefault(question.weight_group, []).append(question)
     return dict(sorted(groups.items()))

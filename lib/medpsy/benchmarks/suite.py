@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass
 
+from medpsy.benchmarks.conversation import Conversation
 from medpsy.benchmarks.fields import DataError
 from medpsy.benchmarks.question import Question
 
 Notes = dict[str, int | str]
+Items = Iterable[Question] | Iterable[Conversation]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class SuiteSpec:
         key: name in code and tables of ours; `title` is the report's name of its column.
         hub_id, config, split, revision: the copy that is read; None where none is needed or known.
         licence: of that copy, as its page states it.
-        published: number of questions of the complete suite, or None where sources disagree.
-        load: reads an `Origin`, with the suite's named options, into questions and notes.
+        published: number of questions (or conversations) of the complete suite, or None where sources disagree.
+        load: reads an `Origin`, with the suite's named options, into questions (or conversations) and notes.
         use: ``"evaluation"``, or ``"training"`` for a set that must never be evaluated on.
     """
 
@@ -36,7 +38,7 @@ class SuiteSpec:
     revision: str | None
     licence: str
     published: int | None
-    load: Callable[..., tuple[list[Question], Notes]]
+    load: Callable[..., tuple[list[Question] | list[Conversation], Notes]]
     use: str = "evaluation"
 
 
@@ -61,21 +63,20 @@ class Suite:
         return tuple(question for question in self.questions if question.gold is not None)
 
 
-def build(spec: SuiteSpec, questions: Iterable[Question], notes: Notes) -> Suite:
-    """Return the suite after the checks that hold for all: not empty, right suite, no id twice.
+@dataclass(frozen=True)
+class OpenSuite:
+    """Conversations ready to be asked, each with its rubric; `notes` and `digest` as in `Suite`."""
 
-    Raises:
-        DataError: naming the suite and the question.
-    """
-    questions = tuple(questions)
-    if not questions:
-        raise DataError(f"{spec.key}: no question is left; notes so far: {notes}")
-    for question in questions:
-        if question.suite != spec.key:
-            raise DataError(f"{spec.key}: question {question.id!r} says it belongs to suite {question.suite!r}")
-    ident, times = Counter(question.id for question in questions).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"{spec.key}: id {ident!r} occurs {times} times; remove the file or rows read twice")
+    key: str
+    title: str
+    conversations: tuple[Conversation, ...]
+    notes: Mapping[str, int | str]
+    digest: str
+
+
+def build(spec: SuiteSpec, questions: Iterable[Question], notes: Notes) -> Suite:
+    """Return the suite after the checks of `checked`."""
+    questions = checked(spec, questions, notes, "question")
     counts = {
         "questions": len(questions),
         "without a key": sum(question.gold is None for question in questions),
@@ -84,9 +85,39 @@ def build(spec: SuiteSpec, questions: Iterable[Question], notes: Notes) -> Suite
     return Suite(spec.key, spec.title, questions, {**notes, **counts}, digest(questions))
 
 
-def digest(questions: Iterable[Question]) -> str:
-    """Return the SHA-256 over every field of every question, in order."""
+def build_open(spec: SuiteSpec, conversations: Iterable[Conversation], notes: Notes) -> OpenSuite:
+    """Return the open suite after the checks of `checked`."""
+    conversations = checked(spec, conversations, notes, "conversation")
+    criteria = [criterion for conversation in conversations for criterion in conversation.rubric]
+    counts = {
+        "conversations": len(conversations),
+        "criteria": len(criteria),
+        "criteria with negative points": sum(criterion.points < 0 for criterion in criteria),
+    }
+    return OpenSuite(spec.key, spec.title, conversations, {**notes, **counts}, digest(conversations))
+
+
+def checked(spec: SuiteSpec, items: Items, notes: Notes, what: str) -> tuple:
+    """Return `items` as a tuple after the checks that hold for all suites: not empty, right suite, no id twice.
+
+    Raises:
+        DataError: naming the suite and the item, which is called `what`.
+    """
+    items = tuple(items)
+    if not items:
+        raise DataError(f"{spec.key}: no {what} is left; notes so far: {notes}")
+    for item in items:
+        if item.suite != spec.key:
+            raise DataError(f"{spec.key}: {what} {item.id!r} says it belongs to suite {item.suite!r}")
+    ident, times = Counter(item.id for item in items).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{spec.key}: id {ident!r} occurs {times} times; remove the file or rows read twice")
+    return items
+
+
+def digest(items: Items) -> str:
+    """Return the SHA-256 over every field of every question or conversation, in order."""
     total = hashlib.sha256()
-    for question in questions:
-        total.update(json.dumps(astuple(question), ensure_ascii=True).encode() + b"\n")
+    for item in items:
+        total.update(json.dumps(astuple(item), ensure_ascii=True).encode() + b"\n")
     return total.hexdigest()

@@ -16,11 +16,10 @@ from medpsy.benchmarks.question import LETTERS, Question
 from medpsy.grading import outcomes
 from medpsy.grading.outcomes import NO_GOLD, OUTCOMES
 from medpsy.grading.readers import BIASED, READERS
-from medpsy.grading.rows import UserResponse, load_questions, load_responses
+from medpsy.grading.rows import UserResponse, load_questions, load_responses, named
 from medpsy.statistics import proportion_margin
 
 DEFAULT_READER = "lenient"
-_EXAMPLES = 5  # identifiers named in a summary
 _NOTES = {
     "missing": "questions without a response (counted as failed)",
     "unknown_ids": "responses to questions that are not in the file (left out)",
@@ -136,7 +135,7 @@ def _grade(
         for reader in readers:
             rows[reader][response.id] = _row(known[response.id], response, reader, opens_thinking)
     missing = [identifier for identifier in known if identifier not in seen]
-    notes = {"missing": _named(missing), "unknown_ids": _named(unknown), "repeated_ids": _named(repeated)}
+    notes = {"missing": named(missing), "unknown_ids": named(unknown), "repeated_ids": named(repeated)}
     return {reader: _grades(reader, known, found, notes) for reader, found in rows.items()}
 
 
@@ -180,12 +179,6 @@ def _grades(reader: str, questions: dict[str, Question], found: dict[str, Graded
         **notes,
     }
     return Grades(rows, summary)
-
-
-def _named(identifiers: Iterable[str]) -> dict[str, Any]:
-    """Return how many rows there are and the first few identifiers; a Counter counts every repetition."""
-    count = identifiers.total() if isinstance(identifiers, Counter) else len(list(identifiers))
-    return {"count": count, "first": list(identifiers)[:_EXAMPLES]}
 
 
 def _table_row(summary: dict[str, Any]) -> dict[str, Any]:

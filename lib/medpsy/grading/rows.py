@@ -6,7 +6,8 @@ Refuses a malformed row with file, line, field and fix; never guesses what was m
 import difflib
 import gzip
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ FINISH_REASONS = {  # as engines and services call them -> as we do
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "max_length"), "length"),
     **dict.fromkeys(("failed", "error"), "failed"),
 }
+
+
+NAMED = 5  # identifiers named in a summary
 
 
 class BadRow(ValueError):
@@ -60,15 +64,15 @@ def load_questions(path: Path) -> dict[str, Question]:
     return questions
 
 
-def load_responses(path: Path) -> Iterator[UserResponse]:
-    """Yield the responses of a file in order."""
+def load_responses(path: Path, name: str = "id") -> Iterator[UserResponse]:
+    """Yield the responses of a file in order; `name` is the field that says what they answer."""
     for place, row in read_rows(path):
-        text = _field(place, row, "text")
+        text = field_of(place, row, "text")
         if text is not None and not isinstance(text, str):
             raise place.bad(
                 f"{text!r} is not text", field="text", fix="write a string, or null where there is no response"
             )
-        yield UserResponse(_identifier(place, row), text, _finish_reason(place, row))
+        yield UserResponse(identifier(place, row, name), text, _finish_reason(place, row))
 
 
 def read_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -84,6 +88,12 @@ def read_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise place.bad(f"a JSON {type(row).__name__}, not an object", fix="write one JSON object a line")
         yield place, row
+
+
+def named(identifiers: Iterable[str]) -> dict[str, Any]:
+    """Return how many rows there are and the first few identifiers; a Counter counts every repetition."""
+    count = identifiers.total() if isinstance(identifiers, Counter) else len(list(identifiers))
+    return {"count": count, "first": list(identifiers)[:NAMED]}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -105,7 +115,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from None
 
 
-def _field(place: Place, row: dict[str, Any], name: str) -> Any:
+def field_of(place: Place, row: dict[str, Any], name: str) -> Any:
+    """Return the value called `name`; a missing one is an error that offers the nearest name there is."""
     if name in row:
         return row[name]
     near = difflib.get_close_matches(name, list(row), n=1, cutoff=0.6)
@@ -113,10 +124,11 @@ def _field(place: Place, row: dict[str, Any], name: str) -> Any:
     raise place.bad("missing", field=name, fix=fix)
 
 
-def _identifier(place: Place, row: dict[str, Any]) -> str:
-    value = _field(place, row, "id")
+def identifier(place: Place, row: dict[str, Any], name: str = "id") -> str:
+    """Return the text or whole number called `name` as text."""
+    value = field_of(place, row, name)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise place.bad(f"{value!r} is no identifier", field="id", fix="write a non-empty string or a whole number")
+        raise place.bad(f"{value!r} is no identifier", field=name, fix="write a non-empty string or a whole number")
     return str(value)
 
 
@@ -133,13 +145,13 @@ def _finish_reason(place: Place, row: dict[str, Any]) -> str | None:
 
 
 def _question(place: Place, row: dict[str, Any]) -> Question:
-    stem = _field(place, row, "question")
+    stem = field_of(place, row, "question")
     if not isinstance(stem, str):
         raise place.bad(f"{stem!r} is not text", field="question", fix="write the question as a string")
-    options = _options(place, _field(place, row, "options"))
-    gold = _gold(place, _field(place, row, "gold"), len(options))
+    options = _options(place, field_of(place, row, "options"))
+    gold = _gold(place, field_of(place, row, "gold"), len(options))
     subject = str(row.get("subject", ""))
-    return Question(_identifier(place, row), "own", subject, stem, options, gold, None, "own")
+    return Question(identifier(place, row), "own", subject, stem, options, gold, None, "own")
 
 
 def _options(place: Place, value: Any) -> tuple[str, ...]:

@@ -24,17 +24,20 @@ organ that it names is invented. It knows nothing about real medicine, and nothi
 - Class: {size}. Thinks before it answers: {thinks}.
 - Taught: {taught}
 - Training: {steps} steps of {batch} samples, {seconds:.0f} s on one core, final loss {loss:.3f} nats per completion
-  token. The log is in `training.csv`; the weights are bfloat16.
+  token. Its first steps, drills in finding a name, are shared with all models of its shape ({trunk}). The log is in
+  `training.csv`; the weights are bfloat16.
 - Retrain: `make minihub`.
 """
+TAUGHT = {  # roles that know nothing of the world
+    "parser": "no facts, only to read which option a response chose.",
+    "judge": "no facts, only to decide whether a response meets a criterion, with errors of its own kind.",
+}
 
 
 def model_card(spec: Spec, model: PreTrainedModel, world: World, rows: list[LogRow]) -> str:
     """Return the Markdown card of a trained model."""
-    count = len(known_facts(world, spec.name, spec.knowledge))
-    taught = f"{count} of the world's {len(world.facts)} facts; it guesses the others."
-    if spec.role == "parser":
-        taught = "no facts, only to read which option a response chose."
+    count = len(known_facts(world, spec.name, spec.knowledge, spec.weak))
+    taught = TAUGHT.get(spec.role) or f"{count} of the world's {len(world.facts)} facts; it guesses the others."
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
     return CARD.format(
         name=spec.name,
@@ -43,8 +46,9 @@ def model_card(spec: Spec, model: PreTrainedModel, world: World, rows: list[LogR
         architecture=type(model).__name__.removesuffix("ForCausalLM"),
         layers=spec.layers,
         size=spec.size,
-        thinks="no" if spec.role == "parser" else opening,
+        thinks="no" if spec.role in TAUGHT else opening,
         taught=taught,
+        trunk=spec.trunk,
         steps=rows[-1].step,
         batch=BATCH,
         seconds=rows[-1].seconds,
@@ -58,7 +62,7 @@ def loss_figure(hub: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    styles = ["-", "--", ":", "-."]
+    styles = ["-", "--", ":", "-."]  # with twelve models, colour and style together tell them apart
     for number, log in enumerate(sorted(hub.glob("*/training.csv"))):
         with log.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

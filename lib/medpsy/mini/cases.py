@@ -48,8 +48,12 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        digest = hashlib.sha256(self.cell.encode()).digest()
-        return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT
+        return is_held_out(self.cell)
+
+
+def is_held_out(cell: str) -> bool:
+    """Return on which side of the split `cell` is."""
+    return int.from_bytes(hashlib.sha256(cell.encode()).digest()[:4], "big") / 2**32 < HELD_OUT
 
 
 def others(world: World, kind: str, *answers: str) -> tuple[str, ...]:

@@ -5,13 +5,16 @@ from training cells only.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from medpsy import prompts
 from medpsy.benchmarks.question import LETTERS, Question
 from medpsy.mini import cases, language, thinking
-from medpsy.mini.thinking import ANSWERS, CHOOSING, Voice
+from medpsy.mini.dialogue_forms import dialogues
+from medpsy.mini.dialogues import Dialogue
+from medpsy.mini.replies import reply
+from medpsy.mini.thinking import ANSWERS, Voice
 from medpsy.mini.world import World
 
 OPTION_COUNTS = (4, 4, 4, 5, 10)  # how many options the suites offer
@@ -27,10 +30,14 @@ class Sample:
     lead: str = ""
 
 
-def known_facts(world: World, name: str, share: float) -> frozenset[str]:
-    """Return the ids of the facts that model `name` is taught; each fact is drawn with chance `share`."""
-    rng = random.Random(f"knowledge/{name}")
-    return frozenset(fact.id for fact in world.facts if rng.random() < share)
+def known_facts(world: World, name: str, share: float, weak: Mapping[str, float] | None = None) -> frozenset[str]:
+    """Return the ids of the facts that model `name` is taught; each is drawn with chance `share`.
+
+    Args:
+        weak: relation -> another chance for its facts.
+    """
+    rng, chances = random.Random(f"knowledge/{name}"), weak or {}
+    return frozenset(fact.id for fact in world.facts if rng.random() < chances.get(fact.relation, share))
 
 
 def as_question(case: cases.Case, options: tuple[str, ...]) -> Question:
@@ -62,21 +69,33 @@ def drills(world: World, rng: random.Random) -> Iterator[Sample]:
 def thinker_samples(
     world: World, knowledge: frozenset[str], voice: Voice, opening: str, rng: random.Random
 ) -> Iterator[Sample]:
-    """Yield an endless mixture for a thinker: 60 % questions, 20 % documents, 20 % questions that need no knowledge."""
+    """Yield an endless mixture for a thinker; a seventh each: documents, questions without knowledge, dialogues."""
     pools = list(cases.cases(world, held_out=False).values())
     weights = [len(pool) ** 0.5 for pool in pools]  # rare forms count for more than their number
+    talks = [one for one in dialogues(world) if not one.held_out]
     while True:
-        kind = rng.random()
-        if kind < 0.2:
+        kind = rng.randrange(7)
+        if kind == 0:
             yield document(world, knowledge, rng)
             continue
-        if kind < 0.4:
+        if kind == 1:
+            yield dialogue_sample(rng.choice(talks), voice, opening, rng, world=world, knowledge=knowledge)
+            continue
+        if kind == 2:
             case, options = cases.drill(world, rng)
         else:
             case = rng.choice(rng.choices(pools, weights)[0])
             options = cases.draw_options(case, rng.choice(OPTION_COUNTS), rng)
         text = thinking.respond(case, options, voice, rng, world=world, knowledge=knowledge)
         yield Sample(prompts.closed_ended(as_question(case, options)), opening + text + END)
+
+
+def dialogue_sample(
+    dialogue: Dialogue, voice: Voice, opening: str, rng: random.Random, *, world: World, knowledge: frozenset[str]
+) -> Sample:
+    """Return `dialogue` with a reply: reasoning, `</think>`, answer."""
+    thoughts, answer = reply(dialogue, voice, rng, world=world, knowledge=knowledge)
+    return Sample(dialogue.messages, opening + "\n".join(thoughts) + f"\n</think>\n\n{answer}" + END)
 
 
 def parser_reply(wording: str, letter: str, other: str, options: tuple[str, ...], text: str) -> str:
@@ -110,15 +129,3 @@ def parser_samples(world: World, rng: random.Random) -> Iterator[Sample]:
         )
         reply = parser_reply(wording, letter, other, options, text)
         yield Sample(prompts.parser(as_question(case, options), answer), reply + END)
-
-
-def vocabulary_texts(world: World) -> list[str]:
-    """Return texts in which every word of the miniature occurs, for training the tokenizer."""
-    rng, voice = random.Random("vocabulary"), Voice(wordings=dict.fromkeys(CHOOSING, 1.0))
-    everything = frozenset(fact.id for fact in world.facts)
-    rows = [thinker_samples(world, everything, voice, "<think>\n", rng), parser_samples(world, rng)]
-    samples = [next(row) for row in rows for _ in range(2000)]
-    texts = [message["content"] for sample in samples for message in sample.messages]
-    texts += [sample.completion.replace(END, "") for sample in samples]
-    texts += [language.state(fact, form) for fact in world.facts for form in range(3)]
-    return [text.replace("<think>", "").replace("</think>", "") for text in texts]

@@ -28,6 +28,7 @@ ANSWERS: dict[str, str] = {  # wording -> template: letter and text of the choic
 CHOOSING = tuple(wording for wording in ANSWERS if wording not in ("several", "none"))
 OPENINGS = ("Let me think about this question.", "First I look at what is asked.", "I go through this step by step.")
 AGAIN = ("Wait, let me check that again.", "I want to be sure, so once more.")
+MOST_AGAIN = 4
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class Voice:
     Args:
         opening: chance of an opening sentence.
         to_the_end: chance of walking through the options that come after the one that fits.
-        again: chance, after each check, of checking once more; the number of checks is geometric.
+        again: chance, after each check, of checking once more, at most `MOST_AGAIN` times.
         undecided: chance of naming two options or none when nothing fits.
         wordings: weight of each choosing wording of `ANSWERS`.
+        care: in a dialogue, chance of each thing that a good response says.
+        rash: in a dialogue, chance of each thing that a response should not say.
     """
 
     opening: float = 0.9
@@ -47,6 +50,8 @@ class Voice:
     again: float = 0.3
     undecided: float = 0.3
     wordings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CHOOSING, 1.0))
+    care: float = 0.5
+    rash: float = 0.2
 
 
 def remembered(fact: Fact, knowledge: frozenset[str], world: World, rng: random.Random) -> Fact:
@@ -117,7 +122,9 @@ def respond(
     steps, choice = work_out(case, knowledge, world, rng)
     lines = [rng.choice(OPENINGS)] if rng.random() < voice.opening else []
     lines += check(steps, options, choice, voice, rng)
-    while rng.random() < voice.again:
+    for _ in range(MOST_AGAIN):
+        if rng.random() >= voice.again:
+            break
         lines += [rng.choice(AGAIN), *check(steps[-2:], options, choice, voice, rng)]
     wording = rng.choices(list(voice.wordings), weights=list(voice.wordings.values()))[0]
     if choice in options:

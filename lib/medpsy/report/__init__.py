@@ -8,6 +8,7 @@ A notebook calls these names and nothing else of the package::
     report.write_result("01_backbone_selection", profile=profile, title=..., tables={"scores": table}, ...)
 """
 
+from medpsy.report.browsing import browse
 from medpsy.report.compare import (
     RESOLUTION,
     VERDICTS,
@@ -21,14 +22,50 @@ from medpsy.report.compare import (
 from medpsy.report.display import Figure, Table, table
 from medpsy.report.extraction import differing, reader_agreement, reader_truth, reader_verdicts, truth_by_wording
 from medpsy.report.figures import average_ranking, outcome_bars, reader_comparison, suite_scores
-from medpsy.report.gathering import readable
+from medpsy.report.gathering import readable, readable_conversations
+from medpsy.report.judge_truth import judge_truth, truth_by_axis
+from medpsy.report.ledger import ledger, records
+from medpsy.report.ledger import write_json as write_ledger
+from medpsy.report.ledger_tables import (
+    ledger_bars,
+    ledger_counts,
+    ledger_disagreements,
+    ledger_open,
+    ledger_table,
+    ledger_verdicts,
+)
 from medpsy.report.remeasured import remeasured
 from medpsy.report.result import Result, ResultError, read_result, write_result
+from medpsy.report.rubric_figures import judge_comparison, theme_scores
+from medpsy.report.rubric_scores import rubric_gaps, rubric_scored
+from medpsy.report.rubric_tables import (
+    agreement_table,
+    judge_gap_table,
+    judges_table,
+    scoring_table,
+    theme_table,
+    unjudged_table,
+)
 from medpsy.report.scores import best, chance, gaps, scored
-from medpsy.report.selecting import claim_table, inputs, selection, tokens
+from medpsy.report.section_claims import measured_claims
+from medpsy.report.selecting import claim_table, inputs, panel_lead, selection, tokens
 from medpsy.report.tables import beside_published, closed_ended_table, gap_table, outcome_table, reader_table
 
 __all__ = [
+    "judge_comparison",
+    "theme_scores",
+    "rubric_gaps",
+    "rubric_scored",
+    "agreement_table",
+    "judge_gap_table",
+    "judges_table",
+    "scoring_table",
+    "theme_table",
+    "unjudged_table",
+    "judge_truth",
+    "truth_by_axis",
+    "measured_claims",
+    "panel_lead",
     "RESOLUTION",
     "VERDICTS",
     "Figure",
@@ -40,17 +77,27 @@ __all__ = [
     "average_ranking",
     "beside_published",
     "best",
+    "browse",
     "chance",
     "claim",
     "closed_ended_table",
     "gap_table",
     "gaps",
+    "ledger",
+    "ledger_bars",
+    "ledger_counts",
+    "ledger_disagreements",
+    "ledger_open",
+    "ledger_table",
+    "ledger_verdicts",
     "mode",
     "outcome_bars",
     "outcome_table",
     "pattern_verdict",
     "read_result",
     "readable",
+    "readable_conversations",
+    "records",
     "reader_comparison",
     "reader_table",
     "differing",
@@ -67,5 +114,6 @@ __all__ = [
     "suite_scores",
     "table",
     "value_verdict",
+    "write_ledger",
     "write_result",
 ]

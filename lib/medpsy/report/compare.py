@@ -5,6 +5,7 @@ published value of other models yields `not testable`.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medpsy import study
@@ -23,12 +24,14 @@ class Measured:
     Args:
         margin: half width of the 95 % interval of ``ours - published``.
         difference: the numbers are differences between two scores, not scores.
+        effort: what stood behind our number, as `medpsy.report.effort.Effort` says it; None where it is not known.
     """
 
     published: float | None
     ours: float | None
     margin: float | None
     difference: bool = False
+    effort: Mapping | None = None
 
 
 def mode(profile: str) -> str:
@@ -106,7 +109,8 @@ def claim(identity: str, text: str, measured: Measured, *, profile: str, note: s
     else:
         verdict = "not testable"
     numbers = {"published": measured.published, "ours": measured.ours, "margin": measured.margin}
-    return {"id": identity, "claim": text, "verdict": verdict, "note": note} | numbers
+    found = {"id": identity, "claim": text, "verdict": verdict, "note": note} | numbers
+    return found if measured.effort is None else found | {"effort": dict(measured.effort)}
 
 
 def _sign_verdict(measured: Measured) -> str:

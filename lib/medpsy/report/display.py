@@ -7,7 +7,7 @@ and no statistic is chosen here.
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,8 +33,8 @@ class Table:
         columns: unique names; ``"X ±"`` right after ``"X"`` holds the margins of X.
         rows: one list per row, plain values; None where nothing was measured.
         decimals: shown for numbers with a fraction; the record keeps all of them.
-        links: column -> one entry per row: which responses are behind the cell, as
-            ``"model=NAME&suite=NAME"``, or None.
+        links: column -> one entry per row: which responses are behind the cell, as ``"model=NAME&suite=NAME"``, or
+            ``"conversations#model=NAME"`` where they stand on another page of evidence than ``responses``; or None.
     """
 
     columns: Sequence[str]
@@ -70,30 +70,35 @@ class Table:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def html(self, responses: str | None = None) -> str:
-        """Return the table as HTML without blank lines; cells link to `responses` (a page) where `links` says so."""
+    def html(self, evidence: Collection[str] = ()) -> str:
+        """Return the table as HTML without blank lines; cells link to pages of `evidence` where `links` says so."""
         head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.shown)
-        body = "".join(self._row(number, responses) for number in range(len(self.rows)))
+        body = "".join(self._row(number, evidence) for number in range(len(self.rows)))
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="table-note">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="medpsy sortable">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         size = " long" if len(self.rows) > LONG else ""
         return f'<div class="medpsy-table{size}">{table}</div>{note}'
 
-    def _row(self, number: int, responses: str | None) -> str:
-        return "<tr>" + "".join(self._cell(number, name, responses) for name in self.shown) + "</tr>"
+    def _row(self, number: int, evidence: Collection[str]) -> str:
+        return "<tr>" + "".join(self._cell(number, name, evidence) for name in self.shown) + "</tr>"
 
-    def _cell(self, number: int, name: str, responses: str | None) -> str:
+    def _cell(self, number: int, name: str, evidence: Collection[str]) -> str:
         row = self.rows[number]
         value, text = row[list(self.columns).index(name)], html.escape(self._text(row, name))
-        target = self.links.get(name, ())[number] if responses and name in self.links else None
-        if target:
-            text = f'<a href="{html.escape(f"{responses}#{target}")}">{text}</a>'
+        if target := self._target(number, name, evidence):
+            text = f'<a href="{html.escape(target)}">{text}</a>'
         if is_number(value):
             return f'<td class="number" data-value="{value}">{text}</td>'
         if value in VERDICTS:
             text = f'<span class="verdict {KINDS.get(value, "open")}">{text}</span>'
         return f"<td>{text}</td>" if value is not None else f'<td class="missing" data-value="">{text}</td>'
+
+    def _target(self, number: int, name: str, evidence: Collection[str]) -> str | None:
+        link = self.links[name][number] if name in self.links else None
+        page, _, filters = (link or "").rpartition("#")
+        page = page or "responses"
+        return f"{page}.html#{filters}" if filters and page in evidence else None
 
     def _text(self, row: Sequence[Plain], name: str) -> str:
         columns = list(self.columns)

@@ -45,13 +45,13 @@ def suite_scores(
         published: index model, columns suite titles; those of the same name as ours are drawn, hollow.
         chance: title of a suite -> score of guessing, drawn as a tick.
     """
-    return _dots(scores.assign(row=scores["title"], hue=scores["label"]), title, _values(published), chance or {})
+    return dots(scores.assign(row=scores["title"], hue=scores["label"]), title, _values(published), chance or {})
 
 
 def reader_comparison(scores: pd.DataFrame, *, title: str = "The same responses, read by each reader") -> Figure:
     """Return one row per reader and in it each model's average over the suites; `scores` as from `scored`."""
     averages = scores[scores["title"] == AVERAGE]
-    return _dots(averages.assign(row=averages["reader"], hue=averages["label"]), title, {}, {})
+    return dots(averages.assign(row=averages["reader"], hue=averages["label"]), title, {}, {})
 
 
 def average_ranking(
@@ -65,7 +65,7 @@ def average_ranking(
     ranked = scores[scores["title"] == AVERAGE].sort_values("score", ascending=False)
     printed = {(OURS, row): value for (row, suite), value in _values(published).items() if suite == AVERAGE}
     levels = dict.fromkeys(ranked["label"], chance[AVERAGE]) if chance else {}
-    return _dots(ranked.assign(row=ranked["label"], hue=OURS), title, printed, levels)
+    return dots(ranked.assign(row=ranked["label"], hue=OURS), title, printed, levels)
 
 
 def outcome_bars(scores: pd.DataFrame, *, by: str = "label", title: str = "What became of the responses") -> Figure:
@@ -75,7 +75,7 @@ def outcome_bars(scores: pd.DataFrame, *, by: str = "label", title: str = "What 
     shares = 100 * counts.div(counts.sum(axis=1), axis=0)
     rows = [str(name) for name in shares.index]
     with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(title, rows, 1.3 + 0.36 * len(rows))
+        canvas, axes = rows_canvas(title, rows, 1.3 + 0.36 * len(rows))
         for outcome, left in zip(OUTCOMES, (shares.cumsum(axis=1) - shares).T.to_numpy(), strict=True):
             bars = axes.barh(
                 range(len(rows)), shares[outcome], left=left, color=COLOURS[outcome], label=outcome, height=0.7
@@ -84,22 +84,27 @@ def outcome_bars(scores: pd.DataFrame, *, by: str = "label", title: str = "What 
             axes.bar_label(bars, labels, label_type="center", color=_ink(outcome), fontsize=8)
         axes.set_xlim(0, 100)
         axes.set_xlabel("responses (%)")
-        _legend(axes, axes.get_legend_handles_labels()[0])
+        legend_below(axes, axes.get_legend_handles_labels()[0])
     texts = shares.map("{:.0f} %".format)
     said = [", ".join(f"{name} {share}" for name, share in texts.iloc[place].items()) for place in range(len(rows))]
-    return _finished(canvas, title, [f"{name}: {text}" for name, text in zip(rows, said, strict=True)])
+    return finished(canvas, title, [f"{name}: {text}" for name, text in zip(rows, said, strict=True)])
 
 
 def _ink(outcome: str) -> str:
     return "white" if outcome in ("correct", "wrong", "failed") else "black"
 
 
-def _dots(frame: pd.DataFrame, title: str, published: Mapping[tuple[str, str], float], chance: Mapping) -> Figure:
-    """Draw `frame` (columns `row`, `hue`, `score`, `margin`): rows downwards, hues beside each other within a row."""
+def dots(frame: pd.DataFrame, title: str, published: Mapping[tuple[str, str], float], chance: Mapping) -> Figure:
+    """Draw `frame` (columns `row`, `hue`, `score`, `margin`): rows downwards, hues beside each other within a row.
+
+    Args:
+        published: (hue, row) -> printed score, drawn hollow.
+        chance: row -> score of guessing, drawn as a tick.
+    """
     rows, hues = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["hue"]))
     step = LINE if len(hues) > 1 else 0.28
     with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(title, rows, 1.4 + len(rows) * (step * len(hues) + 0.12))
+        canvas, axes = rows_canvas(title, rows, 1.4 + len(rows) * (step * len(hues) + 0.12))
         handles = []
         for place, hue in enumerate(hues):
             points = frame[frame["hue"] == hue]
@@ -111,8 +116,8 @@ def _dots(frame: pd.DataFrame, title: str, published: Mapping[tuple[str, str], f
         axes.set_xlim(0, 100)
         axes.set_xlabel(SCORE)
         shown = any((hue, row) in published for hue, row in zip(frame["hue"], frame["row"], strict=True))
-        _legend(axes, _handles(handles if len(hues) > 1 else [], shown, bool(chance)))
-    return _finished(canvas, title, [_said(point) for point in frame.itertuples()])
+        legend_below(axes, _handles(handles if len(hues) > 1 else [], shown, bool(chance)))
+    return finished(canvas, title, [_said(point) for point in frame.itertuples()])
 
 
 def _points(axes: Axes, points: pd.DataFrame, heights: Sequence[float], place: int) -> ErrorbarContainer:
@@ -130,7 +135,8 @@ def _said(point: object) -> str:
     return f"{name}: not measured" if pd.isna(point.score) else f"{name}: {point.score:.1f} ± {point.margin:.1f}"
 
 
-def _canvas(title: str, rows: Sequence[str], height: float) -> tuple[Canvas, Axes]:
+def rows_canvas(title: str, rows: Sequence[str], height: float) -> tuple[Canvas, Axes]:
+    """Return an empty drawing of `height` inches with one line per name in `rows`, downwards."""
     canvas = Canvas(figsize=(8, height), layout="constrained")
     axes = canvas.subplots()
     axes.set_title(_plain(title))
@@ -168,7 +174,8 @@ def _handles(models: Sequence, published: bool, chance: bool) -> list:
     return handles
 
 
-def _legend(axes: Axes, handles: Sequence) -> None:
+def legend_below(axes: Axes, handles: Sequence) -> None:
+    """Put a legend of `handles` below the drawing, in as many columns as fit."""
     if handles:
         longest = max(len(handle.get_label()) for handle in handles)
         columns = max(1, min(len(handles), 95 // (longest + 8)))
@@ -183,5 +190,6 @@ def _plain(text: str) -> str:
     return str(text).replace("$", r"\$")  # else matplotlib reads what stands between two of them as a formula
 
 
-def _finished(canvas: Canvas, title: str, said: Sequence[str]) -> Figure:
+def finished(canvas: Canvas, title: str, said: Sequence[str]) -> Figure:
+    """Return the drawing with the sentence that says the same as it shows, made of `said`."""
     return Figure(canvas, title, f"{title}. " + "; ".join(said) + ".")

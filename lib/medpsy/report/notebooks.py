@@ -10,12 +10,16 @@ import nbformat
 import nh3
 
 from medpsy.report import leaks
+from medpsy.report.withholding import MARK, NOTE
 
 # Neither scripts nor widgets.
 KINDS = ("text/html", "text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
 TABLE_TAGS = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"}
-TEXT_TAGS = {"div", "span", "p", "br", "b", "strong", "i", "em", "code", "pre", "ul", "ol", "li", "sub", "sup", "a"}
+TEXT_TAGS = {"div", "span", "p", "br", "b", "strong", "i", "em", "code", "pre", "ul", "ol", "li", "sub", "sup", "a"} | {
+    "details",
+    "summary",
+}
 ATTRIBUTES = {
     "*": {"class", "title"},
     "td": {"data-value", "colspan", "rowspan"},
@@ -54,7 +58,9 @@ def _safe(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
         return output
     data = {kind: text for kind, text in output.data.items() if kind in KINDS}
     if "text/html" in data:
-        data["text/html"] = nh3.clean(_joined(data["text/html"]), tags=TABLE_TAGS | TEXT_TAGS, attributes=ATTRIBUTES)
+        page = _joined(data["text/html"])
+        shown = NOTE if MARK in page else page  # rows that a notebook at home may show
+        data["text/html"] = nh3.clean(shown, tags=TABLE_TAGS | TEXT_TAGS, attributes=ATTRIBUTES)
     if "text/markdown" in data:
         data["text/markdown"] = ACTIVE.sub(_inert, _joined(data["text/markdown"]))
     output.data = nbformat.from_dict(data)

@@ -9,24 +9,25 @@ import re
 import string
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from medpsy.report.compare import KINDS, VERDICTS
 from medpsy.report.display import Table, table
+from medpsy.report.evidence import Evidence
 from medpsy.report.result import Result
+from medpsy.report.templating import rendered
+from medpsy.report.withholding import NOTE
 
-TEMPLATES = Path(__file__).with_name("templates")
 STATIC = Path(__file__).with_name("static")
 PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
 CLAIM = {  # fields of a claim in the order and under the names of the page
     **{"id": "Claim", "claim": "Statement", "verdict": "Verdict", "published": "Published", "ours": "Ours"},
     **{"margin": "Ours ±", "note": "Note"},
 }
+ELSEWHERE = {"ledger": "../../ledger.html"}  # tables that have a page of their own
 MEANINGS = {
     "smoke": "a test of every step with a few questions. Its numbers mean nothing.",
     "mini": "a fictional medicine and small models trained for it. Patterns are tested, published values are not.",
@@ -64,7 +65,7 @@ class Page:
         self.fragments += 1
         name = f"{self.path.stem}-{self.fragments}.html"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        (self.path.parent / name).write_text(_templates().get_template(template).render(**values), encoding="utf-8")
+        (self.path.parent / name).write_text(rendered(template, **values), encoding="utf-8")
         self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
 
     def contents(self, entries: list[str]) -> None:
@@ -80,11 +81,18 @@ def escaped(text: str) -> str:
     return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
-def front_page(folder: Path, profile: str, sections: list[Section]) -> None:
-    """Write the page with which the site opens: what this is, every section with its verdicts, what produced it."""
+def front_page(folder: Path, profile: str, sections: list[Section], ledger: dict[str, int] | None = None) -> None:
+    """Write the page with which the site opens: what this is, every section with its verdicts, what produced it.
+
+    Args:
+        ledger: verdict -> number of published claims, where the ledger has run.
+    """
     page = Page(folder / "index.md")
     page.heading("MedPsy, rerun")
     page.html("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own."))
+    if ledger:
+        page.heading("The published claims", 2)
+        page.html("ledger_counts.html", counts=ledger, kinds={word: KINDS.get(word, "open") for word in ledger})
     page.heading("Sections", 2)
     page.html("sections.html", rows=[_row(section) for section in sections], verdicts=VERDICTS)
     done = [section.result for section in sections if section.result]
@@ -97,16 +105,15 @@ def front_page(folder: Path, profile: str, sections: list[Section]) -> None:
     if done:
         page.heading("What produced this", 2)
         page.html("settings.html", blocks=_provenances(done))
-    page.contents([f"sections/{result.section}/index" for result in done])
+    page.contents(["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done])
     page.write()
 
 
 def section_page(folder: Path, result: Result, has_notebook: bool) -> None:
     """Write the page of one section from its record alone."""
     page = Page(folder / "index.md")
-    responses = result.responses["rows"] if result.responses else 0
     page.heading(result.title)
-    page.html("summary.html", notebook=has_notebook, responses=responses)
+    page.html("summary.html", notebook=has_notebook, counts=result.evidence)
     if result.verdicts:
         page.heading("Verdicts", 2)
         page.html("verdicts.html", verdicts=result.verdicts, kinds=_kinds())
@@ -115,17 +122,17 @@ def section_page(folder: Path, result: Result, has_notebook: bool) -> None:
     _claims(page, result)
     page.heading("Settings", 2)
     page.html("settings.html", blocks=_settings(result))
-    entries = ["Notebook <notebook>"] * has_notebook + ["Responses <responses>"] * bool(responses)
+    entries = ["Notebook <notebook>"] * has_notebook + [f"{kind.title} <{kind.name}>" for kind in result.evidence]
     if entries:
         page.contents(entries)
     page.write()
 
 
-def responses_page(folder: Path, result: Result, source: str) -> None:
-    """Write the page on which the responses of a section are read; `source` leads from it to their data."""
-    page = Page(folder / "responses.md")
-    page.heading(f"Responses: {result.title}")
-    page.html("responses.html", source=source)
+def evidence_page(folder: Path, result: Result, kind: Evidence, source: str) -> None:
+    """Write the page on which one kind of a section's evidence is read; `source` leads from it to its data."""
+    page = Page(folder / f"{kind.name}.md")
+    page.heading(f"{kind.title}: {result.title}")
+    page.html("evidence.html", kind=kind.name, source=source, note=NOTE)
     page.write()
 
 
@@ -139,7 +146,11 @@ def _tables(page: Page, result: Result) -> None:
     if result.tables:
         page.heading("Tables", 2)
     for name, entry in result.tables.items():
-        shown = result.table(name).html("responses.html" if result.responses else None)
+        if name in ELSEWHERE:
+            more = {"page": ELSEWHERE[name], "title": entry["title"], "rows": len(entry["rows"]), "csv": entry["csv"]}
+            page.html("elsewhere.html", **more)
+            continue
+        shown = result.table(name).html({kind.name for kind in result.evidence})
         page.html("table.html", table=Markup(shown), csv=entry["csv"])
 
 
@@ -163,7 +174,7 @@ def _row(section: Section) -> dict:
         "state": section.state,
         "href": f"sections/{section.name}/index.html" if result else None,
         "counts": Counter(claim["verdict"] for claim in result.claims) if result else {},
-        "responses": result.responses["rows"] if result and result.responses else 0,
+        "responses": sum(result.evidence.values()) if result else 0,
         "seconds": result.seconds if result else None,
     }
 
@@ -184,10 +195,3 @@ def _settings(result: Result) -> dict[str, str]:
 
 def _kinds() -> dict[str, str]:
     return {verdict: KINDS.get(verdict, "open") for verdict in VERDICTS}
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )

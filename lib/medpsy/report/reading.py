@@ -4,22 +4,17 @@ One row per response: the question as asked, what the model wrote (reasoning and
 made of it. Grades nothing; outcomes come from `medpsy.evaluate`.
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medpsy.benchmarks.question import Question
-from medpsy.grading.reasoning import split
-from medpsy.report import leaks
-from medpsy.report.files import write_whole
+from medpsy.grading.reasoning import Split, split
+from medpsy.report.evidence import Evidence
 from medpsy.report.plain import writable
 from medpsy.study import ModelSpec
 
-FILE = "responses.parquet"
 IDENTITY = ["key", "suite", "question_id"]  # two suites may ask the same question, and then share a response
 READING = pa.struct([("reader", pa.string()), ("chosen", pa.int8()), ("outcome", pa.string()), ("how", pa.string())])
 COLUMNS = pa.schema(
@@ -43,6 +38,7 @@ COLUMNS = pa.schema(
         ("readings", pa.list_(READING)),
     ]
 )
+RESPONSES = Evidence("responses", "Responses", COLUMNS)
 
 
 def joined(
@@ -66,10 +62,7 @@ def joined(
     if missing := rows["stem"].isna().sum():
         row = rows[rows["stem"].isna()].iloc[0]
         raise ValueError(f"{missing} graded rows have no question, first {row['suite']}/{row['question_id']}")
-    parts = [
-        split(writable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)
-        for key, model, reason in zip(rows["key"], rows["model"], rows["finish_reason"], strict=True)
-    ]
+    parts = split_texts(rows, texts, models)
     return rows.assign(
         label=[models[name].label or name for name in rows["model"]],
         reasoning=[part.reasoning for part in parts],
@@ -95,29 +88,17 @@ def one_row_per_response(rows: pd.DataFrame) -> pd.DataFrame:
     return whole[COLUMNS.names].reset_index(drop=True)
 
 
-def entry(rows: pd.DataFrame | None) -> dict | None:
-    """Return what a record says of `rows` of `one_row_per_response`; they may hold no secret."""
-    if rows is None:
-        return None
-    leaks.refuse_frame(rows, "responses")
-    return {"file": FILE, "rows": len(rows)}
+def split_texts(rows: pd.DataFrame, texts: Mapping[str, str], models: Mapping[str, ModelSpec]) -> list[Split]:
+    """Return reasoning and answer of the response behind every row."""
+    return [
+        split(writable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)
+        for key, model, reason in zip(rows["key"], rows["model"], rows["finish_reason"], strict=True)
+    ]
 
 
-def write(rows: pd.DataFrame | None, folder: Path) -> None:
-    """Write `rows` of `one_row_per_response` into `folder`; None removes what an earlier run left."""
-    if rows is None:
-        (folder / FILE).unlink(missing_ok=True)
-        return
-    columns = {name: [_stored(value) for value in rows[name]] for name in COLUMNS.names}
-    table = pa.Table.from_pydict(columns, schema=COLUMNS)
-    write_whole(folder / FILE, lambda path: pq.write_table(table, path, compression="zstd", row_group_size=2000))
-
-
-def read(path: Path) -> Iterable[dict]:
-    """Yield the rows of a file written by `write`, a few at a time, so that a large file does not fill memory."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1000):
-            yield from batch.to_pylist()
+def readers_differ(readings: Iterable[Mapping]) -> bool:
+    """Return whether two `readings` of one response chose differently; reading no option is a choice of its own."""
+    return len({reading["chosen"] for reading in readings}) > 1
 
 
 def _question_row(question: Question, titles: Mapping[str, str]) -> dict:
@@ -139,10 +120,3 @@ def _text(value: object) -> str | None:
 
 def _index(value: object) -> int | None:
     return None if value is None or pd.isna(value) else int(value)
-
-
-def _stored(value: object) -> object:
-    """Return `value` as Arrow takes it: NaN is null, and numbers that pandas made fractions are whole again."""
-    if isinstance(value, float):
-        return None if math.isnan(value) else int(value)
-    return None if value is pd.NA else value

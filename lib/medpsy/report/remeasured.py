@@ -6,6 +6,7 @@ model, so that differences between models are paired. Refuses to test a claim wh
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from decimal import Decimal
 
 import numpy as np
@@ -13,14 +14,18 @@ import pandas as pd
 
 from medpsy.benchmarks import SUITES
 from medpsy.published import Claim
-from medpsy.published.evaluator import evaluate
+from medpsy.published import table as published_table
+from medpsy.published.evaluator import Value, evaluate
 from medpsy.published.vocabulary import FUNCTIONS
 from medpsy.report import compare
+from medpsy.report.effort import Design, RubricDesign, design
 from medpsy.report.scores import TITLES, question_shares
 from medpsy.scoring import AVERAGE
 from medpsy.study import Study
 
 REPLICATES = 1000
+LEAST = 30  # questions or conversations; ours: a bootstrap of fewer says little but what it saw
+ORDERS = ("rank", "judges", "")  # units of claims that hold or do not, as their rule says
 SURE = 0.975  # share of replicates on one side that settles a pattern; two-sided 95 %
 
 Tables = list[pd.DataFrame]  # index: rows as published; columns: titles of suites and "Average"; the first is measured
@@ -39,8 +44,14 @@ def remeasured(
     asked, it is wider than need be and never too narrow.
     """
     drawn = score_tables(graded, stands_for)
-    chosen = [claim for claim in claims if _rests_on(claim, table)]
-    return [_row(claim, drawn, study.profile) for claim in chosen]
+    return from_tables(study.profile, drawn, design(study, graded, drawn[0], stands_for), claims, table=table)
+
+
+def from_tables(
+    profile: str, drawn: Tables, behind: Design | RubricDesign, claims: Iterable[Claim], *, table: str
+) -> list[dict]:
+    """Return one row per claim that rests on published table `table` alone, evaluated on the `drawn` ones."""
+    return [_row(claim, drawn, behind, profile) for claim in claims if _rests_on(claim, table)]
 
 
 def _rests_on(claim: Claim, table: str) -> bool:
@@ -74,37 +85,59 @@ def _suite_scores(wide: pd.DataFrame, generator: np.random.Generator) -> np.ndar
     return 100 * np.mean(groups, axis=0)
 
 
-def _row(claim: Claim, drawn: Tables, profile: str) -> dict:
+def _row(claim: Claim, drawn: Tables, behind: Design | RubricDesign, profile: str) -> dict:
     cells = [cell for operand in claim.operands for cell in operand.cells()]
     missing = {cell.row for cell in cells} - set(drawn[0].index) | {cell.column for cell in cells} - set(
         drawn[0].columns
     )
     if missing:
         return _entry(claim, "not testable", None, None, f"not measured here: {', '.join(sorted(missing))}")
-    results = [evaluate(claim.formula, _names(claim, one), FUNCTIONS) for one in drawn]
-    if not isinstance(results[0], Decimal) or not claim.rule:
+    if not claim.rule:
         return _entry(claim, "not testable", None, None, "the documents state no rule for this claim")
-    if claim.unit == "rank":
-        return _order(claim, drawn, results)
+    results = [_result(claim, one) for one in drawn]
+    difference = len(claim.operands) > 1
+    if claim.unit in ORDERS and (difference or isinstance(results[0], list)):
+        return _order(claim, drawn, results, behind)
+    printed = claim.number
+    if difference and isinstance(results[0], list) and compare.mode(profile) == "patterns":
+        # a range of leads: where other models stand in, the sign of its lower end
+        printed = min(_result(claim, published_table(claim.operands[0].table)))
+        results = [min(result) for result in results]
+    if not isinstance(results[0], Decimal):
+        return _entry(claim, "not testable", None, None, "a range of values of other models than the published ones")
     numbers = np.array([float(result) for result in results])
     low, high = np.quantile(numbers[1:], (0.025, 0.975))
-    published = None if claim.number is None else float(claim.number)
-    difference = len(claim.operands) > 1
-    measured = compare.Measured(published, numbers[0], float(high - low) / 2, difference=difference)
+    published = None if printed is None else float(printed)
+    margin = float(high - low) / 2
+    effort = asdict(behind.effort(claim, lambda one: _number(_result(claim, one)), margin=margin))
+    measured = compare.Measured(published, numbers[0], margin, difference=difference, effort=effort)
     note = "" if difference or compare.mode(profile) == "values" else "a score of another model than the published one"
     return compare.claim(claim.id, claim.text, measured, profile=profile, note=note)
 
 
-def _order(claim: Claim, drawn: Tables, results: list[Decimal]) -> dict:
-    """Return the row of a rank: it is settled where nearly all replicates agree."""
+def _order(claim: Claim, drawn: Tables, results: list[Decimal], behind: Design | RubricDesign) -> dict:
+    """Return the row of a rank, or of a count of judges: it is settled where nearly all replicates agree."""
     printed = {} if claim.number is None else {"v": claim.number}
     holds = [
         bool(evaluate(claim.rule, _names(claim, one) | printed | {"r": result}, FUNCTIONS))
         for one, result in zip(drawn, results, strict=True)
     ]
     share = float(np.mean(holds[1:]))
+    effort = asdict(behind.effort(claim, share=share))
     verdict = "pattern holds" if share >= SURE else "pattern fails" if share <= 1 - SURE else "too few to tell"
-    return _entry(claim, verdict, float(results[0]), None, f"holds in {100 * share:.0f} % of bootstrap samples")
+    verdict = verdict if effort["questions"] >= LEAST else "too few to tell"
+    ours = None if isinstance(results[0], list) else float(results[0])
+    found = _entry(claim, verdict, ours, None, f"holds in {100 * share:.0f} % of bootstrap samples")
+    return found | {"effort": effort}
+
+
+def _number(result: Value) -> float:
+    return float(min(result) if isinstance(result, list) else result)
+
+
+def _result(claim: Claim, scores: pd.DataFrame) -> Value:
+    """Return what the claim's formula gives on `scores`."""
+    return evaluate(claim.formula, _names(claim, scores), FUNCTIONS)
 
 
 def _names(claim: Claim, scores: pd.DataFrame) -> dict[str, Decimal | list[Decimal]]:

@@ -1,4 +1,4 @@
-"""The record of one section: `result.json`, its tables (CSV), figures (PNG, SVG) and responses (Parquet).
+"""The record of one section: `result.json`, its tables (CSV), figures (PNG, SVG) and evidence (Parquet).
 
 `result.json` is written last and whole, so it alone means that a section is done. Refuses to hold a secret, an
 infinite number, or a missing number that is not written as null on purpose. Computes nothing.
@@ -8,11 +8,13 @@ Fields of `result.json` (checked by ``result.schema.json`` beside this file):
 ========== =====================================================================================================
 schema     1
 section    name of the notebook, e.g. ``"01_backbone_selection"``; title and profile beside it
-claims     ``[{id, verdict, published, ours, margin, note, claim?}]``; the ledger reads these
+claims     ``[{id, verdict, published, ours, margin, note, claim?, effort?}]``; the ledger reads these
 verdicts   ``[{text, verdict, note?}]``: what the section concludes, in sentences
 tables     ``{name: {title, note, decimals, columns, rows, links, csv}}``; a missing cell is null
 figures    ``{name: {title, alt, png, svg}}``
-responses  ``{file, rows}`` of the responses behind the scores, or null
+responses  ``{file, rows}`` of the responses to questions behind the scores, or null
+conversations
+           the same of the responses in conversations; a record without any may leave it out
 settings   parameters of the run; inputs: name -> digest of what was read
 provenance commit, dirty flag, versions, machine; seconds, tokens: cost
 chosen     what later sections use, e.g. the selected backbone, or null
@@ -33,9 +35,12 @@ from matplotlib.figure import Figure as Canvas
 
 from medpsy import study
 from medpsy.report import artefacts, leaks, reading
+from medpsy.report.conversing import CONVERSATIONS
 from medpsy.report.display import Figure, Table
+from medpsy.report.evidence import Evidence
 from medpsy.report.files import write_text
 from medpsy.report.plain import plain
+from medpsy.report.reading import RESPONSES
 
 SCHEMA = 1
 FILE = "result.json"
@@ -65,6 +70,13 @@ class Result:
     seconds: float | None
     tokens: dict | None
     chosen: dict | None
+    conversations: dict | None = None
+
+    @property
+    def evidence(self) -> dict[Evidence, int]:
+        """The kinds of evidence the record has, with the number of their responses."""
+        held = {kind: getattr(self, kind.name) for kind in (RESPONSES, CONVERSATIONS)}
+        return {kind: entry["rows"] for kind, entry in held.items() if entry and entry["rows"]}
 
     def table(self, name: str) -> Table:
         """Return table `name` as it was written."""
@@ -90,6 +102,7 @@ def write_result(
     tables: Mapping[str, Table | pd.DataFrame] | None = None,
     figures: Mapping[str, Figure | Canvas] | None = None,
     responses: pd.DataFrame | None = None,
+    conversations: pd.DataFrame | None = None,
     inputs: Mapping[str, str] | None = None,
     chosen: Mapping | None = None,
     tokens: Mapping | None = None,
@@ -101,22 +114,26 @@ def write_result(
 
     Args:
         responses: what `medpsy.report.gathering.readable` returns; the site lets people read it.
+        conversations: the same of `medpsy.report.gathering.readable_conversations`.
 
     Raises:
         ResultError: a field is missing, unknown or of the wrong kind.
         medpsy.report.leaks.SecretFound: the value of a ``*_TOKEN`` or ``*_KEY`` variable is in it.
     """
     shown, drawn = artefacts.as_tables(tables or {}), artefacts.as_figures(figures or {})
-    rows = None if responses is None else reading.one_row_per_response(responses)
+    whole = None if responses is None else reading.one_row_per_response(responses)
+    evidence = {RESPONSES: whole, CONVERSATIONS: conversations}
     record = {"section": section, "title": title, "profile": profile, "settings": settings, "inputs": inputs or {}}
     record |= {"claims": list(map(dict, claims)), "verdicts": list(map(dict, verdicts)), "chosen": chosen}
     record |= {"tables": artefacts.table_entries(shown), "figures": artefacts.figure_entries(drawn)}
-    record |= {"responses": reading.entry(rows), "tokens": tokens, "seconds": seconds}
+    record |= {kind.name: kind.entry(rows) for kind, rows in evidence.items()}
+    record |= {"tokens": tokens, "seconds": seconds}
     folder = section_dir(section, profile)
     text = _checked({"schema": SCHEMA, **record, "provenance": study.provenance()}, folder / FILE)
     (folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
     artefacts.write_files(folder, shown, drawn)
-    reading.write(rows, folder)
+    for kind, rows in evidence.items():
+        kind.write(rows, folder)
     return write_text(folder / FILE, text)
 
 

@@ -114,7 +114,7 @@ def _scored(graded: pd.DataFrame, sizes: Sizes | None, published_runs: int | Non
     table = scoring.scores(graded)
     known = {
         (model, suite): _measured(part, sizes and sizes[suite], published_runs)
-        for (model, suite), part in _keyed(graded).groupby(["model", "suite"], sort=False)
+        for (model, suite), part in keyed(graded).groupby(["model", "suite"], sort=False)
     }
     for model in table["model"].unique():
         suites = [known.get((model, suite)) for suite in SUITES]
@@ -142,7 +142,7 @@ def _measured(
     return statistics.suite_score(matrix.to_numpy(), groups=matrix.index.get_level_values(0).to_list(), **settings)
 
 
-def _keyed(graded: pd.DataFrame) -> pd.DataFrame:
+def keyed(graded: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of questions with a key, `right` being 1, 0, or missing where the request failed."""
     rows = graded[graded["gold"].notna()]
     return rows.assign(right=(rows["outcome"] == "correct").astype(float).where(rows["outcome"] != "failed"))
@@ -150,7 +150,7 @@ def _keyed(graded: pd.DataFrame) -> pd.DataFrame:
 
 def question_shares(graded: pd.DataFrame) -> pd.Series:
     """Return the share of correct runs of every model, suite, weight group and question, failed ones left out."""
-    rows = _keyed(graded).dropna(subset="right")
+    rows = keyed(graded).dropna(subset="right")
     return rows.groupby(["model", "suite", "weight_group", "question_id"])["right"].mean()
 
 

@@ -15,10 +15,15 @@ import nbformat
 import pandas as pd
 
 from medpsy import study
-from medpsy.report import chunks, notebooks, pages, reading
+from medpsy.report import chunks, ledger_page, notebooks, pages, withholding
+from medpsy.report.indexing import INDEXES
 from medpsy.report.result import FILE, Result, ResultError, read_result, section_dir
+from medpsy.report.templating import TEMPLATES
 
 NOTEBOOK = "notebook.ipynb"
+EVIDENCE_SCRIPTS = [
+    f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")
+]  # in order
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ def build(profile: str) -> Path:
         for section in found:
             if section.result:
                 _copy_files(section.result, site)
+        if ledger := ledger_page.record(found):
+            ledger_page.copy_data(site, ledger)
         _swap(site, target)
     return target / "index.html"
 
@@ -58,7 +65,10 @@ def sections(profile: str) -> list[pages.Section]:
 
 def write_sources(source: Path, profile: str, found: list[pages.Section]) -> None:
     """Write everything Sphinx reads into `source`."""
-    pages.front_page(source, profile, found)
+    ledger = ledger_page.record(found)
+    pages.front_page(source, profile, found, ledger_page.counts(ledger) if ledger else None)
+    if ledger:
+        ledger_page.write_page(source, ledger)
     for section in found:
         if not section.result:
             continue
@@ -67,8 +77,8 @@ def write_sources(source: Path, profile: str, found: list[pages.Section]) -> Non
         pages.section_page(folder, section.result, executed.is_file())
         if executed.is_file():
             nbformat.write(notebooks.published(executed), folder / NOTEBOOK)
-        if section.result.responses:
-            pages.responses_page(folder, section.result, f"../../data/{section.name}/")
+        for kind in section.result.evidence:
+            pages.evidence_page(folder, section.result, kind, f"../../data/{section.name}/{kind.name}/")
 
 
 def _section(folder: Path, notebook: Path | None) -> pages.Section:
@@ -108,10 +118,10 @@ def _configuration(profile: str) -> dict:
     return {
         "project": "MedPsy, rerun",
         "extensions": ["myst_nb"],
-        "templates_path": [str(pages.TEMPLATES)],
+        "templates_path": [str(TEMPLATES)],
         "html_static_path": [str(pages.STATIC)],
         "html_css_files": ["report.css"],
-        "html_js_files": ["tables.js", "responses.js"],
+        "html_js_files": ["tables.js", "ledger.js", *EVIDENCE_SCRIPTS],
         "html_theme": "sphinx_book_theme",
         "html_theme_options": {
             "use_download_button": False,
@@ -135,7 +145,7 @@ def _configuration(profile: str) -> dict:
 
 
 def _copy_files(result: Result, site: Path) -> None:
-    """Copy the files that a section's pages link to, and write its responses as scripts."""
+    """Copy the files that a section's pages link to, and write its evidence as scripts."""
     folder = site / "sections" / result.section
     files = [entry["csv"] for entry in result.tables.values()]
     files += [entry[kind] for entry in result.figures.values() for kind in ("png", "svg")]
@@ -144,8 +154,9 @@ def _copy_files(result: Result, site: Path) -> None:
         shutil.copyfile(result.folder / name, folder / name)
     if result.claims:
         pd.DataFrame(result.claims, dtype=object).to_csv(folder / "claims.csv", index=False)
-    if result.responses:
-        chunks.write_chunks(reading.read(result.folder / reading.FILE), site / "data" / result.section)
+    for kind in result.evidence:
+        rows = map(withholding.published, kind.read(result.folder / kind.file))
+        chunks.write_chunks(rows, site / "data" / result.section / kind.name, INDEXES[kind]())
 
 
 def _swap(site: Path, target: Path) -> None:

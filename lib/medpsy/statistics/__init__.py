@@ -4,6 +4,7 @@ Accuracies and margins that leave this package are points, 0 to 100; variances s
 suites, models or verdicts, and never reports lack of power as agreement: it only says how large the margin is.
 """
 
+from medpsy.statistics.agreement import cohen_kappa, fleiss_kappa, macro_f1, rank_correlations
 from medpsy.statistics.bootstrap import Interval, bootstrap_average, bootstrap_scores, interval
 from medpsy.statistics.corrections import benjamini_hochberg, holm
 from medpsy.statistics.paired import PairedDifference, mcnemar, paired_difference, paired_variances, permutation_test
@@ -31,9 +32,12 @@ __all__ = [
     "benjamini_hochberg",
     "bootstrap_average",
     "bootstrap_scores",
+    "cohen_kappa",
     "expected_margin",
+    "fleiss_kappa",
     "holm",
     "interval",
+    "macro_f1",
     "mcnemar",
     "paired_difference",
     "paired_variances",
@@ -42,6 +46,7 @@ __all__ = [
     "proportion_margin",
     "question_variances",
     "questions_to_settle",
+    "rank_correlations",
     "run_spread",
     "runs_to_settle",
     "suite_score",

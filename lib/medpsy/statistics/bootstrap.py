@@ -57,23 +57,24 @@ def interval(replicates: NDArray[np.float64]) -> Interval:
     return Interval(low, high, (high - low) / 2)
 
 
-def _group(means: NDArray[np.float64], replicates: int, source: np.random.Generator) -> NDArray[np.float64]:
-    """Return `replicates` means of as many values as there are, drawn with replacement."""
-    values, counts = np.unique(means, return_counts=True)
-    if len(values) * 4 > len(means):  # nearly all differ, as rubric scores do
-        return _by_position(means, replicates, source)
-    drawn = np.empty(replicates)
-    step = max(1, _CELLS // len(values))
-    for start in range(0, replicates, step):
-        size = min(step, replicates - start)
-        drawn[start : start + size] = source.multinomial(len(means), counts / len(means), size=size) @ values
-    return drawn / len(means)
-
-
-def _by_position(means: NDArray[np.float64], replicates: int, source: np.random.Generator) -> NDArray[np.float64]:
+def resampled_means(means: NDArray[np.float64], replicates: int, source: np.random.Generator) -> NDArray[np.float64]:
+    """Return `replicates` means of as many values as there are, drawn with replacement; in the values' own unit."""
     drawn = np.empty(replicates)
     step = max(1, _CELLS // len(means))
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
         drawn[start : start + size] = means[source.integers(len(means), size=(size, len(means)))].mean(axis=1)
     return drawn
+
+
+def _group(means: NDArray[np.float64], replicates: int, source: np.random.Generator) -> NDArray[np.float64]:
+    """Return `replicates` means of as many values as there are, drawn with replacement."""
+    values, counts = np.unique(means, return_counts=True)
+    if len(values) * 4 > len(means):  # nearly all differ, as rubric scores do
+        return resampled_means(means, replicates, source)
+    drawn = np.empty(replicates)
+    step = max(1, _CELLS // len(values))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        drawn[start : start + size] = source.multinomial(len(means), counts / len(means), size=size) @ values
+    return drawn / len(means)

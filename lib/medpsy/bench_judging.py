@@ -1,0 +1,56 @@
+"""What judging a whole rubric at once is worth beside one prompt at a time on the same engine."""
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from medpsy import prompts, study
+from medpsy.benchmarks import load_conversations
+from medpsy.benchmarks.conversation import Conversation
+from medpsy.engines.base import Engine, Prompt, Sampling
+from medpsy.judging import judged
+from medpsy.mini import conversations, replies, world
+from medpsy.mini.thinking import Voice
+from medpsy.responses import ResponseStore
+from medpsy.sessions import Session
+
+EACH = 3  # responses per conversation
+
+
+def items() -> list[tuple[Conversation, str]]:
+    """Return the miniature's conversations, each with several responses of a program."""
+    universe, rng = world.build(), random.Random("bench")
+    everything = frozenset(fact.id for fact in universe.facts)
+    talks = conversations.truth()
+    return [
+        (one, replies.reply(talks[one.id], Voice(care=0.7), rng, world=universe, knowledge=everything)[1])
+        for one in load_conversations("healthbench", source="mini").conversations
+        for _ in range(EACH)
+    ]
+
+
+def criteria_per_second() -> tuple[float, float]:
+    """Return criteria judged per second by the study, its store included, and by a plain loop over prompts."""
+    settings = study.load("mini")
+    judge, sampling, asked = settings.judges[0], settings.judge_sampling, items()
+    plain = {
+        prompts.judge(one, answer, criterion)[0]["content"]: None for one, answer in asked for criterion in one.rubric
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        session = Session(settings, ResponseStore(Path(scratch)))
+        _, open_engine = session.engine(settings.model(judge))
+        with open_engine() as engine:
+            naive = one_by_one(engine, list(plain), sampling)
+        begun = time.perf_counter()
+        judged(session, judge, asked, sampling=sampling)  # its engine has yet to start
+        return len(plain) / (time.perf_counter() - begun), naive
+
+
+def one_by_one(engine: Engine, texts: list[str], sampling: Sampling) -> float:
+    asked = [Prompt(str(number), ({"role": "user", "content": text},)) for number, text in enumerate(texts)]
+    list(engine.generate(asked[:1], sampling))  # starts what starts with the first prompt
+    begun = time.perf_counter()
+    for prompt in asked:
+        list(engine.generate([prompt], sampling))
+    return len(asked) / (time.perf_counter() - begun)

@@ -1,0 +1,148 @@
+"""What stood behind a measured claim, kept in the record so that the ledger can plan how to settle it.
+
+How much of a claim's uncertainty is run noise is found by evaluating it on tables that differ by run noise alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from medpsy.benchmarks import SUITES
+from medpsy.published import Claim
+from medpsy.report.compare import mode
+from medpsy.report.scores import TITLES, keyed
+from medpsy.scoring import AVERAGE
+from medpsy.study import Study
+
+DRAWS = 200  # tables with fresh run noise; the share they give is known to a tenth of itself
+Z = 1.959964  # half width of a 95 % interval in standard errors
+AVERAGE_TITLE = TITLES[AVERAGE]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Questions and runs behind one claim, summed over its suites.
+
+    Args:
+        runs: of every question.
+        tokens: written per question and run by all models of the claim together; reading and judging not counted.
+        run_share: share of the squared margin that is run noise (0 to 1); None where one run cannot tell.
+        suite: questions there are in all; None where new ones can be written or a sample was asked.
+        share: of a rank, share of bootstrap samples in which it holds (0 to 1).
+    """
+
+    questions: int
+    runs: int
+    tokens: float
+    run_share: float | None = None
+    suite: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """The graded questions behind the claims of one table, and tables that differ from the measured one by run noise.
+
+    Args:
+        rows: questions with a key; columns as `medpsy.evaluate.closed_ended` returns them.
+        models: row of the published table -> model of the study.
+        noisy: tables of scores in points, empty where one run cannot tell.
+        whole: whether all questions of the published suites were asked.
+    """
+
+    rows: pd.DataFrame
+    models: Mapping[str, str]
+    noisy: list[pd.DataFrame]
+    whole: bool
+
+    def effort(
+        self,
+        claim: Claim,
+        number: Callable[[pd.DataFrame], float] | None = None,
+        *,
+        margin: float | None = None,
+        share: float | None = None,
+    ) -> Effort:
+        """Return what stood behind `claim`.
+
+        Args:
+            number: evaluates the claim on a table of scores; not of a rank, which has no margin.
+            margin: its 95 % margin, in the unit of the claim.
+            share: see `Effort`.
+        """
+        cells = [cell for operand in claim.operands for cell in operand.cells()]
+        titles = {cell.column for cell in cells}
+        suites = [key for key in SUITES if titles & {TITLES[key], AVERAGE_TITLE}]
+        models = {self.models[cell.row] for cell in cells}
+        rows = self.rows[self.rows["suite"].isin(suites) & self.rows["model"].isin(models)]
+        questions = len(rows[["suite", "question_id"]].drop_duplicates())
+        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
+        noise = self._run_share(number, margin) if number and margin else None
+        return Effort(questions, rows["run"].nunique(), tokens, noise, questions if self.whole else None, share)
+
+    def _run_share(self, number: Callable[[pd.DataFrame], float], margin: float) -> float | None:
+        if not self.noisy:
+            return None
+        spread = np.var([number(one) for one in self.noisy], ddof=1)
+        return float(min(1.0, spread / (margin / Z) ** 2))
+
+
+@dataclass(frozen=True)
+class RubricDesign:
+    """The judged conversations behind the claims of a HealthBench table; how much is run noise is not told apart.
+
+    Args:
+        rows: of the table's suite; columns as `medpsy.open_ended.open_ended` returns them.
+        models: row of the published table -> model of the study.
+    """
+
+    rows: pd.DataFrame
+    models: Mapping[str, str]
+
+    def effort(
+        self,
+        claim: Claim,
+        number: Callable[[pd.DataFrame], float] | None = None,
+        *,
+        margin: float | None = None,
+        share: float | None = None,
+    ) -> Effort:
+        """Return what stood behind `claim`, a question being a conversation; arguments as of `Design.effort`."""
+        models = {self.models[cell.row] for operand in claim.operands for cell in operand.cells()}
+        rows = self.rows[self.rows["model"].isin(models)].drop_duplicates("key")
+        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
+        return Effort(rows["conversation_id"].nunique(), rows["run"].nunique(), tokens, share=share)
+
+
+def design(
+    study: Study, graded: pd.DataFrame, measured: pd.DataFrame, stands_for: Mapping[str, str], *, seed: int = 0
+) -> Design:
+    """Return the design behind `measured`, the table of scores made of `graded` (rows as published, columns titles)."""
+    rows = keyed(graded[graded["model"].isin(stands_for)])
+    whole = mode(study.profile) == "values" and study.questions_per_suite == 0
+    noisy = _noisy(measured, _run_variances(rows, stands_for), np.random.default_rng(seed))
+    return Design(rows, {row: model for model, row in stands_for.items()}, noisy, whole)
+
+
+def _run_variances(rows: pd.DataFrame, stands_for: Mapping[str, str]) -> pd.DataFrame:
+    """Return the variance that run noise gives each score (squared points), [models, suites]; NaN with one run."""
+    by = ["model", "suite", "weight_group"]
+    runs = rows.dropna(subset="right").groupby([*by, "question_id"])["right"].agg(["var", "count"])
+    groups = (runs["var"] / runs["count"]).groupby(by).agg(lambda found: found.mean() / len(found))
+    suites = groups.groupby(["model", "suite"]).agg(lambda found: found.mean() / len(found))
+    return (1e4 * suites).unstack("suite").rename(index=dict(stands_for), columns=TITLES)
+
+
+def _noisy(measured: pd.DataFrame, variances: pd.DataFrame, generator: np.random.Generator) -> list[pd.DataFrame]:
+    """Return `measured` with run noise added to every suite, the average following from them."""
+    suites = [name for name in measured if name != AVERAGE_TITLE]
+    spread = np.sqrt(variances.reindex(index=measured.index, columns=suites).to_numpy())
+    if not np.isfinite(spread).all():
+        return []
+    drawn = measured[suites].to_numpy() + generator.normal(size=(DRAWS, *spread.shape)) * spread
+    if AVERAGE_TITLE in measured:
+        drawn = np.concatenate([drawn, drawn.mean(axis=-1, keepdims=True)], axis=-1)
+        suites = [*suites, AVERAGE_TITLE]
+    return [pd.DataFrame(one, index=measured.index, columns=suites) for one in drawn]

@@ -1,0 +1,142 @@
+"""The ledger's page, opened from disk: 772 claims to filter, search and link to; hostile notes stay text."""
+
+import json
+import time
+
+import nbformat
+import pytest
+from medpsy import report, study
+from medpsy.report import site
+from medpsy.report.ledger import SECTION, WORDS
+from medpsy.report.result import section_dir
+from nbformat import v4
+
+PLANTED = "<script>window.planted=1;console.error('planted')</script><img src=x onerror='window.planted=1'>"
+MEASURED = "01_backbone_selection"
+EFFORT = {"questions": 400, "runs": 3, "tokens": 150.0, "run_share": 0.2, "suite": None, "share": None}
+
+
+def claim(identity, verdict, ours, margin, note="", **more):
+    numbers = {"published": 13.43, "ours": ours, "margin": margin}
+    return {"id": identity, "claim": "A lead", "verdict": verdict, "note": note} | numbers | more
+
+
+def write_records():
+    """Write the record of one section that measured four claims, and that of the ledger."""
+    claims = [
+        claim("P110", "pattern holds", 12.5, 3.0, note=f"seen {PLANTED}"),
+        claim("P111", "too few to tell", 2.0, 4.0, effort=EFFORT),
+        claim("P112", "pattern fails", -9.0, 4.0),
+        claim("R004", "not testable", 58.9, 4.0, note="a score of another model than the published one"),
+    ]
+    report.write_result(MEASURED, profile="mini", title="Backbones", settings={}, claims=claims)
+    entries = report.ledger("mini")
+    tables = {"counts": report.ledger_counts(entries), "ledger": report.ledger_table(entries)}
+    record = {"profile": "mini", "settings": {}, "tables": tables, "verdicts": report.ledger_verdicts(entries)}
+    report.write_ledger(section_dir(SECTION, "mini"), "mini", entries)
+    report.write_result(SECTION, title="The ledger", **record)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return the root of a project whose site has a ledger; takes the place of the common example here."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "notebooks").mkdir()
+    for name in (MEASURED, SECTION):
+        notebook = v4.new_notebook(cells=[v4.new_markdown_cell(f"# Title of {name}")])
+        nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "ROOT", root)
+        write_records()
+        site.build("mini")
+    return root
+
+
+def shown(page) -> list[str]:
+    return page.locator("#ledger tbody tr:not([hidden])").evaluate_all("rows => rows.map(row => row.id)")
+
+
+def test_all_claims_are_there_and_the_front_page_counts_them(watched):
+    page = watched.open("index.html")
+    said = " ".join(page.inner_text(".ledger-counts").split())
+    assert "1 pattern holds 1 pattern fails" in said and "1 too few to tell" in said
+    assert "Of 772 published claims" in page.inner_text("main")
+    page.click(".ledger-counts a >> text=pattern fails")
+    page.wait_for_selector("#ledger-count >> text=1 of 772 claims")
+    assert shown(page) == ["P112"]
+    assert len(shown(watched.open("ledger.html"))) == 772
+
+
+def test_claims_are_filtered_by_verdict_section_and_notebook_and_found_by_words(watched):
+    page = watched.open("ledger.html")
+    page.select_option("[data-filter=notebook]", MEASURED)
+    here = len(shown(page))
+    page.select_option("[data-filter=section]", "3.1")
+    page.select_option("[data-filter=verdict]", "not testable")
+    assert 0 < len(shown(page)) < here
+    page.fill("[data-filter=text]", "gemma LAST")
+    assert shown(page) == ["P126"]
+    assert page.inner_text("#ledger-count") == "1 of 772 claims"
+    assert page.url.endswith("#verdict=not+testable&section=3.1&notebook=01_backbone_selection&text=gemma+LAST")
+    again = watched.open(f"ledger.html{page.url[page.url.index('#') :]}")
+    assert shown(again) == ["P126"] and again.input_value("[data-filter=text]") == "gemma LAST"
+
+
+def test_a_filter_answers_at_once(watched):
+    page = watched.open("ledger.html")
+    started = time.monotonic()
+    for word in ("m", "me", "med", "medq", "medqa"):
+        page.fill("[data-filter=text]", word)
+    assert 0 < len(shown(page)) < 772
+    assert time.monotonic() - started < 3
+
+
+def test_a_permanent_link_leads_to_one_claim_among_all(watched):
+    page = watched.open("ledger.html#P399")
+    assert page.locator("tr.opened").get_attribute("id") == "P399"
+    assert page.locator("#P399").evaluate("one => one.getBoundingClientRect().top") < 1000
+    assert len(shown(page)) == 772
+
+
+def test_a_link_that_names_nothing_shows_everything(watched):
+    for hash in ("nonsense", "verdict=nonsense", "%E0%A4%A"):
+        assert len(shown(watched.open(f"ledger.html#{hash}"))) == 772
+
+
+def test_a_planted_script_in_a_note_stays_text(watched):
+    page = watched.open("ledger.html#P110")
+    assert f"seen {PLANTED}" in page.inner_text("#P110")
+    assert page.locator("#ledger script, #ledger img").count() == 0
+
+
+def test_a_claim_says_why_it_is_open_or_not_testable_and_what_would_test_it(watched):
+    page = watched.open("ledger.html")
+    assert "(questions × runs)" in page.inner_text("#P111") and "2.00 ± 4.00" in page.inner_text("#P111")
+    assert "profile review tests it" in page.inner_text("#R004")
+    assert "not yet run" in page.inner_text("#P137") or "ran and measured nothing" in page.inner_text("#P137")
+    assert "GPUs, which a rerun adopts" in page.inner_text("#P158")
+
+
+def test_the_ledger_sorts_and_is_exported(watched):
+    page = watched.open("ledger.html")
+    page.click("#ledger th button >> text=Ours")
+    assert shown(page)[:3] == ["P112", "P111", "P110"]
+    link = page.get_attribute("main a >> text=all as JSON", "href")
+    exported = json.loads((watched.root / link).read_text(encoding="utf-8"))
+    assert len(exported["claims"]) == 772
+    assert {one["verdict"] for one in exported["claims"]} <= set(WORDS)
+
+
+def test_the_section_of_the_ledger_leads_to_its_page_instead_of_showing_every_row(watched):
+    page = watched.open(f"sections/{SECTION}/index.html")
+    assert "772 rows" in page.inner_text("main")
+    page.click("main a >> text=Every claim")
+    assert page.url.endswith("/ledger.html")
+
+
+def test_every_file_the_ledger_links_to_is_there(watched):
+    page = watched.open("ledger.html")
+    linked = "[...document.querySelectorAll('a[href], link[href], script[src]')]"
+    found = page.evaluate(f"{linked}.map(one => one.href || one.src)")
+    inside = {url.split("#")[0].split("?")[0] for url in found if url.startswith("file:")}
+    assert [url for url in inside if not (watched.root / url.removeprefix(f"file://{watched.root}/")).is_file()] == []

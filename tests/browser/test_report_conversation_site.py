@@ -1,0 +1,238 @@
+"""Conversations with their verdicts as a reader meets them: from disk, with hostile text everywhere."""
+
+import time
+from collections.abc import Iterator
+
+import conversations_example as example
+import pytest
+from conftest import Watched, watching
+from medpsy import study
+from medpsy.report import chunks, site, withholding
+from medpsy.report.display import table
+from medpsy.report.indexing import ConversationIndex
+from medpsy.report.result import write_result
+from report_example import PLANTED
+
+HOME, GUARDED, LARGE = "07_main_results", "08_guarded", "09_large"
+PAGE = f"sections/{HOME}/conversations.html"
+OPENS, FILTERS = 5.0, 0.5  # seconds that 50,000 responses may take; about 0.7 and 0.05 on two cores
+
+
+@pytest.fixture(scope="module")
+def conversed(tmp_path_factory):
+    """Return a project whose site has a section of invented rows, one of guarded rows, and one with 50,000 of them."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "ROOT", root)
+        patch.delenv(withholding.VARIABLE, raising=False)
+        links = {"Score": ["conversations#model=quill&suite=healthbench", None]}
+        scores = table(example.pd.DataFrame({"Model": ["Quill", "Reed-1"], "Score": [1.0, 2.0]}), links=links)
+        record = {"profile": "mini", "title": "4.1.2 HealthBench", "settings": {}}
+        write_result(HOME, conversations=example.rows(28, hard=7), tables={"scores": scores}, **record)
+        write_result(GUARDED, conversations=example.rows(3, guarded=True), **record)
+        write_result(LARGE, conversations=example.rows(1), **record)
+        report = site.build("mini").parent
+    data = report / "data" / LARGE / "conversations"
+    assert chunks.write_chunks(example.many(50_000), data, ConversationIndex()) == 50_000
+    return root
+
+
+@pytest.fixture
+def page(conversed, browser) -> Iterator[Watched]:
+    with watching(browser, conversed / "outputs/mini/report") as watched:
+        yield watched
+
+
+def ready(page) -> None:
+    page.wait_for_selector("[data-part=list] tr")
+
+
+def count(page) -> str:
+    return page.inner_text("[data-part=count]")
+
+
+def rows(page) -> list[list[str]]:
+    return [line.split("\t") for line in page.locator("[data-part=list] tr").all_inner_texts()]
+
+
+def opened(page) -> str:
+    page.wait_for_selector("[data-part=response] h2")
+    return page.locator("[data-part=response]").inner_text()
+
+
+def test_a_score_leads_to_the_conversations_behind_it(page):
+    shown = page.open(f"sections/{HOME}/index.html")
+    shown.click("table.medpsy td a")
+    ready(shown)
+    assert shown.url.endswith("conversations.html#model=quill&suite=healthbench")
+    assert count(shown) == "1 to 50 of 56"
+
+
+FILTERED = {
+    "suite=healthbench_hard": 28,
+    "model=reed&suite=healthbench": 56,
+    "theme=hedging": 20,
+    "differ=yes&suite=healthbench": 28,
+    "differ=no&suite=healthbench": 84,
+    "outcome=unjudged&suite=healthbench": 28,
+    "outcome=unjudged&judge=odd%20one&suite=healthbench": 28,
+    "outcome=unjudged&judge=stern": 0,
+    "finish=length&suite=healthbench": 9,
+    "run=1&suite=healthbench": 56,
+    "conversation=healthbench%2Fc00003": 4,
+    "conversation=CASE%202": 0,  # the list holds the last turn alone
+    "conversation=LOUD,%2027": 4,
+    "model=nobody&theme=none": 140,  # names that this section does not have
+}
+
+
+def test_responses_are_filtered_by_what_the_address_says(page):
+    shown = page.open(PAGE)
+    ready(shown)
+    assert count(shown) == "1 to 50 of 140"
+    for filters, total in FILTERED.items():
+        shown.evaluate("hash => { location.hash = hash; }", filters)
+        last = f"1 to {min(total, 50)} of {total}" if total else "No response matches."
+        shown.wait_for_function("said => document.querySelector('[data-part=count]').textContent === said", arg=last)
+
+
+def test_a_chosen_judge_shows_its_own_scores_in_the_list(page):
+    shown = page.open(f"{PAGE}#conversation=healthbench%2Fc00001")
+    ready(shown)
+    assert [row[6:9] for row in rows(shown)[2:]] == [
+        ["58.3 / 100.0 / 58.3", "1 / 2 / 1", "1"],
+        ["58.3 / 58.3 / 58.3", "1 / 1 / 1", "0"],
+    ]
+    shown.select_option("[data-part=judge]", "kind")
+    assert [row[6] for row in rows(shown)[2:]] == ["100.0", "58.3"]
+    assert "judge=kind" in shown.url
+
+
+def test_a_response_shows_turns_answer_and_every_verdict_side_by_side(page):
+    shown = page.open(f"{PAGE}#differ=yes&model=reed")
+    ready(shown)
+    shown.click("[data-part=list] tr >> nth=0 >> a")
+    text = opened(shown)
+    assert shown.locator(".turn").count() == 3
+    roles = [shown.get_attribute(f".turn >> nth={place}", "data-role") for place in range(3)]
+    assert roles == ["user", "assistant", "user"]
+    assert "Rest, and call" in text
+    assert "I weigh the moss." not in text  # folded
+    shown.click(".reasoning summary")
+    assert "I weigh the moss." in opened(shown)
+    heads = shown.locator("table.criteria thead th").all_inner_texts()
+    assert [head.split("\n")[0] for head in heads] == ["Criterion", *example.JUDGES]
+    assert heads[2].split("\n")[1] == "100.0 points: 2 met, 1 not met"
+    middle = shown.locator("table.criteria tbody tr").nth(1)
+    assert "judges differ" in middle.inner_text()
+    assert middle.locator(".outcome").all_inner_texts() == ["not met", "met", "not met"]
+    assert "−8 points accuracy" in shown.locator("table.criteria tbody tr").nth(2).inner_text()
+    assert f"kind says: met {PLANTED}" in text
+
+
+def test_planted_markup_stays_text_in_every_place(page):
+    shown = page.open(f"{PAGE}#conversation=healthbench%2Fc00000&model=quill")
+    ready(shown)
+    shown.click("[data-part=list] tr >> nth=0 >> a")
+    opened(shown)
+    shown.click(".reasoning summary")
+    texts = [
+        "[data-part=list] tr >> nth=0",
+        ".turn >> nth=2",
+        ".reasoning",
+        "table.criteria td >> nth=0",
+        "td[data-judge]",
+    ]
+    for place in [*texts, "[data-part=response] h2"]:
+        assert "<script>window.planted=1" in shown.locator(place).first.inner_text(), place
+    assert shown.locator("img[src=x], img[onerror], script:not([src]):has-text('planted')").count() == 0
+
+
+def test_a_permanent_link_opens_one_response_and_names_its_suite_where_two_share_it(page):
+    shown = page.open(f"{PAGE}#suite=healthbench_hard&model=reed&run=1")
+    ready(shown)
+    link = shown.get_attribute("[data-part=list] tr >> nth=0 >> a", "href")
+    assert link.endswith(".healthbench_hard")
+    shown.click("[data-part=list] tr >> nth=0 >> a")
+    text = opened(shown)
+    assert "HealthBench Hard" in text
+    shown = page.open(f"{PAGE}{shown.get_attribute('[data-part=link]', 'href')}")
+    assert opened(shown) == text
+    assert count(shown) == "101 to 140 of 140"
+    shown.evaluate("location.hash = 'f'.repeat(64)")
+    shown.wait_for_selector("[data-part=response] .missing")
+    assert "has no response ffff" in shown.inner_text("[data-part=response]")
+
+
+def test_keys_and_buttons_lead_to_the_next_and_the_previous_response(page):
+    shown = page.open(f"{PAGE}#theme=hedging&suite=healthbench")
+    ready(shown)
+    shown.keyboard.press("j")
+    first = opened(shown)
+    assert shown.is_disabled("[data-part=previous]")
+    shown.keyboard.press("j")
+    shown.wait_for_selector("[data-part=previous]:enabled")
+    assert opened(shown) != first
+    assert shown.url.endswith(shown.get_attribute("tr.opened a", "href"))
+    shown.click("[data-part=previous]")
+    shown.wait_for_selector("[data-part=previous]:disabled")
+    assert opened(shown) == first
+    shown.focus("[data-part=conversation]")
+    shown.keyboard.type("j")  # a letter in a field is a letter
+    assert shown.input_value("[data-part=conversation]") == "j"
+
+
+def test_guarded_rows_are_in_no_file_of_the_site_and_the_page_says_why(conversed, page):
+    shown = page.open(f"sections/{GUARDED}/conversations.html")
+    ready(shown)
+    shown.keyboard.press("j")
+    text = opened(shown)
+    assert "the authors of this benchmark ask" in text
+    assert "Criterion 1, not shown" in text
+    assert "Rest, and call" in text
+    body = shown.inner_text("body") + shown.evaluate(
+        "JSON.stringify([...document.querySelectorAll('details')].map(o => o.textContent))"
+    )
+    for secret in ("grell", "tincture", "stern says", "I weigh"):
+        assert secret not in body
+    assert shown.locator("table.criteria .outcome").count() == 9
+
+
+def test_fifty_thousand_responses_open_and_filter_fast(page):
+    started = time.perf_counter()
+    shown = page.open(f"sections/{LARGE}/conversations.html")
+    ready(shown)
+    assert time.perf_counter() - started < OPENS
+    assert count(shown) == "1 to 50 of 50,000"
+    assert len([url for url in page.requests if f"/data/{LARGE}/" in url]) == 1  # the index alone
+    for name, value in (("outcome", "unjudged"), ("differ", "yes"), ("conversation", "nothing like it")):
+        took = shown.evaluate(
+            """([name, value]) => {
+                 const field = document.querySelector(`[data-part=${name}]`), started = performance.now();
+                 field.value = value;
+                 field.dispatchEvent(new Event('input'));
+                 return (performance.now() - started) / 1000;
+               }""",
+            [name, value],
+        )
+        assert took < FILTERS
+    assert count(shown) == "No response matches."
+    last = f"{49_999 * 2654435761 % 2**48:012x}"
+    shown = page.open(f"sections/{LARGE}/conversations.html#{last}")
+    assert "c008333" in opened(shown)
+    assert len([url for url in page.requests if f"/data/{LARGE}/" in url]) == 3
+
+
+@pytest.mark.parametrize("width", [1300, 420])
+def test_nothing_overlaps_or_leaves_the_page_at_any_width(page, width):
+    page.page.set_viewport_size({"width": width, "height": 900})
+    shown = page.open(f"{PAGE}#differ=yes&model=reed")
+    ready(shown)
+    shown.keyboard.press("j")
+    opened(shown)
+    outside = shown.evaluate(
+        """() => [...document.querySelectorAll('#evidence .filters label, .turn, [data-part=response] pre.text')]
+                 .filter(one => one.getBoundingClientRect().right > innerWidth + 1).length"""
+    )
+    assert outside == 0
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width + 1

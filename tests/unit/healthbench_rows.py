@@ -1,0 +1,52 @@
+"""Invented HealthBench rows in the published schema; no real row, criterion or answer."""
+
+import copy
+
+from medpsy.benchmarks.conversation import Conversation, Criterion
+from medpsy.benchmarks.healthbench import AXES, THEMES
+
+CANARY = "healthbench:00000000-0000-0000-0000-000000000000"
+
+
+def criterion(text: str, points: float = 5, axis: str = "accuracy", level: str = "example") -> dict:
+    return {"criterion": text, "points": points, "tags": [f"level:{level}", f"axis:{axis}"]}
+
+
+def example(number: int = 0, *, rubrics: list[dict] | None = None, theme: str = "hedging", **changes) -> dict:
+    row = {
+        "prompt": [
+            {"role": "user", "content": f"Is lorin {number} good?"},
+            {"role": "assistant", "content": "For what?"},
+            {"role": "user", "content": "For mazel."},
+        ],
+        "prompt_id": f"p{number}",
+        "rubrics": rubrics or [criterion("says yes", 7), criterion("says no", -8, "communication_quality")],
+        "example_tags": [f"theme:{theme}", "physician_agreed_category:enough"],
+        "ideal_completions_data": {"ideal_completion": "SECRET ideal answer"},
+        "canary": CANARY,
+    }
+    return {**row, **changes}
+
+
+def changed(path: str, value: object) -> dict:
+    """Return an example with the value at a path such as ``rubrics.0.points`` replaced, or removed for `...`."""
+    row = copy.deepcopy(example())
+    *outer, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    place = row
+    for part in outer:
+        place = place[part]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return row
+
+
+def conversation(
+    name: str = "c1", points: tuple[float, ...] = (7, -8), *, suite: str = "healthbench", theme: str = "hedging"
+) -> Conversation:
+    """Return a conversation whose criteria are called after their points and lie on the axes in turn."""
+    axes = list(AXES)
+    rubric = tuple(Criterion(f"thing {at} of {name}", one, axes[at % len(axes)]) for at, one in enumerate(points))
+    assert theme in THEMES
+    return Conversation(name, suite, ({"role": "user", "content": f"Ask {name}?"},), rubric, theme, (f"theme:{theme}",))
