@@ -143,6 +143,13 @@ def test_judges_are_measured_against_the_world(mine, judged, responses):
     assert len(axes) == 5 and axes["Judge, strict"].between(50, 95).all()
 
 
+def test_a_response_without_an_answer_says_nothing(mine, judged, responses):
+    gone = responses.assign(answer=[None, *responses["answer"][1:]])
+    before, after = (report.judge_truth(mine, judged, one).frame for one in (responses, gone))
+    assert after["Criteria"].sum() == before["Criteria"].sum()
+    assert after["Passed, not said"].sum() >= before["Passed, not said"].sum()
+
+
 def test_elsewhere_there_is_no_truth(judged, responses):
     real = study.load("paper")
     assert report.judge_truth(real, judged, responses).frame.empty

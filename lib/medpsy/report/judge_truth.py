@@ -53,12 +53,12 @@ def truth_by_axis(study: Study, judged: pd.DataFrame, responses: pd.DataFrame) -
 
 def _with_truth(judged: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     """Return `judged` without failed responses, with ``truth`` (met or not) and ``right``."""
-    answers = dict(zip(responses["key"], responses["answer"], strict=True))
+    answers = dict(zip(responses["key"], responses["answer"].fillna(""), strict=True))  # a cut-off response has none
     dialogues = conversations.truth()
     rubrics: Mapping[str, list] = {name: list(one.items) for name, one in dialogues.items()}
     known = judged[(judged["finish_reason"] != "failed") & (judged["suite"] != "healthbench_consensus")]
     truth = [
-        rubrics[name][place][0].met(answers[key] or "")
+        rubrics[name][place][0].met(answers[key])
         for name, place, key in zip(known["conversation_id"], known["criterion"], known["key"], strict=True)
     ]
     right = [
