@@ -4,13 +4,14 @@
 import os
 import sys
 
-from medpsy import freshness
+from medpsy import freshness, study
 
 PROFILE = config.get("profile", "mini")
 OUT = f"outputs/{PROFILE}"
 MEDPSY = config.get("medpsy", f"{sys.executable} -m medpsy")
 
-# Section -> the sections whose records it reads, and whether it keeps the whole machine busy.
+# Section -> the sections whose records it reads, and whether real models there keep the whole machine busy; those of
+# the miniature leave cores for a second notebook.
 SECTIONS = {
     "00_published_claims": {"after": [], "machine": 0},
     "01_backbone_selection": {"after": [], "machine": 1},
@@ -22,6 +23,7 @@ SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the rec
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
     raise ValueError(f"params/{PROFILE}/study.yaml: no such profile; known are {', '.join(sorted(os.listdir('params')))}")
 freshness.set_aside_altered(PROFILE)
+SOURCE = study.load(PROFILE).source
 
 
 def record(section):
@@ -61,6 +63,6 @@ for section, needs in SECTIONS.items():
             section=section,
             library=freshness.library_digest(),
         resources:
-            machine=needs["machine"],  # the Makefile lets one such notebook run at a time
+            machine=needs["machine"] * (SOURCE == "hub"),  # the Makefile lets one such notebook run at a time
         shell:
             f"{MEDPSY} run {{params.section}} --profile {PROFILE} >/dev/null"

@@ -4,14 +4,18 @@ import pandas as pd
 
 from medpsy.report.display import Figure
 from medpsy.report.figures import dots
+from medpsy.report.rubric_scores import MAIN, overall
 
 
-def judge_comparison(scores: pd.DataFrame, *, title: str = "The same responses under each judge") -> Figure:
-    """Return one row per judge and in it each model's score; `scores` as from `rubric_scores.overall`."""
-    return dots(scores.assign(row=scores["judge_label"], hue=scores["label"]), title, {}, {})
+def judge_comparison(
+    scores: pd.DataFrame, *, suite: str = MAIN, title: str = "The same responses under each judge"
+) -> Figure:
+    """Return one row per judge and in it each model's score; `scores` as from `rubric_scores.rubric_scored`."""
+    rows = overall(scores, suite)
+    return dots(rows.assign(row=rows["judge_label"], hue=rows["label"]), title, {}, {})
 
 
-def theme_scores(scores: pd.DataFrame, *, judge: str, suite: str, title: str = "Scores by theme") -> Figure:
+def theme_scores(scores: pd.DataFrame, *, judge: str, suite: str = MAIN, title: str = "Scores by theme") -> Figure:
     """Return one row per theme, the whole suite first, and in it each model's score under `judge`.
 
     Args:
