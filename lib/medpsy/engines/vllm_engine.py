@@ -26,6 +26,7 @@ FIXED = {
     "seed": 0,
 }
 
+HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
 # vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 
@@ -83,10 +84,14 @@ class VllmEngine(Session):
         """Yield responses as they finish; contract in `medpsy.engines.base`.
 
         Raises:
+            ValueError: the temperature is higher than vLLM takes.
             EngineError: vLLM ended before all responses were there; shows the end of its log.
         """
         start = time.perf_counter()
-        return self._answer(self._chat.encode(prompts, sampling), sampling, start)
+        encoded = self._chat.encode(prompts, sampling)
+        if sampling.temperature > HOTTEST:
+            raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
+        return self._answer(encoded, sampling, start)
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
         settings = {

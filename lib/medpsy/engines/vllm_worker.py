@@ -53,6 +53,7 @@ class Worker:
 
     def _add(self, message: dict[str, Any]) -> None:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.inputs import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
@@ -62,7 +63,7 @@ class Worker:
             params = SamplingParams(**message["sampling"], detokenize=False, output_kind=final)
             prompt = TokensPrompt(prompt_token_ids=message["tokens"])
             self._running[name] = self._engine.add_request(name, prompt, params)
-        except ValueError as error:  # this prompt only: vLLM refuses it
+        except (ValueError, VLLMClientError) as error:  # this prompt only: vLLM refuses it
             self._reply({"id": name, "error": str(error)})
 
     def _step(self) -> None:
