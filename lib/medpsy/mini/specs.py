@@ -106,16 +106,16 @@ SPECS: tuple[Spec, ...] = (
     ),
     Spec(
         "teacher-broad", "qwen3", 3, "teacher", "large", 0.97,
-        Voice(wordings=dict(stated=4, option=2, reason=2), care=0.9, rash=0.04), True,
+        Voice(wordings=dict(stated=4, option=2, reason=2), care=0.9, rash=0.04), True, 1600,
     ),
     Spec(
         "teacher-terse", "qwen3", 3, "teacher", "large", 0.95,
-        Voice(0.2, 0.1, 0.05, 0.1, wordings=dict(line=3, boxed=2), care=0.7, rash=0.06), False,
+        Voice(0.2, 0.1, 0.05, 0.1, wordings=dict(line=3, boxed=2), care=0.7, rash=0.06), False, 1600,
         weak={"region": 0.5, "gene": 0.6},
     ),
     Spec(
         "teacher-careful", "qwen3", 3, "teacher", "large", 0.88,
-        Voice(again=0.4, wordings=dict(stated=2, bold=2, ruled_out=1), care=0.95, rash=0.02), False,
+        Voice(again=0.4, wordings=dict(stated=2, bold=2, ruled_out=1), care=0.95, rash=0.02), False, 1600,
         weak={"harms": 0.6, "enzyme": 0.6},
     ),
     Spec("judge-lenient", "qwen3", 3, "judge", "large", 0.0, Voice(), False, 1000, ear=Ear(near=0.6)),
