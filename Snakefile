@@ -16,13 +16,19 @@ SECTIONS = {
     "00_published_claims": {"after": [], "machine": 0},
     "01_backbone_selection": {"after": [], "machine": 1},
     "02_teacher_selection": {"after": [], "machine": 1},
+    "03_training_data": {"after": ["02_teacher_selection"], "machine": 1},
+    "04_sft": {"after": ["03_training_data"], "machine": 1},
+    "05_rl": {"after": ["04_sft"], "machine": 1},
     "06_answer_extraction": {"after": ["01_backbone_selection"], "machine": 1},  # reads the same responses
+    "08_stage_ablations": {"after": ["01_backbone_selection", "05_rl"], "machine": 1},  # shares the backbones' responses
 }
 SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the records of all others, and nothing else
 
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
     raise ValueError(f"params/{PROFILE}/study.yaml: no such profile; known are {', '.join(sorted(os.listdir('params')))}")
 freshness.set_aside_altered(PROFILE)
+# A profile that trains nothing has no parameters for the sections that train, and is made without them.
+SECTIONS = {name: needs for name, needs in SECTIONS.items() if os.path.isfile(f"params/{PROFILE}/{name}.yaml")}
 SOURCE = study.load(PROFILE).source
 
 
@@ -56,7 +62,7 @@ for section, needs in SECTIONS.items():
             notebook=f"notebooks/{section}.ipynb",
             parameters=f"params/{PROFILE}/{section}.yaml",
             study=f"params/{PROFILE}/study.yaml",
-            records=[record(other) for other in needs["after"]],
+            records=[record(other) for other in needs["after"] if other in SECTIONS],
         output:
             record(section),
         params:

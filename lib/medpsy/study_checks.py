@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def check(study: "Study") -> None:
     """Raise a ValueError at the first setting of `study` that cannot be meant."""
     _check_models(study)
+    _check_targets(study)
     _check_suites(study)
     _check_counts(study)
     for key in ("sampling", "parser_sampling", "open_sampling", "judge_sampling"):
@@ -41,10 +42,21 @@ def _check_models(study: "Study") -> None:
         raise ValueError(f"judge_sampling: this key is missing, and there are judges; {fix}")
 
 
-def _check_suites(study: "Study") -> None:
-    from medpsy.benchmarks import OPEN_SUITES, SUITES  # late: only the names are needed
+def _check_targets(study: "Study") -> None:
+    for size, name in study.targets.items():
+        if not size.isidentifier():
+            raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
+        if name not in study.models:
+            fix = strict.nearest(name, study.models)
+            raise ValueError(f"targets.{size}: {name!r} is not under models; {fix}")
+        if study.models[name].base_url:
+            raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; name a model whose weights can be read")
 
-    both = {**SUITES, **OPEN_SUITES}
+
+def _check_suites(study: "Study") -> None:
+    from medpsy.benchmarks import OPEN_SUITES, RL_SET, SUITES  # late: only the names are needed
+
+    both = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
     for key, names, known in (
         ("suites", study.suites, SUITES),
         ("open_suites", study.open_suites, OPEN_SUITES),

@@ -82,7 +82,9 @@ def test_a_pattern_of_several_is_as_strong_as_its_weakest(verdicts, together):
         ("mini", Measured(-2.46, -9.0, 1.0, difference=True), "pattern holds"),
         ("mini", Measured(-2.46, 9.0, 1.0, difference=True), "pattern fails"),
         ("smoke", Measured(2.46, 0.5, 1.0, difference=True), "too few to tell"),
-        ("smoke", Measured(0.0, 0.5, 0.1, difference=True), "not testable"),
+        ("mini", Measured(0.0, 0.5, 1.0, difference=True), "pattern holds"),  # a printed zero claims no change
+        ("mini", Measured(0.0, 0.5, 0.1, difference=True), "pattern fails"),
+        ("smoke", Measured(0.0, 0.5, 8.0, difference=True), "too few to tell"),
         ("mini", Measured(2.46, None, None, difference=True), "not testable"),
     ],
 )

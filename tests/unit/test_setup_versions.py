@@ -19,7 +19,7 @@ IMPORTED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "lm_eval"
 # Used without an import statement of ours: commands, plug-ins, themes, formats, what is imported only if it is there.
 COMMANDS = {"gguf", "jupyterlab", "snakemake", "ipykernel", "packaging", "sphinx-book-theme", "myst-nb", "safetensors"}
 COMMANDS |= {"nbval", "pytest", "ruff", "playwright", "lm-eval", "vllm"}
-COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft"}
+COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft", "tensorboard"}
 INDIRECT = {"jupyter-client", "nbclient", "markupsafe", "ipython", "markdown-it"}  # always come with those
 
 

@@ -84,6 +84,18 @@ def pattern_verdict(difference: float | None, margin: float | None) -> str:
     return "pattern holds" if difference > 0 else "pattern fails"
 
 
+def unchanged_verdict(difference: float | None, margin: float | None) -> str:
+    """Return the verdict of a pattern that claims no difference; `margin` is its 95 % half width.
+
+    It holds only where the margin would have shown a difference of `RESOLUTION`.
+
+    Raises:
+        ValueError: `margin` is negative.
+    """
+    found = value_verdict(0.0, difference, margin)
+    return {"agrees": "pattern holds", "differs": "pattern fails"}.get(found, found)
+
+
 def all_hold(verdicts: list[str]) -> str:
     """Return the verdict of a pattern made of several: one failure fails it, one doubt leaves it open."""
     for word in ("pattern fails", "too few to tell", "not testable"):
@@ -92,30 +104,33 @@ def all_hold(verdicts: list[str]) -> str:
     return "pattern holds" if verdicts else "not testable"
 
 
+def verdict(measured: Measured, profile: str) -> str:
+    """Return the verdict that `profile` allows on a published number: its value, or the sign of a difference."""
+    if mode(profile) == "values":
+        return value_verdict(measured.published, measured.ours, measured.margin)
+    return _sign_verdict(measured) if measured.difference else "not testable"
+
+
 def claim(identity: str, text: str, measured: Measured, *, profile: str, note: str = "") -> dict:
     """Return one row of a result's `claims`, judged as `profile` allows.
 
     Where other models stand in for the published ones, a score is not testable and a difference is tested for the
-    published sign only.
+    published sign only, and a published difference of zero for being none.
 
     Args:
         identity: id of the claim in `medpsy.published`.
         text: the claim in one sentence.
     """
-    if mode(profile) == "values":
-        verdict = value_verdict(measured.published, measured.ours, measured.margin)
-    elif measured.difference:
-        verdict = _sign_verdict(measured)
-    else:
-        verdict = "not testable"
     numbers = {"published": measured.published, "ours": measured.ours, "margin": measured.margin}
-    found = {"id": identity, "claim": text, "verdict": verdict, "note": note} | numbers
+    found = {"id": identity, "claim": text, "verdict": verdict(measured, profile), "note": note} | numbers
     return found if measured.effort is None else found | {"effort": dict(measured.effort)}
 
 
 def _sign_verdict(measured: Measured) -> str:
-    if not (known(measured.published) and known(measured.ours)) or measured.published == 0:
+    if not (known(measured.published) and known(measured.ours)):
         return "not testable"
+    if measured.published == 0:
+        return unchanged_verdict(measured.ours, measured.margin)
     return pattern_verdict(math.copysign(1, measured.published) * measured.ours, measured.margin)
 
 

@@ -3,7 +3,7 @@
 How much of a claim's uncertainty is run noise is found by evaluating it on tables that differ by run noise alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from medpsy.study import Study
 DRAWS = 200  # tables with fresh run noise; the share they give is known to a tenth of itself
 Z = 1.959964  # half width of a 95 % interval in standard errors
 AVERAGE_TITLE = TITLES[AVERAGE]
+Draw = Mapping[str, Mapping[str, Mapping[str, float]]]  # published table -> row -> column -> score, drawn together
+Number = Callable[[Draw], float]  # a claim's number on a draw
+Stand = Mapping[str, str]  # model -> row of a published table
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,19 @@ class Design:
     Args:
         rows: questions with a key; columns as `medpsy.evaluate.closed_ended` returns them.
         models: row of the published table -> model of the study.
-        noisy: tables of scores in points, empty where one run cannot tell.
+        noisy: draws in points; empty where one run cannot tell.
         whole: whether all questions of the published suites were asked.
     """
 
     rows: pd.DataFrame
     models: Mapping[str, str]
-    noisy: list[pd.DataFrame]
+    noisy: list[Draw]
     whole: bool
 
     def effort(
         self,
         claim: Claim,
-        number: Callable[[pd.DataFrame], float] | None = None,
+        number: Number | None = None,
         *,
         margin: float | None = None,
         share: float | None = None,
@@ -68,7 +71,7 @@ class Design:
         """Return what stood behind `claim`.
 
         Args:
-            number: evaluates the claim on a table of scores; not of a rank, which has no margin.
+            number: evaluates the claim on one of `noisy`; not of a rank, which has no margin.
             margin: its 95 % margin, in the unit of the claim.
             share: see `Effort`.
         """
@@ -79,14 +82,8 @@ class Design:
         rows = self.rows[self.rows["suite"].isin(suites) & self.rows["model"].isin(models)]
         questions = len(rows[["suite", "question_id"]].drop_duplicates())
         tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
-        noise = self._run_share(number, margin) if number and margin else None
+        noise = run_share(self.noisy, number, margin) if number and margin else None
         return Effort(questions, rows["run"].nunique(), tokens, noise, questions if self.whole else None, share)
-
-    def _run_share(self, number: Callable[[pd.DataFrame], float], margin: float) -> float | None:
-        if not self.noisy:
-            return None
-        spread = np.var([number(one) for one in self.noisy], ddof=1)
-        return float(min(1.0, spread / (margin / Z) ** 2))
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class RubricDesign:
     def effort(
         self,
         claim: Claim,
-        number: Callable[[pd.DataFrame], float] | None = None,
+        number: Number | None = None,
         *,
         margin: float | None = None,
         share: float | None = None,
@@ -116,17 +113,42 @@ class RubricDesign:
         return Effort(rows["conversation_id"].nunique(), rows["run"].nunique(), tokens, share=share)
 
 
-def design(
-    study: Study, graded: pd.DataFrame, measured: pd.DataFrame, stands_for: Mapping[str, str], *, seed: int = 0
-) -> Design:
-    """Return the design behind `measured`, the table of scores made of `graded` (rows as published, columns titles)."""
+def drawn_rows(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[Draw]:
+    """Return the k-th frames of all tables together, as plain rows: single cells of a frame are slow to read."""
+    names, together = list(tables), zip(*tables.values(), strict=True)
+    return [dict(zip(names, (one.to_dict("index") for one in frames), strict=True)) for frames in together]
+
+
+def run_share(noisy: Sequence[Draw], number: Number, margin: float) -> float | None:
+    """Return the share of the squared `margin` that run noise makes up, None where `noisy` is empty."""
+    if not noisy:
+        return None
+    spread = np.var([number(one) for one in noisy], ddof=1)
+    return float(min(1.0, spread / (margin / Z) ** 2))
+
+
+def design(study: Study, graded: pd.DataFrame, measured: pd.DataFrame, table: str, stands_for: Stand) -> Design:
+    """Return the design behind `measured`, the scores of published `table` made of `graded` (rows as published)."""
     rows = keyed(graded[graded["model"].isin(stands_for)])
-    whole = mode(study.profile) == "values" and study.questions_per_suite == 0
-    noisy = _noisy(measured, _run_variances(rows, stands_for), np.random.default_rng(seed))
-    return Design(rows, {row: model for model, row in stands_for.items()}, noisy, whole)
+    noisy = drawn_rows({table: noisy_tables(rows, measured, stands_for)})
+    return Design(rows, {row: model for model, row in stands_for.items()}, noisy, whole_suites(study))
 
 
-def _run_variances(rows: pd.DataFrame, stands_for: Mapping[str, str]) -> pd.DataFrame:
+def whole_suites(study: Study) -> bool:
+    """Return whether `study` asks all questions of the published suites."""
+    return mode(study.profile) == "values" and study.questions_per_suite == 0
+
+
+def noisy_tables(rows: pd.DataFrame, measured: pd.DataFrame, stands_for: Stand, *, seed: int = 0) -> list[pd.DataFrame]:
+    """Return `DRAWS` tables like `measured` that differ from it by run noise alone; none where one run cannot tell.
+
+    Args:
+        rows: graded questions with a key, as `medpsy.report.scores.keyed` returns them.
+    """
+    return _noisy(measured, _run_variances(rows, stands_for), np.random.default_rng(seed))
+
+
+def _run_variances(rows: pd.DataFrame, stands_for: Stand) -> pd.DataFrame:
     """Return the variance that run noise gives each score (squared points), [models, suites]; NaN with one run."""
     by = ["model", "suite", "weight_group"]
     runs = rows.dropna(subset="right").groupby([*by, "question_id"])["right"].agg(["var", "count"])

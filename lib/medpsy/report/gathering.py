@@ -13,7 +13,7 @@ from medpsy.benchmarks.healthbench import THEMES
 from medpsy.readings import PARSER
 from medpsy.report import conversing, reading
 from medpsy.responses import ResponseStore
-from medpsy.study import Study
+from medpsy.study import ModelSpec, Study
 
 
 def stacked(graded: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) ->
     asked = evaluate.questions(study, list(rows["suite"].unique()), every=True)
     questions = [question for group in asked.values() for question in group.values()]
     titles = {key: spec.title for key, spec in SUITES.items()}
-    return reading.joined(rows, questions, stored_texts(study, rows), study.models, titles)
+    return reading.joined(rows, questions, stored_texts(study, rows), _models(study, rows), titles)
 
 
 def readable_conversations(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +45,12 @@ def readable_conversations(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
     asked = open_ended.conversations(study, list(judged["suite"].unique()))
     titles = conversing.Titles({key: spec.title for key, spec in OPEN_SUITES.items()}, THEMES)
     texts, guarded = stored_texts(study, judged), study.source == "hub"
-    return conversing.joined(judged, asked, texts, study.models, titles=titles, guarded=guarded)
+    return conversing.joined(judged, asked, texts, _models(study, judged), titles=titles, guarded=guarded)
+
+
+def _models(study: Study, rows: pd.DataFrame) -> dict[str, ModelSpec]:
+    """Return the models of `rows` by name, checkpoints among them."""
+    return {name: study.model(name) for name in rows["model"].unique()}
 
 
 def stored_texts(study: Study, rows: pd.DataFrame) -> dict[str, str]:

@@ -5,9 +5,11 @@ model, so that differences between models are paired. Refuses to test a claim wh
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from medpsy.published import table as published_table
 from medpsy.published.evaluator import Value, evaluate
 from medpsy.published.vocabulary import FUNCTIONS
 from medpsy.report import compare
-from medpsy.report.effort import Design, RubricDesign, design
+from medpsy.report.effort import Draw, Effort, Number, design, drawn_rows
 from medpsy.report.scores import TITLES, question_shares
 from medpsy.scoring import AVERAGE
 from medpsy.study import Study
@@ -26,9 +28,18 @@ from medpsy.study import Study
 REPLICATES = 1000
 LEAST = 30  # questions or conversations; ours: a bootstrap of fewer says little but what it saw
 ORDERS = ("rank", "judges", "")  # units of claims that hold or do not, as their rule says
+SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
 SURE = 0.975  # share of replicates on one side that settles a pattern; two-sided 95 %
 
 Tables = list[pd.DataFrame]  # index: rows as published; columns: titles of suites and "Average"; the first is measured
+
+
+class Behind(Protocol):
+    """What stood behind the measured scores, e.g. `medpsy.report.effort.Design`."""
+
+    def effort(
+        self, claim: Claim, number: Number | None = None, *, margin: float | None = None, share: float | None = None
+    ) -> Effort: ...
 
 
 def remeasured(
@@ -43,20 +54,19 @@ def remeasured(
     The margin of a number holds question sampling and run noise on our side; where the published questions were
     asked, it is wider than need be and never too narrow.
     """
-    drawn = score_tables(graded, stands_for)
-    return from_tables(study.profile, drawn, design(study, graded, drawn[0], stands_for), claims, table=table)
+    tables = score_tables(graded, stands_for)
+    behind = design(study, graded, tables[0], table, stands_for)
+    return from_draws(study.profile, drawn_rows({table: tables}), behind, claims)
 
 
-def from_tables(
-    profile: str, drawn: Tables, behind: Design | RubricDesign, claims: Iterable[Claim], *, table: str
-) -> list[dict]:
-    """Return one row per claim that rests on published table `table` alone, evaluated on the `drawn` ones."""
-    return [_row(claim, drawn, behind, profile) for claim in claims if _rests_on(claim, table)]
+def from_draws(profile: str, drawn: Sequence[Draw], behind: Behind, claims: Iterable[Claim]) -> list[dict]:
+    """Return one row per claim that rests on the published tables of `drawn` alone, the first draw being measured."""
+    return [_row(claim, drawn, behind, profile) for claim in claims if rests_on(claim, drawn[0])]
 
 
-def _rests_on(claim: Claim, table: str) -> bool:
-    """Return whether every operand of `claim` is a score of `table`."""
-    return bool(claim.operands) and all(one.table == table and one.cells() for one in claim.operands)
+def rests_on(claim: Claim, tables: Iterable[str]) -> bool:
+    """Return whether every operand of `claim` is a score of one of `tables`."""
+    return bool(claim.operands) and all(one.table in tables and one.cells() for one in claim.operands)
 
 
 def score_tables(graded: pd.DataFrame, stands_for: Mapping[str, str], *, seed: int = 0) -> Tables:
@@ -85,23 +95,19 @@ def _suite_scores(wide: pd.DataFrame, generator: np.random.Generator) -> np.ndar
     return 100 * np.mean(groups, axis=0)
 
 
-def _row(claim: Claim, drawn: Tables, behind: Design | RubricDesign, profile: str) -> dict:
-    cells = [cell for operand in claim.operands for cell in operand.cells()]
-    missing = {cell.row for cell in cells} - set(drawn[0].index) | {cell.column for cell in cells} - set(
-        drawn[0].columns
-    )
-    if missing:
+def _row(claim: Claim, drawn: Sequence[Draw], behind: Behind, profile: str) -> dict:
+    if missing := _missing(claim, drawn[0]):
         return _entry(claim, "not testable", None, None, f"not measured here: {', '.join(sorted(missing))}")
     if not claim.rule:
         return _entry(claim, "not testable", None, None, "the documents state no rule for this claim")
     results = [_result(claim, one) for one in drawn]
     difference = len(claim.operands) > 1
-    if claim.unit in ORDERS and (difference or isinstance(results[0], list)):
+    if _is_order(claim, results[0]):
         return _order(claim, drawn, results, behind)
     printed = claim.number
     if difference and isinstance(results[0], list) and compare.mode(profile) == "patterns":
         # a range of leads: where other models stand in, the sign of its lower end
-        printed = min(_result(claim, published_table(claim.operands[0].table)))
+        printed = min(_result(claim, drawn_rows(_published(claim))[0]))
         results = [min(result) for result in results]
     if not isinstance(results[0], Decimal):
         return _entry(claim, "not testable", None, None, "a range of values of other models than the published ones")
@@ -110,12 +116,32 @@ def _row(claim: Claim, drawn: Tables, behind: Design | RubricDesign, profile: st
     published = None if printed is None else float(printed)
     margin = float(high - low) / 2
     effort = asdict(behind.effort(claim, lambda one: _number(_result(claim, one)), margin=margin))
+    if effort["questions"] < LEAST:
+        margin = None
+    if sign := SIGN.fullmatch(claim.value):
+        verdict = compare.pattern_verdict(numbers[0] if sign[1] == ">" else -numbers[0], margin)
+        return _entry(claim, verdict, numbers[0], margin, "") | {"effort": effort}
     measured = compare.Measured(published, numbers[0], margin, difference=difference, effort=effort)
     note = "" if difference or compare.mode(profile) == "values" else "a score of another model than the published one"
     return compare.claim(claim.id, claim.text, measured, profile=profile, note=note)
 
 
-def _order(claim: Claim, drawn: Tables, results: list[Decimal], behind: Design | RubricDesign) -> dict:
+def _missing(claim: Claim, scores: Draw) -> set[str]:
+    """Return the rows and columns of `claim` that `scores` do not have."""
+    cells = [cell for operand in claim.operands for cell in operand.cells()]
+    rows = {cell.row for cell in cells if cell.row not in scores[cell.table]}
+    known = {table: set().union(*values.values()) for table, values in scores.items()}
+    return rows | {cell.column for cell in cells if cell.column not in known[cell.table]}
+
+
+def _is_order(claim: Claim, result: Value) -> bool:
+    """Return whether `claim` says how numbers are ordered: by its unit, or in words and of several numbers at once."""
+    several = len(claim.operands) > 1
+    in_words = several and isinstance(result, list) and not any(letter.isdigit() for letter in claim.value)
+    return in_words or (claim.unit in ORDERS and (several or isinstance(result, list)))
+
+
+def _order(claim: Claim, drawn: Sequence[Draw], results: list[Value], behind: Behind) -> dict:
     """Return the row of a rank, or of a count of judges: it is settled where nearly all replicates agree."""
     printed = {} if claim.number is None else {"v": claim.number}
     holds = [
@@ -135,18 +161,22 @@ def _number(result: Value) -> float:
     return float(min(result) if isinstance(result, list) else result)
 
 
-def _result(claim: Claim, scores: pd.DataFrame) -> Value:
+def _result(claim: Claim, scores: Draw) -> Value:
     """Return what the claim's formula gives on `scores`."""
     return evaluate(claim.formula, _names(claim, scores), FUNCTIONS)
 
 
-def _names(claim: Claim, scores: pd.DataFrame) -> dict[str, Decimal | list[Decimal]]:
+def _names(claim: Claim, scores: Draw) -> dict[str, Decimal | list[Decimal]]:
     """Return what the claim's formula sees, taken from `scores`."""
     found = {}
     for operand in claim.operands:
-        values = [_decimal(scores.loc[cell.row, cell.column]) for cell in operand.cells()]
+        values = [_decimal(scores[cell.table][cell.row][cell.column]) for cell in operand.cells()]
         found[operand.name] = values if operand.is_list else values[0]
     return found
+
+
+def _published(claim: Claim) -> dict[str, Tables]:
+    return {one.table: [published_table(one.table)] for one in claim.operands}
 
 
 def _decimal(value: float) -> Decimal:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from medpsy import statistics
 from medpsy.benchmarks import OPEN_SUITES
 from medpsy.benchmarks.healthbench import AXES, THEMES
 from medpsy.grading import rubric
 from medpsy.grading.rubric_points import example_scores
+from medpsy.report.scores import corrected
 from medpsy.study import Study
 
 BY = ["suite", "judge", "model"]
@@ -63,8 +63,8 @@ def rubric_gaps(study: Study, judged: pd.DataFrame, *, reference: str, suite: st
         under = means[judge].dropna()
         others = [name for name in under if name != reference]
         found = [_paired(under[reference], under[name]) for name in others]
-        corrected = statistics.holm(np.array([one["p_value"] for one in found]))
-        for name, one, p_holm in zip(others, found, corrected, strict=True):
+        together = corrected(pd.Series([one["p_value"] for one in found]))
+        for name, one, p_holm in zip(others, found, together, strict=True):
             about = {"judge": judge, "judge_label": study.model(judge).label, "model": name}
             rows.append(about | {"label": study.model(name).label} | one | {"p_holm": p_holm})
     return pd.DataFrame(rows)
@@ -73,8 +73,10 @@ def rubric_gaps(study: Study, judged: pd.DataFrame, *, reference: str, suite: st
 def _paired(first: pd.Series, second: pd.Series) -> dict[str, float]:
     """Return the difference of two models in points, its 95 % margin and p-value, by the paired t-test.
 
-    Two models that score alike on every conversation differ by 0 ± 0.
+    Two models that score alike on every conversation differ by 0 ± 0; a single conversation gives no margin.
     """
+    if len(first) < 2:
+        return {"difference": 100 * float((first - second).mean()), "margin": np.nan, "p_value": np.nan}
     if (first == second).all():
         return {"difference": 0.0, "margin": 0.0, "p_value": 1.0}
     test = stats.ttest_rel(first, second)
@@ -105,11 +107,11 @@ def rubric_tables(
     """
     means = conversation_means(judged).dropna()
     count, generator = len(means), np.random.default_rng(seed)
+    chosen = [(judge, model) for judge in columns for model in stands_for if (judge, model) in means.columns]
+    if not (chosen and count):
+        return [pd.DataFrame()]
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=REPLICATES)
     weights = np.vstack([np.ones(count), drawn]) / count
-    chosen = [(judge, model) for judge in columns for model in stands_for if (judge, model) in means.columns]
-    if not chosen:
-        return [pd.DataFrame()]
     scores = 100 * np.clip(weights @ means[chosen].to_numpy(), 0.0, 1.0)
     names = pd.MultiIndex.from_tuples([(columns[judge], stands_for[model]) for judge, model in chosen])
     return [pd.Series(row, index=names).unstack(level=0) for row in scores]

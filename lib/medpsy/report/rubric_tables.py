@@ -43,7 +43,7 @@ def judges_table(
         found |= {label: own["score"].to_list(), label + MARGIN: own["margin"].to_list()}
     frame = pd.concat([pd.DataFrame(found), _published(study, published, judges, columns or {})], ignore_index=True)
     more = [None] * (len(frame) - len(first))
-    links = {label: [*(_link(model, suite) for model in first["model"]), *more] for label in judges.values()}
+    links = {label: [*(link(model, suite) for model in first["model"]), *more] for label in judges.values()}
     return table(frame, title, note=BOOTSTRAP, links=links)
 
 
@@ -135,5 +135,5 @@ def _published(
     return pd.DataFrame({"Model": list(published.index), "Source": source} | rows)
 
 
-def _link(model: str, suite: str) -> str:
+def link(model: str, suite: str) -> str:
     return "conversations#" + urlencode({"model": model, "suite": suite})

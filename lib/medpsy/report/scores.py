@@ -72,7 +72,7 @@ def gaps(study: Study, graded: pd.DataFrame, *, reference: str) -> pd.DataFrame:
         ]
     found = pd.DataFrame(rows)
     found["title"] = found["suite"].map(TITLES)
-    found["p_holm"] = found.groupby("suite")["p_value"].transform(_holm)
+    found["p_holm"] = found.groupby("suite")["p_value"].transform(corrected)
     return found
 
 
@@ -180,6 +180,7 @@ def _normal_p(difference: float, margin: float) -> float:
     return float(2 * ndtr(-abs(difference) / margin * statistics.suite.Z))
 
 
-def _holm(p_values: pd.Series) -> pd.Series:
+def corrected(p_values: pd.Series) -> pd.Series:
+    """Return p-values corrected for each other's number (Holm); a missing one stays missing and does not count."""
     known = p_values.dropna()
     return pd.Series(statistics.holm(known.to_numpy()), index=known.index).reindex(p_values.index)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from medpsy import published
-from medpsy.report.effort import RubricDesign
-from medpsy.report.remeasured import from_tables, remeasured
+from medpsy.report.effort import RubricDesign, drawn_rows
+from medpsy.report.remeasured import from_draws, remeasured
 from medpsy.report.rubric_scores import MAIN, rubric_tables
 from medpsy.study import Study
 
@@ -37,7 +37,8 @@ def measured_claims(
         parts = _parts(stands_for, models)
         suite = judged[(judged["suite"] == MAIN) & judged["model"].isin(parts)]
         behind = RubricDesign(suite, {row: model for model, row in parts.items()})
-        rows += from_tables(study.profile, rubric_tables(suite, parts, judge_columns), behind, claims, table=table)
+        drawn = drawn_rows({table: rubric_tables(suite, parts, judge_columns)})
+        rows += from_draws(study.profile, drawn, behind, claims)
     return rows
 
 

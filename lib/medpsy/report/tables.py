@@ -39,7 +39,7 @@ def closed_ended_table(
     extra = _published_rows(study, published, suites)
     order = ["Model", "Source", *(name + end for name in suites for end in ("", MARGIN))]
     frame = pd.concat([rows, extra], ignore_index=True)[order]
-    links = {name: [*(_link(model, name) for model in models), *[None] * len(extra)] for name in suites}
+    links = {name: [*(link(model, name) for model in models), *[None] * len(extra)] for name in suites}
     return table(frame, title, note=_score_note(study), links=links)
 
 
@@ -52,7 +52,7 @@ def beside_published(study: Study, graded: pd.DataFrame, published: pd.DataFrame
     scores = scored(study, graded, published_runs=PUBLISHED_RUNS if values else None)
     rows = [_beside(row, _printed(published, row) if values else None) for row in scores.itertuples()]
     note = "95 % margin of the gap." if values else "Other models than the published ones: values cannot be tested."
-    links = {"Ours": [_link(row.model, row.title) for row in scores.itertuples()]}
+    links = {"Ours": [link(row.model, row.title) for row in scores.itertuples()]}
     return table(pd.DataFrame(rows), title or "Ours beside the published scores", note=note, links=links)
 
 
@@ -64,7 +64,7 @@ def outcome_table(scores: pd.DataFrame, *, title: str = "Outcomes of all respons
     frame = frame.rename(columns={"label": "Model", "title": "Suite"}).rename(columns=_words)
     note = "Unreadable and cut off responses count as not correct; failed requests are not scored."
     links = {
-        outcome.capitalize(): [_link(row.model, row.title, outcome=outcome) for row in scores.itertuples()]
+        outcome.capitalize(): [link(row.model, row.title, outcome=outcome) for row in scores.itertuples()]
         for outcome in OUTCOMES
     }
     return table(frame, title, note=note, links=links)
@@ -115,7 +115,7 @@ def _printed(published: pd.DataFrame, row: object) -> float | None:
     return float(published.loc[row.label, row.title]) if there else None
 
 
-def _link(model: str, title: str, **more: str) -> str:
+def link(model: str, title: str, **more: str) -> str:
     """Return the filter of the responses behind a cell."""
     suite = next(key for key, name in TITLES.items() if name == title)
     chosen = {"model": model} if suite == AVERAGE else {"model": model, "suite": suite}

@@ -1,0 +1,148 @@
+"""DAPO's dynamic sampling on TRL's GRPOTrainer, which has the other four parts of DAPO as arguments.
+
+A group whose responses all earned the same teaches nothing. Such groups are replaced by groups of other questions, in a
+bounded number of rounds (DAPO, section 3.2, equation 11; its released recipe bounds the rounds too). What cannot be
+filled stays in, with advantage 0 and outside the token count that the loss is divided by.
+
+Without vLLM, responses come from the project's own decoding loop: it lets go of rows that have ended, which takes half
+the time of the library's, and its seeds depend on seed, step and row alone, so a resumed run goes on as it would have.
+"""
+
+import math
+import random
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from medpsy.engines.base import Sampling
+from medpsy.engines.decoding import Decoding, Job
+
+Batch = dict[str, torch.Tensor]
+SAME = 1e-6  # rewards that differ by less are equal; advantages may keep dust of rounding
+
+
+class DapoTrainer(GRPOTrainer):
+    """GRPOTrainer that replaces groups of equal rewards while it trains; it evaluates as its parent does.
+
+    The first reward function decides whether a group is useful, so that a difference in length alone does not count
+    (DAPO asks for accuracies other than 0 and 1). The log of a rollout averages over all its rounds, discarded groups
+    included, and adds ``dynamic/rounds``, ``dynamic/equal`` (share of all groups drawn whose rewards were equal) and
+    ``dynamic/useful`` (share of useful groups in what is trained on).
+
+    Args:
+        rounds: further rounds of sampling per rollout at most; 0 switches dynamic sampling off.
+
+    Raises:
+        ValueError: a process would hold a part of a group.
+    """
+
+    def __init__(self, *args: Any, rounds: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rounds, self._rewards = rounds, torch.empty(0)
+        self._turn: tuple[bool, int, int] = (True, 0, 0)  # whether training, step, calls of the decoding loop there
+        share = self.args.per_device_train_batch_size * self.args.steps_per_generation
+        if rounds and share % self.num_generations:
+            raise ValueError(
+                f"dynamic_sampling: a process holds {share} responses of a rollout, no multiple of the group size "
+                f"{self.num_generations}; change prompts_per_rollout or the number of processes"
+            )
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
+            )
+        model, stops = self.accelerator.unwrap_model(self.model), frozenset(self.eos_token_ids)
+        sampling = Sampling(self.max_completion_length, self.temperature, 1.0, 0, self.args.seed)
+        turn = self._next_turn()
+        jobs = [Job(row, ids, sampling.prompt_seed(f"{turn}/{row}")) for row, ids in enumerate(prompt_ids)]
+        decoding = Decoding(model, jobs, sampling, stop_ids=stops, pad=self._tokenizer.pad_token_id)
+        written: dict[int, list[int]] = {}
+        while decoding.running:
+            written.update(decoding.step())
+        return [written[row] for row in range(len(jobs))], None
+
+    def _next_turn(self) -> str:
+        """Return what tells this call of the decoding loop from others; every evaluation repeats the same ones."""
+        training, step = self.model.training, self.state.global_step
+        calls = self._turn[2] + 1 if self._turn[:2] == (training, step) else 0
+        self._turn = (training, step, calls)
+        return f"{f'train/{step}' if training else 'eval'}/{calls}/{self.accelerator.process_index}"
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        return self._rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        if not (self._rounds and self.model.training):
+            return super()._generate_and_score_completions(inputs)
+        wanted = len(inputs) // self.num_generations
+        batch, useful = self._scored(inputs)
+        batches, masks, done = [batch], [useful], 0
+        while done < self._rounds and (draw := self._shortage(masks, wanted)):
+            done += 1
+            batch, useful = self._scored(self._others(draw, done))
+            batches.append(batch)
+            masks.append(useful)
+        return self._chosen(joined(batches, self._tokenizer.pad_token_id), torch.cat(masks), len(inputs), done)
+
+    def _scored(self, inputs: list[dict[str, Any]]) -> tuple[Batch, torch.Tensor]:
+        """Return responses to `inputs`, and for each of them whether its group is useful."""
+        batch = super()._generate_and_score_completions(inputs)
+        first = self.accelerator.process_index * len(inputs)
+        own = self._rewards[first : first + len(inputs), 0]  # rewards are those of all processes
+        return batch, useful_rows(own, self.num_generations)
+
+    def _shortage(self, masks: list[torch.Tensor], wanted: int) -> int:
+        """Return how many groups every process draws next: what the worst of them lacks, at the yield it has had."""
+        useful = torch.cat(masks)
+        kept = useful.sum() // self.num_generations
+        least = int(self.accelerator.gather(kept.reshape(1)).min())  # all processes must run the same rounds
+        if least >= wanted:
+            return 0
+        drawn = len(useful) // self.num_generations
+        return min(wanted, math.ceil((wanted - least) * drawn / least)) if least else wanted
+
+    def _others(self, groups: int, done: int) -> list[dict[str, Any]]:
+        """Return this process's rows for `groups` further questions, a function of seed, step and round alone."""
+        rng = random.Random(f"{self.args.seed}/{self.state.global_step}/{done}")
+        picked = rng.choices(range(len(self.train_dataset)), k=groups * self.accelerator.num_processes)
+        own = picked[self.accelerator.process_index * groups :][:groups]
+        return [self.train_dataset[index] for index in own for _ in range(self.num_generations)]
+
+    def _chosen(self, batch: Batch, useful: torch.Tensor, rows: int, done: int) -> Batch:
+        """Return `rows` of `batch`, useful ones first, ready for the loss."""
+        order = torch.cat([useful.nonzero(), (~useful).nonzero()]).squeeze(1)[:rows]
+        taught = useful[order]
+        chosen = {name: values[order] for name, values in batch.items()}
+        chosen["advantages"] = chosen["advantages"] * taught
+        tokens = (chosen["completion_mask"] * taught[:, None]).sum()
+        chosen["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        shares = torch.stack([(~useful).float().mean(), taught.float().mean()])
+        equal, kept = self.accelerator.gather(shares).reshape(-1, 2).mean(dim=0).tolist()
+        for name, number in {"rounds": float(done), "equal": equal, "useful": kept}.items():
+            self._metrics["train"][f"dynamic/{name}"].append(number)
+        return chosen
+
+
+def useful_rows(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """Return for each of `rewards` (a row per response, groups of `group` in line) whether its group differs."""
+    groups = rewards.reshape(-1, group)
+    spread = groups.max(dim=1).values - groups.min(dim=1).values
+    return (spread > SAME).repeat_interleave(group)
+
+
+def joined(batches: list[Batch], pad: int) -> Batch:
+    """Return the rows of all `batches` under each other; prompts padded on the left, what follows on the right."""
+    names = [name for name, values in batches[0].items() if values.dim()]
+    return {name: torch.cat(widened([batch[name] for batch in batches], name, pad)) for name in names}
+
+
+def widened(parts: list[torch.Tensor], name: str, pad: int) -> list[torch.Tensor]:
+    if parts[0].dim() == 1:
+        return parts
+    width, fill = max(part.size(1) for part in parts), pad if name.endswith("_ids") else 0
+    gaps = [width - part.size(1) for part in parts]
+    sides = [(gap, 0) if name.startswith("prompt_") else (0, gap) for gap in gaps]
+    return [torch.nn.functional.pad(part, side, value=fill) for part, side in zip(parts, sides, strict=True)]

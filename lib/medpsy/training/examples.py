@@ -1,0 +1,73 @@
+"""Rows of a corpus as a target sees them: prompt in its chat template, completion up to the end of its turn.
+
+The prompt is, character by character, what an engine would send. Refuses a template that opens the thinking where the
+study says that it does not, and one without an end of turn. Cuts nothing off.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+OPEN, CLOSE = "<think>", "</think>"
+PROBE = "What is asked?"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one target is written to.
+
+    Args:
+        opens_thinking: its template ends the prompt with ``<think>``; otherwise the completion starts with it.
+        end: the token that ends its turn.
+        switches: of the chat template, as in the study.
+    """
+
+    opens_thinking: bool
+    end: str
+    switches: Mapping[str, Any]
+
+    def prompt(self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return `messages` as the template writes them, up to where the model goes on."""
+        turns = [dict(turn) for turn in messages]
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **self.switches)
+
+    def completion(self, reasoning: str, answer: str) -> str:
+        opening = "" if self.opens_thinking else f"{OPEN}\n"
+        return f"{opening}{reasoning.strip()}\n{CLOSE}\n\n{answer.strip()}{self.end}"
+
+    def example(self, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -> dict[str, str]:
+        """Return `row` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart."""
+        return {
+            "prompt": self.prompt(tokenizer, row["messages"]),
+            "completion": self.completion(row["reasoning"], row["answer"]),
+        }
+
+
+def form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
+    """Return how the model of `tokenizer` is written to, after looking at what its template really does.
+
+    Raises:
+        ValueError: the template opens the thinking and `opens_thinking` denies it, or the other way round; or its
+            turns do not end with one token of the vocabulary.
+    """
+    asked = [{"role": "user", "content": PROBE}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **switches)
+    opens = prompt.rstrip().endswith(OPEN)
+    if opens != opens_thinking:
+        does = "opens" if opens else "does not open"
+        raise ValueError(
+            f"opens_thinking: {opens_thinking} in study.yaml, but the chat template {does} the thinking; correct it"
+        )
+    answered = [*asked, {"role": "assistant", "content": PROBE}]
+    tail = tokenizer.apply_chat_template(answered, tokenize=False, **switches).rpartition(PROBE)[2].strip()
+    if len(tokenizer(tail, add_special_tokens=False)["input_ids"]) != 1:
+        raise ValueError(f"the chat template ends a turn with {tail!r}, which is not one token; give it an end of turn")
+    return Form(opens_thinking, tail, switches)
+
+
+def lengths(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mapping[str, str]]) -> list[int]:
+    """Return the tokens of each example, prompt and completion together."""
+    texts = [one["prompt"] + one["completion"] for one in examples]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []

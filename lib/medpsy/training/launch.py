@@ -1,0 +1,101 @@
+"""Start training in processes of its own, watch it, and see that every checkpoint stands at the end.
+
+Sequences of jobs run side by side, the jobs of one sequence in turn. A killed or failed one keeps its resume points;
+running it again goes on there. Schedules nothing: several processes for one job are the work of `accelerate launch`.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import dropwhile
+from pathlib import Path
+
+from medpsy.engines.child import Child, importable
+from medpsy.provenance import cores
+from medpsy.training.job import Job, summary, write_jobs
+from medpsy.training.journal import told
+
+CONFIGS = Path(__file__).parent / "configs"
+EVERY = 5.0  # seconds between two lines of progress
+LOOK = 0.2  # seconds between two looks at the processes
+# glibc gives freed tensors back to the system and takes them again at every step; this keeps them
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456"}
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class TrainingError(RuntimeError):
+    """A training process ended without its checkpoint; the message holds the last lines that it wrote."""
+
+
+def launch(
+    sequences: Sequence[Sequence[Job]],
+    *,
+    processes: int = 1,
+    config: str = "",
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, dict]:
+    """Do all jobs that are not done yet; return the record of every checkpoint by name.
+
+    Args:
+        processes: per job; more than one are started by `accelerate launch`.
+        config: file in `CONFIGS` (without ``.yaml``) that says how `processes` share the work.
+
+    Raises:
+        TrainingError: a process failed; the others are stopped, and what was done so far is kept.
+    """
+    say = progress or (lambda _: None)
+    waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
+    for job in (job for jobs, left in zip(sequences, waiting, strict=True) for job in jobs[: len(jobs) - len(left)]):
+        say(f"{job.name}: stands already")
+    running = {id(jobs): (jobs, start(jobs, len(sequences), processes, config)) for jobs in waiting if jobs}
+    try:
+        watch(running, say)
+    finally:
+        for _, child in running.values():
+            child.stop()
+    return {job.name: summary(Path(job.folder)) for jobs in sequences for job in jobs}
+
+
+def start(jobs: Sequence[Job], beside: int, processes: int, config: str) -> Child:
+    """Start the process that does `jobs` in turn, one of `beside` sequences."""
+    first = Path(jobs[0].work)
+    file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
+    command = ["-m", "medpsy.training.worker", str(file)]
+    if processes > 1:
+        if not (CONFIGS / f"{config}.yaml").is_file():
+            known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+            raise ValueError(f"launch config {config!r} is unknown; known are {known}")
+        shared = ["--config_file", str(CONFIGS / f"{config}.yaml"), "--num_processes", str(processes)]
+        command = ["-m", "accelerate.commands.launch", *shared, *command]
+    threads = max(1, cores() // (beside * processes))
+    environment = {**MALLOC, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
+    return Child([sys.executable, *command], env=environment)
+
+
+def watch(running: dict[int, tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
+    """Wait until every process has ended, saying now and then how far they are."""
+    last, said, open_ones = time.monotonic(), {}, dict(running)
+    while open_ones:
+        for number, (jobs, child) in list(open_ones.items()):
+            if not child.alive:
+                check(jobs, child)
+                del open_ones[number]
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            for jobs, _ in open_ones.values():
+                line = next((text for job in reversed(jobs) if (text := told(Path(job.work)))), "")
+                if line and said.get(jobs[0].name) != line:
+                    said[jobs[0].name] = line
+                    say(line)
+        time.sleep(LOOK)
+
+
+def check(jobs: Sequence[Job], child: Child) -> None:
+    """Raise unless every one of `jobs` has left its checkpoint."""
+    for job in jobs:
+        if not job.done():
+            raise TrainingError(
+                f"{job.name}: the training process ended without its checkpoint. What it had done is kept; run again "
+                f"to go on from there. Its last lines:\n{child.log_tail()}"
+            )
+    Path(jobs[0].work).with_name(f"{Path(jobs[0].work).name}.jobs.json").unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""From a trainer to a checkpoint on disk: weights in the parent's number format, tokenizer, template, record, card.
+
+A checkpoint's folder appears in one step. Writes safetensors only.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from medpsy.folders import whole_folder
+from medpsy.training.card import model_card
+from medpsy.training.job import SUMMARY, Job
+
+STATE = "trainer_state.json"  # what a trainer writes last into a resume point
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "vocab.json")
+TOKENIZER += ("merges.txt", "added_tokens.json", "generation_config.json")
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
+    found = sorted(work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            json.loads((path / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
+    """Write the checkpoint of `job`; every process calls it, the first one writes.
+
+    Args:
+        weights: folder of the resume point to keep; by default the trainer's model as it is.
+    """
+    raw = Path(job.work) / "final"
+    if weights is None:
+        trainer.save_model(str(raw))  # gathers what is spread over processes
+    if not trainer.is_world_process_zero():
+        return
+    with whole_folder(Path(job.folder)) as folder:
+        cast(weights or raw, folder, Path(job.parent))
+        keep_tokenizer(Path(job.parent), folder, trainer.processing_class)
+        (folder / "README.md").write_text(model_card(job, record), encoding="utf-8")
+        (folder / SUMMARY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def cast(source: Path, target: Path, parent: Path) -> None:
+    """Copy the weights in `source` to `target` in the number format that the parent's configuration names."""
+    name = json.loads((parent / "config.json").read_text(encoding="utf-8")).get("dtype") or "bfloat16"
+    dtype = getattr(torch, name)
+    for file in sorted(source.glob("*.safetensors")):
+        tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items()}
+        save_file(tensors, target / file.name, metadata={"format": "pt"})
+    for file in source.glob("*.safetensors.index.json"):
+        shutil.copy(file, target / file.name)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | {"dtype": name}
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Copy tokenizer and template of `parent`, byte by byte; nothing of them is trained."""
+    for name in TOKENIZER:
+        if (parent / name).is_file():
+            shutil.copy(parent / name, folder / name)
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,114 @@
+"""The process that trains: `python -m medpsy.training.worker JOBS.json`, or the same under `accelerate launch`.
+
+Does the jobs of one file in turn and leaves a checkpoint per job. Talks to nobody; `medpsy.training.launch` watches.
+"""
+
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, set_seed
+
+from medpsy import strict
+from medpsy.training import rl, sft
+from medpsy.training.effort import ceiling, flops_per_token, shape
+from medpsy.training.job import DECIDING, Job, read_jobs
+from medpsy.training.rl_settings import RlSettings
+from medpsy.training.saving import save
+from medpsy.training.sft_settings import SftSettings
+
+KEY = "key.json"  # of the job whose resume points lie in a work folder
+
+
+def main() -> None:
+    threads = os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(int(threads) if threads else torch.get_num_threads())
+    for job in read_jobs(Path(sys.argv[1])):
+        do(job)
+
+
+def do(job: Job) -> None:
+    """Do one job, from where a killed process left it if that was the same job."""
+    begun, key, processes = time.monotonic(), job.key(), int(os.environ.get("WORLD_SIZE", "1"))
+    prepare(Path(job.work), key)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.work).with_name("tensorboard") / job.name)
+    set_seed(job.settings["seed"])
+    trainer, extra, weights = METHODS[job.method](job, processes)
+    whole = record(trainer, job, key, processes, begun)
+    whole |= extra | (use(trainer, whole | extra) if job.method == "sft" else {})
+    save(trainer, job, whole, weights=weights)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(job.work, ignore_errors=True)
+
+
+def prepare(work: Path, key: str) -> None:
+    """Make `work` ready: resume points of another job are of no use and go."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    note = work / KEY
+    if work.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(key), encoding="utf-8")
+
+
+def do_sft(job: Job, processes: int) -> tuple[Trainer, dict[str, Any], Path | None]:
+    settings = strict.build(SftSettings, dict(job.settings), strict.Place(job.name))
+    trainer = sft.train(job, settings, processes=processes)
+    documents = [size for pack in trainer.train_dataset["seq_lengths"] for size in pack]
+    return trainer, {"document_tokens": sum(documents) / len(documents)}, None
+
+
+def do_rl(job: Job, processes: int) -> tuple[Trainer, dict[str, Any], Path | None]:
+    settings = strict.build(RlSettings, dict(job.settings), strict.Place(job.name))
+    done = rl.train(job, settings, processes=processes)
+    return done.trainer, done.numbers, done.weights
+
+
+METHODS = {"sft": do_sft, "rl": do_rl}
+
+
+def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -> dict[str, Any]:
+    """Return what was done: settings, steps, tokens, seconds, speed, use of the machine, memory, and the log."""
+    log = trainer.state.log_history
+    steps = [row for row in log if "loss" in row]
+    tokens = max((int(row.get("num_tokens", 0)) for row in steps), default=0)
+    seconds = max((row.get("seconds", 0.0) for row in log), default=0.0)
+    numbers = {"key": key, "name": job.name, "method": job.method, "parent": Path(job.parent).name}
+    numbers |= {"settings": dict(job.settings), "steps": trainer.state.global_step, "tokens": tokens}
+    numbers |= {"seconds": seconds, "whole_seconds": time.monotonic() - begun, "memory_gib": peak_memory()}
+    numbers |= {"processes": processes, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+    numbers |= {"tokens_per_second": tokens / seconds if seconds else 0.0, "versions": versions(), "log": log}
+    return numbers
+
+
+def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
+    """Return the share of the machine's ceiling that the model's own operations took (model FLOPs utilization)."""
+    own = shape(trainer.model.config.to_dict(), sum(one.numel() for one in trainer.model.parameters()))
+    flops, most = flops_per_token(own, done["document_tokens"]), ceiling(done["settings"]["precision"])
+    share = done["tokens_per_second"] * flops / most / done["processes"]
+    return {"flops_per_token": flops, "ceiling": most, "mfu": share}
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held, GiB: of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def versions() -> dict[str, str]:
+    from importlib import metadata
+
+    return {name: metadata.version(name) for name in DECIDING}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""A corpus from seeds to shards: counts, files, what a rerun does, and what stops it."""
+
+import dataclasses
+import json
+import tracemalloc
+from functools import partial
+
+import datasets
+import pyarrow as pa
+import pytest
+from corpus_example import FILTERS, SAMPLING, mine, recipe, small_study, teacher, thinks  # noqa: F401
+from medpsy import corpus, engines
+from medpsy.corpus import building, contamination, lengths, rows, storage
+from medpsy.engines.base import Response
+from medpsy.responses import ResponseStore
+from medpsy.sessions import FailedResponsesWarning
+from medpsy.study import ModelSpec
+
+KINDS = {"facts": 12, "questions": 18}
+
+
+def build(settings, kinds=KINDS, name="corpus1", **filters):
+    return corpus.build(settings, "anna", name, kinds=kinds, recipe=recipe(settings, **filters))
+
+
+def files(built):
+    return {path.name: path.read_bytes() for path in built.folder.iterdir()}
+
+
+def test_a_corpus_is_written_with_its_card_and_loads_as_a_data_set(mine, teacher):  # noqa: F811
+    built = build(mine)
+    assert set(files(built)) == {"part-00000.parquet", "card.json", "README.md"}
+    data = datasets.load_dataset("parquet", data_files=str(built.folder / "part-*.parquet"), split="train")
+    assert data.column_names == rows.SCHEMA.names and len(data) == built.card.rows == 30
+    assert corpus.load(mine, "corpus1")["id"] == data["id"]
+    first = data[0]
+    assert (
+        first["messages"][0]["role"] == "user" and first["answer"] == "The answer is A." and first["teacher"] == "anna"
+    )
+    assert "<think>" not in first["reasoning"] and first["reasoning"].startswith("About this")
+    assert sum(data["tokens"]) == built.card.tokens and first["facts"]
+    stored = ResponseStore(mine.store_dir).lookup(data["key"])
+    assert all(one.endswith("The answer is A.") for one in stored["text"])
+    assert corpus.card(mine, "corpus1") == built.card
+
+
+def test_a_rerun_generates_nothing_and_writes_the_same_bytes(mine, teacher):  # noqa: F811
+    first = build(mine)
+    before, asked = files(first), len(teacher.asked)
+    again = build(mine)
+    assert files(again) == before
+    assert (len(teacher.asked), first.generated, again.generated) == (asked, 30, 0)
+
+
+def test_one_engine_serves_all_batches_and_is_closed(mine, teacher):  # noqa: F811
+    build(mine)
+    (engine,) = teacher.engines
+    assert (engine.opened, engine.closed) == (1, 1)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(mine, teacher):  # noqa: F811
+    def dies(prompt, sampling):
+        if len(teacher.asked) > 15:
+            raise RuntimeError("killed")
+        return thinks(prompt, sampling)
+
+    teacher.reply = dies
+    with pytest.raises(RuntimeError, match="killed"):
+        build(mine)
+    assert not (mine.corpora_dir / "corpus1").exists()
+    teacher.reply = thinks
+    assert build(mine).generated == 30 - 15
+
+
+def test_a_prompt_drawn_twice_is_another_sample_of_the_teacher(mine, teacher):  # noqa: F811
+    build(mine, {"facts": 300})
+    runs = {one.split("#")[-1] for one in teacher.asked}
+    assert runs == {"0", "1", "2"}
+    assert len(teacher.asked) == 300
+
+
+def test_every_filter_counts_what_it_drops(mine, teacher, monkeypatch):  # noqa: F811
+    leak = next(iter(corpus.seeds(mine, "corpus1", {"questions": 8}, recipe(mine))))
+    real = contamination.stems
+    monkeypatch.setattr(building, "stems", lambda settings: real(settings) | {"pubmedqa": [leak.stem]})
+    order = [seed.id for seed in corpus.seeds(mine, "corpus1", {"questions": 8}, recipe(mine))]
+    long = " ".join(f"w{number}" for number in range(600))
+    says = {
+        1: Response("", "", "failed", 0, 0, 1.0, "timed out"),
+        2: Response("", "<think>on and on", "length", 9, 64, 1.0),
+        3: "I cannot tell.",
+        4: f"<think>{long}</think>A",
+    }
+
+    def reply(prompt, sampling):
+        said = says.get(order.index(prompt.id.rsplit("#", 1)[0]), thinks(prompt, sampling))
+        return dataclasses.replace(said, prompt_id=prompt.id) if isinstance(said, Response) else said
+
+    teacher.reply = reply
+    with pytest.warns(FailedResponsesWarning):
+        card = build(mine, {"questions": 8}).card
+    dropped = {"failed": 1, "cut off": 1, "unreadable": 1, "too long": 1, "contaminated": 1}
+    duplicates = {"exact duplicate": 0, "near duplicate": 0}
+    assert card.funnel == {"questions": {"seeds": 8, "kept": 3} | dropped | duplicates}
+    assert card.leaks["pubmedqa"] == {"same stem": 1, "n-gram": 0, "near stem": 0}
+    assert leak.id not in corpus.load(mine, "corpus1")["id"]
+
+
+def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
+    teacher.reply = lambda prompt, sampling: "<think>the same</think>The answer is A."
+    card = build(mine, {"facts": 200}).card
+    counts = card.funnel["facts"]
+    assert (
+        counts["exact duplicate"] > 0 and counts["kept"] == 200 - counts["exact duplicate"] - counts["near duplicate"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore::medpsy.sessions.FailedResponsesWarning")
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (Response("", "", "failed", 0, 0, 1.0, "no connection"), "failed 30"),
+        (Response("", "<think>hm", "stop", 9, 64, 1.0), "unreadable 30"),
+    ],
+)
+def test_a_teacher_that_answers_nothing_leaves_no_corpus(mine, teacher, said, why):  # noqa: F811
+    teacher.reply = lambda prompt, sampling: dataclasses.replace(said, prompt_id=prompt.id)
+    with pytest.raises(ValueError, match=f"none of 30 responses of teacher 'anna' became a row .{why}."):
+        build(mine)
+    assert not (mine.corpora_dir / "corpus1").exists()
+    with pytest.raises(FileNotFoundError, match="not complete: it has no card.json; run 03_training_data"):
+        corpus.load(mine, "corpus1")
+
+
+def test_a_corpus_that_lost_a_shard_or_rows_is_refused(mine, teacher):  # noqa: F811
+    built = build(mine)
+    card = json.loads((built.folder / "card.json").read_text())
+    card["funnel"]["facts"]["kept"] += 1
+    (built.folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="30 rows, 31 by its card.json"):
+        corpus.load(mine, "corpus1")
+    (built.folder / "part-00000.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data again"):
+        corpus.load(mine, "corpus1")
+
+
+def test_rows_go_into_shards_of_one_size(tmp_path):
+    row = rows.TrainingRow("a", "corpus1", "facts", ({"role": "user", "content": "x"},), "r", "a", (), "anna", "k", 3)
+    writer = storage.Writer(tmp_path, rows=2)
+    for _ in range(5):
+        writer.add(row)
+    writer.flush()
+    sizes = {path.name: pa.parquet.read_metadata(path).num_rows for path in tmp_path.iterdir()}
+    assert sizes == {"part-00000.parquet": 2, "part-00001.parquet": 2, "part-00002.parquet": 1}
+
+
+def test_the_card_tells_a_reader_of_the_folder_what_it_needs(mine, teacher):  # noqa: F811
+    built = build(mine)
+    text = (built.folder / "README.md").read_text(encoding="utf-8")
+    assert "fictional medicine" in text and "Apache-2.0" in text and "| kept | 12 | 18 |" in text
+    assert built.card.coverage["first_drug"]["facts"] == 40
+    assert built.card.inputs["model/anna"] == "fp anna" and set(built.card.shards) == {"part-00000.parquet"}
+
+
+def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(root, tmp_path, monkeypatch):
+    from medpsy.training import examples
+    from transformers import AutoTokenizer
+
+    hub = root / "lib" / "medpsy" / "mini" / "hub"
+    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
+    targets = [
+        ModelSpec("large", str(hub / "qwen3-large"), opens_thinking=True),
+        ModelSpec("small", str(hub / "qwen3-small")),
+    ]
+    asked = ({"role": "user", "content": "What is the test for it?"},)
+    row = rows.TrainingRow("a", "corpus1", "facts", asked, "Recall: this.", "The answer is A.", (), "anna", "k")
+    store = ResponseStore(tmp_path / "store")
+    counted = lengths.Lengths(store, targets).longest([row, dataclasses.replace(row, answer="A")])
+    expected = []
+    for target in targets:
+        tokenizer = AutoTokenizer.from_pretrained(target.path)
+        form = examples.form(tokenizer, opens_thinking=target.opens_thinking, switches={})
+        ids = tokenizer(
+            form.prompt(tokenizer, asked) + form.completion(row.reasoning, row.answer), add_special_tokens=False
+        )
+        expected.append(len(ids["input_ids"]))
+    assert counted[0] == max(expected) > counted[1]
+    monkeypatch.setattr(lengths, "_tokenizer", None)  # a replay has none
+    assert lengths.Lengths(ResponseStore(tmp_path / "store"), targets).longest([row]) == counted[:1]
+
+
+def peak(settings, kinds, monkeypatch) -> int:
+    """Return the most bytes that building a corpus of `kinds` holds, of Python and of Arrow."""
+    pool, usual = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    monkeypatch.setattr(building, "Writer", partial(storage.Writer, rows=20))
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        corpus.build(
+            settings, "anna", "corpus1", kinds=kinds, recipe=recipe(settings, batch=20, near=0.8, packed_length=9999)
+        )
+        return tracemalloc.get_traced_memory()[1] + (pool.max_memory() or 0)
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(usual)
+
+
+def test_memory_does_not_grow_with_the_rows(mine, teacher, monkeypatch):  # noqa: F811
+    def writes_much(prompt, sampling):
+        start = sampling.prompt_seed(prompt.id)
+        return "<think>" + " ".join(str(start + number) for number in range(500)) + "</think>A."
+
+    teacher.reply, teacher.forgets = writes_much, True
+    small = small_study(seed=1)
+    peak(small, {"questions": 20}, monkeypatch)  # what is loaded once
+    few = peak(small_study(seed=2), {"questions": 40}, monkeypatch)
+    many = peak(small_study(seed=3), {"questions": 400}, monkeypatch)
+    assert many < 1.6 * few  # ten times the rows; Arrow reads a few shards ahead, and no more
+
+
+def test_a_public_set_goes_the_same_way(mine, teacher, tmp_path, monkeypatch):  # noqa: F811
+    options = dict.fromkeys(("opa", "opb", "opc", "opd"), "w")
+    asked = [{"question": f"Invented stem {number}?", **options} for number in range(9)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    monkeypatch.setattr(building, "stems", lambda settings: {"medqa": ["Invented stem 3?"]})
+    settings = small_study(source="hub", targets={})
+    made = {"sampling": SAMPLING, "filters": FILTERS | {"ngram": 13}, "batch": 4, "targets": ["large"]}
+    made = corpus.recipe(settings, **made, origins={"medmcqa": {"data_dir": str(tmp_path)}})
+    built = corpus.build(settings, "anna", "corpus2", kinds={"medmcqa": 9}, recipe=made)
+    assert built.card.funnel["medmcqa"]["contaminated"] == 1 and built.card.rows == 8
+    assert (built.card.coverage, built.card.errors) == ({}, {})
+    assert "license: other" in (built.folder / "README.md").read_text(encoding="utf-8")
+    assert str(tmp_path) not in built.card.text()
+    assert corpus.load(settings, "corpus2")["facts"] == [[]] * 8

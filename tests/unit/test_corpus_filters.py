@@ -1,0 +1,161 @@
+"""What is dropped: unreadable responses, duplicates, rows that repeat a suite; and how the teacher's errors count."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from corpus_example import recipe, small_study
+from medpsy import corpus, prompts
+from medpsy.benchmarks import load_suite
+from medpsy.corpus import contamination, duplicates, mini_seeds, rows, truth
+from medpsy.corpus.contamination import Contamination
+from medpsy.study import ModelSpec
+
+SEED = corpus.Seed("corpus1/facts/x#0", "corpus1", "facts", ({"role": "user", "content": "What is x?"},), "What is x?")
+WRITES, OPENS = ModelSpec("anna", "anna"), ModelSpec("bert", "bert", opens_thinking=True)
+
+
+def response(text, finish_reason="stop"):
+    return SimpleNamespace(text=text, finish_reason=finish_reason, key="k")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "text", "finish_reason", "found"),
+    [
+        (WRITES, "<think>\nhm\n</think>\n\nx is y.", "stop", ("hm", "x is y.")),
+        (OPENS, "hm\n</think>\n\nx is y.<|im_end|>", "stop", ("hm", "x is y.")),
+        (WRITES, "<thinking>hm</thinking>x is y.", "stop", ("hm", "x is y.")),
+        (WRITES, "", "failed", rows.FAILED),
+        (WRITES, "<think>\nhm\n</think>\n\nx is", "length", rows.CUT_OFF),
+        (WRITES, "<think>\nhm", "stop", rows.UNREADABLE),
+        (WRITES, "<think>\nhm\n</think>\n\n", "stop", rows.UNREADABLE),
+        (WRITES, "x is y.", "stop", rows.UNREADABLE),
+        (WRITES, "<think>\n</think>\n\nx is y.", "stop", rows.UNREADABLE),
+        (OPENS, "hm\n</think>\n<think>\nagain\n</think>\n\nx is y.", "stop", rows.UNREADABLE),
+    ],
+)
+def test_a_response_becomes_a_row_or_says_why_not(teacher, text, finish_reason, found):
+    row = rows.read(SEED, response(text, finish_reason), teacher)
+    assert (row if isinstance(row, str) else (row.reasoning, row.answer)) == found
+
+
+LONG = " ".join(f"word{number}" for number in range(200))
+
+
+def index(tmp_path, near):
+    return duplicates.Duplicates(tmp_path / "seen", near)
+
+
+@pytest.mark.parametrize(
+    ("other", "near", "found"),
+    [
+        (LONG, 0.8, rows.EXACT),
+        (LONG.upper() + ".", 0.8, rows.EXACT),
+        (LONG + " and more", 0.8, rows.NEAR),
+        (LONG + " and more", 1.0, None),
+        (LONG.replace("word1", "other1"), 0.8, None),
+        ("short", 0.8, None),
+        ("", 0.8, None),
+    ],
+)
+def test_duplicates_are_told_from_other_texts(tmp_path, other, near, found):
+    seen = index(tmp_path, near)
+    seen.add(seen.mark(LONG))
+    assert seen.like(seen.mark(other)) == found
+
+
+def test_only_what_was_added_counts_as_seen(tmp_path):
+    seen = index(tmp_path, 0.8)
+    assert seen.like(seen.mark(LONG)) is None and seen.like(seen.mark(LONG)) is None
+
+
+def test_pairs_at_the_threshold_are_found_and_pairs_well_below_are_not(tmp_path):
+    rng, seen = np.random.default_rng(3), index(tmp_path, 0.8)
+    words = [f"w{number}" for number in range(5000)]
+    found = {4: 0, 24: 0}  # words changed of 400 -> how often that is near; similarity 0.90 and 0.53
+    for number in range(30):
+        own = rng.choice(words, 400)
+        seen.add(seen.mark(" ".join(own)))
+        for changed in found:
+            other = own.copy()
+            other[np.arange(changed) * (400 // changed)] = f"new{number}"
+            found[changed] += seen.like(seen.mark(" ".join(other))) == rows.NEAR
+    assert found == {4: 30, 24: 0}
+
+
+def test_bands_are_as_wide_as_the_threshold_allows():
+    assert [duplicates.band_rows(near) for near in (0.95, 0.8, 0.5)] == [16, 8, 2]
+
+
+STEM = "Which of the many invented tests is done first in a patient with a weak organ who has been ill for weeks?"
+SUITES = {"medqa": [STEM], "medmcqa": [STEM, "Short stem?"]}
+
+
+@pytest.mark.parametrize(
+    ("stem", "text", "ngram", "found"),
+    [
+        (STEM.upper(), "", 0, ("same stem", {"medqa", "medmcqa"})),
+        ("Short stem", "", 0, ("same stem", {"medmcqa"})),
+        ("Which short stem?", "", 13, None),
+        ("Another?", f"I recall a question: {STEM[:80]} and so on", 13, ("n-gram", {"medqa", "medmcqa"})),
+        ("Another?", f"I recall a question: {STEM[:80]} and so on", 0, None),
+        (STEM.replace("weeks", "days"), "", 0, ("near stem", {"medqa", "medmcqa"})),
+        (STEM.replace("tests", "drugs").replace("organ", "heart"), "", 0, None),
+    ],
+)
+def test_a_row_that_repeats_a_suite_is_found_by_the_rule_that_fits(stem, text, ngram, found):
+    hit = Contamination(SUITES, near=0.8, ngram=ngram).hit(stem, text)
+    assert (hit and (hit.rule, set(hit.suites))) == found
+
+
+def test_a_turn_of_phrase_that_many_questions_share_contaminates_nothing():
+    phrase = "a patient comes to the doctor because of pain that has been there for some days now"
+    stems = {"medqa": [f"{phrase} number {number}" for number in range(5)]}
+    assert Contamination(stems, near=1.0, ngram=13).hit("x", phrase) is None
+    assert Contamination({"medqa": stems["medqa"][:2]}, near=1.0, ngram=13).hit("x", phrase)
+
+
+def test_every_question_of_a_suite_counts_whether_it_is_asked_or_not():
+    sizes = {suite: len(stems) for suite, stems in contamination.stems(small_study()).items()}
+    assert sizes == {"mmlu_health": len(load_suite("mmlu_health", source="mini").questions), "pubmedqa": 60}
+    talks = contamination.stems(small_study(open_suites=("healthbench",), conversations_per_suite=1))
+    assert len(talks["healthbench"]) == 70
+
+
+def test_no_training_cell_of_the_miniature_repeats_a_suite_and_every_held_out_one_does():
+    settings = small_study(suites=("mmlu_health", "medxpertqa", "pubmedqa", "medqa"), open_suites=("healthbench",))
+    suites = Contamination(contamination.stems(settings), near=0.8, ngram=0)
+    kinds = {"corpus1": {"explanations": 100, "questions": 500}, "corpus2": {"contraindication": 70, "trial": 500}}
+    for name, counts in kinds.items():
+        seeds = corpus.seeds(settings, name, counts, recipe(settings))
+        assert [seed.id for seed in seeds if suites.hit(seed.stem, seed.stem)] == []
+    for question in load_suite("pubmedqa", source="mini").questions:
+        assert suites.hit(contamination.stem(question), prompts.closed_ended(question)[0]["content"])
+
+
+def drawn(name, kind):
+    return next(corpus.seeds(small_study(), name, {kind: 1}, recipe(small_study())))
+
+
+def row(seed, answer):
+    return rows.read(seed, response(f"<think>hm</think>{answer}"), WRITES)
+
+
+def test_a_chosen_option_is_right_wrong_or_not_told():
+    seed = drawn("corpus2", "vignette")
+    case, options = mini_seeds.behind(seed)
+    right = "ABCDEFGHIJ"[options.index(case.answer)]
+    wrong = next(letter for letter in "ABC" if letter != right)
+    answers = [f"The answer is {right}.", f"**{wrong}**", "I cannot tell.", "Something else entirely."]
+    found = [truth.statements(seed, row(seed, answer)) for answer in answers]
+    assert found == [["right"], ["wrong"], ["not told"], ["not told"]]
+
+
+def test_every_fact_stated_in_a_dialogue_is_checked_and_nothing_else():
+    seed = dataclasses.replace(drawn("corpus1", "facts"))
+    fact = mini_seeds.worlds.build().by_id[seed.facts[0]]
+    true = f"I know that {mini_seeds.texts.language.state(fact, 1)}"
+    false = true.replace(fact.objects[0], "nothing")
+    answer = f"{true} I hope you get well soon. {false} I know that birds sing."
+    assert truth.statements(seed, row(seed, answer)) == ["right", "wrong", "not told"]

@@ -1,0 +1,175 @@
+"""Which questions reinforcement learning asks, how hard they are, and which of them a stage trains on."""
+
+import re
+
+import benchmark_rows as invented
+import pandas as pd
+import pytest
+from fake_engine import FakeEngine
+from medpsy import benchmarks, engines, study
+from medpsy.benchmarks.question import Question
+from medpsy.engines.base import Response, Sampling
+from medpsy.mini.cases import is_held_out
+from medpsy.sessions import FailedResponsesWarning
+from medpsy.study import ModelSpec, Study
+from medpsy.training import difficulty, rl_questions
+from medpsy.training.difficulty import annotate, level, stage1, stage2
+
+SAMPLING = Sampling(max_tokens=32, temperature=1.0, top_p=1.0, top_k=0)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    return Study(
+        profile="mini",
+        source="mini",
+        models={name: ModelSpec(name, f"models/{name}", opens_thinking=True) for name in ("anna", "parser")},
+        parser="parser",
+        suites=("medqa",),
+        questions_per_suite=0,
+        sampling=SAMPLING,
+        parser_sampling=SAMPLING,
+        runs=1,
+        engine="transformers",
+    )
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Answers question k right in k of 5 attempts; one of question 3's attempts fails, all of question 6's do."""
+    asked: dict[int, int] = {}
+
+    def reply(prompt, sampling):
+        number = int(re.search(r"Question (\d)\?", prompt.messages[-1]["content"])[1])
+        asked[number] = attempt = asked.get(number, -1) + 1
+        if number == 6 or (number, attempt) == (3, 4):
+            return Response(prompt.id, "", "failed", 5, 0, 0.01, "gone")
+        return f"thought</think> The answer is {'B' if attempt < number else 'A'}."
+
+    fake = FakeEngine("fp anna", reply=reply)
+    monkeypatch.setattr(engines, "open_engine", lambda kind, model, **options: fake, raising=False)
+    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}", raising=False)
+    return fake
+
+
+def question(number: int) -> Question:
+    return Question(str(number), "alphamed", "", f"Question {number}?", ("lorin", "mazel"), 1, None, "alphamed")
+
+
+@pytest.mark.parametrize(
+    ("right", "attempts", "want"),
+    [(5, 5, "easy"), (4, 5, "moderate"), (1, 5, "moderate"), (0, 5, "difficult"), (3, 3, "easy"), (0, 0, "unknown")],
+)
+def test_levels_are_those_of_the_report(right, attempts, want):
+    assert level(right, attempts) == want
+
+
+@pytest.mark.filterwarnings("ignore::medpsy.sessions.FailedResponsesWarning")
+def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engine):
+    questions = [question(number) for number in (5, 0, 2, 3, 6)]
+    frame = annotate(mine, "anna", questions, attempts=5, sampling=SAMPLING)
+    assert list(frame.columns) == ["question_id", "right", "attempts", "level"]
+    assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]
+    assert list(frame["right"]) == [5, 0, 2, 3, 0]
+    assert list(frame["attempts"]) == [5, 5, 5, 4, 0]
+    assert list(frame["level"]) == ["easy", "difficult", "moderate", "moderate", "unknown"]
+    before = len(engine.asked)
+    again = annotate(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING)
+    assert list(again["right"]) == [5, 0]
+    assert len(engine.asked) == before
+
+
+def test_no_attempts_and_no_questions_are_refused(mine):
+    with pytest.raises(ValueError, match="0 attempts at 1 questions"):
+        annotate(mine, "anna", [question(1)], attempts=0, sampling=SAMPLING)
+    with pytest.raises(ValueError, match="5 attempts at 0 questions"):
+        annotate(mine, "anna", [], attempts=5, sampling=SAMPLING)
+
+
+def frame(**counts: int) -> pd.DataFrame:
+    levels = [name for name, count in counts.items() for _ in range(count)]
+    return pd.DataFrame({"question_id": [str(number) for number in range(len(levels))], "level": levels})
+
+
+def test_stage_1_takes_easy_and_moderate_questions():
+    chosen = stage1(frame(easy=3, difficult=4, moderate=2, unknown=1))
+    assert chosen["level"].value_counts().to_dict() == {"easy": 3, "moderate": 2}
+    with pytest.raises(ValueError, match="none of 4 questions was ever answered right"):
+        stage1(frame(difficult=4))
+
+
+def test_stage_2_takes_all_wrong_questions_and_half_as_many_right_ones():
+    every = frame(easy=20, moderate=20, difficult=11, unknown=3)
+    chosen = stage2(every, seed=3)
+    assert (chosen["level"] == "difficult").sum() == 11
+    assert len(chosen) == 11 + 5
+    assert not chosen["question_id"].duplicated().any()
+    pd.testing.assert_frame_equal(chosen, stage2(every, seed=3))
+    assert set(chosen["question_id"]) != set(stage2(every, seed=4)["question_id"])
+
+
+def test_stage_2_takes_what_there_is_where_too_few_are_right_and_stops_where_none_is_wrong():
+    assert len(stage2(frame(easy=1, difficult=10), seed=0)) == 11
+    assert len(stage2(frame(difficult=3), seed=0)) == 3
+    with pytest.raises(ValueError, match="none of 5 questions is still wrong"):
+        stage2(frame(easy=3, moderate=2), seed=0)
+
+
+def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_every_suite(mine):
+    found = rl_questions.rl_set(mine, size=0, held_out=100, seed=5)
+    held, train = {question.id for question in found.held_out}, {question.id for question in found.train}
+    assert len(held) == 100 and len(train) > 800
+    assert all(is_held_out(cell) for cell in held) and not any(is_held_out(cell) for cell in train)
+    for key in benchmarks.SUITES:
+        asked = benchmarks.load_suite(key, source="mini").questions
+        assert not {question.id for question in asked} & (held | train)
+        assert not {question.stem for question in asked} & {question.stem for question in found.held_out}
+    assert not {question.stem for question in found.held_out} & {question.stem for question in found.train}
+
+
+def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend_on_the_seed(mine):
+    found = rl_questions.rl_set(mine, size=120, held_out=20, seed=5)
+    forms = {question.weight_group for question in found.train}
+    assert forms == {"ask0", "ask1", "ask2", "reverse", "vignette", "contraindication"}
+    assert len(found.train) == 120 and found.counts["train"] == 120
+    assert found == rl_questions.rl_set(mine, size=120, held_out=20, seed=5)
+    assert found.train != rl_questions.rl_set(mine, size=120, held_out=20, seed=6).train
+
+
+def test_the_real_set_is_split_by_seed_and_loses_copies_of_what_is_held_out(mine, tmp_path, monkeypatch):
+    rows = [invented.alphamed(number // 2) for number in range(12)]  # every stem twice
+    folder = invented.write_rows(tmp_path, "train.jsonl", rows)
+    load = benchmarks.load_suite
+    monkeypatch.setattr(benchmarks, "load_suite", lambda key, **options: load(key, data_dir=folder, partial=True))
+    real = study.replace(mine, source="hub", data_dirs={"alphamed": str(folder)})
+    found = rl_questions.rl_set(real, size=0, held_out=3, seed=1)
+    stems = {question.stem for question in found.held_out}
+    assert len(found.held_out) == 3
+    assert not stems & {question.stem for question in found.train}
+    assert len(found.train) == 12 - 2 * len(stems)
+    assert found.counts["copies of held-out questions"] == 12 - 3 - len(found.train)
+
+
+def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):
+    some = [question(number) for number in range(4)]
+    open_question = Question("9", "alphamed", "", "Open?", ("x", "y"), None, None, "alphamed")
+    monkeypatch.setattr(rl_questions, "miniature", lambda: ([*some, open_question], [question(7)], {}))
+    found = rl_questions.rl_set(mine, size=0, held_out=1, seed=0)
+    assert found.train == tuple(some) and found.counts["without gold"] == 1
+    monkeypatch.setattr(rl_questions, "miniature", lambda: ([open_question], [question(7)], {}))
+    with pytest.raises(ValueError, match="0 questions to train on and 1 held out"):
+        rl_questions.rl_set(mine, size=0, held_out=1, seed=0)
+
+
+def test_questions_survive_their_file(tmp_path):
+    some = (question(1), Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g"))
+    assert rl_questions.read_questions(rl_questions.write_questions(tmp_path / "q.parquet", some)) == some
+    with pytest.raises(ValueError, match="empty.parquet: it holds no question"):
+        rl_questions.read_questions(rl_questions.write_questions(tmp_path / "empty.parquet", ()))
+
+
+def test_failed_attempts_are_told(mine, engine):
+    with pytest.warns(FailedResponsesWarning, match="1 of 1 requests to anna failed"):
+        got = annotate(mine, "anna", [question(6)], attempts=1, sampling=SAMPLING)
+    assert list(got["level"]) == [difficulty.UNKNOWN]

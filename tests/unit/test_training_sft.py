@@ -1,0 +1,105 @@
+"""SFT: what the loss falls on, that documents of a pack are apart, and what is refused before it starts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from medpsy.training import sft
+from medpsy.training.examples import form
+from medpsy.training.sft_settings import SftSettings
+from training_examples import HUB, SETTINGS, corpus, job
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTTrainer
+
+ROW = {"messages": [{"role": "user", "content": "What?"}], "reasoning": "Because.", "answer": "It is A."}
+BOTH = pytest.mark.parametrize(("parent", "opens"), [("qwen3-large", True), ("qwen3-small", False)])
+
+
+def tokenizer_of(parent):
+    return AutoTokenizer.from_pretrained(HUB / parent)
+
+
+def trainer_of(one, tmp_path) -> SFTTrainer:
+    tokenizer = tokenizer_of(Path(one.parent).name)
+    rows = sft.examples(one, tokenizer, one.settings["packed_length"])
+    settings = sft.sft_config(SftSettings(**one.settings), tmp_path / "work")
+    return SFTTrainer(model=one.parent, args=settings, train_dataset=rows, processing_class=tokenizer)
+
+
+@BOTH
+def test_prompt_and_completion_join_to_what_the_model_would_have_written(parent, opens):
+    tokenizer = tokenizer_of(parent)
+    target = form(tokenizer, opens_thinking=opens, switches={})
+    one = target.example(tokenizer, ROW)
+    prompt = tokenizer.apply_chat_template(ROW["messages"], tokenize=False, add_generation_prompt=True)
+    assert one["prompt"] == prompt
+    assert (one["prompt"] + one["completion"]).count("<think>") == 1
+    assert one["completion"].endswith("Because.\n</think>\n\nIt is A.<|im_end|>")
+    assert one["completion"].startswith("Because." if opens else "<think>\nBecause.")
+
+
+@BOTH
+def test_a_study_that_is_wrong_about_a_template_is_refused(parent, opens):
+    with pytest.raises(ValueError, match="opens_thinking"):
+        form(tokenizer_of(parent), opens_thinking=not opens, switches={})
+
+
+@BOTH
+def test_the_loss_falls_on_the_completion_alone_and_on_all_of_it(tmp_path, parent, opens):
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=1), parent=parent)
+    trainer = trainer_of(one, tmp_path)
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    tokenizer = tokenizer_of(parent)
+    under_loss = tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != -100])
+    opening = "" if opens else "<think>\n"
+    assert under_loss == f"{opening}Recall: prubosk is 0.\n</think>\n\nIt is 0.<|im_end|>"
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_documents_in_a_pack_do_not_see_each_other(tmp_path, attention):
+    """The logits of every document in a pack are those it has alone; only rounding differs."""
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=3), packed_length=256)
+    trainer = trainer_of(one, tmp_path)
+    pack = trainer.train_dataset[0]
+    assert len(pack["seq_lengths"]) == 3
+    batch = {name: value for name, value in trainer.data_collator([pack]).items() if name != "labels"}
+    model = AutoModelForCausalLM.from_pretrained(one.parent, **sft.loading(attention)).eval()
+    with torch.no_grad():
+        together = model(**batch, use_cache=False).logits[0]
+        start = 0
+        for size in pack["seq_lengths"]:
+            alone = model(batch["input_ids"][:, start : start + size], use_cache=False).logits[0]
+            assert torch.allclose(together[start : start + size], alone, atol=2e-4)
+            start += size
+
+
+def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=4, words=4), packed_length=32)
+    with pytest.raises(ValueError, match=r"row 'row-\d' has \d+ tokens and packed_length is 32"):
+        sft.examples(one, tokenizer_of("qwen3-small"), 32)
+
+
+def test_an_empty_corpus_is_refused(tmp_path):
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=0))
+    with pytest.raises(ValueError, match="no rows; run 03_training_data"):
+        sft.examples(one, tokenizer_of("qwen3-small"), 128)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 0.0}, "epochs: 0.0 must be above 0"),
+        ({"attention": "flash"}, "eager or sdpa"),
+        ({"precision": "float16"}, "bfloat16 or float32"),
+        ({"global_batch": 3, "micro_batch": 2}, "no multiple of micro_batch"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        SftSettings(**{**SETTINGS, **change})
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="make it a multiple of 4"):
+        SftSettings(**{**SETTINGS, "global_batch": 6, "micro_batch": 2}).accumulation(2)
+    assert SftSettings(**{**SETTINGS, "global_batch": 8, "micro_batch": 2}).accumulation(2) == 2

@@ -1,0 +1,39 @@
+"""A corpus of a few rows and jobs on it, for tests of training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from medpsy import study
+from medpsy.training.job import Job
+
+HUB = study.ROOT / "lib/medpsy/mini/hub"
+SETTINGS = {
+    "epochs": 2.0, "packed_length": 128, "global_batch": 2, "micro_batch": 1, "learning_rate": 1e-3, "warmup": 0.1,
+    "floor": 0.1, "weight_decay": 0.0, "beta2": 0.98, "clip": 1.0, "precision": "float32", "attention": "eager",
+    "checkpointing": False,
+    "save_every": 2, "seed": 3, "report_to": [],
+}  # fmt: skip
+NAMES = ("prubosk", "fladosk", "gretosk")
+
+
+def corpus(folder: Path, rows: int = 12, words: int = 4) -> Path:
+    """Write a corpus of `rows` short rows to `folder` and return its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {
+        "id": [f"row-{number}" for number in range(rows)],
+        "messages": [[{"role": "user", "content": f"What is {NAMES[n % 3]} {n}?"}] for n in range(rows)],
+        "reasoning": [f"Recall: {NAMES[n % 3]} is {n}." + " Again." * (n % words) for n in range(rows)],
+        "answer": [f"It is {n}." for n in range(rows)],
+        "tokens": pa.array([40] * rows, pa.int32()),
+    }
+    pq.write_table(pa.table(columns), folder / "part-00000.parquet")
+    return folder / "part-00000.parquet"
+
+
+def job(root: Path, data: Path, *, parent: str = "qwen3-small", name: str = "small-sft1", **settings: object) -> Job:
+    paths = {"parent": str(HUB / parent), "folder": str(root / "models" / name), "work": str(root / "training" / name)}
+    opens = parent in ("qwen3-large", "teacher-broad")
+    one = Job(name, "sft", **paths, data=(str(data),), settings=SETTINGS, opens_thinking=opens)
+    return replace(one, settings={**SETTINGS, **settings})
