@@ -150,6 +150,26 @@ def test_a_longer_prompt_gets_a_server_with_larger_slots(tiny: Spec, gguf_dir: P
         assert gone(server)
 
 
+def test_replicas_share_the_prompts_and_end_together(tiny: Spec, gguf_dir: Path) -> None:
+    """Two servers answer what one does, the second of them too; if one dies, both are replaced."""
+    asked = questions(40)
+    with open_engine("llama_cpp", tiny, gguf_dir=gguf_dir, slots=2, threads=1) as engine:
+        alone = {response.prompt_id: response.text for response in engine.generate(asked, GREEDY)}
+    before = {process.pid for process in servers()}
+    engine = open_engine("llama_cpp", tiny, gguf_dir=gguf_dir, slots=2, threads=1, replicas=2)
+    shared = list(engine.generate(asked, GREEDY))
+    both = [process for process in servers() if process.pid not in before]
+    assert len(both) == 2 and len(shared) == 40
+    assert {response.prompt_id: response.text for response in shared} == alone
+    both[1].kill()
+    gone(both[1])
+    assert len(list(engine.generate(asked, GREEDY))) == 40
+    engine.close()
+    assert gone(both[0]) and not [process for process in servers() if process.pid not in before]
+    with pytest.raises(ValueError, match="replicas: 0 is below 1"):
+        open_engine("llama_cpp", tiny, gguf_dir=gguf_dir, replicas=0)
+
+
 def test_a_file_that_cannot_be_loaded_shows_the_log(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF but not really")

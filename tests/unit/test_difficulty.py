@@ -4,6 +4,8 @@ import re
 
 import benchmark_rows as invented
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine
 from medpsy import benchmarks, engines, study
@@ -69,7 +71,7 @@ def test_levels_are_those_of_the_report(right, attempts, want):
 def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engine):
     questions = [question(number) for number in (5, 0, 2, 3, 6)]
     frame = annotate(mine, "anna", questions, attempts=5, sampling=SAMPLING)
-    assert list(frame.columns) == ["question_id", "right", "attempts", "level"]
+    assert list(frame.columns) == ["question_id", "right", "attempts", "prompt_tokens", "completion_tokens", "level"]
     assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]
     assert list(frame["right"]) == [5, 0, 2, 3, 0]
     assert list(frame["attempts"]) == [5, 5, 5, 4, 0]
@@ -137,18 +139,32 @@ def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend
     assert found.train != rl_questions.rl_set(mine, size=120, held_out=20, seed=6).train
 
 
-def test_the_real_set_is_split_by_seed_and_loses_copies_of_what_is_held_out(mine, tmp_path, monkeypatch):
+def test_the_real_set_is_split_by_seed_and_loses_copies_and_what_a_suite_asks(mine, tmp_path, monkeypatch):
     rows = [invented.alphamed(number // 2) for number in range(12)]  # every stem twice
     folder = invented.write_rows(tmp_path, "train.jsonl", rows)
     load = benchmarks.load_suite
     monkeypatch.setattr(benchmarks, "load_suite", lambda key, **options: load(key, data_dir=folder, partial=True))
+    monkeypatch.setattr(rl_questions.contamination, "stems", lambda study: {"medqa": ["Invented stem 5?"]})
     real = study.replace(mine, source="hub", data_dirs={"alphamed": str(folder)})
     found = rl_questions.rl_set(real, size=0, held_out=3, seed=1)
     stems = {question.stem for question in found.held_out}
     assert len(found.held_out) == 3
     assert not stems & {question.stem for question in found.train}
-    assert len(found.train) == 12 - 2 * len(stems)
-    assert found.counts["copies of held-out questions"] == 12 - 3 - len(found.train)
+    assert "Invented stem 5?" not in stems | {question.stem for question in found.train}
+    assert found.counts["like a suite's question"] == 2
+    assert len(found.train) == 10 - 2 * len(stems)
+    assert found.counts["copies of held-out questions"] == 10 - 3 - len(found.train)
+
+
+def test_a_question_of_a_corpus_is_not_held_out(mine):
+    free = rl_questions.rl_set(mine, size=4, held_out=300, seed=5).held_out
+    row = {"messages": [{"role": "user", "content": f"Question: {free[0].stem.upper()}\nA. x"}]}
+    folder = mine.corpora_dir / "corpus1"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist([row]), folder / "part-00000.parquet")
+    found = rl_questions.rl_set(mine, size=4, held_out=300, seed=5)
+    gone = [question for question in free if question.stem == free[0].stem]
+    assert found.counts["in a corpus"] == len(gone) == len(free) - len(found.held_out)
 
 
 def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):

@@ -87,15 +87,3 @@ def test_an_unknown_model_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         build.main()
     assert "no such model: qwen9-huge" in capsys.readouterr().err
-
-
-def test_a_folder_is_replaced_whole(tmp_path):
-    old, new = tmp_path / "model", tmp_path / "new"
-    for folder, text in ((old, "old"), (new, "new")):
-        folder.mkdir()
-        (folder / "weights").write_text(text)
-    (old / "left over").write_text("")
-    build.replace_folder(new, old)
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert [path.name for path in old.iterdir()] == ["weights"]
-    assert (old / "weights").read_text() == "new"

@@ -130,6 +130,16 @@ def test_a_full_disk_leaves_the_old_folder_and_nothing_half_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"] and (target / "old").exists()
 
 
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "left over").write_text("old")
+    with whole_folder(target) as folder:
+        (folder / "weights").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in target.iterdir()] == ["weights"]
+
+
 def test_a_missing_parent_names_the_section_that_leaves_it(tmp_path, rows):
     one = replace(job(tmp_path, rows), parent=str(tmp_path / "models" / "small-sft1"), name="small-sft2")
     with pytest.raises(FileNotFoundError, match="models/small-sft1, which holds no model; run the section"):

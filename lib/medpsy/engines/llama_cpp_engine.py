@@ -6,7 +6,7 @@ llama.cpp's own sampling defaults (min-p, penalties): a response depends on `Sam
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -25,6 +25,7 @@ from medpsy.quantization import to_gguf
 
 SLOTS = 32  # ours: on two cores 32 responses at once reach the highest throughput
 WAITING = 8  # requests beyond the slots, so that a slot never waits for the next prompt
+TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
 FIELDS = ("tokens", "stop_type")  # all we read of an answer; the rest (settings, the prompt again) is large
 
 
@@ -35,7 +36,9 @@ class LlamaCppEngine(Session):
         gguf_dir: where converted models are kept; by default in the cache folder.
         outtype: number format of the converted weights: ``"f32"`` (exact), ``"bf16"``, ``"f16"`` or ``"q8_0"``.
         slots: responses generated at once; by default as many as the memory allows, at most 32.
-        threads: CPU threads; by default llama.cpp's choice.
+        threads: CPU threads of a server; by default llama.cpp's choice.
+        replicas: servers that share the prompts; for small models several with one thread each are faster than one
+            with several threads.
         context: tokens that prompt and response together may have, if fewer than the model allows.
         start_timeout: seconds that loading may take.
     """
@@ -50,6 +53,7 @@ class LlamaCppEngine(Session):
         outtype: str = "f32",
         slots: int | None = None,
         threads: int | None = None,
+        replicas: int = 1,
         context: int | None = None,
         start_timeout: float = 600.0,
     ) -> None:
@@ -58,9 +62,11 @@ class LlamaCppEngine(Session):
         self._chat = Chat(model, folder, context=context)
         self._config = text_config(folder)
         self._gguf = to_gguf(model, gguf_dir or cache_folder() / "gguf", outtype=outtype)
-        self._slots, self._threads, self._timeout = slots, threads, start_timeout
+        if replicas < 1:
+            raise ValueError(f"replicas: {replicas} is below 1; one server is the least")
+        self._slots, self._threads, self._timeout, self._replicas = slots, threads, start_timeout, replicas
         self._cache_type = "f32" if outtype == "f32" else "f16"
-        self._server: LlamaServer | None = None
+        self._servers: list[LlamaServer] = []
         self._context = self._running = 0  # of the server: tokens per slot, slots
         self._closed = False
 
@@ -78,25 +84,32 @@ class LlamaCppEngine(Session):
         return self._answer(encoded, sampling, need, start) if encoded else iter(())
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, need: int, start: float) -> Iterator[Response]:
-        server, slots = self._serving(need)
+        servers, slots = self._serving(need)
 
         @asynccontextmanager
         async def open_work() -> AsyncIterator[Work]:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=slots + WAITING)
-            async with httpx.AsyncClient(
-                base_url=server.url, headers=server.headers, timeout=None, limits=limits, trust_env=False
-            ) as client:
+            settings = {"timeout": None, "limits": limits, "trust_env": False}
+            async with AsyncExitStack() as stack:
+                clients = [
+                    await stack.enter_async_context(
+                        httpx.AsyncClient(base_url=server.url, headers=server.headers, **settings)
+                    )
+                    for server in servers
+                ]
 
-                async def work(prompt: Encoded) -> Response:
-                    return await self._one(client, prompt, sampling, start)
+                async def work(numbered: tuple[int, Encoded]) -> Response:
+                    place, prompt = numbered
+                    return await self._one(clients[place // TOGETHER % len(clients)], prompt, sampling, start)
 
                 yield work
 
         try:
-            yield from bounded(encoded, open_work, slots + WAITING)
+            yield from bounded(enumerate(encoded), open_work, len(servers) * (slots + WAITING))
         except httpx.TransportError as error:
-            failure = server.error("stopped answering")
-            self._stop()  # a dying server may still look alive; the next call starts another
+            dead = next((server for server in servers if not server.answers()), servers[0])
+            failure = dead.error("stopped answering")
+            self._stop()  # a dying server may still look alive; the next call starts others
             raise failure from error
 
     async def _one(self, client: httpx.AsyncClient, prompt: Encoded, sampling: Sampling, start: float) -> Response:
@@ -108,23 +121,24 @@ class LlamaCppEngine(Session):
         found = answer.json()
         return self._chat.response(prompt, found["tokens"], seconds, stopped=found["stop_type"] == "eos")
 
-    def _serving(self, need: int) -> tuple[LlamaServer, int]:
-        """Return a server whose slots hold `need` tokens, and their number; a smaller one is replaced."""
-        if self._server and not self._server.answers():
+    def _serving(self, need: int) -> tuple[list[LlamaServer], int]:
+        """Return servers whose slots hold `need` tokens, and their slots; smaller or dead ones are replaced."""
+        whole = len(self._servers) == self._replicas and all(server.answers() for server in self._servers)
+        if need > self._context or not whole:
             self._stop()
-        if self._server is None or need > self._context:
-            self._stop()
-            fits = token_budget(self._config, 4 if self._cache_type == "f32" else 2) // need
+        if not self._servers:
+            fits = token_budget(self._config, 4 if self._cache_type == "f32" else 2) // need // self._replicas
             self._running = self._slots or max(1, min(SLOTS, fits))
             options = ServerOptions(self._running, need, self._cache_type, self._threads, self._timeout)
-            self._server = LlamaServer(self._gguf, options)
+            for _ in range(self._replicas):
+                self._servers.append(LlamaServer(self._gguf, options))
             self._context = need
-        return self._server, self._running
+        return list(self._servers), self._running
 
     def _stop(self) -> None:
-        if self._server:
-            self._server.stop()
-        self._server = None
+        for server in self._servers:
+            server.stop()
+        self._servers.clear()
 
     def close(self) -> None:
         self._closed = True

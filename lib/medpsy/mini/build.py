@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from medpsy.folders import whole_folder
 from medpsy.mini import corpus, judges, pretrain, tokenizer, world
 from medpsy.mini.card import loss_figure, model_card
 from medpsy.mini.specs import SPECS, Spec, build_model
@@ -96,13 +98,11 @@ def train_one(spec: Spec, trunk: Path, before: list[pretrain.LogRow]) -> list[pr
     rows = logged(spec.name, pretrain.train(model, [pretrain.Phase(spec.steps, batches, falls=True)]))
     steps, seconds = before[-1].step, before[-1].seconds
     rows = before + [replace(row, step=row.step + steps, seconds=row.seconds + seconds) for row in rows]
-    with tempfile.TemporaryDirectory(dir=HUB, prefix=f".{spec.name}-") as scratch:
-        folder = Path(scratch) / spec.name
+    with whole_folder(HUB / spec.name) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         fast.save_pretrained(folder)
         write_log(folder / "training.csv", rows)
         (folder / "README.md").write_text(model_card(spec, model, universe, rows), encoding="utf-8")
-        replace_folder(folder, HUB / spec.name)
     return rows
 
 
@@ -111,7 +111,9 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
     with (
         tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch,
         # a process per training: its memory grows to some gigabytes and is given back only at its end
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,
+        ProcessPoolExecutor(
+            jobs, get_context("spawn"), end_with, initargs=(os.getpid(),), max_tasks_per_child=1
+        ) as pool,
     ):
         paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
         first = {spec.trunk: spec for spec in reversed(specs)}
@@ -124,21 +126,22 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
             print(f"{waiting[done]}: done in {done.result()[-1].seconds:.0f} s", flush=True)
 
 
+def end_with(parent: int) -> None:
+    """Let this process end soon after its `parent` has, however that one ended: it would train on and overwrite."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def write_log(path: Path, rows: list[pretrain.LogRow]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["step", "loss", "seconds"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: round(value, 5) for key, value in asdict(row).items()} for row in rows)
-
-
-def replace_folder(new: Path, old: Path) -> None:
-    """Put `new` in the place of `old`; the old folder is kept until the new one stands."""
-    aside = old.with_name(f".{old.name}-old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if old.exists():
-        os.replace(old, aside)
-    os.replace(new, old)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def digests() -> dict[str, str]:

@@ -30,8 +30,10 @@ def forecast_table(forecast: pd.DataFrame, records: Mapping[str, Mapping] | None
     for name in ("tokens", "steps", "seconds", "memory_gib"):
         frame[f"{names[name]}, actual"] = actual[name].to_list()
     frame["Tokens/s"] = actual["tokens_per_second"].to_list()
-    frame["MFU (%)"] = (100 * actual["mfu"]).to_list()
-    note = "MFU: the model's own operations as a share of what matrix products reach on this machine, measured here."
+    note = "Tokens of reinforcement learning are those of prompts and responses."
+    if "mfu" in actual:
+        frame["MFU (%)"] = (100 * actual["mfu"]).to_list()
+        note = "MFU: the model's own operations as a share of what matrix products reach on this machine."
     return table(frame, "Forecast and what came", note=note, decimals=1)
 
 

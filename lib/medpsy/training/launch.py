@@ -91,9 +91,9 @@ def watch(running: dict[int, tuple[Sequence[Job], Child]], say: Callable[[str], 
 
 
 def check(jobs: Sequence[Job], child: Child) -> None:
-    """Raise unless every one of `jobs` has left its checkpoint."""
+    """Raise unless every one of `jobs` has left its checkpoint; a work folder is removed when that stands."""
     for job in jobs:
-        if not job.done():
+        if Path(job.work).exists() or summary(Path(job.folder)) is None:
             raise TrainingError(
                 f"{job.name}: the training process ended without its checkpoint. What it had done is kept; run again "
                 f"to go on from there. Its last lines:\n{child.log_tail()}"

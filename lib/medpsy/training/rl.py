@@ -73,7 +73,9 @@ def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
         switches=dict(job.switches),
         generator=chosen_generator(settings),
     )
-    config.eval_on_start = resume is None  # a resumed run has the parent's evaluation in its log
+    config.eval_on_start = (
+        resume is None and settings.keep == "best"
+    )  # a resumed run has the parent's evaluation in its log
     trainer = DapoTrainer(
         rounds=settings.sampling_rounds if settings.dynamic_sampling else 0,
         model=job.parent,
@@ -86,7 +88,10 @@ def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
     )
     trainer.train(resume_from_checkpoint=resume)
     counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
-    return outcome(trainer, job, counts | {"generator": chosen_generator(settings)})
+    counts |= {"generator": chosen_generator(settings)}
+    if settings.keep == "last":
+        return RlOutcome(trainer, None, trainer.state.global_step, counts)
+    return outcome(trainer, job, counts)
 
 
 def rewards(job: Job, settings: RlSettings, known: dict[str, Question], tokenizer: PreTrainedTokenizerBase) -> list:

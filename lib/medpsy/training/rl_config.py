@@ -69,6 +69,21 @@ def choice(settings: RlSettings, held_out: int) -> dict[str, Any]:
     }
 
 
+def choosing(settings: RlSettings, held_out: int) -> dict[str, Any]:
+    """Return the arguments by which the best checkpoint is found; none where the last one is kept."""
+    if settings.keep == "last":
+        return {"eval_strategy": "no"}
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": settings.save_every,
+        "num_generations_eval": 1,
+        "per_device_eval_batch_size": held_out,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": HELD_OUT,
+        "greater_is_better": True,
+    }
+
+
 def dapo_arguments(settings: RlSettings) -> dict[str, Any]:
     """Return the arguments that DAPO's switches stand for; dynamic sampling is no argument but `DapoTrainer`'s."""
     return {

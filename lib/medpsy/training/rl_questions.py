@@ -1,11 +1,12 @@
 """The questions of reinforcement learning: those to train on, and held-out ones that choose the best checkpoint.
 
-The held-out questions are apart from the training ones and, in the miniature, from every suite by construction. What
-of the real set resembles a suite's question is the business of `medpsy.corpus`. Every question has a gold.
+No question is one of a suite, and the held-out ones are apart from those to train on and from both corpora: in the
+miniature by construction, in the real set because what comes too near is left out and counted. Every question has a
+gold.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from medpsy import benchmarks
 from medpsy import study as studies
 from medpsy.benchmarks import RL_SET, SUITES
 from medpsy.benchmarks.question import Question
+from medpsy.corpus import contamination
 from medpsy.mini import world as worlds
 from medpsy.mini.cases import Case, cases, draw_options
 from medpsy.mini.corpus import OPTION_COUNTS
 from medpsy.report.files import write_whole
 from medpsy.study import Study
 
+NEAR, NGRAM = 0.8, 13  # what counts as a suite's question, as for the corpora of the real study (03_training_data)
 UNASKED = ("trial",)  # AlphaMedQA is made of MedQA and MedMCQA: no question about a study's abstract
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "suite", "subject", "stem")]
@@ -51,7 +54,9 @@ def rl_set(study: Study, *, size: int, held_out: int, seed: int, revision: str |
         ValueError: no question is left to train on, or none to hold out.
     """
     train, apart, counts = miniature() if study.source == "mini" else alphamed(study, held_out, seed, revision)
-    train, apart = list(train), list(apart)
+    known = list(unknown_to_corpora(apart, study))
+    counts |= {"in a corpus": len(apart) - len(known)}
+    train, apart = list(train), known
     golden = [question for question in train if question.gold is not None]
     chosen = RlSet(
         benchmarks.sample(golden, size, seed),
@@ -92,12 +97,29 @@ def alphamed(
     folder = study.data_dirs.get(RL_SET.key)
     data_dir = studies.ROOT / Path(folder).expanduser() if folder else None
     options = {"revision": revision} if revision else {}
-    every = benchmarks.load_suite(RL_SET.key, source=study.source, data_dir=data_dir, **options).questions
+    loaded = benchmarks.load_suite(RL_SET.key, source=study.source, data_dir=data_dir, **options).questions
+    index = contamination.Contamination(contamination.stems(study), near=NEAR, ngram=NGRAM)
+    every = [one for one in loaded if index.hit(contamination.stem(one), contamination.stem(one)) is None]
     apart = benchmarks.sample(every, max(1, held_out), seed)
     ids, stems = {question.id for question in apart}, {plain(question.stem) for question in apart}
     rest = [question for question in every if question.id not in ids]
     train = [question for question in rest if plain(question.stem) not in stems]
-    return train, apart, {"copies of held-out questions": len(rest) - len(train)}
+    counts = {
+        "like a suite's question": len(loaded) - len(every),
+        "copies of held-out questions": len(rest) - len(train),
+    }
+    return train, apart, counts
+
+
+def unknown_to_corpora(questions: Sequence[Question], study: Study) -> Iterator[Question]:
+    """Return those of `questions` whose stem stands in no prompt of the study's corpora."""
+    waiting = {plain(question.stem) for question in questions}
+    for file in sorted(study.corpora_dir.glob("*/*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["messages"]):
+            for row in batch.column("messages").to_pylist():
+                text = plain(" ".join(turn["content"] for turn in row))
+                waiting = {one for one in waiting if one not in text}
+    return (question for question in questions if plain(question.stem) in waiting)
 
 
 def plain(text: str) -> str:

@@ -26,6 +26,7 @@ class RlSettings:
         dynamic_sampling: replace groups of equal rewards, in at most `sampling_rounds` further rounds per rollout.
         evaluate_every: rollouts between two evaluations on the held-out questions, each with a resume point.
         held_out_batch: held-out questions that one process answers at a time.
+        keep: the ``"best"`` checkpoint by held-out accuracy, or the ``"last"`` one without any evaluation.
         generator: ``"transformers"``; vLLM as ``"colocate"`` or ``"server"``; ``"auto"`` is colocate where it can be.
         server_url: of vLLM's server; needed for ``"server"``.
         gpu_share: share of the GPU's memory for vLLM when it is colocated, 0 to 1.
@@ -61,6 +62,7 @@ class RlSettings:
     epsilon_high: float = 0.28  # DAPO, section 4.1
     sampling_rounds: int = 2
     temperature: float = 1.0  # DAPO's released recipe
+    keep: str = "best"
     generator: str = "auto"
     server_url: str = ""
     gpu_share: float = 0.3
@@ -80,6 +82,8 @@ class RlSettings:
             raise ValueError(f"overlong_buffer: {self.overlong_buffer} must be below max_new_tokens")
         if self.precision not in ("bfloat16", "float32"):
             raise ValueError(f"precision: {self.precision!r} is unknown; it is bfloat16 or float32")
+        if self.keep not in ("best", "last"):
+            raise ValueError(f"keep: {self.keep!r} is unknown; it is best or last")
         if self.generator not in GENERATORS:
             raise ValueError(f"generator: {self.generator!r} is unknown; known are {', '.join(GENERATORS)}")
         if self.generator == "server" and not self.server_url:

@@ -31,6 +31,8 @@ def switch_jobs(
 ) -> list[list[Job]]:
     """Return the short stages, `beside` sequences of them: all parts on first, then each part off.
 
+    The last checkpoint of each is kept: to choose the best would hide a part without which training goes astray.
+
     Args:
         settings: the fields of `RlSettings` but for the seed, all switches on.
         annotated: the attempts of the one checkpoint that they start from.
@@ -48,7 +50,7 @@ def switch_jobs(
 
 
 def _job(study: Study, part: str | None, settings: Mapping[str, Any], annotated: pd.DataFrame, questions: RlSet) -> Job:
-    whole = dict(settings) | ({part: False} if part else {})
+    whole = {**settings, "keep": "last"} | ({part: False} if part else {})
     one = rl_jobs(study, "rl1", whole, annotated, questions)[0][0]
     name = f"{one.name}-{f'without-{part}' if part else 'all'}"
     folder = study.outputs / "training" / "switches"
