@@ -1,4 +1,4 @@
-"""What our evaluation costs beside the engines themselves: `python -m medpsy.bench`, which `make bench` calls.
+"""What evaluation and training cost beside engines and libraries: `python -m medpsy.bench`, which `make bench` calls.
 
 Every row is a ratio measured in one run: same model, same questions, same sampling, one after the other on the same
 machine. Loading is left out on both sides. Of several repetitions the fastest counts: what else the machine does only
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import httpx
 
-from medpsy import benchmarks, engines, prompts, study
+from medpsy import bench_training, benchmarks, engines, prompts, study
 from medpsy.bench_judging import criteria_per_second
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.report.files import write_text
+from medpsy.files import write_text
 from medpsy.responses import ResponseStore
 from medpsy.study import ModelSpec
 
@@ -28,7 +28,7 @@ BATCH = 16  # of the raw transformers loop
 HARNESS = (1, 16)  # batch sizes of lm-evaluation-harness: its default, and ours
 REPEATS = 3  # of each measurement; the harness, which takes longest, is measured once
 RAW_VLLM = {"enable_prefix_caching": True, "enable_chunked_prefill": False, "max_model_len": 1024}
-OPTIONS = {"slots": 16, "threads": 1}  # of llama-server, as in params/mini
+OPTIONS = {"slots": 16, "threads": 1}  # of one llama-server, so that the raw engine has the same
 SETTINGS = {"temperature": 0.6, "top_k": 20, "top_p": 0.95}
 
 
@@ -159,7 +159,7 @@ def harness(model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling, batch:
     return sum(len(ids) for ids in backend.tokenizer(list(answers), add_special_tokens=False)["input_ids"]) / seconds
 
 
-def in_own_process(call: Callable, *arguments: object) -> float:
+def in_own_process(call: Callable, *arguments: object) -> object:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(call, *arguments).result()
 
@@ -182,13 +182,20 @@ def measure() -> list[Row]:
         other, name = harness(spec, rows, sampling, batch), f"evaluation with llama_cpp / lm-eval hf, batch {batch}"
         found.append(Row(name, speeds["llama_cpp"], other, speeds["llama_cpp"] / other))
     judging, naive = criteria_per_second()
-    return [*found, Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s")]
+    found.append(Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s"))
+    for name, unit, call in (
+        ("SFT with TRL / bare PyTorch loop", "tokens/s", bench_training.sft_tokens_per_second),
+        ("RL without dynamic sampling / bare TRL", "steps/s", bench_training.rl_steps_per_second),
+    ):
+        speed, bare = in_own_process(call)
+        found.append(Row(name, speed, bare, speed / bare, unit))
+    return found
 
 
 def main() -> None:
     rows = measure()
     for row in rows:
-        print(f"{row.name:50} {row.ours:10.0f} {row.reference:10.0f} {row.unit}   ratio {row.ratio:.2f}")
+        print(f"{row.name:50} {row.ours:10.4g} {row.reference:10.4g} {row.unit}   ratio {row.ratio:.2f}")
     folder = study.ROOT / "outputs" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     record = {"rows": [asdict(row) for row in rows], "provenance": study.provenance()}

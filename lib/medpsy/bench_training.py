@@ -6,6 +6,7 @@ Both sides of a comparison have one thread, the same model, rows, number format 
 import random
 import tempfile
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,15 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
-from trl import SFTTrainer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOTrainer, SFTTrainer
 
 from medpsy import study
 from medpsy.grading.reasoning import split
 from medpsy.mini import corpus, world
 from medpsy.mini.thinking import Voice
-from medpsy.training import sft
+from medpsy.training import rl, sft
+from medpsy.training.dapo import DapoTrainer
 from medpsy.training.job import Job
+from medpsy.training.rl_config import grpo_config
+from medpsy.training.rl_questions import rl_set
+from medpsy.training.rl_settings import RlSettings
 from medpsy.training.sft_settings import SftSettings
 
 ROWS = 200
@@ -36,6 +41,10 @@ SETTINGS |= {
     "seed": 7,
     "report_to": [],
 }
+RL = {"rollouts": 4, "prompts_per_rollout": 8, "group_size": 8, "updates_per_rollout": 2, "micro_batch": 32}
+RL |= {"learning_rate": 1e-5, "warmup": 0, "weight_decay": 0.0, "clip": 1.0, "max_new_tokens": 192, "seed": 7}
+RL |= {"overlong_buffer": 64, "most_prompt_tokens": 256, "evaluate_every": 100, "held_out_batch": 1, "keep": "last"}
+RL |= {"precision": "float32", "checkpointing": False, "report_to": ()}
 
 
 def rows(path: Path) -> Path:
@@ -57,7 +66,15 @@ def sft_tokens_per_second() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as scratch:
         folder, parent = Path(scratch), str(study.load("mini").model(PARENT).local_dir)
         job = Job(
-            "bench", "sft", parent, str(folder / "out"), str(folder / "work"), (str(rows(folder / "rows")),), {}, True
+            "bench",
+            "sft",
+            parent,
+            str(folder / "out"),
+            str(folder / "work"),
+            (str(rows(folder / "rows")),),
+            str(folder),
+            {},
+            True,
         )
         Path(job.work).mkdir()
         trainer = sft.train(job, SftSettings(**SETTINGS))
@@ -84,3 +101,25 @@ def bare_loop(trainer: SFTTrainer, parent: str) -> float:
             optimizer.step()
             optimizer.zero_grad()
     return seen / (time.perf_counter() - begun)
+
+
+def rl_steps_per_second() -> tuple[float, float]:
+    """Return optimizer steps per second of DAPO without dynamic sampling, which bare TRL lacks, and of bare TRL."""
+    torch.set_num_threads(1)
+    settings = RlSettings(**RL)
+    known = rl_set(study.load("mini"), size=RL["rollouts"] * RL["prompts_per_rollout"], held_out=1, seed=7)
+    parent = str(study.load("mini").model(PARENT).local_dir)
+    tokenizer = AutoTokenizer.from_pretrained(parent)
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Job("bench", "rl", parent, scratch, scratch, (), scratch, {}, True)
+        rows = rl.fitting(known.train, tokenizer, job, settings.most_prompt_tokens)
+        given = {"model": parent, "train_dataset": rows, "processing_class": tokenizer}
+        given |= {"reward_funcs": rl.rewards(job, settings, rl.by_name(known.train, ()), tokenizer)}
+        given |= {"args": grpo_config(settings, Path(scratch))}
+        return tuple(steps_per_second(make(**given)) for make in (partial(DapoTrainer, rounds=0), GRPOTrainer))
+
+
+def steps_per_second(trainer: GRPOTrainer) -> float:
+    begun = time.perf_counter()
+    trainer.train()
+    return trainer.state.global_step / (time.perf_counter() - begun)

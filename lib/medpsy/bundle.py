@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from medpsy import fingerprints
+from medpsy import fingerprints, noted
 from medpsy.shards import ShardFolder
 from medpsy.study import provenance
 
@@ -28,6 +28,7 @@ LARGEST_MANIFEST = 2**28  # bytes; some two million shards
 SETTINGS = "params/"  # members that are no part of a store
 MEMBER = re.compile(
     r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet|params/[\w-]+\.yaml"
+    rf"|{noted.FOLDER}/{noted.NAME.pattern}\.json"
 )
 BLOCK = 2**20
 
@@ -59,6 +60,7 @@ def export(
     if not members:
         raise BundleError(f"{root.name}: the store is empty; run a notebook first")
     members += [root / fingerprints.FILE] if (root / fingerprints.FILE).exists() else []
+    members += sorted((root / noted.FOLDER).glob("*.json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

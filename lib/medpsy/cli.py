@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from medpsy import cli_grade
+from medpsy import cli_deploy, cli_grade
 from medpsy.cli_shared import OPTIONS, Json, Profile, plainly, printed_json
 
 app = typer.Typer(help="MedPsy, rerun: run its notebooks and read what they found.", add_completion=False, **OPTIONS)
 store = typer.Typer(help="Move, restore and count the stored responses of a profile.", **OPTIONS)
 app.add_typer(cli_grade.grade, name="grade")
 app.add_typer(store, name="store")
+app.command()(cli_deploy.export)
+app.command()(cli_deploy.chat)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from medpsy.scoring import scores
 from medpsy.sessions import Session
 from medpsy.study import ModelSpec, Study
 
-__all__ = ["closed_ended", "questions", "scores", "with_reader"]
+__all__ = ["closed_ended", "questions", "reasoning_tokens", "scores", "with_reader"]
 
 ASKED = ["model", "suite", "subject", "weight_group", "question_id", "run", "key", "gold"]
 COST = ["prompt_tokens", "reasoning_tokens", "completion_tokens", "finish_reason", "seconds"]
@@ -105,13 +105,16 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     frames = []
     for run in range(study.runs):  # one run's texts at a time
         frame = session.answer(name, wanted, run, study.sampling)
-        frame["reasoning_tokens"] = _reasoning_tokens(session.store, study.model(name), frame)
+        frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
         frames.append(pd.concat([frame.drop(columns="text"), about.astype({"gold": "Int64"})], axis=1)[[*ASKED, *COST]])
     return pd.concat(frames, ignore_index=True)
 
 
-def _reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
+def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
     """Return the tokens of each response's reasoning; missing where an endpoint hides the tokenizer.
+
+    Args:
+        frame: columns ``text``, ``finish_reason``, ``completion_tokens``, all of `model`.
 
     Written again as text, reasoning may have other tokens than were generated, but never more than the whole response.
     """

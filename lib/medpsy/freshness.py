@@ -13,7 +13,16 @@ from medpsy import parameters, study
 from medpsy.run import DONE, PREVIOUS, RESULT, notebooks
 
 LIBRARY = Path(__file__).resolve().parent
-COMMANDS = ("__main__.py", "bench", "bench.py", "cli.py", "doctor.py", "execution.py")
+COMMANDS = (
+    "__main__.py",
+    "bench",
+    "bench.py",
+    "bench_judging.py",
+    "bench_training.py",
+    "cli.py",
+    "doctor.py",
+    "execution.py",
+)
 RUNNER = ("freshness.py", "installed.py", "parameters.py", "progress.py", "run.py")
 PAGES = ("report/chunks.py", "report/indexing.py", "report/ledger_page.py", "report/notebooks.py", "report/pages.py")
 SILENT = (*COMMANDS, *RUNNER, *PAGES, "report/site.py", "report/static", "report/templates")  # these change no number

@@ -12,12 +12,12 @@ from typing import Any
 
 from medpsy.benchmarks.conversation import Conversation
 from medpsy.engines.base import Sampling
+from medpsy.files import write_whole
 from medpsy.grading.healthbench_files import load_examples
 from medpsy.grading.reasoning import split
 from medpsy.grading.rows import load_responses, named
 from medpsy.grading.verdicts import MET, NOT_MET
 from medpsy.judging import Judgement, judged
-from medpsy.report.files import write_whole
 from medpsy.responses import ResponseStore
 from medpsy.sessions import Session
 from medpsy.study import Study

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import gguf
 import pytest
-from medpsy import quantization
 from medpsy.engines import EngineError, Prompt, Sampling, open_engine
 from medpsy.engines.gguf_launcher import recognise_qwen2
 from medpsy.engines.gguf_pretokenizer import QWEN2_PATTERN, is_qwen2
-from medpsy.quantization import to_gguf
+from medpsy.quantization import conversion, to_gguf
 from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
@@ -87,7 +86,7 @@ def test_code_beside_a_model_is_out_of_the_converters_reach(tiny: Spec, tmp_path
     folder = copied(tiny.folder, tmp_path / "with_code", {})
     (folder / "modeling_evil.py").write_text("raise SystemExit('run')")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    staged = quantization._staged(folder, tmp_path / "staged")
+    staged = conversion._staged(folder, tmp_path / "staged")
     names = {path.name for path in staged.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
     assert not {"modeling_evil.py", "pytorch_model.bin"} & names
@@ -97,11 +96,11 @@ def test_two_processes_may_convert_at_once(tiny: Spec, tmp_path: Path, monkeypat
     """Each works in a folder of its own; whoever finishes last replaces a complete file by a complete file."""
 
     def convert(model: Spec, source: Path, made: Path, outtype: str) -> None:
-        monkeypatch.setattr(quantization, "_convert", lambda *given: given[2].write_text("other's"))
+        monkeypatch.setattr(conversion, "_convert", lambda *given: given[2].write_text("other's"))
         assert to_gguf(tiny, tmp_path).read_text() == "other's"
         made.write_text("mine")
 
-    monkeypatch.setattr(quantization, "_convert", convert)
+    monkeypatch.setattr(conversion, "_convert", convert)
     assert to_gguf(tiny, tmp_path).read_text() == "mine"
 
 
@@ -110,7 +109,7 @@ def test_what_killed_conversions_left_is_swept(tiny: Spec, tmp_path: Path, monke
     for folder in (old, new):
         (folder / "tiny").mkdir(parents=True)
     os.utime(old, (1, 1))
-    monkeypatch.setattr(quantization, "_convert", lambda *given: given[2].write_text("done"))
+    monkeypatch.setattr(conversion, "_convert", lambda *given: given[2].write_text("done"))
     to_gguf(tiny, tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
 

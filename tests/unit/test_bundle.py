@@ -10,6 +10,7 @@ from fake_engine import FakeEngine, prompts
 from medpsy import bundle, engines
 from medpsy.bundle import BundleError
 from medpsy.engines.base import Sampling
+from medpsy.noted import noted
 from medpsy.responses import ResponseStore
 from medpsy.shards import DamagedShardWarning
 from medpsy.study import ModelSpec
@@ -63,6 +64,13 @@ def test_export_and_replay_carry_everything_byte_by_byte(store, made, tmp_path):
     assert {name: data for name, data in files(replayed.root).items() if not name.endswith(".lock")} == kept
     assert replayed.stats() == store.stats()
     assert len(kept) == 5  # three shards, one of counts, the record of models
+
+
+def test_notes_go_along_with_the_responses(store, tmp_path):
+    noted(store.root, "training-large-sft1", lambda: {"seconds": 12.5})
+    store.export(tmp_path / "noted.zip")
+    copy = type(store).replay(tmp_path / "noted.zip", tmp_path / "copy")
+    assert files(copy.root)["notes/training-large-sft1.json"] == files(store.root)["notes/training-large-sft1.json"]
 
 
 def test_the_manifest_says_what_is_inside_and_names_no_place(store, tmp_path):

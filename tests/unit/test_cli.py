@@ -23,6 +23,8 @@ COMMANDS = (
     ["store", "stats"],
     ["site"],
     ["doctor"],
+    ["export"],
+    ["chat"],
 )
 QUESTION = {"id": "q1", "question": "Which is a colour?", "options": ["red", "seven"], "gold": "A"}
 
@@ -66,6 +68,12 @@ def test_the_command_can_be_called_as_a_module():
         (["store", "export", "x.zip"], "the store is empty"),
         (["store", "replay", "nosuch.zip"], "nosuch.zip: no such bundle"),
         (["doctor", "--profile", "minni"], "did you mean 'mini'?"),
+        (["export", "--stage", "rl3"], "stage 'rl3' is unknown; did you mean"),
+        (["export", "--size", "larg"], "did you mean 'large'?"),
+        (["export", "--variant", "Q4_K"], "variant 'Q4_K' is unknown; did you mean"),
+        (["export"], "run section 05_rl first"),
+        (["chat", "larg-rl2"], "did you mean 'large-rl2'?"),
+        (["chat", "large-sft1"], "run section 04_sft first"),
         (["grade", "answers", "--questions", "nosuch.jsonl", "--responses", "x"], "nosuch.jsonl"),
     ],
 )
@@ -155,4 +163,4 @@ def test_doctor_prints_text_or_json(monkeypatch):
 
 def test_no_command_takes_a_key():
     options = [option for command in cli.app.registered_commands for option in command.callback.__annotations__]
-    assert not {name for name in options if "key" in name or "token" in name}
+    assert not {name for name in options if "key" in name or "token" in name} - {"max_tokens"}

@@ -62,7 +62,8 @@ def job(tmp_path):
     held = write_questions(tmp_path / "held_out.parquet", [question(number) for number in range(10, 14)])
     folders = {"parent": str(HUB / "qwen3-small"), "folder": str(tmp_path / "out"), "work": str(tmp_path / "work")}
     (tmp_path / "work").mkdir()
-    return Job("small-rl1", "rl", **folders, data=(str(train), str(held)), settings={}, opens_thinking=False)
+    files = (str(train), str(held))
+    return Job("small-rl1", "rl", **folders, data=files, store=str(tmp_path), settings={}, opens_thinking=False)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +281,13 @@ def test_the_parent_stays_where_every_checkpoint_is_worse(job, monkeypatch):
     outcome = rl.train(job, SETTINGS)
     assert outcome.best_step == 0 and outcome.weights == Path(job.parent)
     assert (outcome.numbers["held_out_before"], outcome.numbers["held_out_best"]) == (100.0, 100.0)
+
+
+def test_where_the_last_checkpoint_is_kept_nothing_is_evaluated(job):
+    done = rl.train(job, replace(SETTINGS, keep="last"))
+    assert done.weights is None and done.best_step == done.trainer.state.global_step > 0
+    assert not [row for row in done.trainer.state.log_history if rl.HELD_OUT in row]
+    assert grpo_config(replace(SETTINGS, keep="last"), Path(job.work)).load_best_model_at_end is False
 
 
 def test_what_cannot_be_trained_is_refused_before_it_starts(job, tmp_path):

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Canvas
-from medpsy import study
-from medpsy.report import files, reading
+from medpsy import files, study
+from medpsy.report import reading
 from medpsy.report.display import Figure, table
 from medpsy.report.leaks import SecretFound
 from medpsy.report.result import ResultError, read_result, write_result

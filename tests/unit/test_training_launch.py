@@ -14,6 +14,7 @@ import torch
 from medpsy.folders import whole_folder
 from medpsy.training import launch
 from medpsy.training.job import summary
+from medpsy.training.launch import shared
 from medpsy.training.saving import last_checkpoint
 from safetensors.torch import load_file
 from training_examples import corpus, job
@@ -144,6 +145,14 @@ def test_a_missing_parent_names_the_section_that_leaves_it(tmp_path, rows):
     one = replace(job(tmp_path, rows), parent=str(tmp_path / "models" / "small-sft1"), name="small-sft2")
     with pytest.raises(FileNotFoundError, match="models/small-sft1, which holds no model; run the section"):
         one.key()
+
+
+def test_more_sequences_than_cores_wait_for_each_other(tmp_path, rows):
+    names = ["a", "b", "c", "d", "e"]
+    jobs = [[job(tmp_path, rows, name=f"{name}-sft1"), job(tmp_path, rows, name=f"{name}-sft2")] for name in names]
+    queues = shared(jobs, 2)
+    assert [[one.name[0] for one in queue] for queue in queues] == [list("aaccee"), list("bbdd")]
+    assert len(shared(jobs, 0)) == 1 and shared([], 2) == []
 
 
 def test_a_failing_process_is_quoted(tmp_path, rows):

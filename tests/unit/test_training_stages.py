@@ -112,7 +112,7 @@ def test_operations_and_memory_are_those_of_the_cited_formulas():
 
 
 def test_what_the_targets_see_is_shown_for_both_templates(mini):
-    large, small = seen(sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7]))
+    large, small = seen(mini, sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7]))
     assert large["Prompt ends"].endswith("<think>⏎") and small["Completion begins"].startswith("<think>⏎Recall")
     assert large["Completion ends"].endswith("<|im_end|>") and small["Tokens under the loss"] > 0
     assert "Template opens thinking" in report.template_table([large, small]).columns
@@ -128,7 +128,7 @@ def test_rl_stages_take_the_questions_of_the_report(mini, annotated):
     assert sorted(levels[asked[0]]) == ["easy", "easy", "moderate"]
     assert sorted(levels[asked[1]] == "difficult") == [False, False, True, True, True, True]  # right : wrong is 1 : 2
     assert len(pd.read_parquet(first.data[1])) == len(known.held_out)
-    forecast = rl_forecast([[first], [second]], frame, sampled_per_second=1000.0)
+    forecast = rl_forecast(mini, [[first], [second]], frame, sampled_per_second=1000.0)
     assert list(forecast["steps"]) == [6, 6] and list(forecast["tokens"]) == [3 * 8 * 140] * 2
 
 

@@ -35,5 +35,7 @@ def corpus(folder: Path, rows: int = 12, words: int = 4) -> Path:
 def job(root: Path, data: Path, *, parent: str = "qwen3-small", name: str = "small-sft1", **settings: object) -> Job:
     paths = {"parent": str(HUB / parent), "folder": str(root / "models" / name), "work": str(root / "training" / name)}
     opens = parent in ("qwen3-large", "teacher-broad")
-    one = Job(name, "sft", **paths, data=(str(data),), settings=SETTINGS, opens_thinking=opens)
+    one = Job(
+        name, "sft", **paths, data=(str(data),), store=str(root / "responses"), settings=SETTINGS, opens_thinking=opens
+    )
     return replace(one, settings={**SETTINGS, **settings})

@@ -20,6 +20,7 @@ from medpsy.corpus.seeds import Seed, seeds
 from medpsy.corpus.storage import Writer, folder
 from medpsy.corpus.teacher import LastingSession, responses
 from medpsy.folders import whole_folder
+from medpsy.noted import noted
 from medpsy.responses import ResponseStore
 from medpsy.study import ModelSpec, Study
 
@@ -72,7 +73,8 @@ def build(
             card = line.card(corpus, asked.digest, list(kinds), writer.digests)
             (scratch / "README.md").write_text(card.readme(), encoding="utf-8")
             (scratch / FILE).write_text(card.text(), encoding="utf-8")
-    effort = (perf_counter() - started, session.counts["generated"], peak_mib())
+    took = perf_counter() - started
+    effort = noted(study.store_dir, f"effort-{corpus}", lambda: [took, session.counts["generated"], peak_mib()])
     return Built(card, folder(study, corpus), *effort)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from medpsy.engines.base import Engine, Prompt, PromptTooLong, Response, Sampling
 from medpsy.engines.errors import EngineError
 from medpsy.engines.identity import fingerprint
-from medpsy.engines.weights import Model
+from medpsy.engines.weights import Model, gguf_file
 
 ENGINES = {
     "transformers": "TransformersEngine",
@@ -41,7 +41,8 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
     if kind not in ENGINES:
         raise ValueError(f"engine {kind!r} is unknown; choose one of {', '.join(ENGINES)}")
     if kind != engine_kind(kind, model):
-        raise ValueError(f"model {model.name!r} is behind an endpoint (base_url); open it with engine 'openai'")
+        where = "behind an endpoint (base_url)" if model.base_url else "a GGUF file"
+        raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
     engine = getattr(importlib.import_module(f"medpsy.engines.{kind}_engine"), ENGINES[kind])
     known = _options(engine)
     for name in options:
@@ -52,8 +53,11 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
 
 
 def engine_kind(kind: str, model: Model) -> str:
-    """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, else `kind`."""
-    return "openai" if model.base_url else kind
+    """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, ``"llama_cpp"`` for a
+    folder whose weights are a GGUF file, else `kind`."""
+    if model.base_url:
+        return "openai"
+    return "llama_cpp" if model.local_dir and gguf_file(model.local_dir) else kind
 
 
 def _options(engine: type) -> set[str]:

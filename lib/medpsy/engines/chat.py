@@ -6,7 +6,7 @@ Refuses a prompt that does not fit. Loads no weights.
 
 import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,13 @@ class Chat:
         count = len(tokens) if end is None else end + 1
         text = self._tokenizer.decode(list(tokens[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return Response(prompt.id, text, "length" if end is None else "stop", len(prompt.tokens), count, seconds)
+
+    def detokenizer(self) -> Callable[[int], str | None]:
+        """Return what turns one token after another into text; None while a character is not whole."""
+        from tokenizers.decoders import DecodeStream
+
+        decoded, tokenizer = DecodeStream(skip_special_tokens=False), self._tokenizer.backend_tokenizer
+        return lambda token: decoded.step(tokenizer, token)
 
 
 def check_ids(ids: Iterable[str]) -> None:

@@ -53,6 +53,10 @@ class Decoding:
     def running(self) -> bool:
         return any(self._running)
 
+    def written(self, row: int) -> list[int]:
+        """Return the tokens that a row still in the batch has so far."""
+        return self._written[row]
+
     @torch.inference_mode()
     def step(self) -> list[tuple[int, list[int]]]:
         """Write one token in every row; return (place, tokens) of the rows that ended: at a stop token or the limit."""

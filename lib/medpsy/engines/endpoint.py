@@ -3,6 +3,7 @@
 Refuses to pass on the key: it is struck out of whatever text an endpoint sends back.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import openai
@@ -34,9 +35,26 @@ def read(prompt_id: str, completion: Any, seconds: float) -> Response:
         return Response(prompt_id, "", "failed", *counts, seconds, error)
     finish = "length" if reason in LENGTH else "stop"
     message = choices[0].message
+    text = _joined(_reasoning(message), message.content or "", finish)
+    return Response(prompt_id, text, finish, *counts, seconds)
+
+
+def pieces(chunks: Iterable[Any]) -> Iterator[str]:
+    """Yield the text of a streamed answer as it comes, reasoning put back as `read` does it."""
+    thinking = False
+    for delta in (choice.delta for chunk in chunks for choice in chunk.choices[:1]):
+        reasoning, answer = _reasoning(delta), delta.content or ""
+        if reasoning:
+            yield reasoning if thinking else f"<think>\n{reasoning}"
+        if answer:
+            yield f"\n</think>\n{answer}" if thinking or reasoning else answer
+        thinking = (thinking or bool(reasoning)) and not answer
+
+
+def _reasoning(message: Any) -> str:
+    """Return what the server parsed out of a message, or out of a piece of one."""
     more = message.model_extra or {}
-    reasoning = next((more[name] for name in REASONING if isinstance(more.get(name), str) and more[name]), "")
-    return Response(prompt_id, _joined(reasoning, message.content or "", finish), finish, *counts, seconds)
+    return next((more[name] for name in REASONING if isinstance(more.get(name), str) and more[name]), "")
 
 
 def _joined(reasoning: str, answer: str, finish: str) -> str:

@@ -20,7 +20,7 @@ from medpsy.engines.identity import fingerprint
 from medpsy.engines.llama_server import LlamaServer, ServerOptions
 from medpsy.engines.memory import token_budget
 from medpsy.engines.session import Session
-from medpsy.engines.weights import Model, model_folder, text_config
+from medpsy.engines.weights import Model, gguf_file, model_folder, text_config
 from medpsy.quantization import to_gguf
 
 SLOTS = 32  # ours: on two cores 32 responses at once reach the highest throughput
@@ -65,7 +65,8 @@ class LlamaCppEngine(Session):
         if replicas < 1:
             raise ValueError(f"replicas: {replicas} is below 1; one server is the least")
         self._slots, self._threads, self._timeout, self._replicas = slots, threads, start_timeout, replicas
-        self._cache_type = "f32" if outtype == "f32" else "f16"
+        exact = outtype == "f32" and gguf_file(folder) is None  # a GGUF file runs with llama.cpp's own cache
+        self._cache_type = "f32" if exact else "f16"
         self._servers: list[LlamaServer] = []
         self._context = self._running = 0  # of the server: tokens per slot, slots
         self._closed = False

@@ -113,6 +113,13 @@ class LlamaServer:
     def alive(self) -> bool:
         return self._child.alive
 
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the server holds now, the mapped part of its file included."""
+        import psutil
+
+        return sum(one.memory_info().rss for one in psutil.Process(self._child.pid).children(recursive=True))
+
     def answers(self) -> bool:
         """Return whether the server still takes connections; a busy one does, one that just died does not."""
         try:

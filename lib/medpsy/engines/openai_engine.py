@@ -101,6 +101,21 @@ class OpenAIEngine(Session):
         asked.sort(key=lambda prompt: -sum(len(message["content"]) for message in prompt.messages))
         return self._answer(asked, sampling, start)
 
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+        """Yield the pieces of one response as the endpoint sends them; together they are what `generate` returns.
+
+        Raises:
+            PromptTooLong, EngineError: with the first piece; the endpoint refuses the prompt, or cannot answer.
+        """
+        check_sampling(sampling)
+        http = openai.DefaultHttpxClient(trust_env=self._proxies)
+        with openai.OpenAI(api_key=self._key or NO_KEY, http_client=http, **self._settings) as client:
+            try:
+                yield from endpoint.pieces(client.chat.completions.create(**self._body(prompt, sampling), stream=True))
+            except openai.OpenAIError as error:
+                why = self._failed(prompt, error, 0.0).error
+                raise EngineError(f"model {self._model.name!r}: the endpoint broke off: {why}; ask again") from None
+
     def _answer(self, prompts: Sequence[Prompt], sampling: Sampling, start: float) -> Iterator[Response]:
         @asynccontextmanager
         async def open_work() -> AsyncIterator[Work]:

@@ -62,12 +62,27 @@ class TransformersEngine(Session):
         Raises:
             EngineError: the engine is closed, or one prompt alone does not fit into memory.
         """
-        if self._model is None:
-            raise EngineError(f"model {self._name!r}: the engine is closed; open it again")
+        self._require_open()
         start = time.perf_counter()
         encoded = self._chat.encode(prompts, sampling)
         jobs = [Job(place, item.tokens, sampling.prompt_seed(item.id)) for place, item in enumerate(encoded)]
         return self._answer(encoded, jobs, sampling, start)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+        """Return the pieces of one response while it is written; together they are the text of `generate`."""
+        self._require_open()
+        (encoded,) = self._chat.encode([prompt], sampling)
+        return self._pieces(Job(0, encoded.tokens, sampling.prompt_seed(prompt.id)), sampling)
+
+    def _pieces(self, job: Job, sampling: Sampling) -> Iterator[str]:
+        stops = self._chat.stop_ids
+        decoding = Decoding(self._model, [job], sampling, stop_ids=stops, pad=min(stops, default=0))
+        detokenize = self._chat.detokenizer()
+        while decoding.running:
+            decoding.step()
+            token = decoding.written(0)[-1]
+            if token not in stops and (piece := detokenize(token)):
+                yield piece
 
     def _answer(
         self, encoded: Sequence[Encoded], jobs: Sequence[Job], sampling: Sampling, start: float
@@ -100,6 +115,10 @@ class TransformersEngine(Session):
         self._rows = half = len(jobs) // 2
         _free()
         return [jobs[half:], jobs[:half]]
+
+    def _require_open(self) -> None:
+        if self._model is None:
+            raise EngineError(f"model {self._name!r}: the engine is closed; open it again")
 
     def close(self) -> None:
         self._model = None

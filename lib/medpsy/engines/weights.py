@@ -1,6 +1,7 @@
 """Where a model's files lie, and whether they may be read.
 
-Refuses pickled weights (only safetensors are read) and code that comes with a model; loads no weights itself.
+Refuses pickled weights (safetensors are read, and by llama.cpp a GGUF file) and code that comes with a model; loads no
+weights itself.
 """
 
 import json
@@ -49,13 +50,28 @@ def model_folder(model: Model) -> Path:
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"model {model.name!r}: {model.path}/{name} is missing; save the model whole")
-    _require_safetensors(model, folder)
+    _require_weights(model, folder)
     return folder
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a model, sorted by name."""
-    return sorted(folder.glob("*.safetensors"))
+    """Return the files that hold a model's weights, sorted by name: safetensors, or else the one GGUF file."""
+    found = sorted(folder.glob("*.safetensors"))
+    gguf = None if found else gguf_file(folder)
+    return found if gguf is None else [gguf]
+
+
+def gguf_file(folder: Path) -> Path | None:
+    """Return the GGUF file of a folder whose weights it holds, None for a folder with safetensors or neither.
+
+    Raises:
+        ValueError: there are several; which one is meant, nobody can tell.
+    """
+    found = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ValueError(f"{folder.name} holds {names}; leave one GGUF file in the folder of a model")
+    return found[0] if found else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,7 +101,7 @@ def eos_ids(folder: Path) -> Iterator[int]:
         yield from ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
-def _require_safetensors(model: Model, folder: Path) -> None:
+def _require_weights(model: Model, folder: Path) -> None:
     files = weight_files(folder)
     if not files:
         pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
@@ -94,7 +110,9 @@ def _require_safetensors(model: Model, folder: Path) -> None:
                 f"model {model.name!r}: {model.path} holds {pickled[0]}, which can carry code; only safetensors are "
                 "read. Save it again with `save_pretrained`, which writes safetensors"
             )
-        raise FileNotFoundError(f"model {model.name!r}: {model.path} holds no *.safetensors file; save the weights")
+        raise FileNotFoundError(
+            f"model {model.name!r}: {model.path} holds no *.safetensors and no *.gguf file; save the weights"
+        )
     index = read_json(folder / "model.safetensors.index.json")
     missing = sorted(set(index.get("weight_map", {}).values()) - {path.name for path in files})
     if missing:

@@ -37,6 +37,7 @@ from medpsy.report.display import Figure, Table, table
 from medpsy.report.extraction import differing, reader_agreement, reader_truth, reader_verdicts, truth_by_wording
 from medpsy.report.figures import average_ranking, outcome_bars, reader_comparison, suite_scores
 from medpsy.report.gathering import readable, readable_conversations
+from medpsy.report.judge_ranks import judge_rank_table, judge_verdict, unjudged_verdict
 from medpsy.report.judge_truth import judge_truth, truth_by_axis
 from medpsy.report.ledger import ledger, records
 from medpsy.report.ledger import write_json as write_ledger
@@ -48,7 +49,40 @@ from medpsy.report.ledger_tables import (
     ledger_table,
     ledger_verdicts,
 )
+from medpsy.report.length_claims import length_claims
+from medpsy.report.length_draws import length_draws
+from medpsy.report.length_figures import frontier_figure, length_bars
+from medpsy.report.length_tables import (
+    efficiency_table,
+    frontier,
+    frontier_table,
+    length_table,
+    outcome_lengths,
+    parts_table,
+)
+from medpsy.report.length_verdicts import length_verdicts
+from medpsy.report.main_claims import main_claims
+from medpsy.report.main_draws import main_draws
+from medpsy.report.main_figures import main_figures
+from medpsy.report.main_gains import gain_table, main_gains
+from medpsy.report.main_models import main_models, size_classes
+from medpsy.report.main_tables import main_beside, main_boards, main_tables
+from medpsy.report.main_verdicts import main_verdicts
 from medpsy.report.progression import progression
+from medpsy.report.quantized import quantized
+from medpsy.report.quantized_claims import quantized_claims
+from medpsy.report.quantized_costs import (
+    budget_table,
+    file_table,
+    loss_table,
+    recommended,
+    size_table,
+    size_verdict,
+    speed_table,
+)
+from medpsy.report.quantized_figure import quantized_figure
+from medpsy.report.quantized_tables import imatrix_table, ratio_table, same_size_table, score_table
+from medpsy.report.quantized_verdicts import quantized_verdicts
 from medpsy.report.remeasured import remeasured
 from medpsy.report.result import Result, ResultError, read_result, write_result
 from medpsy.report.rl import (
@@ -80,6 +114,7 @@ from medpsy.report.stage_tables import stage_beside, stage_table, step_table
 from medpsy.report.stage_verdicts import stage_verdicts
 from medpsy.report.stages import ladders
 from medpsy.report.tables import beside_published, closed_ended_table, gap_table, outcome_table, reader_table
+from medpsy.report.trained import fill_cards, retrained, training_spread
 from medpsy.report.training import (
     forecast_table,
     journal,
@@ -89,6 +124,49 @@ from medpsy.report.training import (
 )
 
 __all__ = [
+    "budget_table",
+    "file_table",
+    "imatrix_table",
+    "loss_table",
+    "quantized",
+    "quantized_claims",
+    "quantized_figure",
+    "quantized_verdicts",
+    "ratio_table",
+    "recommended",
+    "same_size_table",
+    "score_table",
+    "size_table",
+    "size_verdict",
+    "speed_table",
+    "gain_table",
+    "judge_rank_table",
+    "judge_verdict",
+    "main_beside",
+    "main_boards",
+    "main_claims",
+    "main_draws",
+    "main_figures",
+    "main_gains",
+    "main_models",
+    "main_tables",
+    "main_verdicts",
+    "size_classes",
+    "unjudged_verdict",
+    "efficiency_table",
+    "frontier",
+    "frontier_figure",
+    "frontier_table",
+    "length_bars",
+    "length_claims",
+    "length_draws",
+    "length_table",
+    "length_verdicts",
+    "outcome_lengths",
+    "parts_table",
+    "fill_cards",
+    "retrained",
+    "training_spread",
     "PANELS",
     "levels_figure",
     "levels_table",

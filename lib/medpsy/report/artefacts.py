@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
+from medpsy.files import write_text, write_whole
 from medpsy.report.display import Figure, Table, table
-from medpsy.report.files import write_text, write_whole
 
 
 def as_tables(values: Mapping[str, Table | pd.DataFrame]) -> dict[str, Table]:
@@ -34,6 +34,7 @@ def table_entries(tables: Mapping[str, Table]) -> dict[str, dict]:
             "columns": shown.columns,
             "rows": shown.rows,
             "links": shown.links,
+            "marks": shown.marks,
             "csv": f"tables/{name}.csv",
         }
         for name, shown in tables.items()

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from medpsy.report.files import write_text
+from medpsy.files import write_text
 from medpsy.report.indexing import Index
 
 CHUNK = 1_000_000  # characters before packing; opens from disk in some 20 milliseconds

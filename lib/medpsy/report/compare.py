@@ -19,12 +19,14 @@ ROUNDING = 1e-9  # points; keeps a gap that equals its margin inside it despite 
 
 @dataclass(frozen=True)
 class Measured:
-    """One number measured by us beside the published one, in points.
+    """One number measured by us beside the published one, in points unless its claim has another unit.
 
     Args:
         margin: half width of the 95 % interval of ``ours - published``.
         difference: the numbers are differences between two scores, not scores.
         effort: what stood behind our number, as `medpsy.report.effort.Effort` says it; None where it is not known.
+        neutral: the number that claims no difference: 0, or 1 of a ratio.
+        resolution: widest margin at which being inside it counts as agreement.
     """
 
     published: float | None
@@ -32,6 +34,8 @@ class Measured:
     margin: float | None
     difference: bool = False
     effort: Mapping | None = None
+    neutral: float = 0.0
+    resolution: float = RESOLUTION
 
 
 def mode(profile: str) -> str:
@@ -84,15 +88,15 @@ def pattern_verdict(difference: float | None, margin: float | None) -> str:
     return "pattern holds" if difference > 0 else "pattern fails"
 
 
-def unchanged_verdict(difference: float | None, margin: float | None) -> str:
+def unchanged_verdict(difference: float | None, margin: float | None, *, resolution: float = RESOLUTION) -> str:
     """Return the verdict of a pattern that claims no difference; `margin` is its 95 % half width.
 
-    It holds only where the margin would have shown a difference of `RESOLUTION`.
+    It holds only where the margin would have shown a difference of `resolution`.
 
     Raises:
         ValueError: `margin` is negative.
     """
-    found = value_verdict(0.0, difference, margin)
+    found = value_verdict(0.0, difference, margin, resolution=resolution)
     return {"agrees": "pattern holds", "differs": "pattern fails"}.get(found, found)
 
 
@@ -107,7 +111,7 @@ def all_hold(verdicts: list[str]) -> str:
 def verdict(measured: Measured, profile: str) -> str:
     """Return the verdict that `profile` allows on a published number: its value, or the sign of a difference."""
     if mode(profile) == "values":
-        return value_verdict(measured.published, measured.ours, measured.margin)
+        return value_verdict(measured.published, measured.ours, measured.margin, resolution=measured.resolution)
     return _sign_verdict(measured) if measured.difference else "not testable"
 
 
@@ -122,6 +126,8 @@ def claim(identity: str, text: str, measured: Measured, *, profile: str, note: s
         text: the claim in one sentence.
     """
     numbers = {"published": measured.published, "ours": measured.ours, "margin": measured.margin}
+    if (measured.neutral, measured.resolution) != (0.0, RESOLUTION):  # a plan to settle the claim needs them
+        numbers |= {"neutral": measured.neutral, "resolution": measured.resolution}
     found = {"id": identity, "claim": text, "verdict": verdict(measured, profile), "note": note} | numbers
     return found if measured.effort is None else found | {"effort": dict(measured.effort)}
 
@@ -129,9 +135,10 @@ def claim(identity: str, text: str, measured: Measured, *, profile: str, note: s
 def _sign_verdict(measured: Measured) -> str:
     if not (known(measured.published) and known(measured.ours)):
         return "not testable"
-    if measured.published == 0:
-        return unchanged_verdict(measured.ours, measured.margin)
-    return pattern_verdict(math.copysign(1, measured.published) * measured.ours, measured.margin)
+    claimed, found = measured.published - measured.neutral, measured.ours - measured.neutral
+    if claimed == 0:
+        return unchanged_verdict(found, measured.margin, resolution=measured.resolution)
+    return pattern_verdict(math.copysign(1, claimed) * found, measured.margin)
 
 
 def _usable(margin: float | None) -> bool:

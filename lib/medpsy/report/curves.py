@@ -48,7 +48,7 @@ def _panel(axes: Axes, journal: pd.DataFrame, names: list[str], column: str, lab
     for number, name in enumerate(names):
         values = journal[(journal["name"] == name) & journal[column].notna()]
         look = {"color": colours[number], "linestyle": STYLES[number % len(STYLES)]}
-        seldom = len(values) * 3 < (journal["name"] == name).sum()
+        seldom = len(values) * 2 < (journal["name"] == name).sum()
         if seldom or column in EXACT:
             axes.plot(values["step"], values[column], marker="o" if seldom else "", markersize=4, label=name, **look)
             continue

@@ -35,6 +35,7 @@ class Table:
         decimals: shown for numbers with a fraction; the record keeps all of them.
         links: column -> one entry per row: which responses are behind the cell, as ``"model=NAME&suite=NAME"``, or
             ``"conversations#model=NAME"`` where they stand on another page of evidence than ``responses``; or None.
+        marks: column -> one entry per row: whether the cell stands out, as the best of its column do.
     """
 
     columns: Sequence[str]
@@ -43,6 +44,7 @@ class Table:
     note: str = ""
     decimals: int = 2
     links: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    marks: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -86,6 +88,8 @@ class Table:
     def _cell(self, number: int, name: str, evidence: Collection[str]) -> str:
         row = self.rows[number]
         value, text = row[list(self.columns).index(name)], html.escape(self._text(row, name))
+        if name in self.marks and self.marks[name][number]:
+            text = f"<strong>{text}</strong>"
         if target := self._target(number, name, evidence):
             text = f'<a href="{html.escape(target)}">{text}</a>'
         if is_number(value):
@@ -140,6 +144,7 @@ def table(
     note: str = "",
     decimals: int = 2,
     links: Mapping[str, Sequence[str | None]] | None = None,
+    marks: Mapping[str, Sequence[bool]] | None = None,
 ) -> Table:
     """Return `frame` as a `Table`; a named index becomes columns, stacked column names are joined by a space.
 
@@ -151,7 +156,7 @@ def table(
     if len(set(names)) < len(names):
         raise ValueError(f"table {title!r} has two columns of the same name: {', '.join(sorted(names))}")
     flat = flat.set_axis(names, axis=1)
-    return Table(names, cells(flat, f"table {title!r}"), title, note, decimals, links or {})
+    return Table(names, cells(flat, f"table {title!r}"), title, note, decimals, links or {}, marks or {})
 
 
 def is_number(value: Plain) -> bool:

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medpsy.files import write_whole
 from medpsy.report import leaks
-from medpsy.report.files import write_whole
 
 AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medpsy import study
+from medpsy.files import write_text
 from medpsy.published import Claim, audit, claims
 from medpsy.published.auditing import DOCUMENTS
 from medpsy.report.compare import VERDICTS, mode
-from medpsy.report.files import write_text
 from medpsy.report.plain import plain
 from medpsy.report.responsibility import AUDIT, VALUES, Responsible, responsible
 from medpsy.report.result import FILE, Result, read_result

@@ -18,18 +18,19 @@ from medpsy.benchmarks import SUITES
 from medpsy.published import Claim
 from medpsy.published import table as published_table
 from medpsy.published.evaluator import Value, evaluate
+from medpsy.published.expression import ExpressionError
 from medpsy.published.vocabulary import FUNCTIONS
 from medpsy.report import compare
 from medpsy.report.effort import Draw, Effort, Number, design, drawn_rows
+from medpsy.report.orders import LEAST, entry, order_row
+from medpsy.report.scales import scale
 from medpsy.report.scores import TITLES, question_shares
 from medpsy.scoring import AVERAGE
 from medpsy.study import Study
 
 REPLICATES = 1000
-LEAST = 30  # questions or conversations; ours: a bootstrap of fewer says little but what it saw
-ORDERS = ("rank", "judges", "")  # units of claims that hold or do not, as their rule says
+ORDERS = ("rank", "judges", "dimensions", "columns", "")  # units of claims that hold or do not, as their rule says
 SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
-SURE = 0.975  # share of replicates on one side that settles a pattern; two-sided 95 %
 
 Tables = list[pd.DataFrame]  # index: rows as published; columns: titles of suites and "Average"; the first is measured
 
@@ -97,11 +98,14 @@ def _suite_scores(wide: pd.DataFrame, generator: np.random.Generator) -> np.ndar
 
 def _row(claim: Claim, drawn: Sequence[Draw], behind: Behind, profile: str) -> dict:
     if missing := _missing(claim, drawn[0]):
-        return _entry(claim, "not testable", None, None, f"not measured here: {', '.join(sorted(missing))}")
+        return entry(claim, "not testable", None, None, f"not measured here: {', '.join(sorted(missing))}")
     if not claim.rule:
-        return _entry(claim, "not testable", None, None, "the documents state no rule for this claim")
-    results = [_result(claim, one) for one in drawn]
-    difference = len(claim.operands) > 1
+        return entry(claim, "not testable", None, None, "the documents state no rule for this claim")
+    try:
+        results = [_result(claim, one) for one in drawn]
+    except ExpressionError:  # e.g. a share of a gap that is zero in some sample
+        return entry(claim, "too few to tell", None, None, "has no value in some of the bootstrap samples")
+    difference = _compares(claim)
     if _is_order(claim, results[0]):
         return _order(claim, drawn, results, behind)
     printed = claim.number
@@ -110,7 +114,7 @@ def _row(claim: Claim, drawn: Sequence[Draw], behind: Behind, profile: str) -> d
         printed = min(_result(claim, drawn_rows(_published(claim))[0]))
         results = [min(result) for result in results]
     if not isinstance(results[0], Decimal):
-        return _entry(claim, "not testable", None, None, "a range of values of other models than the published ones")
+        return entry(claim, "not testable", None, None, "a range of values of other models than the published ones")
     numbers = np.array([float(result) for result in results])
     low, high = np.quantile(numbers[1:], (0.025, 0.975))
     published = None if printed is None else float(printed)
@@ -120,9 +124,9 @@ def _row(claim: Claim, drawn: Sequence[Draw], behind: Behind, profile: str) -> d
         margin = None
     if sign := SIGN.fullmatch(claim.value):
         verdict = compare.pattern_verdict(numbers[0] if sign[1] == ">" else -numbers[0], margin)
-        return _entry(claim, verdict, numbers[0], margin, "") | {"effort": effort}
-    measured = compare.Measured(published, numbers[0], margin, difference=difference, effort=effort)
-    note = "" if difference or compare.mode(profile) == "values" else "a score of another model than the published one"
+        return entry(claim, verdict, numbers[0], margin, "") | {"effort": effort}
+    measured = compare.Measured(published, numbers[0], margin, difference=difference, effort=effort, **scale(claim))
+    note = "" if difference or compare.mode(profile) == "values" else "a number of another model than the published one"
     return compare.claim(claim.id, claim.text, measured, profile=profile, note=note)
 
 
@@ -134,11 +138,17 @@ def _missing(claim: Claim, scores: Draw) -> set[str]:
     return rows | {cell.column for cell in cells if cell.column not in known[cell.table]}
 
 
+def _compares(claim: Claim) -> bool:
+    """Return whether `claim` sets several numbers against each other; those of one model make a score, e.g. a mean."""
+    models = {cell.model for operand in claim.operands for cell in operand.cells()}
+    return len(claim.operands) > 1 and (len(models) > 1 or models == {""})
+
+
 def _is_order(claim: Claim, result: Value) -> bool:
-    """Return whether `claim` says how numbers are ordered: by its unit, or in words and of several numbers at once."""
+    """Return whether `claim` says how numbers are ordered: by its unit, or in words."""
     several = len(claim.operands) > 1
-    in_words = several and isinstance(result, list) and not any(letter.isdigit() for letter in claim.value)
-    return in_words or (claim.unit in ORDERS and (several or isinstance(result, list)))
+    in_words = several and not any(letter.isdigit() for letter in claim.value)
+    return in_words or isinstance(result, bool) or (claim.unit in ORDERS and (several or isinstance(result, list)))
 
 
 def _order(claim: Claim, drawn: Sequence[Draw], results: list[Value], behind: Behind) -> dict:
@@ -148,13 +158,8 @@ def _order(claim: Claim, drawn: Sequence[Draw], results: list[Value], behind: Be
         bool(evaluate(claim.rule, _names(claim, one) | printed | {"r": result}, FUNCTIONS))
         for one, result in zip(drawn, results, strict=True)
     ]
-    share = float(np.mean(holds[1:]))
-    effort = asdict(behind.effort(claim, share=share))
-    verdict = "pattern holds" if share >= SURE else "pattern fails" if share <= 1 - SURE else "too few to tell"
-    verdict = verdict if effort["questions"] >= LEAST else "too few to tell"
-    ours = None if isinstance(results[0], list) else float(results[0])
-    found = _entry(claim, verdict, ours, None, f"holds in {100 * share:.0f} % of bootstrap samples")
-    return found | {"effort": effort}
+    ours = float(results[0]) if isinstance(results[0], Decimal) else None
+    return order_row(claim, behind.effort(claim, share=float(np.mean(holds[1:]))), ours)
 
 
 def _number(result: Value) -> float:
@@ -183,12 +188,3 @@ def _decimal(value: float) -> Decimal:
     if not math.isfinite(value):
         raise ValueError(f"a measured score is {value}; every suite of the claim must have been scored")
     return Decimal(repr(float(value)))
-
-
-def _entry(claim: Claim, verdict: str, ours: float | None, margin: float | None, note: str) -> dict:
-    published = None if claim.number is None else float(claim.number)
-    return {"id": claim.id, "claim": claim.text, "verdict": verdict, "note": note} | {
-        "published": published,
-        "ours": ours,
-        "margin": margin,
-    }

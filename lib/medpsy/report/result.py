@@ -10,7 +10,7 @@ schema     1
 section    name of the notebook, e.g. ``"01_backbone_selection"``; title and profile beside it
 claims     ``[{id, verdict, published, ours, margin, note, claim?, effort?}]``; the ledger reads these
 verdicts   ``[{text, verdict, note?}]``: what the section concludes, in sentences
-tables     ``{name: {title, note, decimals, columns, rows, links, csv}}``; a missing cell is null
+tables     ``{name: {title, note, decimals, columns, rows, links, marks?, csv}}``; a missing cell is null
 figures    ``{name: {title, alt, png, svg}}``
 responses  ``{file, rows}`` of the responses to questions behind the scores, or null
 conversations
@@ -34,11 +34,11 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from medpsy import study
+from medpsy.files import write_text
 from medpsy.report import artefacts, leaks, reading
 from medpsy.report.conversing import CONVERSATIONS
 from medpsy.report.display import Figure, Table
 from medpsy.report.evidence import Evidence
-from medpsy.report.files import write_text
 from medpsy.report.plain import plain
 from medpsy.report.reading import RESPONSES
 

@@ -21,7 +21,7 @@ PANELS = {
     "length": "tokens per response",
     "entropy": "entropy (nats per token)",
     "clipped_high": "share of tokens clipped above",
-    "useful": "share of useful groups",
+    "drawn_equal": "share of groups drawn in vain",
 }
 
 

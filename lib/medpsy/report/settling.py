@@ -62,9 +62,10 @@ def _distance(claim: Mapping, profile: str, power: float) -> tuple[float, float,
     ours, margin = claim["ours"], claim["margin"]
     if not known(margin) or not isinstance(ours, int | float) or not margin:
         return None
-    if mode(profile) == "values" or claim["published"] == 0:  # no change is shown by a narrow margin too
-        return RESOLUTION, margin / Z, 0.5  # at a power of one half, what is just seen is one margin away
-    return (abs(ours), margin / Z, power) if ours else None
+    neutral, resolution = claim.get("neutral", 0.0), claim.get("resolution", RESOLUTION)
+    if mode(profile) == "values" or claim["published"] == neutral:  # no change is shown by a narrow margin too
+        return resolution, margin / Z, 0.5  # at a power of one half, what is just seen is one margin away
+    return (abs(ours - neutral), margin / Z, power) if ours != neutral else None
 
 
 def _tokens(effort: Mapping, plan: statistics.Plan) -> float:

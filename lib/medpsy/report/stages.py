@@ -16,6 +16,7 @@ ORDER = (BACKBONE, *STAGES)
 TOTAL = "total Δ"
 DELTA = "Δ"  # marks the rows of a stage table that are differences
 MAKERS = {"sft1": "04_sft", "sft2": "04_sft", "rl1": "05_rl", "rl2": "05_rl"}  # stage -> the section that trains it
+TABLES = {"stage": "_stages_", "token efficiency": "token_efficiency"}  # kind -> part of the names of its tables
 FILES = ("config.json", "model.safetensors")  # without them a checkpoint was not written to its end
 
 
@@ -63,35 +64,44 @@ class Ladder:
         ]
 
 
-def ladders(study: Study, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str]) -> dict[str, Ladder]:
+def ladders(
+    study: Study,
+    stages: Mapping[str, Mapping[str, str]],
+    stands_for: Mapping[str, str],
+    *,
+    section: str = "08_stage_ablations",
+    kind: str = "stage",
+) -> dict[str, Ladder]:
     """Return the ladder of every size class, checked.
 
     Args:
         stages: stage (``"backbone"``, ``"sft1"`` ...) -> size class -> model of the study or checkpoint.
-        stands_for: size class -> published stage table.
+        stands_for: size class -> published table.
+        section: whose parameters these are, for messages.
+        kind: of the published tables that may be named, one of `TABLES`.
 
     Raises:
         strict.SettingsError: a parameter names something that does not exist, or an end of the ladder is missing.
         FileNotFoundError: a checkpoint is not there or not whole; names the section to run first.
     """
-    place = strict.Place(f"params/{study.profile}/08_stage_ablations.yaml")
+    place = strict.Place(f"params/{study.profile}/{section}.yaml")
     for stage in stages:
         if stage not in ORDER:
             raise place.at("stages").error(f"stage {stage!r} is unknown; {strict.nearest(stage, ORDER)}")
     sizes = dict.fromkeys(size for models in stages.values() for size in models)
     if not sizes:
         raise place.at("stages").error("names no model; give at least those of backbone and rl2 of one size class")
-    found = {size: _ladder(size, stages, stands_for, place) for size in sizes}
+    found = {size: _ladder(size, stages, stands_for, kind, place) for size in sizes}
     for ladder in found.values():
         for stage, name in ladder.models.items():
             model = study.model(name)
             if name not in study.models and not replaying():  # a replay reads responses whose weights may be gone
-                _require_whole(model, stage, study.profile)
+                require_whole(model, stage, study.profile)
     return found
 
 
 def _ladder(
-    size: str, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str], place: strict.Place
+    size: str, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str], kind: str, place: strict.Place
 ) -> Ladder:
     models = {stage: stages[stage][size] for stage in ORDER if size in stages.get(stage, {})}
     for stage in (BACKBONE, LAST):
@@ -102,14 +112,15 @@ def _ladder(
         raise place.at("stages").error(
             f"{size!r} names a model twice, {list(models.values())}; every stage has its own"
         )
-    tables, table = [one for one in published.catalog().index if "_stages_" in one], stands_for.get(size)
-    if table not in tables:
-        fix = f"{table!r} is no published stage table; {strict.nearest(table, tables)}"
+    known, table = [one for one in published.catalog().index if TABLES[kind] in one], stands_for.get(size)
+    if table not in known:
+        fix = f"{table!r} is no published {kind} table; {strict.nearest(table, known)}"
         raise place.at("stands_for").at(size).error(fix)
     return Ladder(size, table, models)
 
 
-def _require_whole(model: ModelSpec, stage: str, profile: str) -> None:
+def require_whole(model: ModelSpec, stage: str, profile: str) -> None:
+    """Raise FileNotFoundError, naming the section to run first, if the checkpoint that `stage` leaves is not whole."""
     missing = [name for name in FILES if not (model.local_dir / name).is_file()]
     if missing:
         section = MAKERS.get(stage, MAKERS[LAST])

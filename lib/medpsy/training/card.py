@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medpsy.report.files import write_text
+from medpsy.files import write_text
 from medpsy.training.job import Job
 
 CARD = """---

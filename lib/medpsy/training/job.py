@@ -28,6 +28,7 @@ class Job:
         folder: where the checkpoint lands.
         work: folder for what is needed to resume; removed when the checkpoint stands.
         data: files it trains on.
+        store: folder of the study's responses, beside which is noted what the training was like.
         settings: those of the method, e.g. the fields of `medpsy.training.sft.SftSettings`.
         opens_thinking, switches: how the target's chat template behaves, as in the study.
     """
@@ -38,6 +39,7 @@ class Job:
     folder: str
     work: str
     data: tuple[str, ...]
+    store: str
     settings: Mapping[str, Any]
     opens_thinking: bool
     switches: Mapping[str, Any] = field(default_factory=dict)

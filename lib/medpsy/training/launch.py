@@ -1,17 +1,21 @@
 """Start training in processes of its own, watch it, and see that every checkpoint stands at the end.
 
-Sequences of jobs run side by side, the jobs of one sequence in turn. A killed or failed one keeps its resume points;
-running it again goes on there. Schedules nothing: several processes for one job are the work of `accelerate launch`.
+Sequences of jobs run side by side, as many as there are GPUs or cores, the jobs of one in turn. A killed or failed one
+keeps its resume points; running it again goes on there. Schedules nothing: several processes for one job are the work
+of `accelerate launch`.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import dropwhile
+from functools import partial
+from itertools import chain, dropwhile
 from pathlib import Path
 
 from medpsy.engines.child import Child, importable
-from medpsy.provenance import cores
+from medpsy.generation import replaying
+from medpsy.noted import noted
+from medpsy.provenance import cores, gpus
 from medpsy.training.job import Job, summary, write_jobs
 from medpsy.training.journal import told
 
@@ -34,7 +38,7 @@ def launch(
     config: str = "",
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, dict]:
-    """Do all jobs that are not done yet; return the record of every checkpoint by name.
+    """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
 
     Args:
         processes: per job; more than one are started by `accelerate launch`.
@@ -44,20 +48,38 @@ def launch(
         TrainingError: a process failed; the others are stopped, and what was done so far is kept.
     """
     say = progress or (lambda _: None)
+    if not replaying():
+        train(sequences, processes, config, say)
+    every = chain.from_iterable(sequences)
+    return {
+        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in every
+    }
+
+
+def train(sequences: Sequence[Sequence[Job]], processes: int, config: str, say: Callable[[str], None]) -> None:
+    """Do all jobs that are not done yet."""
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
     for job in (job for jobs, left in zip(sequences, waiting, strict=True) for job in jobs[: len(jobs) - len(left)]):
         say(f"{job.name}: stands already")
-    running = {id(jobs): (jobs, start(jobs, len(sequences), processes, config)) for jobs in waiting if jobs}
+    queues = shared([jobs for jobs in waiting if jobs], max(1, len(gpus()) or cores()) // processes)
+    running = {id(jobs): (jobs, start(jobs, len(queues), processes, config)) for jobs in queues}
     try:
         watch(running, say)
     finally:
         for _, child in running.values():
             child.stop()
-    return {job.name: summary(Path(job.folder)) for jobs in sequences for job in jobs}
+
+
+def shared(sequences: Sequence[list[Job]], most: int) -> list[list[Job]]:
+    """Return at most `most` queues (at least one) that hold all `sequences`, each of them in its order."""
+    queues: list[list[Job]] = [[] for _ in sequences[: max(1, most)]]
+    for place, jobs in enumerate(sequences):
+        queues[place % len(queues)] += jobs
+    return queues
 
 
 def start(jobs: Sequence[Job], beside: int, processes: int, config: str) -> Child:
-    """Start the process that does `jobs` in turn, one of `beside` sequences."""
+    """Start the process that does `jobs` in turn, one of `beside` queues."""
     first = Path(jobs[0].work)
     file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
     command = ["-m", "medpsy.training.worker", str(file)]

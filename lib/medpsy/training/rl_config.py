@@ -49,28 +49,18 @@ def grpo_config(
         max_grad_norm=settings.clip,
         gradient_checkpointing=settings.checkpointing,
         model_init_kwargs={"dtype": "float32", "trust_remote_code": False},
-        **choice(settings, held_out),
+        **choosing(settings, held_out),
         **dapo_arguments(settings),
         **generation(settings, generator),
         **shared,
     )
 
 
-def choice(settings: RlSettings, held_out: int) -> dict[str, Any]:
-    """Return the arguments by which the best checkpoint is chosen: by accuracy alone, one response per question."""
-    return {
-        "eval_strategy": "steps",
-        "eval_steps": settings.save_every,
-        "num_generations_eval": 1,
-        "per_device_eval_batch_size": held_out,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": HELD_OUT,
-        "greater_is_better": True,
-    }
-
-
 def choosing(settings: RlSettings, held_out: int) -> dict[str, Any]:
-    """Return the arguments by which the best checkpoint is found; none where the last one is kept."""
+    """Return the arguments by which the best checkpoint is chosen, by accuracy alone, one response per question.
+
+    Where the last checkpoint is kept, nothing is evaluated.
+    """
     if settings.keep == "last":
         return {"eval_strategy": "no"}
     return {

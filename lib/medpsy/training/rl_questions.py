@@ -18,10 +18,10 @@ from medpsy import study as studies
 from medpsy.benchmarks import RL_SET, SUITES
 from medpsy.benchmarks.question import Question
 from medpsy.corpus import contamination
+from medpsy.files import write_whole
 from medpsy.mini import world as worlds
 from medpsy.mini.cases import Case, cases, draw_options
 from medpsy.mini.corpus import OPTION_COUNTS
-from medpsy.report.files import write_whole
 from medpsy.study import Study
 
 NEAR, NGRAM = 0.8, 13  # what counts as a suite's question, as for the corpora of the real study (03_training_data)

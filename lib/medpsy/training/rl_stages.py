@@ -4,6 +4,7 @@ Trains nothing. What a stage trains on lies beside its work folder, so that a re
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 
 from medpsy import strict
 from medpsy.engines.base import Sampling
+from medpsy.noted import noted
 from medpsy.study import Study
 from medpsy.training import difficulty
 from medpsy.training.effort import memory
@@ -84,7 +86,7 @@ def rl_jobs(
 
 
 def rl_forecast(
-    sequences: Sequence[Sequence[Job]], annotated: pd.DataFrame, *, sampled_per_second: float
+    study: Study, sequences: Sequence[Sequence[Job]], annotated: pd.DataFrame, *, sampled_per_second: float
 ) -> pd.DataFrame:
     """Return what every job is expected to take here; columns as of `medpsy.training.stages.sft_forecast`.
 
@@ -94,8 +96,16 @@ def rl_forecast(
         annotated: how the parents did, by which the length of responses is known.
         sampled_per_second: tokens that one process samples per second.
     """
-    rows, tokens = [], annotated["prompt_tokens"].mean() + annotated["completion_tokens"].mean()
-    for one in chain.from_iterable(sequences):
+    tokens = float(annotated["prompt_tokens"].mean() + annotated["completion_tokens"].mean())
+    jobs = list(chain.from_iterable(sequences))
+    make = partial(_expected, jobs, tokens, sampled_per_second)
+    rows = noted(study.store_dir, f"forecast-{jobs[0].name}", make)
+    return pd.DataFrame(rows, columns=["name", "rows", "tokens", "steps", "seconds", "memory_gib"])
+
+
+def _expected(jobs: Sequence[Job], tokens: float, sampled_per_second: float) -> list[list]:
+    rows = []
+    for one in jobs:
         settings = RlSettings(**one.settings)
         asked = pd.read_parquet(one.data[0], columns=["id"])
         rollouts = len(settings.schedule(len(asked))) // settings.prompts_per_rollout
@@ -105,5 +115,5 @@ def rl_forecast(
         own, held = model_shape(Path(one.parent)), settings.micro_batch * tokens
         peak = memory(own, int(held), checkpointing=settings.checkpointing)
         steps = rollouts * settings.updates_per_rollout
-        rows.append((one.name, len(asked), int(whole), steps, seconds, peak))
-    return pd.DataFrame(rows, columns=["name", "rows", "tokens", "steps", "seconds", "memory_gib"])
+        rows.append([one.name, len(asked), int(whole), steps, seconds, peak])
+    return rows

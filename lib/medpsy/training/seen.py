@@ -5,22 +5,22 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 from transformers import AutoTokenizer
 
+from medpsy.noted import noted
+from medpsy.study import Study
 from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
 
 SHOWN = 48  # characters of either end
 
 
-def seen(sequences: Sequence[Sequence[Job]]) -> list[dict[str, object]]:
+def seen(study: Study, sequences: Sequence[Sequence[Job]]) -> list[dict[str, object]]:
     """Return one entry per target: the ends of prompt and completion of its first row, and their tokens.
 
     Raises:
         ValueError: the chat template does not do what the study says of it; see `medpsy.training.examples.form`.
     """
-    found = {}
-    for job in (jobs[0] for jobs in sequences):
-        found.setdefault(job.parent, _first(job))
-    return list(found.values())
+    firsts = {jobs[0].parent: jobs[0] for jobs in reversed(sequences)}
+    return noted(study.store_dir, "seen", lambda: [_first(job) for job in reversed(firsts.values())])
 
 
 def _first(job: Job) -> dict[str, object]:

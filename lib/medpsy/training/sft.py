@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from accelerate import PartialState
 from datasets import Dataset, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
@@ -104,7 +105,8 @@ def check_fit(sizes: Sequence[int], names: Sequence[str], packed_length: int) ->
 def train(job: Job, settings: SftSettings, *, processes: int = 1) -> SFTTrainer:
     """Train the job's stage, from its last resume point if it has one, and return the trainer with its model."""
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
-    rows = examples(job, tokenizer, settings.packed_length)
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others read what it has written
+        rows = examples(job, tokenizer, settings.packed_length)
     trainer = SFTTrainer(
         model=job.parent,
         args=sft_config(settings, Path(job.work), processes=processes),

@@ -12,6 +12,8 @@ import pandas as pd
 
 from medpsy import strict
 from medpsy.engines.weights import model_folder, text_config, weight_files
+from medpsy.generation import replaying
+from medpsy.noted import noted
 from medpsy.study import STAGES, ModelSpec, Study
 from medpsy.training.effort import ceiling, flops_per_token, memory, shape
 from medpsy.training.job import Job
@@ -74,8 +76,11 @@ def job(
     files = data or sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet"))
     if not files:
         raise FileNotFoundError(f"{spec.name}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
-    folder = start.local_dir or model_folder(start)
-    same_architecture(folder, study.model(study.targets[size]), spec.name)
+    if replaying():  # no model is here, and none is needed
+        folder = Path(start.path)
+    else:
+        folder = start.local_dir or model_folder(start)
+        same_architecture(folder, study.model(study.targets[size]), spec.name)
     return Job(
         spec.name,
         method,
@@ -83,6 +88,7 @@ def job(
         folder=str(study.models_dir / spec.name),
         work=str(study.outputs / "training" / spec.name),
         data=tuple(map(str, files)),
+        store=str(study.store_dir),
         settings=settings,
         opens_thinking=spec.opens_thinking,
         switches=dict(spec.chat_template_kwargs),
@@ -110,6 +116,12 @@ def sft_forecast(study: Study, sequences: Sequence[Sequence[Job]], *, mfu: float
     Returns:
         Columns ``name``, ``rows``, ``tokens`` (over all epochs), ``steps``, ``seconds``, ``memory_gib``.
     """
+    columns = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
+    rows = noted(study.store_dir, "forecast-sft", lambda: _expected(sequences, mfu, processes))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _expected(sequences: Sequence[Sequence[Job]], mfu: float, processes: int) -> list[list]:
     most = {name: ceiling(name) for name in {job.settings["precision"] for jobs in sequences for job in jobs}}
     rows = []
     for jobs in sequences:
@@ -123,8 +135,8 @@ def sft_forecast(study: Study, sequences: Sequence[Sequence[Job]], *, mfu: float
             peak = memory(own, held, checkpointing=settings.checkpointing, processes=processes)
             seconds = tokens * flops / (most[settings.precision] * mfu * processes)
             steps = max(1, round(packs * settings.epochs / settings.global_batch))
-            rows.append((one.name, len(sizes), int(tokens), steps, seconds, peak))
-    return pd.DataFrame(rows, columns=["name", "rows", "tokens", "steps", "seconds", "memory_gib"])
+            rows.append([one.name, len(sizes), int(tokens), steps, seconds, peak])
+    return rows
 
 
 def model_shape(folder: Path):

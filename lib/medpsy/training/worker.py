@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import Trainer, set_seed
 
 from medpsy import strict
@@ -37,7 +38,10 @@ def main() -> None:
 def do(job: Job) -> None:
     """Do one job, from where a killed process left it if that was the same job."""
     begun, key, processes = time.monotonic(), job.key(), int(os.environ.get("WORLD_SIZE", "1"))
-    prepare(Path(job.work), key)
+    everyone = PartialState(cpu=not torch.cuda.is_available())
+    if everyone.is_main_process:
+        prepare(Path(job.work), key)
+    everyone.wait_for_everyone()  # the others must not find what is about to be thrown away
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.work).with_name("tensorboard") / job.name)
     set_seed(job.settings["seed"])
     trainer, extra, weights = METHODS[job.method](job, processes)
@@ -50,8 +54,6 @@ def do(job: Job) -> None:
 
 def prepare(work: Path, key: str) -> None:
     """Make `work` ready: resume points of another job are of no use and go."""
-    if os.environ.get("RANK", "0") != "0":
-        return
     note = work / KEY
     if work.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key):
         shutil.rmtree(work)

@@ -1,4 +1,4 @@
-"""Models as GGUF files for llama.cpp: one per model and number format, kept under the digest of what went in.
+"""From safetensors to GGUF: one file per model and number format, kept under the digest of what went in.
 
 Refuses to run code that comes with a model, to edit the installed converter, and to leave a half-written file behind.
 """
@@ -16,7 +16,7 @@ from medpsy.engines import tools
 from medpsy.engines.child import importable
 from medpsy.engines.errors import EngineError
 from medpsy.engines.identity import weights_digest
-from medpsy.engines.weights import FILES, Model, model_folder
+from medpsy.engines.weights import FILES, Model, gguf_file, model_folder
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
 LAUNCHER = "medpsy.engines.gguf_launcher"
@@ -26,10 +26,10 @@ SHOWN = 1500  # characters of the converter's log in an error
 
 
 def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
-    """Return the GGUF file of `model` in `gguf_dir`, converting it the first time.
+    """Return the GGUF file of `model` in `gguf_dir`, converting it the first time; one that is a GGUF file is itself.
 
     Args:
-        outtype: number format of the matrices; ``"f32"`` loses nothing.
+        outtype: number format of the matrices; ``"f32"`` loses nothing. A GGUF file keeps its own.
 
     Raises:
         OSError, ValueError: the model is not to be had or `outtype` is unknown.
@@ -38,6 +38,8 @@ def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
     if outtype not in OUTTYPES:
         raise ValueError(f"outtype {outtype!r} is unknown; choose one of {', '.join(OUTTYPES)}")
     folder = model_folder(model)
+    if own := gguf_file(folder):
+        return own
     name = re.sub(r"[^\w.-]+", "-", model.name)
     target = gguf_dir / f"{name}-{weights_digest(folder)[:16]}-{outtype}.gguf"
     if target.is_file():

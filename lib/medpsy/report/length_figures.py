@@ -1,0 +1,92 @@
+"""Figures of response lengths: bars by suite as in Figures 4 and 5 of the report, and score against length.
+
+Draws what it is given and computes nothing.
+"""
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+
+from medpsy.report.display import MARGIN, Figure, Table
+from medpsy.report.figures import MARKERS, PALETTE, STYLE, finished, legend_below, rows_canvas
+from medpsy.report.stages import BACKBONE, LAST
+
+HEIGHT = 0.38  # of a bar, in rows
+MARKED = 0.5  # %; from here on a bar says how much of it is cut off
+LINES = ("-", "--", ":", "-.")
+
+
+def length_bars(lengths: Table, *, title: str = "Response length") -> Figure:
+    """Return one row per suite and in it a bar for each end of the training, and how much of it was cut off.
+
+    Args:
+        lengths: as `medpsy.report.length_table` returns it.
+    """
+    frame = lengths.frame
+    rows, said = list(frame["Suite"]), []
+    with mpl.rc_context(STYLE):
+        canvas, axes = rows_canvas(title, rows, 1.5 + 0.48 * len(rows))
+        for place, stage in enumerate((BACKBONE, LAST)):
+            heights = [row + (place - 0.5) * HEIGHT for row in range(len(rows))]
+            bars = {"color": sns.color_palette(PALETTE)[place], "hatch": ("", "///")[place], "edgecolor": "white"}
+            error = {"error_kw": {"capsize": 2, "linewidth": 1}, "xerr": frame[stage + MARGIN].astype(float)}
+            drawn = axes.barh(heights, frame[stage], height=HEIGHT, label=stage, **bars, **error)
+            cut = [_cut(share) for share in frame[f"Cut off {stage} (%)"]]
+            axes.bar_label(drawn, cut, padding=6, fontsize=7.5)
+            said += [f"{row}, {stage}: {tokens:,.0f}" for row, tokens in zip(rows, frame[stage], strict=True)]
+        axes.margins(x=0.14)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("tokens per response, bars: 95 % margin; fewer is better")
+        legend_below(axes, axes.get_legend_handles_labels()[0])
+    return finished(canvas, title, said)
+
+
+def frontier_figure(points: pd.DataFrame, *, title: str = "Score against length") -> Figure:
+    """Return one panel per kind of suite: every stage of every class, its stages joined in the order of training.
+
+    Args:
+        points: as `medpsy.report.frontier` returns them.
+    """
+    kinds, sizes = list(dict.fromkeys(points["kind"])), list(dict.fromkeys(points["size"]))
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8, 4.2), layout="constrained")
+        panels = canvas.subplots(1, len(kinds), squeeze=False).ravel()
+        for axes, kind in zip(panels, kinds, strict=True):
+            for place, size in enumerate(sizes):
+                _path(axes, points[(points["kind"] == kind) & (points["size"] == size)], place)
+            axes.set(title=kind, xlabel="tokens per response")
+            axes.grid(color="#e3e3e3", linewidth=0.6)
+            axes.margins(0.14)
+            sns.despine(ax=axes)
+        panels[0].set_ylabel("score; bars: 95 % margin; filled: on the frontier")
+        handles = [Line2D([], [], label=f"{size} class", **_style(place)) for place, size in enumerate(sizes)]
+        legend_below(panels[0], handles)
+        canvas.suptitle(title.replace("$", r"\$"), fontsize=11, fontweight="bold", x=0.01, ha="left")
+    return finished(canvas, title, [_said(one) for one in points.itertuples()])
+
+
+def _path(axes: Axes, points: pd.DataFrame, place: int) -> None:
+    """Draw the stages of one class; those on the frontier are filled."""
+    style = _style(place)
+    axes.plot(points["tokens"], points["score"], **(style | {"marker": None}), alpha=0.5)
+    for one in points.itertuples():
+        face = style["color"] if one.on else "white"
+        bars = {"xerr": one.tokens_margin, "yerr": one.margin, "capsize": 2, "linewidth": 0.8}
+        axes.errorbar(one.tokens, one.score, markerfacecolor=face, **(style | {"linestyle": "none"} | bars))
+        axes.annotate(one.stage, (one.tokens, one.score), (5, 4), textcoords="offset points", fontsize=7.5)
+
+
+def _style(place: int) -> dict[str, object]:
+    colour, marker = sns.color_palette(PALETTE)[place % 10], MARKERS[place % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 5.5, "linestyle": LINES[place % len(LINES)]}
+
+
+def _cut(share: float) -> str:
+    return f"{share:.0f} % cut off" if share >= MARKED else ""
+
+
+def _said(one: tuple) -> str:
+    return f"{one.kind}, {one.size} class, {one.stage}: {one.tokens:,.0f} tokens, score {one.score:.1f}"
