@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from medpsy import corpus, engines, quantization, strict, study
 from medpsy.engines import EngineError, tools
@@ -21,10 +22,6 @@ ROWS = [
     {"messages": [{"role": "user", "content": f"What is {n}?"}], "reasoning": f"Think of {n}.", "answer": f"It is {n}."}
     for n in range(40)
 ]
-LOG = """kl_divergence: computing over 2 chunks, n_ctx=64
-   1    3937.5282 ± 1974.3189       0.10239 ±    0.02921       0.02259 ±    0.00338     5.491 ±  1.173 %    83.465 ±  3.310 %
-"""
-LAST = "   2     151.0000 ±   10.0000      -0.05000 ±    0.01000       0.03000 ±    0.00100     4.500 ±  0.500 %    90.000 ±  1.000 %\n"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -191,35 +188,54 @@ def test_a_text_too_short_for_one_context_says_so(family):
         importance.importance_matrix(family.base.file, "short", 512, threads=1)
 
 
-def test_the_last_chunk_of_a_log_holds_the_means_and_a_cut_log_has_none():
-    assert divergence.last_line(LOG) is None
-    found = divergence.read(divergence.last_line(LOG + LAST))
-    assert found["perplexity"] == 151 and found["divergence"] == 0.03 and found["same_top"] == 90
-    assert found["divergence_margin"] == pytest.approx(1.96 * 0.001, rel=1e-3)
-    with pytest.raises(EngineError, match="which is not perplexity, log_ratio"):
-        divergence.read("1.0 ± 0.1")
-
-
-def test_a_program_that_ends_before_its_log_does_is_run_again_a_few_times(tmp_path, monkeypatch):
-    monkeypatch.setattr(tools, "find", lambda name: tmp_path / "program")
-    (tmp_path / "program").write_text('#!/bin/sh\necho x >> count; cp count "$2"\n')
-    (tmp_path / "program").chmod(0o755)
-    whole = llama_tool.run_logged("program", [], folder=tmp_path, whole=lambda text: text.count("x") == 3)
-    assert whole == "x\nx\nx\n"
-    with pytest.raises(EngineError, match="ended 5 times before its log was whole"):
-        llama_tool.run_logged("program", [], folder=tmp_path, whole=lambda text: False)
-
-
-def test_divergence_grows_as_bits_go_and_perplexity_reads_chat_markers(family):
+def test_divergence_grows_as_bits_go(family):
     rows = quantization.divergences({"small": family}, threads=1).set_index("name")
     assert rows.loc["qwen3-small-IQ3_XXS", "divergence"] > 10 * rows.loc["qwen3-small-Q8_0", "divergence"] > 0
     assert rows.loc["qwen3-small-BF16"].isna().sum() == 6  # it has its perplexity and nothing to compare it with
-    assert rows["perplexity"].max() < 1000  # read as letters, the markers alone would give thousands
-    control = gguf_file.read(
-        gguf_file.readable_markers(family.base.file, family.base.file.with_suffix(".copy"))
-    ).control
-    family.base.file.with_suffix(".copy").unlink()
-    assert control == frozenset() and family.base.contents().control
+    base, other = rows.loc["qwen3-small-BF16", "perplexity"], rows.loc["qwen3-small-IQ3_XXS"]
+    assert other["log_ratio"] == pytest.approx(np.log(other["perplexity"] / base))
+    assert 0 < other["same_top"] < 100 and other["divergence_margin"] > 0
+    assert list(family.base.file.parent.glob(".perplexity-*")) == []
+
+
+def logits(path, rows, came):
+    """Write log-probabilities [chunks, scored, vocabulary] as llama-perplexity does; `came` [chunks, context]."""
+    chunks, scored, vocabulary = rows.shape
+    least = rows.min(axis=2, keepdims=True)
+    scale = (rows.max(axis=2, keepdims=True) - least) / 65535
+    levels = np.round((rows - least) / scale).astype(np.uint16)
+    head = np.concatenate([scale, least], axis=2).astype(np.float32).view(np.uint16)
+    sizes = np.array([came.shape[1], vocabulary, chunks], np.int32)
+    body = np.concatenate([head, levels], axis=2)
+    path.write_bytes(b"_logits_" + sizes.tobytes() + came.astype(np.int32).tobytes() + body.tobytes())
+    return divergence.read(path)
+
+
+def test_measures_are_those_of_the_definition(tmp_path):
+    generator = np.random.default_rng(0)
+    first, second = (np.log(generator.dirichlet(np.ones(6), size=(3, 3))) for _ in range(2))
+    came = generator.integers(0, 6, size=(3, 8))
+    found = divergence.measures(logits(tmp_path / "a", first, came), logits(tmp_path / "b", second, came))
+    scored = came[:, -3:, None]
+    surprise = [-np.take_along_axis(one, scored, axis=2).mean() for one in (first, second)]
+    assert found["perplexity"] == pytest.approx(np.exp(surprise[1]), rel=1e-3)
+    assert found["log_ratio"] == pytest.approx(surprise[1] - surprise[0], abs=1e-3)
+    assert found["divergence"] == pytest.approx((np.exp(first) * (first - second)).sum(axis=2).mean(), abs=1e-3)
+    assert found["same_top"] == pytest.approx(100 * (first.argmax(axis=2) == second.argmax(axis=2)).mean())
+    assert found["tokens"] == 9 and found["divergence_margin"] > 0
+
+
+def test_predictions_that_are_not_whole_are_refused(tmp_path):
+    logits(tmp_path / "a", np.log(np.full((1, 1, 2), 0.5) + [[[0.1, -0.1]]]), np.zeros((1, 4)))
+    for damage in (lambda data: data[:-2], lambda data: b"_other__" + data[8:], lambda data: data[:10]):
+        (tmp_path / "b").write_bytes(damage((tmp_path / "a").read_bytes()))
+        with pytest.raises(ValueError, match="b is not what llama-perplexity --save-all-logits writes"):
+            divergence.read(tmp_path / "b")
+
+
+def test_chat_markers_are_read_as_tokens_in_a_copy_alone(family, tmp_path):
+    copy = gguf_file.read(gguf_file.readable_markers(family.base.file, tmp_path / "copy.gguf"))
+    assert copy.control == frozenset() and "<|im_start|>" in family.base.contents().control
 
 
 def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer():

@@ -111,7 +111,7 @@ def _require_weights(model: Model, folder: Path) -> None:
                 "read. Save it again with `save_pretrained`, which writes safetensors"
             )
         raise FileNotFoundError(
-            f"model {model.name!r}: {model.path} holds no *.safetensors and no *.gguf file; save the weights"
+            f"model {model.name!r}: {model.path} holds no *.safetensors file (and no *.gguf); save the weights"
         )
     index = read_json(folder / "model.safetensors.index.json")
     missing = sorted(set(index.get("weight_map", {}).values()) - {path.name for path in files})

@@ -52,8 +52,8 @@ def loss_table(found: Quantized, losses: pd.DataFrame) -> Table:
         row |= {"Δ Score": None if change is None else float(change[0])}
         rows.append(row | {"Δ Score" + MARGIN: None if change is None else found.margin(change, BOTH)})
     note = (
-        "On rows of the corpora that the importance matrix was not made of, prompts included. 95 % margins of tokens "
-        "taken as independent; those of perplexities hold the choice of text, those of ratio and divergence are paired."
+        "On rows of the corpora that the importance matrix was not made of, prompts included. 95 % margins over chunks "
+        "of text; those of perplexities hold the choice of text, those of the other columns are paired."
     )
     return table(pd.DataFrame(rows), "What the predictions lose, beside the scores", note=note, decimals=4)
 
@@ -86,7 +86,7 @@ def size_table(sizes: pd.DataFrame) -> Table:
 
 
 def size_verdict(sizes: pd.DataFrame) -> dict:
-    """Return the verdict on whether one size of tokenizer and template explains every printed size to its last digit."""
+    """Return the verdict on whether one size of tokenizer and template explains every printed size."""
     low, high = _metadata(sizes["printed"] - sizes["recomputed"])
     tied = _metadata(sizes["printed"] - sizes["tied"])
     text = f"The {len(sizes)} printed file sizes follow from tensor shapes and block sizes"
