@@ -205,7 +205,7 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path: Path, monke
     [
         ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, openai"),
         ("transformers", {"slots": 3}, "'transformers' has no option 'slots'; it takes batch_rows"),
-        ("llama_cpp", {"gguf": 3}, "'llama_cpp' has no option 'gguf'; it takes context, outtype, slots"),
+        ("llama_cpp", {"gguf": 3}, "'llama_cpp' has no option 'gguf'; it takes context, outtype, replicas, slots"),
         ("openai", {}, "'tiny' has no base_url"),
     ],
 )
