@@ -4,7 +4,7 @@
 import os
 import sys
 
-from medpsy import freshness, generation, replay, study
+from medpsy import freshness, study
 
 PROFILE = config.get("profile", "mini")
 OUT = f"outputs/{PROFILE}"
@@ -32,8 +32,6 @@ if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
 freshness.set_aside_altered(PROFILE)
 # A profile that trains nothing has no parameters for the sections that train, and is made without them.
 SECTIONS = {name: needs for name, needs in SECTIONS.items() if os.path.isfile(f"params/{PROFILE}/{name}.yaml")}
-if generation.replaying():
-    SECTIONS = {name: needs for name, needs in SECTIONS.items() if name not in replay.WITH_WEIGHTS}
 SOURCE = study.load(PROFILE).source
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medpsy import export_card, exported, strict
 from medpsy.engines.identity import fingerprint
-from medpsy.engines.weights import FILES, model_folder
+from medpsy.engines.weights import model_folder, papers
 from medpsy.exported import Exported
 from medpsy.folders import whole_folder
 from medpsy.quantization import to_gguf
@@ -16,9 +16,9 @@ from medpsy.quantization.family import BASE, FORMATS
 from medpsy.quantization.variants import variant_file
 from medpsy.report.stages import require_whole
 from medpsy.study import ModelSpec, Study
+from medpsy.training.job import SUMMARY
 
 VARIANTS = (BASE, *FORMATS)
-NOT_THE_MODEL = ("training.json",)  # how a checkpoint came about; the card says what matters of it
 
 
 def export(study: Study, *, stage: str, size: str, variant: str | None = None, out: Path | None = None) -> Path:
@@ -42,8 +42,9 @@ def export(study: Study, *, stage: str, size: str, variant: str | None = None, o
     weights = _weights(study, model, variant)
     one = _described(study, model, variant, next(iter(weights)))
     with whole_folder(target) as folder:
-        for name, path in (_papers(model_folder(model)) | weights).items():
+        for name, path in (papers(model_folder(model)) | weights).items():
             shutil.copyfile(path, folder / name)
+        (folder / SUMMARY).unlink(missing_ok=True)  # how the checkpoint came about; the card says what matters of it
         exported.write(folder, one)
         (folder / "README.md").write_text(export_card.card(study, model, one, folder), encoding="utf-8")
     return target
@@ -53,12 +54,6 @@ def _require_free(target: Path) -> None:
     """Refuse a target that holds anything but an older export: it would be lost."""
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not exported.is_export(target)):
         raise FileExistsError(f"{target}: is there and no export of ours; name another folder with --out")
-
-
-def _papers(source: Path) -> dict[str, Path]:
-    """Return the model's files but for its weights, by name: tokenizer, chat template, configuration."""
-    found = (path for pattern in FILES for path in source.glob(pattern) if ".safetensors" not in path.name)
-    return {path.name: path for path in found if path.name not in NOT_THE_MODEL}
 
 
 def _weights(study: Study, model: ModelSpec, variant: str | None) -> dict[str, Path]:

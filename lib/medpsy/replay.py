@@ -10,10 +10,6 @@ from medpsy import bundle, provenance, study
 from medpsy.bundle import SETTINGS, BundleError
 from medpsy.responses import ResponseStore
 
-WITH_WEIGHTS = (
-    "10_quantization",
-)  # sections that measure files of weights; a bundle holds none, so it leaves them out
-
 
 def export(path: Path, profile: str) -> dict:
     """Write responses, settings and digests of all tables of `profile` to the bundle `path`; return its manifest."""
@@ -57,7 +53,6 @@ def tables(profile: str) -> dict[str, str]:
     """Return the digest of every table of the sections that are done: ``"<section>/tables/<name>.csv"`` -> SHA-256."""
     folder = study.ROOT / "outputs" / profile
     done = [record.parent for record in sorted(folder.glob("[0-9]*/result.json"))]
-    done = [section for section in done if section.name not in WITH_WEIGHTS]
     files = [file for section in done for file in sorted(section.glob("tables/*.csv"))]
     return {file.relative_to(folder).as_posix(): bundle.digest_of(file) for file in files}
 

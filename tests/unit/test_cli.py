@@ -55,6 +55,13 @@ def test_help_loads_no_heavy_package():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_notebook_waits_for_no_framework_of_training():
+    heavy = "{'torch', 'transformers', 'trl', 'peft', 'datasets'}"
+    code = f"import sys; from medpsy import report, training; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_command_can_be_called_as_a_module():
     done = subprocess.run([sys.executable, "-m", "medpsy", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: medpsy ")

@@ -10,6 +10,7 @@ import pytest
 from medpsy import corpus, engines, quantization, strict, study
 from medpsy.engines import EngineError, tools
 from medpsy.engines.weights import gguf_file as one_file
+from medpsy.generation import REPLAY
 from medpsy.quantization import divergence, gguf_file, importance, llama_tool
 from medpsy.quantization.calibration import Calibration, texts
 from medpsy.quantization.faithful import unlike
@@ -59,7 +60,7 @@ def test_files_hold_the_types_of_their_format_and_shrink_with_its_bits(family):
     assert [one.name.removeprefix("qwen3-small-") for one in family.files] == [
         "BF16", "Q8_0", "Q4_K_M", "IQ3_XXS", "Q4_K_M-plain",
     ]  # fmt: skip
-    types = {one.label: set(one.contents().matrices) for one in family.files}
+    types = {one.label: set(one.matrices) for one in family.files}
     assert types["BF16"] == {"BF16"} and types["Q8_0"] == {"Q8_0"} and types["Q4_K_M"] == {"Q4_K", "Q6_K"}
     assert "IQ3_XXS" in types["IQ3_XXS"] and types["Q4_K_M without imatrix"] == types["Q4_K_M"]
     sizes = [one.bytes for one in family.files[:4]]
@@ -72,9 +73,18 @@ def test_the_importance_matrix_changes_the_weights_and_not_their_types(family):
     assert with_matrix != plain
 
 
+def test_a_replay_tells_of_the_files_without_them(mine, family, monkeypatch):
+    rows = quantization.divergences(mine, {"small": family}, threads=1)
+    for name in (REPLAY, tools.VARIABLE):  # llama.cpp is out of reach
+        monkeypatch.setenv(name, "1")
+    told = build(mine)["small"]
+    assert replace(told, texts=family.texts) == family and told.texts.held_out_rows == family.texts.held_out_rows
+    assert quantization.divergences(mine, {"small": told}).equals(rows)
+
+
 def test_template_and_special_tokens_are_those_of_the_source(mine, family):
-    assert [unlike(family.source, one) for one in family.files] == [[]] * 5
-    assert unlike(mine.model("qwen3-large"), family.base) == ["chat template"]
+    assert [one.unlike for one in family.files] == [()] * 5
+    assert unlike(mine.model("qwen3-large"), gguf_file.read(family.base.file)) == ("chat template",)
 
 
 def test_no_file_names_a_path_of_this_machine(family):
@@ -188,8 +198,8 @@ def test_a_text_too_short_for_one_context_says_so(family):
         importance.importance_matrix(family.base.file, "short", 512, threads=1)
 
 
-def test_divergence_grows_as_bits_go(family):
-    rows = quantization.divergences({"small": family}, threads=1).set_index("name")
+def test_divergence_grows_as_bits_go(mine, family):
+    rows = quantization.divergences(mine, {"small": family}, threads=1).set_index("name")
     assert rows.loc["qwen3-small-IQ3_XXS", "divergence"] > 10 * rows.loc["qwen3-small-Q8_0", "divergence"] > 0
     assert rows.loc["qwen3-small-BF16"].isna().sum() == 6  # it has its perplexity and nothing to compare it with
     base, other = rows.loc["qwen3-small-BF16", "perplexity"], rows.loc["qwen3-small-IQ3_XXS"]
@@ -235,11 +245,11 @@ def test_predictions_that_are_not_whole_are_refused(tmp_path):
 
 def test_chat_markers_are_read_as_tokens_in_a_copy_alone(family, tmp_path):
     copy = gguf_file.read(gguf_file.readable_markers(family.base.file, tmp_path / "copy.gguf"))
-    assert copy.control == frozenset() and "<|im_start|>" in family.base.contents().control
+    assert copy.control == frozenset() and "<|im_start|>" in gguf_file.read(family.base.file).control
 
 
-def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer():
-    found = quantization.published_sizes()
+def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer(mine):
+    found = quantization.published_sizes(mine)
     assert len(found) == 16
     assert size_verdict(found)["verdict"] == "agrees" and "they would not" in size_verdict(found)["note"]
     moved = found.assign(printed=found["printed"].where(found["format"] != "IQ4_NL", found["printed"] + 0.02))
@@ -255,7 +265,7 @@ def test_llama_cpps_plan_for_shapes_is_what_it_does_with_a_file(family):
     for one in family.variants[:3]:
         real = sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(one.file).tensors)
         assert plans[one.format][0] == real
-        assert set(plans[one.format][1].split(", ")) == set(one.contents().matrices)
+        assert set(plans[one.format][1].split(", ")) == set(one.matrices)
 
 
 def test_the_shapes_of_qwen3_count_its_parameters():

@@ -39,18 +39,17 @@ def mine():
 
 
 @pytest.fixture(scope="module")
-def families(mine, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    return {size: _family(mine, size, at, folder) for at, size in enumerate(TABLES)}
+def families(mine):
+    return {size: _family(mine, size, at) for at, size in enumerate(TABLES)}
 
 
-def _family(own, size, at, folder: Path):
+def _family(own, size, at):
     source = replace(own.model(BACKBONES[size]), name=f"{size}-rl2")
 
     def variant(form, imatrix, end=""):
         name = f"{source.name}-{form}{end}"
-        (folder / name).write_bytes(b"\0" * (1000 * BYTES[form] // (1 + at)))
-        return Variant(name, size, source.name, form, imatrix, folder / name)
+        held = {"bytes": 1000 * BYTES[form] // (1 + at), "matrices": {form: 1000}}
+        return Variant(name, size, source.name, form, imatrix, Path(f"{name}.gguf"), **held)
 
     variants = [variant(form, form != "Q8_0") for form in KEPT] + [variant("Q4_K_M", False, "-plain")]
     return Family(size, source, variant("BF16", False), tuple(variants), Texts(), 64)

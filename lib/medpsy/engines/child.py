@@ -18,6 +18,13 @@ from typing import IO
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 READ = 200_000  # bytes of the log that are looked at
 PATIENCE = 10.0  # seconds a process has to stop by itself; the watchdog gives its server 5
+# of a process that trains: glibc gives freed tensors back to the system and takes them again at every step,
+# a fifth of the time
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
 LINES, WIDTH = 20, 300  # of the log in an error: its last lines, each cut to this many characters
 
 

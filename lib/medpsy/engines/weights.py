@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # what a model consists of: no code, no pickled weights
-FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.json",
-    "*.jinja",
-    "tokenizer.model",
-    "*.txt",
-)  # no code, no *.bin
+FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -59,6 +52,12 @@ def weight_files(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.safetensors"))
     gguf = None if found else gguf_file(folder)
     return found if gguf is None else [gguf]
+
+
+def papers(folder: Path) -> dict[str, Path]:
+    """Return a model's files but for its weights, by name: tokenizer, chat template, configuration."""
+    found = (path for pattern in FILES for path in folder.glob(pattern))
+    return {path.name: path for path in found if ".safetensors" not in path.name}
 
 
 def gguf_file(folder: Path) -> Path | None:

@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from medpsy.engines.child import KEEP_MEMORY
 from medpsy.folders import whole_folder
 from medpsy.mini import corpus, judges, pretrain, tokenizer, world
 from medpsy.mini.card import loss_figure, model_card
@@ -33,8 +34,6 @@ from medpsy.mini.vocabulary import vocabulary_texts
 HUB = Path(__file__).parent / "hub"
 DRILLS = 1600  # most steps of drills
 DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
-# glibc gives freed tensors back to the system and takes them again at every step, a fifth of the time; this keeps them
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456"}
 REPORT = 100  # steps between two lines of progress
 
 
@@ -159,7 +158,7 @@ def main() -> None:
     if strangers := set(arguments.names) - set(known):
         parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(known)}")
     HUB.mkdir(exist_ok=True)
-    os.environ.update(MALLOC)  # read by the processes to come
+    os.environ.update(KEEP_MEMORY)  # read by the processes to come
     train_all([spec for spec in SPECS if spec.name in (arguments.names or known)], arguments.jobs)
     (HUB / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
     loss_figure(HUB)

@@ -4,8 +4,8 @@ A notebook calls::
 
     families = quantization.build(study, sources, formats=[...], plain=[...], calibration={...})
     settings = quantization.with_variants(study, families)  # a study that knows the files as models
-    losses = quantization.divergences(families)
-    speeds = quantization.speeds(families, threads=1)
+    losses = quantization.divergences(study, families)
+    speeds = quantization.speeds(study, families, threads=1)
 """
 
 from medpsy.quantization.conversion import to_gguf

@@ -15,9 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from medpsy.noted import noted
 from medpsy.quantization.family import Family, Variant
 from medpsy.quantization.gguf_file import readable_markers
 from medpsy.quantization.llama_tool import run
+from medpsy.study import Study
 
 MAGIC = b"_logits_"  # llama-perplexity --save-all-logits: magic, then context, vocabulary and chunks as int32, tokens
 HEAD = 4  # 16-bit words before every row: scale and offset of its log-probabilities, as two float32
@@ -45,8 +47,8 @@ class Predictions:
             yield least[:, None] + scale[:, None] * levels, self.tokens[chunk, start : start + step]
 
 
-def divergences(families: Mapping[str, Family], *, threads: int = 0) -> pd.DataFrame:
-    """Return one row per file with a held-out text; none for a family without one.
+def divergences(study: Study, families: Mapping[str, Family], *, threads: int = 0) -> pd.DataFrame:
+    """Return one row per file with a held-out text; none for a family without one. A replay tells what was noted.
 
     Args:
         threads: CPU threads; 0 leaves it to llama.cpp.
@@ -59,7 +61,11 @@ def divergences(families: Mapping[str, Family], *, threads: int = 0) -> pd.DataF
     Raises:
         EngineError: llama-perplexity failed, e.g. because the text has fewer than two contexts of tokens.
     """
-    rows = [row for family in families.values() if family.texts.held_out for row in _family(family, threads)]
+    rows = noted(
+        study.store_dir,
+        "gguf-divergences",
+        lambda: [row for family in families.values() if family.texts.held_out for row in _family(family, threads)],
+    )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -2,13 +2,13 @@
 
 from medpsy.engines.identity import chat_template
 from medpsy.engines.weights import eos_ids, model_folder, read_json
-from medpsy.quantization.family import Variant
+from medpsy.quantization.gguf_file import Contents
 from medpsy.study import ModelSpec
 
 
-def unlike(source: ModelSpec, one: Variant) -> list[str]:
-    """Return what of the file `one` is not as in the folder of `source`; empty for a faithful copy."""
-    folder, found = model_folder(source), one.contents()
+def unlike(source: ModelSpec, found: Contents) -> tuple[str, ...]:
+    """Return what of a file's contents is not as in the folder of `source`; empty for a faithful copy."""
+    folder = model_folder(source)
     added = read_json(folder / "tokenizer.json").get("added_tokens", [])
     texts = {token["id"]: token["content"] for token in added}
     special = {token["content"] for token in added if token["special"]}
@@ -18,4 +18,4 @@ def unlike(source: ModelSpec, one: Variant) -> list[str]:
         "end of turn": not ends or found.tokens.get("eos") in ends,
         "special tokens": found.control == special,
     }
-    return [name for name, same in checks.items() if not same]
+    return tuple(name for name, same in checks.items() if not same)

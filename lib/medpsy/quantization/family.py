@@ -1,9 +1,9 @@
-"""The files of a model: what each is, where it lies, and what it was made of. Makes nothing."""
+"""The files of a model: what each is, holds and was made of. Makes nothing and reads none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medpsy.quantization import gguf_file
 from medpsy.quantization.calibration import Texts
 from medpsy.study import ModelSpec
 
@@ -21,6 +21,8 @@ class Variant:
     Args:
         name: of the model it is in the study.
         format: of its matrices, e.g. ``"Q4_K_M"``; ``"BF16"`` for the file all others are made of.
+        matrices: number format -> numbers held in it, read back from the file, vectors left out.
+        unlike: what of the file is not as in its source: chat template, end of turn, special tokens.
     """
 
     name: str
@@ -29,6 +31,9 @@ class Variant:
     format: str
     imatrix: bool
     file: Path
+    bytes: int
+    matrices: Mapping[str, int]
+    unlike: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -38,13 +43,6 @@ class Variant:
     @property
     def label(self) -> str:
         return f"{self.format} without imatrix" if self.is_plain else self.format
-
-    @property
-    def bytes(self) -> int:
-        return self.file.stat().st_size
-
-    def contents(self) -> gguf_file.Contents:
-        return gguf_file.read(self.file)
 
 
 @dataclass(frozen=True)

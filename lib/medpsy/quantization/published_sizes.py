@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from medpsy import published
+from medpsy.noted import noted
 from medpsy.quantization.family import BASE, FORMATS, WITHOUT_MATRIX
 from medpsy.quantization.llama_tool import run
+from medpsy.study import Study
 
 HEAD = 128  # head size of Qwen3; in its configuration, not in the report
 MODELS = {"table07_quant_4b": "Qwen3-4B", "table08_quant_1p7b": "Qwen3-1.7B"}  # table -> column of the architecture
@@ -30,8 +32,8 @@ LINE = re.compile(
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def published_sizes() -> pd.DataFrame:
-    """Return one row per published file: its size as printed and as recomputed.
+def published_sizes(study: Study) -> pd.DataFrame:
+    """Return one row per published file: its size as printed and as recomputed; a replay tells what was noted.
 
     Returns:
         Columns ``table``, ``variant`` (row of the table), ``format``, ``printed`` (GB), ``recomputed`` (GB, embedding
@@ -40,7 +42,8 @@ def published_sizes() -> pd.DataFrame:
     Raises:
         FileNotFoundError: llama-quantize is not built; says how to get it.
     """
-    return pd.concat([_table(table, model) for table, model in MODELS.items()], ignore_index=True)
+    rows = noted(study.store_dir, "published-sizes", lambda: [row for table in MODELS for row in _rows(table)])
+    return pd.DataFrame(rows)
 
 
 def tensors(model: str, *, tied: bool) -> dict[str, tuple[int, ...]]:
@@ -54,8 +57,8 @@ def tensors(model: str, *, tied: bool) -> dict[str, tuple[int, ...]]:
     return outer | {f"blk.{n}.{name}.weight": shape for n in range(layers) for name, shape in block.items()}
 
 
-def _table(table: str, model: str) -> pd.DataFrame:
-    printed = published.table(table)
+def _rows(table: str) -> list[dict[str, object]]:
+    printed, model = published.table(table), MODELS[table]
     apart, tied = (planned(tensors(model, tied=tied), (BASE, *FORMATS)) for tied in (False, True))
     rows = []
     for variant in printed.index:
@@ -63,7 +66,7 @@ def _table(table: str, model: str) -> pd.DataFrame:
         sizes = {"printed": float(printed.at[variant, SIZE])}
         sizes |= {"recomputed": apart[form][0] / 1e9, "tied": tied[form][0] / 1e9, "types": apart[form][1]}
         rows.append({"table": table, "variant": variant, "format": form} | sizes)
-    return pd.DataFrame(rows)
+    return rows
 
 
 def planned(shapes: Shapes, formats: tuple[str, ...]) -> dict[str, tuple[int, str]]:

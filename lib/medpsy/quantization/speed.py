@@ -13,16 +13,20 @@ from pathlib import Path
 import pandas as pd
 
 from medpsy.engines.llama_server import LlamaServer, ServerOptions
+from medpsy.noted import noted
 from medpsy.quantization.family import Family, Variant
 from medpsy.quantization.llama_tool import run
+from medpsy.study import Study
 
 PROMPT, WRITTEN = 256, 128  # tokens; ours
 REPEATS = 3  # of each measurement; the fastest counts, since what else the machine does only ever slows one down
 ROUNDS = {"prompt_per_second": "prompt", "predicted_per_second": "generation"}  # llama-server's name -> ours
 
 
-def speeds(families: Mapping[str, Family], *, threads: int = 1, prompt: int = PROMPT, written: int = WRITTEN):
-    """Return one row per file.
+def speeds(
+    study: Study, families: Mapping[str, Family], *, threads: int = 1, prompt: int = PROMPT, written: int = WRITTEN
+) -> pd.DataFrame:
+    """Return one row per file; a replay tells what was noted.
 
     Args:
         threads: CPU threads of server and bench.
@@ -34,11 +38,13 @@ def speeds(families: Mapping[str, Family], *, threads: int = 1, prompt: int = PR
         ``bench_generation`` (those of ``llama-bench``).
     """
     files = [one for family in families.values() for one in family.files]
-    rows = []
-    for one in files:
-        _served(one, threads, prompt, 1)  # the file comes from the disk once: loading is compared from memory
-        rows.append({"name": one.name} | _served(one, threads, prompt, written) | _bench(one, threads, prompt, written))
+    rows = noted(study.store_dir, "gguf-speeds", lambda: [_measured(one, threads, prompt, written) for one in files])
     return pd.DataFrame(rows)
+
+
+def _measured(one: Variant, threads: int, prompt: int, written: int) -> dict[str, object]:
+    _served(one, threads, prompt, 1)  # the file comes from the disk once: loading is compared from memory
+    return {"name": one.name} | _served(one, threads, prompt, written) | _bench(one, threads, prompt, written)
 
 
 def _served(one: Variant, threads: int, prompt: int, written: int) -> dict[str, float]:

@@ -14,14 +14,17 @@ from medpsy import strict
 from medpsy import study as studies
 from medpsy.engines import tools
 from medpsy.engines.identity import chat_template, file_digest, weights_digest
-from medpsy.engines.weights import FILES, model_folder
+from medpsy.engines.weights import model_folder, papers
 from medpsy.folders import whole_folder
+from medpsy.generation import replaying
 from medpsy.quantization import gguf_file
 from medpsy.quantization.calibration import Calibration, texts
 from medpsy.quantization.conversion import to_gguf
+from medpsy.quantization.faithful import unlike
 from medpsy.quantization.family import BASE, FORMATS, NEEDS_MATRIX, PLAIN, WITHOUT_MATRIX, Family, Variant
 from medpsy.quantization.importance import digest, importance_matrix
 from medpsy.quantization.llama_tool import run
+from medpsy.quantization.memory import recalled, remembered
 from medpsy.study import ModelSpec, Study
 
 RECORD = "variant.json"
@@ -38,7 +41,7 @@ def build(
     calibration: Mapping[str, object],
     threads: int = 0,
 ) -> dict[str, Family]:
-    """Return the files of every size class, made where they are not there yet.
+    """Return the files of every size class, made where they are not there yet; in a replay, what was noted of them.
 
     Args:
         sources: size class -> model whose files are made.
@@ -51,6 +54,7 @@ def build(
         ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
         EngineError: a program of llama.cpp failed; shows the end of its log.
         OSError: a model, a corpus or a program is not there; says how to get it.
+        NotStored: this is a replay of a study that built none.
     """
     place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
     settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
@@ -62,7 +66,10 @@ def build(
     if refused:
         raise place.at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
     wanted = [(form, form not in WITHOUT_MATRIX, "") for form in formats] + [(form, False, PLAIN) for form in plain]
-    return {size: _family(study, size, name, wanted, settings, threads) for size, name in sources.items()}
+    if replaying():
+        return recalled(study)
+    families = {size: _family(study, size, name, wanted, settings, threads) for size, name in sources.items()}
+    return remembered(study, families)
 
 
 def with_variants(
@@ -103,7 +110,6 @@ def _family(
 ) -> Family:
     source = study.model(name)
     base = to_gguf(source, study.gguf_dir, outtype="bf16")
-    gguf_file.read(base)
     made = texts(study, source, settings)
     matrix = importance_matrix(base, made.calibration, settings.context, threads=threads) if made.calibration else None
     files = []
@@ -111,9 +117,14 @@ def _family(
         if with_matrix and matrix is None:
             raise ValueError(f"{form} is built with an importance matrix; give calibration.corpora or calibration.text")
         file = _quantized(study, source, base, form, matrix if with_matrix else None, end)
-        files.append(Variant(_name(source, form, end), size, name, form, with_matrix, file))
-    first = Variant(f"{source.name}-{BASE}", size, name, BASE, False, base)
-    return Family(size, source, first, tuple(files), made, settings.context)
+        files.append(_variant(source, size, (form, with_matrix, end), file))
+    return Family(size, source, _variant(source, size, (BASE, False, ""), base), tuple(files), made, settings.context)
+
+
+def _variant(source: ModelSpec, size: str, one: Wanted, file: Path) -> Variant:
+    (form, with_matrix, end), contents = one, gguf_file.read(file)
+    held = {"bytes": file.stat().st_size, "matrices": dict(contents.matrices), "unlike": unlike(source, contents)}
+    return Variant(_name(source, form, end), size, source.name, form, with_matrix, file, **held)
 
 
 def _quantized(study: Study, source: ModelSpec, base: Path, form: str, matrix: Path | None, end: str) -> Path:
@@ -125,8 +136,8 @@ def _quantized(study: Study, source: ModelSpec, base: Path, form: str, matrix: P
     if _is(target, record, file):
         return target / file
     with whole_folder(target) as folder:
-        for path in (path for pattern in FILES for path in origin.glob(pattern) if ".safetensors" not in path.name):
-            shutil.copyfile(path, folder / path.name)
+        for name, path in papers(origin).items():
+            shutil.copyfile(path, folder / name)
         inputs = {"model-bf16.gguf": base} | ({"imatrix.gguf": matrix} if matrix else {})
         for link, path in inputs.items():
             (folder / link).symlink_to(path.resolve())

@@ -81,9 +81,7 @@ class Design:
         models = {self.models[cell.row] for cell in cells}
         rows = self.rows[self.rows["suite"].isin(suites) & self.rows["model"].isin(models)]
         questions = len(rows[["suite", "question_id"]].drop_duplicates())
-        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
-        noise = run_share(self.noisy, number, margin) if number and margin else None
-        return Effort(questions, rows["run"].nunique(), tokens, noise, questions if self.whole else None, share)
+        return spent(rows, questions, self.noisy, number, margin=margin, share=share, whole=self.whole)
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,23 @@ class RubricDesign:
         """Return what stood behind `claim`, a question being a conversation; arguments as of `Design.effort`."""
         models = {self.models[cell.row] for operand in claim.operands for cell in operand.cells()}
         rows = self.rows[self.rows["model"].isin(models)].drop_duplicates("key")
-        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
-        return Effort(rows["conversation_id"].nunique(), rows["run"].nunique(), tokens, share=share)
+        return spent(rows, rows["conversation_id"].nunique(), share=share)
+
+
+def spent(
+    rows: pd.DataFrame,
+    questions: int,
+    noisy: Sequence[Draw] = (),
+    number: Number | None = None,
+    *,
+    margin: float | None = None,
+    share: float | None = None,
+    whole: bool = False,
+) -> Effort:
+    """Return what stood behind a claim that rests on `rows`, one per response; further arguments as of `Design`."""
+    tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
+    noise = run_share(noisy, number, margin) if number and margin else None
+    return Effort(questions, rows["run"].nunique(), tokens, noise, questions if whole else None, share)
 
 
 def drawn_rows(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[Draw]:

@@ -16,6 +16,7 @@ from medpsy.benchmarks import OPEN_SUITES, SUITES
 from medpsy.report.orders import LEAST
 from medpsy.report.remeasured import REPLICATES
 from medpsy.report.stages import BACKBONE, LAST, Ladder
+from medpsy.statistics import interval
 from medpsy.study import Study
 
 SUITE_NAMES = {key: spec.title for key, spec in (SUITES | OPEN_SUITES).items()}
@@ -100,8 +101,7 @@ class LengthDraws:
             asked = sum(self.asked[suite] for suite in (self.suites if suites is None else suites))
         if asked < LEAST or not np.isfinite(values).all():
             return None
-        low, high = np.quantile(values[1:], (0.025, 0.975))
-        return float(high - low) / 2
+        return interval(values[1:]).margin
 
 
 def length_draws(study: Study, rows: pd.DataFrame, ladders: Mapping[str, Ladder], *, seed: int = 0) -> LengthDraws:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from medpsy import published
 from medpsy.published import SUITE_TITLES, THEMES, Claim
-from medpsy.report.effort import Draw, Effort, Number, noisy_tables, run_share, whole_suites
+from medpsy.report.effort import Draw, Effort, Number, noisy_tables, spent, whole_suites
 from medpsy.report.main_draws import AVERAGE_TITLE, CLOSED, WHOLE, MainDraws, Measure
 from medpsy.report.main_models import SizeClass, stands_for
 from medpsy.report.remeasured import from_draws, rests_on
@@ -64,12 +64,9 @@ class MainDesign:
         places = {self.layout[cell.table][cell.row][cell.column] for cell in cells}
         models, measures = {model for model, _ in places}, {measure for _, measure in places}
         rows, questions = self.drawn.behind(measures, models), self.drawn.questions(measures, models)
-        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
         closed = all(measure.part == CLOSED for measure in measures)
-        noise = run_share(self.noisy, number, margin) if closed and number and margin else None
-        return Effort(
-            questions, rows["run"].nunique(), tokens, noise, questions if closed and self.whole else None, share
-        )
+        noisy = self.noisy if closed else ()
+        return spent(rows, questions, noisy, number, margin=margin, share=share, whole=closed and self.whole)
 
 
 def main_claims(

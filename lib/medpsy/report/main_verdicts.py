@@ -15,6 +15,7 @@ from medpsy.report.main_draws import AVERAGE_TITLE, CLOSED, WHOLE, MainDraws, Me
 from medpsy.report.main_models import SizeClass
 from medpsy.report.orders import LEAST, SURE
 from medpsy.report.rubric_scores import MAIN
+from medpsy.statistics import interval
 from medpsy.study import Study
 
 HARD = "healthbench_hard"
@@ -81,8 +82,7 @@ def _number(
 ) -> dict:
     """Return `text` with the measured number at its end, and what its sign and margin say."""
     enough = drawn.questions(measures, models) >= LEAST
-    low, high = np.quantile(values[1:], (0.025, 0.975))
-    margin = float(high - low) / 2 if enough else None
+    margin = interval(values[1:]).margin if enough else None
     width = f" ± {margin:.2f} points" if enough else " points, too few questions for a margin"
     found = {"text": f"{text}: {values[0]:+.2f}{width}", "note": "the same questions drawn anew for every model"}
     return found | {"verdict": compare.pattern_verdict(float(values[0]), margin)}

@@ -18,6 +18,7 @@ from medpsy.report.rubric_scores import MAIN, conversation_means, overall, rubri
 from medpsy.report.scores import TITLES, corrected, keyed, mean_gap, question_shares, scored, suite_gap
 from medpsy.report.stages import Ladder
 from medpsy.scoring import AVERAGE
+from medpsy.statistics import interval
 from medpsy.study import Study
 
 HEALTHBENCH = OPEN_SUITES[MAIN].title
@@ -70,8 +71,7 @@ class Progression:
         """Return the 95 % margin of what was drawn; None where too few questions were asked to speak of one."""
         if not self.enough(*measures):
             return None
-        low, high = np.quantile(values[1:], (0.025, 0.975))
-        return float(high - low) / 2
+        return interval(values[1:]).margin
 
 
 def progression(

@@ -18,6 +18,7 @@ from medpsy.report.remeasured import score_tables
 from medpsy.report.rubric_scores import MAIN, rubric_tables
 from medpsy.report.scores import TITLES, keyed
 from medpsy.scoring import AVERAGE
+from medpsy.statistics import interval
 
 CLOSED, OPEN, HARD, BOTH = "Closed-Ended Avg", "HealthBench", "HB Hard", "AVG Score"  # columns of Tables 7 and 8
 MEASURES = (OPEN, HARD, CLOSED, BOTH)  # in their order
@@ -69,8 +70,7 @@ class Quantized:
         """Return the 95 % margin of `values`; None where too few questions were asked to speak of one."""
         if not self.enough(*measures) or not np.isfinite(values).all():
             return None
-        low, high = np.quantile(values[1:], (0.025, 0.975))
-        return float(high - low) / 2
+        return interval(values[1:]).margin
 
 
 def quantized(

@@ -16,7 +16,7 @@ from medpsy.published import SUITE_TITLES, Claim
 from medpsy.published.evaluator import evaluate
 from medpsy.published.vocabulary import FUNCTIONS
 from medpsy.report import compare
-from medpsy.report.effort import Effort, Number
+from medpsy.report.effort import Effort, Number, spent
 from medpsy.report.orders import LEAST, entry
 from medpsy.report.quantized import BOTH, PARTS, Quantized
 from medpsy.report.quantized_layout import CLASSES, DELTA_SIZE, SIZE, Layout, filled, layout
@@ -46,8 +46,7 @@ class QuantizedDesign:
         rows = self.found.asked
         rows = rows[rows["model"].isin(models) & rows["part"].isin(parts)]
         questions = int(rows.groupby("part")["id"].nunique().min())
-        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
-        return Effort(questions, rows["run"].nunique(), tokens, share=share)
+        return spent(rows, questions, share=share)
 
 
 def quantized_claims(

@@ -7,7 +7,6 @@ import pandas as pd
 
 from medpsy import published
 from medpsy.quantization import Family, Variant
-from medpsy.quantization.faithful import unlike
 from medpsy.report.display import MARGIN, Table, table
 from medpsy.report.quantized import BOTH, Quantized
 
@@ -25,13 +24,13 @@ def file_table(families: Mapping[str, Family], sizes: pd.DataFrame) -> Table:
     rows = []
     for family in families.values():
         for one in family.files:
-            matrices = one.contents().matrices
-            whole, other = sum(matrices.values()), set(matrices) - mixed[one.format]
-            shares = ", ".join(f"{kind} {100 * count / whole:.0f} %" for kind, count in matrices.most_common())
+            whole, other = sum(one.matrices.values()), set(one.matrices) - mixed[one.format]
+            common = sorted(one.matrices.items(), key=lambda pair: -pair[1])
+            shares = ", ".join(f"{kind} {100 * count / whole:.0f} %" for kind, count in common)
             row = {"File": one.name, "Imatrix": one.imatrix, MB: one.bytes / 1e6}
             row |= {"Bits per weight": 8 * one.bytes / whole, "Matrices": shares}
-            unlike_source = ", ".join(unlike(family.source, one)) or "no"
-            rows.append(row | {"Fallback": ", ".join(sorted(other)) or "no", "Unlike its source": unlike_source})
+            row |= {"Fallback": ", ".join(sorted(other)) or "no"}
+            rows.append(row | {"Unlike its source": ", ".join(one.unlike) or "no"})
     note = (
         "Types of the matrices by share of weights; a fallback is a type that llama.cpp does not mix into this format "
         "where every row fits its blocks. Unlike its source: chat template, end of turn, special tokens."

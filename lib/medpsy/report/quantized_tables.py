@@ -4,6 +4,7 @@ Arranges numbers of `medpsy.report.quantized`; published rows of other models ar
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import numpy as np
@@ -32,7 +33,7 @@ def score_table(study: Study, found: Quantized, size: str, printed: str, *, titl
         printed: the published table whose models these are, or whose part they play.
     """
     family = found.families[size]
-    source = Variant(family.source.name, size, family.source.name, "source model", False, family.base.file)
+    source = replace(family.base, name=family.source.name, format="source model")
     rows = [_row(found, one, family.base.bytes) for one in (source, *family.variants)]
     frame = pd.concat([pd.DataFrame(rows), _published(study, printed)], ignore_index=True)
     small = (published.table(printed)[DELTA].iloc[1:].abs() <= STEP).sum()

@@ -26,6 +26,7 @@ from medpsy.report.orders import LEAST, entry, order_row
 from medpsy.report.scales import scale
 from medpsy.report.scores import TITLES, question_shares
 from medpsy.scoring import AVERAGE
+from medpsy.statistics import interval
 from medpsy.study import Study
 
 REPLICATES = 1000
@@ -116,9 +117,8 @@ def _row(claim: Claim, drawn: Sequence[Draw], behind: Behind, profile: str) -> d
     if not isinstance(results[0], Decimal):
         return entry(claim, "not testable", None, None, "a range of values of other models than the published ones")
     numbers = np.array([float(result) for result in results])
-    low, high = np.quantile(numbers[1:], (0.025, 0.975))
     published = None if printed is None else float(printed)
-    margin = float(high - low) / 2
+    margin = interval(numbers[1:]).margin
     effort = asdict(behind.effort(claim, lambda one: _number(_result(claim, one)), margin=margin))
     if effort["questions"] < LEAST:
         margin = None

@@ -12,7 +12,7 @@ import pandas as pd
 
 from medpsy import published
 from medpsy.published import SUITE_TITLES, Claim
-from medpsy.report.effort import AVERAGE_TITLE, Draw, Effort, Number, drawn_rows, noisy_tables, run_share, whole_suites
+from medpsy.report.effort import AVERAGE_TITLE, Draw, Effort, Number, drawn_rows, noisy_tables, spent, whole_suites
 from medpsy.report.progression import HEALTHBENCH, Progression
 from medpsy.report.remeasured import from_draws, rests_on
 from medpsy.report.responsibility import PRINTED
@@ -50,12 +50,9 @@ class StageDesign:
         if AVERAGE_TITLE in columns:
             columns |= set(SUITE_TITLES)
         rows = self.asked[self.asked["model"].isin(models) & self.asked["column"].isin(columns)]
-        tokens = float(rows.groupby("model")["completion_tokens"].mean().sum())
         questions, closed = len(rows[["column", "id"]].drop_duplicates()), HEALTHBENCH not in columns
-        noise = run_share(self.noisy, number, margin) if closed and number and margin else None
-        return Effort(
-            questions, rows["run"].nunique(), tokens, noise, questions if closed and self.whole else None, share
-        )
+        noisy = self.noisy if closed else ()
+        return spent(rows, questions, noisy, number, margin=margin, share=share, whole=closed and self.whole)
 
 
 def stage_claims(study: Study, found: Sequence[Progression], graded: pd.DataFrame, judged: pd.DataFrame) -> list[dict]:

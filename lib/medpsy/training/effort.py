@@ -6,8 +6,6 @@ The ceiling is measured, not looked up: the fastest of some matrix products in t
 import time
 from dataclasses import dataclass
 
-import torch
-
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices
 PRODUCTS = 8
 RUNTIME = 0.9  # GiB that a process of torch, transformers and trl takes before it holds a model; ours: measured
@@ -22,7 +20,6 @@ class Shape:
     layers: int
     hidden: int
     attention: int  # heads times their size
-    vocabulary: int
 
 
 def shape(config: dict, parameters: int) -> Shape:
@@ -30,7 +27,7 @@ def shape(config: dict, parameters: int) -> Shape:
     heads = config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // heads
     layers = config["num_hidden_layers"]
-    return Shape(parameters, layers, config["hidden_size"], heads * size, config["vocab_size"])
+    return Shape(parameters, layers, config["hidden_size"], heads * size)
 
 
 def flops_per_token(shape: Shape, tokens: float) -> float:
@@ -44,6 +41,8 @@ def flops_per_token(shape: Shape, tokens: float) -> float:
 
 def ceiling(precision: str) -> float:
     """Return the most operations per second that one process reaches here, in `precision`."""
+    import torch  # takes seconds, and forecasts need none of it
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = SIDE[device]
     one = torch.randn(side, side, device=device).to(getattr(torch, precision))

@@ -4,11 +4,14 @@ The prompt is, character by character, what an engine would send. Refuses a temp
 study says that it does not, and one without an end of turn. Cuts nothing off.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 OPEN, CLOSE = "<think>", "</think>"
 PROBE = "What is asked?"

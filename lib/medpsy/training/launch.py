@@ -12,18 +12,16 @@ from functools import partial
 from itertools import chain, dropwhile
 from pathlib import Path
 
-from medpsy.engines.child import Child, importable
+from medpsy.engines.child import KEEP_MEMORY, Child, importable
 from medpsy.generation import replaying
 from medpsy.noted import noted
 from medpsy.provenance import cores, gpus
 from medpsy.training.job import Job, summary, write_jobs
-from medpsy.training.journal import told
+from medpsy.training.progress import told
 
 CONFIGS = Path(__file__).parent / "configs"
 EVERY = 5.0  # seconds between two lines of progress
 LOOK = 0.2  # seconds between two looks at the processes
-# glibc gives freed tensors back to the system and takes them again at every step; this keeps them
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456"}
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -90,7 +88,7 @@ def start(jobs: Sequence[Job], beside: int, processes: int, config: str) -> Chil
         shared = ["--config_file", str(CONFIGS / f"{config}.yaml"), "--num_processes", str(processes)]
         command = ["-m", "accelerate.commands.launch", *shared, *command]
     threads = max(1, cores() // (beside * processes))
-    environment = {**MALLOC, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
+    environment = {**KEEP_MEMORY, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
     return Child([sys.executable, *command], env=environment)
 
 

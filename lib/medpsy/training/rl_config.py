@@ -9,7 +9,7 @@ from trl import GRPOConfig
 
 from medpsy.training.rl_curves import HELD_OUT
 from medpsy.training.rl_settings import RlSettings
-from medpsy.training.sft import common
+from medpsy.training.sft import common, loading
 
 LARGEST_RATIO = 2.0  # ours: cap of a token's probability under the trainer over that under vLLM
 
@@ -30,7 +30,7 @@ def grpo_config(
         generator: what `chosen_generator` chose.
     """
     accumulation = settings.accumulation(processes)
-    shared = common(settings, settings.seed) | {"logging_steps": settings.updates_per_rollout}  # a row per rollout
+    shared = common(settings) | {"logging_steps": settings.updates_per_rollout}  # a row per rollout
     return GRPOConfig(
         output_dir=str(work),
         num_train_epochs=1,  # the schedule is laid out as one long epoch
@@ -48,7 +48,7 @@ def grpo_config(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip,
         gradient_checkpointing=settings.checkpointing,
-        model_init_kwargs={"dtype": "float32", "trust_remote_code": False},
+        model_init_kwargs=loading("sdpa"),
         **choosing(settings, held_out),
         **dapo_arguments(settings),
         **generation(settings, generator),

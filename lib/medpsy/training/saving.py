@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from medpsy.engines.weights import papers
 from medpsy.folders import whole_folder
 from medpsy.training.card import model_card
 from medpsy.training.job import SUMMARY, Job
 
 STATE = "trainer_state.json"  # what a trainer writes last into a resume point
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "vocab.json")
-TOKENIZER += ("merges.txt", "added_tokens.json", "generation_config.json")
+OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
 
 
 def last_checkpoint(work: Path) -> str | None:
@@ -68,8 +68,8 @@ def cast(source: Path, target: Path, parent: Path) -> None:
 
 def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Copy tokenizer and template of `parent`, byte by byte; nothing of them is trained."""
-    for name in TOKENIZER:
-        if (parent / name).is_file():
-            shutil.copy(parent / name, folder / name)
+    for name, path in papers(parent).items():
+        if name not in OF_WEIGHTS:
+            shutil.copy(path, folder / name)
     if not (folder / "tokenizer.json").is_file():
         tokenizer.save_pretrained(folder)

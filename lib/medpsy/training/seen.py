@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import pyarrow.parquet as pq
-from transformers import AutoTokenizer
 
 from medpsy.noted import noted
 from medpsy.study import Study
@@ -24,6 +23,8 @@ def seen(study: Study, sequences: Sequence[Sequence[Job]]) -> list[dict[str, obj
 
 
 def _first(job: Job) -> dict[str, object]:
+    from transformers import AutoTokenizer  # takes seconds, and a replay needs none of it
+
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     target = form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)
     row = next(pq.ParquetFile(job.data[0]).iter_batches(batch_size=1)).to_pylist()[0]

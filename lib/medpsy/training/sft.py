@@ -17,6 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
+from medpsy.training.rl_settings import RlSettings
 from medpsy.training.saving import last_checkpoint
 from medpsy.training.sft_settings import SftSettings
 
@@ -42,7 +43,7 @@ def sft_config(settings: SftSettings, work: Path, *, processes: int = 1) -> SFTC
         max_grad_norm=settings.clip,
         gradient_checkpointing=settings.checkpointing,
         model_init_kwargs=loading(settings.attention),
-        **common(settings, settings.seed),
+        **common(settings),
     )
 
 
@@ -51,17 +52,13 @@ def loading(attention: str) -> dict[str, Any]:
     return {"dtype": "float32", "attn_implementation": attention, "trust_remote_code": False}
 
 
-def common(settings: Any, seed: int) -> dict[str, Any]:
-    """Return the arguments that every trainer of ours shares.
-
-    Args:
-        settings: has ``precision``, ``save_every`` and ``report_to``.
-    """
+def common(settings: SftSettings | RlSettings) -> dict[str, Any]:
+    """Return the arguments that every trainer of ours shares."""
     return {
         "bf16": settings.precision == "bfloat16",
         "use_cpu": not torch.cuda.is_available(),
-        "seed": seed,
-        "data_seed": seed,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a loss that is no number must be seen
         "save_strategy": "steps",

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,6 @@ def peak_memory() -> float:
 
 
 def versions() -> dict[str, str]:
-    from importlib import metadata
-
     return {name: metadata.version(name) for name in DECIDING}
 
 
