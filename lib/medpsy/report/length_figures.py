@@ -3,6 +3,8 @@
 Draws what it is given and computes nothing.
 """
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
@@ -47,41 +49,46 @@ def length_bars(lengths: Table, *, title: str = "Response length") -> Figure:
 def frontier_figure(points: pd.DataFrame, *, title: str = "Score against length") -> Figure:
     """Return one panel per kind of suite: every stage of every class, its stages joined in the order of training.
 
+    A class has its colour and line, a stage its marker: names beside the points would cover each other.
+
     Args:
         points: as `medpsy.report.frontier` returns them.
     """
-    kinds, sizes = list(dict.fromkeys(points["kind"])), list(dict.fromkeys(points["size"]))
+    kinds, sizes, stages = (list(dict.fromkeys(points[name])) for name in ("kind", "size", "stage"))
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8, 4.2), layout="constrained")
         panels = canvas.subplots(1, len(kinds), squeeze=False).ravel()
         for axes, kind in zip(panels, kinds, strict=True):
             for place, size in enumerate(sizes):
-                _path(axes, points[(points["kind"] == kind) & (points["size"] == size)], place)
+                _path(axes, points[(points["kind"] == kind) & (points["size"] == size)], place, stages)
             axes.set(title=kind, xlabel="tokens per response")
             axes.grid(color="#e3e3e3", linewidth=0.6)
             axes.margins(0.14)
             sns.despine(ax=axes)
         panels[0].set_ylabel("score; bars: 95 % margin; filled: on the frontier")
-        handles = [Line2D([], [], label=f"{size} class", **_style(place)) for place, size in enumerate(sizes)]
+        handles = [Line2D([], [], label=f"{size} class", **_line(place)) for place, size in enumerate(sizes)]
+        handles += [Line2D([], [], color="black", label=stage, **_mark(stages.index(stage))) for stage in stages]
         legend_below(panels[0], handles)
         canvas.suptitle(title.replace("$", r"\$"), fontsize=11, fontweight="bold", x=0.01, ha="left")
     return finished(canvas, title, [_said(one) for one in points.itertuples()])
 
 
-def _path(axes: Axes, points: pd.DataFrame, place: int) -> None:
+def _path(axes: Axes, points: pd.DataFrame, place: int, stages: Sequence[str]) -> None:
     """Draw the stages of one class; those on the frontier are filled."""
-    style = _style(place)
-    axes.plot(points["tokens"], points["score"], **(style | {"marker": None}), alpha=0.5)
+    style = _line(place)
+    axes.plot(points["tokens"], points["score"], alpha=0.5, **style)
     for one in points.itertuples():
-        face = style["color"] if one.on else "white"
+        mark = _mark(stages.index(one.stage)) | {"markerfacecolor": style["color"] if one.on else "white"}
         bars = {"xerr": one.tokens_margin, "yerr": one.margin, "capsize": 2, "linewidth": 0.8}
-        axes.errorbar(one.tokens, one.score, markerfacecolor=face, **(style | {"linestyle": "none"} | bars))
-        axes.annotate(one.stage, (one.tokens, one.score), (5, 4), textcoords="offset points", fontsize=7.5)
+        axes.errorbar(one.tokens, one.score, color=style["color"], **mark, **bars)
 
 
-def _style(place: int) -> dict[str, object]:
-    colour, marker = sns.color_palette(PALETTE)[place % 10], MARKERS[place % len(MARKERS)]
-    return {"color": colour, "marker": marker, "markersize": 5.5, "linestyle": LINES[place % len(LINES)]}
+def _line(place: int) -> dict[str, object]:
+    return {"color": sns.color_palette(PALETTE)[place % 10], "linestyle": LINES[place % len(LINES)]}
+
+
+def _mark(place: int) -> dict[str, object]:
+    return {"marker": MARKERS[place % len(MARKERS)], "markersize": 6, "linestyle": "none"}
 
 
 def _cut(share: float) -> str:

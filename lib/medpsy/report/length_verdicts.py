@@ -36,7 +36,12 @@ def _ratio(found: LengthDraws, ladder: Ladder) -> dict:
     first, last = (found.mean(ladder.models[stage])[0] for stage in (BACKBONE, LAST))
     text = f"Training shortens the responses of the {ladder.size} class, {first:,.1f} to {last:,.1f} tokens; ratio"
     ratio = found.ratio(ladder)
-    return _above_one(text, ratio, found.margin(ratio), "weighted by questions, the same drawn for both models")
+    return _above_one(
+        text,
+        ratio,
+        found.margin(ratio),
+        "backbone over final model, weighted by questions, the same drawn for both models",
+    )
 
 
 def _without_cut_off(found: LengthDraws, ladder: Ladder) -> dict:
@@ -80,9 +85,13 @@ def _both(study: Study, found: LengthDraws, ladder: Ladder, graded: pd.DataFrame
     ratio = found.ratio(ladder, found.closed)
     margin, wide = found.margin(ratio, found.closed), lead.margin if compare.known(lead.margin) else None
     verdicts = [compare.pattern_verdict(lead.difference, wide), compare.pattern_verdict(float(ratio[0]) - 1, margin)]
-    text = f"The final model of the {ladder.size} class answers more questions correctly, and in fewer tokens: "
+    text = f"The final model of the {ladder.size} class is right more often on the closed suites, and in fewer tokens: "
     text += f"{_width([lead.difference], wide)} points, ratio {_width(ratio, margin)}"
-    return {"text": text, "verdict": compare.all_hold(verdicts), "note": "closed-ended suites, paired by question"}
+    return {
+        "text": text,
+        "verdict": compare.all_hold(verdicts),
+        "note": "ratio: backbone over final model, the suites without HealthBench; paired by question",
+    }
 
 
 def _above_one(text: str, ratio: Values, margin: float | None, note: str) -> dict:
