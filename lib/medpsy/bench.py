@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from medpsy import bench_training, benchmarks, engines, prompts, study
+from medpsy import bench_quantized, bench_training, benchmarks, engines, prompts, study
 from medpsy.bench_judging import criteria_per_second
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import write_text
@@ -181,6 +181,9 @@ def measure() -> list[Row]:
     for batch in HARNESS:
         other, name = harness(spec, rows, sampling, batch), f"evaluation with llama_cpp / lm-eval hf, batch {batch}"
         found.append(Row(name, speeds["llama_cpp"], other, speeds["llama_cpp"] / other))
+    served, bench = bench_quantized.tokens_per_second(spec.local_dir)
+    name = f"{bench_quantized.FORMAT} with llama_cpp, one at a time / llama-bench"
+    found.append(Row(name, served, bench, served / bench))
     judging, naive = criteria_per_second()
     found.append(Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s"))
     for name, unit, call in (

@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from fake_engine import FakeEngine
-from medpsy import bench, bench_judging, study
+from medpsy import bench, bench_judging, bench_quantized, study
 from medpsy.benchmarks import SUITES
+from medpsy.engines import tools
 from medpsy.engines.base import Sampling
 
 
@@ -41,3 +43,14 @@ def test_the_table_and_its_record_hold_the_same_rows(tmp_path, monkeypatch, caps
     record = json.loads((tmp_path / "outputs" / "bench" / "bench.json").read_text())
     row = {"name": "ours / theirs", "ours": 300.0, "reference": 100.0, "ratio": 3.0, "unit": "tokens/s"}
     assert record["rows"] == [row]
+
+
+def test_a_quantized_model_is_served_and_benched_at_the_same_length(monkeypatch):
+    try:
+        tools.find("llama-bench")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(bench_quantized, "SHAPE", {**bench_quantized.SHAPE, "num_hidden_layers": 1})
+    monkeypatch.setattr(bench_quantized, "WRITTEN", 16)
+    served, bench = bench_quantized.tokens_per_second(study.load("mini").model("qwen3-small").local_dir)
+    assert 1 < served < 20 * bench and bench > 1
