@@ -70,7 +70,7 @@ def test_committed_profiles_load(profile):
 
 def test_committed_profiles_are_as_planned():
     smoke, mini, review, paper = map(study.load, PROFILES)
-    assert (mini.source, mini.engine, mini.runs, mini.questions_per_suite) == ("mini", "llama_cpp", 3, 0)
+    assert (mini.source, mini.engine, mini.runs, mini.questions_per_suite) == ("mini", "llama_cpp", 2, 0)
     assert (smoke.engine, smoke.runs, smoke.questions_per_suite) == ("transformers", 1, 4)
     for one in (mini, review, paper):
         assert (one.sampling.temperature, one.sampling.top_k, one.sampling.top_p) == (0.6, 20, 0.95)  # card
