@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from medpsy import engines, exported
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.engines.weights import model_folder
+from medpsy.engines.weights import gguf_file, model_folder
 from medpsy.study import CHECKPOINT, ModelSpec, Study
 
 NOTICE = (
@@ -108,7 +108,8 @@ def _of_study(study: Study, name: str) -> Partner:
         from medpsy.report.stages import require_whole
 
         require_whole(model, CHECKPOINT.fullmatch(name)["stage"], study.profile)
-    if study.engine != "llama_cpp":
+    is_gguf = model.local_dir is not None and gguf_file(model.local_dir) is not None  # it is itself, with any engine
+    if study.engine != "llama_cpp" and not is_gguf:
         return Partner(model, sampling, fiction)
     return Partner(model, sampling, fiction, _conversion(study, model), threads=study.engine_options.get("threads"))
 

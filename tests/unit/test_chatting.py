@@ -2,6 +2,7 @@
 
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -154,6 +155,13 @@ def test_a_model_of_the_study_brings_its_sampling_and_its_medicine():
     found = partners.find("qwen3-large", lambda: study.load("mini"))
     assert found.fiction and found.model.opens_thinking and found.sampling == study.load("mini").open_sampling
     assert found.gguf and not partners.find("qwen3-large", lambda: study.load("smoke")).gguf
+
+
+def test_a_gguf_file_is_talked_to_whatever_engine_the_study_has(tmp_path):
+    (tmp_path / "a.gguf").touch()
+    smoke = study.load("smoke")
+    mine = replace(smoke, models={**smoke.models, "file": study.ModelSpec("file", str(tmp_path))})
+    assert partners.find("file", lambda: mine).gguf
     real = partners.find("medpsy-4b", lambda: study.load("review"))
     assert FICTION not in real.notice and NOTICE in real.notice
 

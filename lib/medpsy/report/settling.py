@@ -32,7 +32,7 @@ class Settled:
 
     runs: int
     questions: int
-    tokens: float
+    tokens: int
 
 
 def settled(claim: Mapping, profile: str, *, runs: Sequence[int] = RUNS, power: float = POWER) -> list[Settled]:
@@ -68,6 +68,6 @@ def _distance(claim: Mapping, profile: str, power: float) -> tuple[float, float,
     return (abs(ours - neutral), margin / Z, power) if ours != neutral else None
 
 
-def _tokens(effort: Mapping, plan: statistics.Plan) -> float:
+def _tokens(effort: Mapping, plan: statistics.Plan) -> int:
     stored = min(plan.questions, effort["questions"]) * min(plan.runs, effort["runs"])
-    return effort["tokens"] * (plan.questions * plan.runs - stored)
+    return round(effort["tokens"] * (plan.questions * plan.runs - stored))
