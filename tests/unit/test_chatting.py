@@ -155,6 +155,8 @@ def test_a_model_of_the_study_brings_its_sampling_and_its_medicine():
     found = partners.find("qwen3-large", lambda: study.load("mini"))
     assert found.fiction and found.model.opens_thinking and found.sampling == study.load("mini").open_sampling
     assert found.gguf and not partners.find("qwen3-large", lambda: study.load("smoke")).gguf
+    real = partners.find("medpsy-4b", lambda: study.load("review"))
+    assert FICTION not in real.notice and NOTICE in real.notice
 
 
 def test_a_gguf_file_is_talked_to_whatever_engine_the_study_has(tmp_path):
@@ -162,8 +164,6 @@ def test_a_gguf_file_is_talked_to_whatever_engine_the_study_has(tmp_path):
     smoke = study.load("smoke")
     mine = replace(smoke, models={**smoke.models, "file": study.ModelSpec("file", str(tmp_path))})
     assert partners.find("file", lambda: mine).gguf
-    real = partners.find("medpsy-4b", lambda: study.load("review"))
-    assert FICTION not in real.notice and NOTICE in real.notice
 
 
 def test_an_exported_folder_is_found_without_a_study(tmp_path):
