@@ -18,6 +18,7 @@ COMMANDS = (
     "bench",
     "bench.py",
     "bench_judging.py",
+    "bench_quantized.py",
     "bench_training.py",
     "cli.py",
     "doctor.py",

@@ -30,11 +30,12 @@ class Session:
     progress: Callable[[str], None] | None = None
 
     def engine(self, model: ModelSpec) -> tuple[str, Callable[[], Engine]]:
-        """Return the kind of engine that answers for `model` and how to open it; an endpoint is always asked there."""
+        """Return the kind of engine that answers for `model`, as the store names it, and how to open it; an endpoint is
+        always asked there."""
         study = self.study
         kind = engines.engine_kind(study.engine, model)
         options = study.engine_options if kind == study.engine else {}
-        return kind, partial(engines.open_engine, kind, model, gguf_dir=study.gguf_dir, **options)
+        return engines.engine_kind(kind, model, options), partial(engines.open_engine, kind, model, gguf_dir=study.gguf_dir, **options)
 
     def fill(self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling) -> None:
         """Generate what is missing of all `runs` in one go: the engine opens once and its slots stay full."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from medpsy.engines import fingerprint, identity, open_engine, tools
+from medpsy.engines import engine_kind, fingerprint, identity, open_engine, tools
 from medpsy.engines.identity import file_digest, weights_digest
 from medpsy.engines.weights import eos_ids, model_folder
 from tiny_models import Spec
@@ -217,3 +217,13 @@ def test_unknown_engines_and_options_are_refused(tiny: Spec, kind: str, options:
 def test_a_model_behind_an_endpoint_is_asked_there_only(tiny: Spec) -> None:
     with pytest.raises(ValueError, match="'tiny' is behind an endpoint .base_url.; open it with engine 'openai'"):
         open_engine("transformers", replace(tiny, base_url="http://127.0.0.1:1/v1"))
+
+
+def test_an_engine_with_a_number_format_of_its_own_keeps_its_responses_apart(tiny: Spec, tmp_path: Path) -> None:
+    options = {"outtype": "bf16", "slots": 1, "threads": 1}
+    named = [engine_kind("llama_cpp", tiny, one) for one in ({}, {"outtype": "f32"}, options)]
+    assert named == ["llama_cpp", "llama_cpp", "llama_cpp:bf16"]
+    assert engine_kind("transformers", tiny, {"dtype": "bfloat16"}) == "transformers:bfloat16"
+    assert engine_kind("vllm", tiny, {"max_running": 4}) == "vllm"
+    with open_engine("llama_cpp", tiny, gguf_dir=tmp_path, **options) as engine:
+        assert engine.kind == "llama_cpp:bf16"

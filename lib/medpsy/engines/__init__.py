@@ -5,6 +5,7 @@ Opening an engine loads its model; importing this package loads nothing heavy. R
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ ENGINES = {
     "vllm": "VllmEngine",
     "openai": "OpenAIEngine",
 }
+PRECISION = {"transformers": "dtype", "llama_cpp": "outtype", "vllm": "dtype"}  # options that move what is generated
+EXACT = "f32"  # of llama_cpp, its default
 
 __all__ = [
     "ENGINES", "Engine", "EngineError", "Prompt", "PromptTooLong", "Response", "Sampling",
@@ -49,15 +52,25 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
         if name not in known:
             offered = ", ".join(sorted(known - {"gguf_dir"}))
             raise ValueError(f"engine {kind!r} has no option {name!r}; it takes {offered}")
-    return engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in known else {}))
+    opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in known else {}))
+    opened.kind = engine_kind(kind, model, options)
+    return opened
 
 
-def engine_kind(kind: str, model: Model) -> str:
+def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = None) -> str:
     """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, ``"llama_cpp"`` for a
-    folder whose weights are a GGUF file, else `kind`."""
+    folder whose weights are a GGUF file, else `kind`.
+
+    Args:
+        options: of the engine; a number format of its own is named after the kind (``"llama_cpp:bf16"``), since
+            responses under another one are others.
+    """
     if model.base_url:
         return "openai"
-    return "llama_cpp" if model.local_dir and gguf_file(model.local_dir) else kind
+    if model.local_dir and gguf_file(model.local_dir):
+        return "llama_cpp"
+    chosen = (options or {}).get(PRECISION.get(kind))
+    return kind if chosen in (None, EXACT) else f"{kind}:{chosen}"
 
 
 def _options(engine: type) -> set[str]:

@@ -59,7 +59,7 @@ class Response:
 class Engine(Protocol):
     """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
 
-    kind: str  # "transformers" | "llama_cpp" | "vllm" | "openai"
+    kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
     fingerprint: str  # digest of weights or revision, tokenizer and chat template
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
