@@ -35,7 +35,8 @@ class Session:
         study = self.study
         kind = engines.engine_kind(study.engine, model)
         options = study.engine_options if kind == study.engine else {}
-        return engines.engine_kind(kind, model, options), partial(engines.open_engine, kind, model, gguf_dir=study.gguf_dir, **options)
+        opening = partial(engines.open_engine, kind, model, gguf_dir=study.gguf_dir, **options)
+        return engines.engine_kind(kind, model, options), opening
 
     def fill(self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling) -> None:
         """Generate what is missing of all `runs` in one go: the engine opens once and its slots stay full."""

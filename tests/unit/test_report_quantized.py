@@ -219,6 +219,8 @@ def test_claims_of_the_section_are_tested_by_sign_and_sizes_without_a_margin(min
     assert by_text["Drop without imatrix on MedQA (USMLE), 1.7B"]["verdict"] == "pattern holds"
     assert by_text["Q5_K_M AVG Score change, 4B"]["verdict"] == "not testable"  # not built here
     assert by_text["Q8_0 is statistically indistinguishable from BF16"]["verdict"] == "pattern holds"
+    matrix = by_text["Imatrix consistently reduces degradation at Q5_K_M and below"]
+    assert matrix["verdict"] == "pattern holds" and matrix["note"].count("Q4_K_M") == len(TABLES)
 
 
 def test_where_the_published_files_are_made_sizes_must_round_to_the_printed_ones(found):

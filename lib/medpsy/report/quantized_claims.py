@@ -110,7 +110,8 @@ def _size_row(study: Study, claim: Claim, measured: Mapping) -> dict:
 def _in_words(
     study: Study, found: Quantized, graded: pd.DataFrame, claims: list[Claim], stands_for: Mapping[str, str]
 ) -> list[dict]:
-    """Return the rows of claims that the report states without a formula: drops by suite, and Q8_0 beside BF16."""
+    """Return the rows of claims that the report states without a formula: drops by suite, Q8_0 beside BF16, and what
+    the importance matrix is worth in every format that was built both ways."""
     rows = [_drop(study, found, graded, claim, stands_for) for claim in claims if _suite(claim)]
     near = [found.variant(size, NEAR) for size in stands_for]
     for claim in claims:
@@ -119,7 +120,19 @@ def _in_words(
             verdicts = [compare.unchanged_verdict(float(one[0]), found.margin(one, BOTH)) for one in changes]
             said = ", ".join(f"{one.size} {change[0]:+.2f}" for one, change in zip(near, changes, strict=True))
             rows.append(entry(claim, compare.all_hold(verdicts), None, None, f"AVG Score against the source: {said}"))
-    return rows
+    return rows + [_matrix(found, claim) for claim in claims if claim.value == "consistent"]
+
+
+def _matrix(found: Quantized, claim: Claim) -> dict:
+    """Return the row of the claim that the importance matrix helps in every format below eight bits."""
+    files = [one for family in found.families.values() for one in family.variants if not one.is_plain]
+    pairs = [(one, found.variant(one.size, one.format, plain=True)) for one in files]
+    gains = [(one, found.score(one.name, BOTH) - found.score(other.name, BOTH)) for one, other in pairs if other]
+    if not gains or not found.comparable:
+        return entry(claim, "not testable", None, None, "no format was built with and without importance matrix")
+    verdicts = [compare.pattern_verdict(float(gain[0]), found.margin(gain, BOTH)) for _, gain in gains]
+    said = ", ".join(f"{one.size} {one.format} {gain[0]:+.2f}" for one, gain in gains)
+    return entry(claim, compare.all_hold(verdicts), None, None, f"AVG Score, with against without: {said}")
 
 
 def _suite(claim: Claim) -> str | None:
