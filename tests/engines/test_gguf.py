@@ -2,14 +2,15 @@
 
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import pytest
-from medpsy.engines import EngineError, Prompt, Sampling, open_engine
-from medpsy.engines.gguf_launcher import recognise_qwen2
+from medpsy.engines import EngineError, Prompt, Sampling, open_engine, tools
 from medpsy.engines.gguf_pretokenizer import QWEN2_PATTERN, is_qwen2
+from medpsy.engines.gguf_worker import recognise_qwen2
 from medpsy.quantization import conversion, to_gguf
 from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
 
@@ -48,6 +49,19 @@ def test_other_number_formats_are_other_files(tiny: Spec, tmp_path: Path) -> Non
     path = to_gguf(tiny, tmp_path, outtype="bf16")
     assert path.name.endswith("-bf16.gguf")
     assert "BF16" in {tensor.tensor_type.name for tensor in gguf.GGUFReader(path).tensors}
+
+
+@pytest.mark.usefixtures("llama_tools")
+def test_the_converter_is_loaded_once_and_replaced_when_it_dies(tiny: Spec, tmp_path: Path) -> None:
+    converter = conversion.Converter(str(tools.find(tools.CONVERTER)))
+    arguments = [str(tiny.folder), "--outfile", str(tmp_path / "a.gguf")]
+    assert converter.run(arguments)[0] == 0
+    first = converter._child.pid
+    assert converter.run(["nowhere"])[0] != 0  # a failure ends nothing
+    assert converter.run(arguments)[0] == 0 and converter._child.pid == first
+    os.killpg(first, signal.SIGKILL)
+    assert converter.run(arguments)[0] in (0, conversion.KILLED)  # it may be told alive a moment longer
+    assert converter.run(arguments)[0] == 0 and converter._child.pid != first
 
 
 def test_an_unknown_number_format_is_refused(tiny: Spec, tmp_path: Path) -> None:

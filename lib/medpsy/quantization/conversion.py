@@ -3,26 +3,30 @@
 Refuses to run code that comes with a model, to edit the installed converter, and to leave a half-written file behind.
 """
 
+import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from medpsy.engines import tools
-from medpsy.engines.child import importable
+from medpsy.engines.child import Child, importable
 from medpsy.engines.errors import EngineError
 from medpsy.engines.identity import weights_digest
 from medpsy.engines.weights import FILES, Model, gguf_file, model_folder
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
-LAUNCHER = "medpsy.engines.gguf_launcher"
+WORKER = "medpsy.engines.gguf_worker"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # all files are here
+KILLED = -9  # exit status of a converter that ended without one
 PREFIX = ".converting-"
 STALE = 24 * 3600.0  # seconds after which a conversion under way must have been killed
-SHOWN = 1500  # characters of the converter's log in an error
 
 
 def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
@@ -72,16 +76,35 @@ def _staged(folder: Path, staged: Path) -> Path:
 
 
 def _convert(model: Model, source: Path, made: Path, outtype: str) -> None:
-    command = [sys.executable, "-m", LAUNCHER, str(tools.find(tools.CONVERTER)), str(source)]
-    command += ["--outfile", str(made), "--outtype", outtype]
-    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, errors="replace")
-    if done.returncode or not made.is_file():
-        log = (done.stdout + done.stderr)[-SHOWN:]
-        raise EngineError(
-            f"model {model.name!r}: {model.path} was not converted to GGUF; the converter's log ends:\n{log}"
-        )
+    arguments = [str(source), "--outfile", str(made), "--outtype", outtype]
+    status, log = _converter(str(tools.find(tools.CONVERTER))).run(arguments)
+    if status or not made.is_file():
+        raise EngineError(f"model {model.name!r}: {model.path} was not converted to GGUF; the log ends:\n{log}")
 
 
-def _environment() -> dict[str, str]:
-    """Return this process's environment with `medpsy` importable and the hub out of reach: all files are here."""
-    return {**os.environ, **importable(), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+class Converter:
+    """A process with llama.cpp's converter loaded; it takes one model after another, and ends with this process."""
+
+    def __init__(self, script: str) -> None:
+        self._command = [sys.executable, "-m", WORKER, script]
+        self._child: Child | None = None
+        self._one = threading.Lock()
+
+    def run(self, arguments: Sequence[str]) -> tuple[int, str]:
+        """Return the converter's exit status and the end of its log; a process that died is replaced the next time."""
+        with self._one:
+            if not (self._child and self._child.alive):
+                self._child = Child(self._command, env=importable() | OFFLINE, talk=True)
+            try:
+                self._child.stdin.write(json.dumps(arguments).encode() + b"\n")
+                self._child.stdin.flush()
+                reply = self._child.stdout.readline()
+            except OSError:
+                reply = b""
+            log = self._child.log_tail()
+            if not reply:
+                self._child.stop()
+            return int(reply or KILLED), log
+
+
+_converter = cache(Converter)
