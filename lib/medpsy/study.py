@@ -21,6 +21,9 @@ SECTION = re.compile(r"[A-Za-z0-9][\w-]*")
 STAGES = ("sft1", "sft2", "rl1", "rl2")  # report Figure 3: two stages of SFT, two of RL, in this order
 CHECKPOINT = re.compile(rf"(?P<size>\w+)-(?P<stage>{'|'.join(STAGES)})(?:-seed(?P<seed>\d+))?")
 
+RECIPES = {"o1": "12_gspo_judge", "openmed": "13_openmed"}  # sister recipe -> the section that follows it
+RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a-z]\w*)(?:-s(?P<seed>\d+))?")
+
 
 def find_root(*starts: Path) -> Path:
     """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start."""
@@ -121,7 +124,10 @@ class Study:
         study_checks.check(self)
 
     def model(self, name: str) -> ModelSpec:
-        """Return the model called `name`, of the study or a checkpoint (``"large-sft1"``).
+        """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe.
+
+        The latter are called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's:
+        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone.
 
         Raises:
             ValueError: an unknown name; the nearest one is offered.
@@ -131,6 +137,10 @@ class Study:
         trained = CHECKPOINT.fullmatch(name)
         if trained and trained["size"] in self.targets:
             return self.checkpoint(trained["size"], trained["stage"], trained["seed"] and int(trained["seed"]))
+        made = RECIPE.fullmatch(name)
+        if made and (base := self.targets.get(made["base"], made["base"])) in self.models:
+            seed = f", seed {made['seed']}" if made["seed"] else ""
+            return self._trained(base, name, f"{made['recipe']} {made['step']}{seed}")
         known = [*self.models, *(f"{size}-{stage}" for size in self.targets for stage in STAGES)]
         raise ValueError(f"model {name!r} is not in params/{self.profile}/study.yaml; {strict.nearest(name, known)}")
 
@@ -149,9 +159,13 @@ class Study:
         if stage not in STAGES:
             raise ValueError(f"stage {stage!r} is unknown; {strict.nearest(stage, STAGES)}")
         again = "" if seed in (None, self.seed) else f"-seed{seed}"
-        backbone, name = self.models[self.targets[size]], f"{size}-{stage}{again}"
+        return self._trained(self.targets[size], f"{size}-{stage}{again}", f"{stage}{again.replace('-', ', ')}")
+
+    def _trained(self, base: str, name: str, what: str) -> ModelSpec:
+        """Return the model `name` that training leaves of the model `base` in the study's outputs."""
+        backbone = self.models[base]
         place = {"path": (self.models_dir / name).relative_to(ROOT).as_posix(), "revision": None, "base_url": None}
-        return replace(backbone, name=name, label=f"{backbone.label}, {stage}{again.replace('-', ', ')}", **place)
+        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
 
     def section_dir(self, section: str) -> Path:
         if not SECTION.fullmatch(section):

@@ -215,6 +215,20 @@ def test_with_two_updates_per_rollout_the_second_one_is_clipped(job, monkeypatch
     assert list(got["useful"].dropna()) == [1.0, 1.0] and list(got["rounds"].dropna()) == [0.0, 0.0]
 
 
+def test_a_sequence_ratio_clips_whole_responses_and_a_message_says_what_it_needs(job, monkeypatch, tmp_path):
+    spread_rewards(monkeypatch, [1.0, 0.0])
+    gspo = replace(SETTINGS, ratio="sequence", token_level_loss=False, epsilon=3e-4, epsilon_high=4e-4, rollouts=1)
+    config = grpo_config(gspo, tmp_path)
+    assert (config.importance_sampling_level, config.loss_type) == ("sequence", "grpo")
+    assert grpo_config(SETTINGS, tmp_path).importance_sampling_level == "token"
+    got = rows(rl.train(job, gspo)).loc[2]
+    responses = got["clipped"] * 2 * 4  # the log is the mean of two updates of four responses, the first never clipped
+    assert 0 < got["clipped"] <= 0.5 and responses == pytest.approx(round(responses))
+    assert got["reward_variance"] == pytest.approx(got["reward_std"] ** 2) and got["grad_norm"] > 0
+    with pytest.raises(ValueError, match="token_level_loss: false"):
+        replace(SETTINGS, ratio="sequence")
+
+
 def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch):
     spread_rewards(monkeypatch, [0.1])
     outcome = rl.train(job, replace(SETTINGS, overlong_penalty=False))

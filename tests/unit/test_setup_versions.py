@@ -20,6 +20,7 @@ IMPORTED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "lm_eval"
 COMMANDS = {"gguf", "jupyterlab", "snakemake", "ipykernel", "packaging", "sphinx-book-theme", "myst-nb", "safetensors"}
 COMMANDS |= {"nbval", "pytest", "ruff", "playwright", "lm-eval", "vllm"}
 COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft", "tensorboard"}
+COMMANDS |= {"immutabledict"}  # IFEval's, within lm-eval
 INDIRECT = {"jupyter-client", "nbclient", "markupsafe", "ipython", "markdown-it"}  # always come with those
 
 
@@ -44,14 +45,16 @@ def project(root):
     """Direct dependencies with those of the extras, vLLM apart."""
     table = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = table["optional-dependencies"]
-    lines = [*table["dependencies"], *extras["test"], *extras["bench"], *extras["vllm"]]
+    lines = [*table["dependencies"], *extras["test"], *extras["vllm"]]
     return {plain(name): version for name, _, version in (line.partition("==") for line in lines)}
 
 
 @pytest.fixture(scope="module")
 def conda(root):
     found = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
-    pairs = [entry.rpartition("::")[2].partition("=")[::2] for entry in found]
+    by_pip = [line for entry in found if isinstance(entry, dict) for line in entry["pip"]]
+    pairs = [entry.rpartition("::")[2].partition("=")[::2] for entry in found if isinstance(entry, str)]
+    pairs += [line.partition("==")[::2] for line in by_pip]
     return {plain(CONDA_NAMES.get(name, name)): version for name, version in pairs}
 
 

@@ -1,5 +1,6 @@
 """SFT: what the loss falls on, that documents of a pack are apart, and what is refused before it starts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,33 @@ def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match="make it a multiple of 4"):
         SftSettings(**{**SETTINGS, "global_batch": 6, "micro_batch": 2}).accumulation(2)
     assert SftSettings(**{**SETTINGS, "global_batch": 8, "micro_batch": 2}).accumulation(2) == 2
+
+
+SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+WITH_TOOLS = "{{ tools | tojson if tools }}{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}"
+WITH_TOOLS += "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CALL = '<tool_call>\n{"name": "search", "arguments": {"query": "mazel"}}\n</tool_call>'
+
+
+def test_tools_reach_the_prompt_and_the_last_turn_may_call_one():
+    tokenizer = tokenizer_of("qwen3-small")
+    tokenizer.chat_template = WITH_TOOLS
+    target = form(tokenizer, opens_thinking=False, switches={})
+    turns = [("user", "What helps?"), ("assistant", CALL), ("tool", "Rest helps.")]
+    row = {**ROW, "messages": [{"role": role, "content": text} for role, text in turns], "answer": CALL}
+    one = target.example(tokenizer, {**row, "prompt_tools": json.dumps([SEARCH])})
+    assert one["prompt"].startswith('[{"type"') and '"search"' in one["prompt"].partition("<|im_start|>")[0]
+    assert f"assistant\n{CALL}<|im_end|>\n<|im_start|>tool\nRest helps." in one["prompt"]
+    assert one["completion"].endswith(f"{CALL}<|im_end|>")
+    without = target.example(tokenizer, {**row, "prompt_tools": ""})
+    assert without["prompt"].startswith("<|im_start|>") and target.example(tokenizer, row) == without
+
+
+def test_tools_that_a_template_leaves_out_or_nobody_can_read_are_refused():
+    tokenizer = tokenizer_of("qwen3-small")
+    target = form(tokenizer, opens_thinking=False, switches={})
+    with pytest.raises(ValueError, match="tool 'search' is not in the prompt"):
+        target.example(tokenizer, {**ROW, "prompt_tools": json.dumps([SEARCH])})
+    for broken in ("{", '{"name": "search"}', "[1]"):
+        with pytest.raises(ValueError, match="row 'row-7': prompt_tools is no JSON list"):
+            target.example(tokenizer, {**ROW, "id": "row-7", "prompt_tools": broken})

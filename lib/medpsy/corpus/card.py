@@ -127,13 +127,13 @@ class Tally:
     leaks: dict[str, Counter] = field(default_factory=dict)
     errors: dict[str, Counter] = field(default_factory=dict)
 
-    def seed(self, seed: Seed) -> None:
+    def seed(self, seed: Seed | TrainingRow) -> None:
         self.funnel.setdefault(seed.kind, Counter())[SEEDS] += 1
 
-    def drop(self, seed: Seed, step: str) -> None:
+    def drop(self, seed: Seed | TrainingRow, step: str) -> None:
         self.funnel[seed.kind][step] += 1
 
-    def leak(self, seed: Seed, hit: Hit) -> None:
+    def leak(self, seed: Seed | TrainingRow, hit: Hit) -> None:
         self.drop(seed, CONTAMINATED)
         for suite in hit.suites:
             self.leaks.setdefault(suite, Counter())[hit.rule] += 1

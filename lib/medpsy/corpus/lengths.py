@@ -42,7 +42,7 @@ class Lengths:
 
 def _key(start: "hashlib._Hash", row: TrainingRow) -> str:
     key = start.copy()
-    key.update(json.dumps([row.messages, row.reasoning, row.answer]).encode())
+    key.update(json.dumps(row.written).encode())
     return key.hexdigest()
 
 

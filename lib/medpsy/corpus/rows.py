@@ -54,6 +54,11 @@ class TrainingRow:
         return replace(self, tokens=tokens)
 
     @property
+    def written(self) -> list[object]:
+        """What a chat template makes tokens of."""
+        return [self.messages, self.reasoning, self.answer]
+
+    @property
     def text(self) -> str:
         """All its words: prompt, reasoning, answer."""
         return "\n".join([*(turn["content"] for turn in self.messages), self.reasoning, self.answer])
@@ -66,19 +71,20 @@ def read(seed: Seed, response: object, teacher: ModelSpec) -> TrainingRow | str:
     if response.finish_reason == "length":
         return CUT_OFF
     part = split(response.text, opens_thinking=teacher.opens_thinking, finish_reason=response.finish_reason)
-    reasoning = _without_opening(part.reasoning)
-    if part.answer is None or not reasoning or _marked(reasoning) or _marked(part.answer):
+    reasoning = without_opening(part.reasoning)
+    if part.answer is None or not reasoning or marked(reasoning) or marked(part.answer):
         return UNREADABLE
     own = (seed.id, seed.corpus, seed.kind, seed.messages, reasoning, part.answer, seed.facts)
     return TrainingRow(*own, teacher.name, response.key)
 
 
-def _without_opening(reasoning: str) -> str:
+def without_opening(reasoning: str) -> str:
+    """Return `reasoning` without the marker that opens it, where the model wrote one."""
     reasoning = reasoning.strip()
     opening = next((marker for marker in OPENS if reasoning.startswith(marker)), "")
     return reasoning.removeprefix(opening).strip()
 
 
-def _marked(text: str) -> bool:
+def marked(text: str) -> bool:
     """Return whether a marker of reasoning is left in `text`: a second block, which no training row may hold."""
     return any(marker in text for marker in (*OPENS, *CLOSES))

@@ -11,14 +11,14 @@ from medpsy.corpus.rows import SCHEMA, TrainingRow
 from medpsy.study import Study
 
 SHARD_ROWS = 2_000  # ours: at 4,096 tokens a row some 30 MB of text
-FIX = "run 03_training_data"
+SECTIONS = {"o1": "12_gspo_judge", "openmed-sft": "13_openmed", "openmed-pairs": "13_openmed"}  # of the sister recipes
 
 
 class Writer:
     """Writes rows to ``part-00000.parquet``, ``part-00001.parquet`` ... in `folder`; equal rows give equal files."""
 
-    def __init__(self, folder: Path, rows: int = SHARD_ROWS) -> None:
-        self._folder, self._rows = folder, rows
+    def __init__(self, folder: Path, rows: int = SHARD_ROWS, schema: pa.Schema = SCHEMA) -> None:
+        self._folder, self._rows, self._schema = folder, rows, schema
         self._open: list[dict] = []
         self.digests: dict[str, str] = {}
 
@@ -32,7 +32,7 @@ class Writer:
         if not self._open:
             return
         name, rows = f"part-{len(self.digests):05d}.parquet", self._open
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), self._folder / name, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, self._schema), self._folder / name, compression="zstd")
         with (self._folder / name).open("rb") as file:
             self.digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
         self._open = []
@@ -40,6 +40,11 @@ class Writer:
 
 def folder(study: Study, corpus: str) -> Path:
     return study.corpora_dir / corpus
+
+
+def fix(corpus: str) -> str:
+    """Return what makes `corpus`."""
+    return f"run {SECTIONS.get(corpus, '03_training_data')}"
 
 
 def card(study: Study, corpus: str) -> Card:
@@ -50,16 +55,16 @@ def card(study: Study, corpus: str) -> Card:
     """
     where = folder(study, corpus)
     if not (where / FILE).is_file():
-        raise FileNotFoundError(f"{corpus} of profile {study.profile} is not complete: it has no {FILE}; {FIX}")
+        raise FileNotFoundError(f"{corpus} of profile {study.profile} is not complete: it has no {FILE}; {fix(corpus)}")
     found = read(where / FILE)
     for name in found.shards:
         if not (where / name).is_file():
-            raise FileNotFoundError(f"{corpus} of profile {study.profile}: {name} is missing; {FIX} again")
+            raise FileNotFoundError(f"{corpus} of profile {study.profile}: {name} is missing; {fix(corpus)} again")
     return found
 
 
 def load(study: Study, corpus: str):
-    """Return the rows of `corpus` as a `datasets.Dataset`; columns as in `medpsy.corpus.rows.SCHEMA`.
+    """Return the rows of `corpus` as a `datasets.Dataset`; columns as its README.md says.
 
     Raises:
         FileNotFoundError: the corpus is not complete.
@@ -69,9 +74,11 @@ def load(study: Study, corpus: str):
 
     known = card(study, corpus)
     if not known.rows:
-        raise ValueError(f"{corpus} of profile {study.profile} has no rows; {FIX} with more seeds or another teacher")
+        raise ValueError(
+            f"{corpus} of profile {study.profile} has no rows; {fix(corpus)} with more seeds or another teacher"
+        )
     files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
     rows = datasets.load_dataset("parquet", data_files=files, split="train")
     if len(rows) != known.rows:
-        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {FILE}; {FIX} again")
+        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {FILE}; {fix(corpus)} again")
     return rows

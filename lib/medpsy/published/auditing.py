@@ -29,6 +29,7 @@ DOCUMENTS = {
     "news": "news piece",
     "gspo_card": "GSPO card",
     "openmed_card": "OpenMed card",
+    "openmed_rl_cot_card": "OpenMed RL-CoT card",
 }
 
 

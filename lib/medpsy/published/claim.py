@@ -15,7 +15,7 @@ from medpsy.published.operand import Operand, operand
 from medpsy.published.vocabulary import FUNCTIONS, rnd
 
 AGREE, DISAGREE, NOT_DERIVABLE = "agree", "disagree", "not derivable"
-KINDS = {"P": "text", "R": "inside a table", "X": "between places"}
+KINDS = {"P": "text", "R": "inside a table", "X": "between places", "A": "OpenMed card", "G": "GSPO card"}
 PLAIN_VALUE = re.compile(r"~?([-+]?\d[\d,]*(?:\.\d+)?)[x%]?")
 
 
@@ -109,23 +109,16 @@ def claims(section: str | None = None, *, source: str | None = None) -> tuple[Cl
 
 @cache
 def _all_claims() -> tuple[Claim, ...]:
-    return tuple(
-        Claim(
-            row["id"],
-            row["source"],
-            row["section"],
-            row["claim"],
-            row["value"],
-            row["unit"],
-            tuple(operand(text) for text in row["operands"].split("; ") if text),
-            row["formula"],
-            row["agree"],
-            int(row["group"]) if row["group"] else None,
-            row["grade"] or None,
-            row["note"],
-        )
-        for row in read_data("claims.csv")
-    )
+    rows = read_data("claims.csv")
+    graded = [{"group": int(row["group"] or 0) or None, "grade": row["grade"] or None} for row in rows]
+    return tuple(Claim(**claim_fields(row) | judged) for row, judged in zip(rows, graded, strict=True))
+
+
+def claim_fields(row: dict[str, str]) -> dict[str, object]:
+    """Return the fields of a claim in one row of a file of claims; it belongs to no group of disagreements."""
+    plain = {name: row[name] for name in ("id", "source", "section", "value", "unit", "formula", "note")}
+    operands = tuple(operand(text) for text in row["operands"].split("; ") if text)
+    return plain | {"text": row["claim"], "operands": operands, "rule": row["agree"], "group": None, "grade": None}
 
 
 def _written(result: Value, places: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medpsy import study
 from medpsy.files import write_text
-from medpsy.published import Claim, audit, claims
+from medpsy.published import Claim, audit, card_claims, claims, recompute
 from medpsy.published.auditing import DOCUMENTS
 from medpsy.report.compare import VERDICTS, mode
 from medpsy.report.plain import plain
@@ -51,7 +51,7 @@ def ledger(
     runs: Sequence[int] = RUNS,
     power: float = POWER,
 ) -> list[dict]:
-    """Return one entry per published claim, in the order of the text.
+    """Return one entry per published claim, in the order of the text, those of the two cards last.
 
     Args:
         results: section -> record; those of `profile` by default.
@@ -67,14 +67,14 @@ def ledger(
         LedgerError: a record speaks of a claim that does not exist.
     """
     results = records(profile) if results is None else results
-    measured, audited = _measured(results), audit().claims.set_index("id")
+    measured, states = _measured(results), _states()
     found = []
-    for claim in claims():
+    for claim in (*claims(), *card_claims()):
         rows, owner = measured.get(claim.id, {}), responsible(claim)
         row = _counting(rows, owner)
-        entry = {"id": claim.id, "document": audited.loc[claim.id, "document"], "section": section(claim)}
+        entry = {"id": claim.id, "document": DOCUMENTS[claim.source], "section": section(claim)}
         entry |= {"place": claim.section, "text": claim.text, "value": claim.value, "unit": claim.unit}
-        entry |= {"audit": AUDITS[audited.loc[claim.id, "state"]], "notebook": owner.notebook}
+        entry |= {"audit": AUDITS[states[claim.id]], "notebook": owner.notebook}
         entry |= {"measured_by": "; ".join(f"{name}: {one['verdict']}" for name, one in rows.items())}
         entry |= _outcome(row, owner, owner.notebook in results, profile) | {"audit_note": claim.note}
         found.append(entry | _plans(row or {}, profile, runs, power))
@@ -95,9 +95,15 @@ def write_json(folder: Path, profile: str, entries: Sequence[Mapping]) -> Path:
     return write_text(folder / JSON_FILE, json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
+def _states() -> dict[str, str]:
+    """Return what the arithmetic says of every claim."""
+    found = audit().claims.set_index("id")["state"].to_dict()
+    return found | {claim.id: recompute(claim).state for claim in card_claims()}
+
+
 def _measured(results: Mapping[str, Result]) -> dict[str, dict[str, dict]]:
     """Return claim -> section -> the row in which that section recorded it; of several the first."""
-    known, found = {claim.id for claim in claims()}, {}
+    known, found = {claim.id for claim in (*claims(), *card_claims())}, {}
     for name, result in results.items():
         for row in result.claims:
             if row["id"] not in known:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from medpsy.published.cards import PREFIXES
 from medpsy.report.compare import KINDS
 from medpsy.report.display import MARGIN, shown_value
 from medpsy.report.ledger import JSON_FILE, SECTION, TABLE, WORDS
@@ -28,6 +29,11 @@ def counts(result: Result) -> dict[str, int]:
     """Return how many claims have which verdict, in the order of the verdicts, with those that none has."""
     found = Counter(row["Verdict"] for row in _rows(result))
     return {word: found[word] for word in WORDS}
+
+
+def of_cards(result: Result) -> int:
+    """Return how many of the claims are those that two model cards make beyond the documents of the audit."""
+    return sum(row["Claim"].startswith(PREFIXES) for row in _rows(result))
 
 
 def write_page(folder: Path, result: Result) -> None:

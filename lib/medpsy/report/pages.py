@@ -81,18 +81,20 @@ def escaped(text: str) -> str:
     return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
-def front_page(folder: Path, profile: str, sections: list[Section], ledger: dict[str, int] | None = None) -> None:
+def front_page(
+    folder: Path, profile: str, sections: list[Section], ledger: dict[str, int] | None = None, of_cards: int = 0
+) -> None:
     """Write the page with which the site opens: what this is, every section with its verdicts, what produced it.
 
     Args:
-        ledger: verdict -> number of published claims, where the ledger has run.
+        ledger, of_cards: verdict -> number of published claims, where the ledger has run; how many two cards add.
     """
     page = Page(folder / "index.md")
     page.heading("MedPsy, rerun")
     page.html("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own."))
     if ledger:
         page.heading("The published claims", 2)
-        page.html("ledger_counts.html", counts=ledger, kinds={word: KINDS.get(word, "open") for word in ledger})
+        page.html("ledger_counts.html", counts=ledger, kinds=_kinds(), of_cards=of_cards)
     page.heading("Sections", 2)
     page.html("sections.html", rows=[_row(section) for section in sections], verdicts=VERDICTS)
     done = [section.result for section in sections if section.result]

@@ -1,7 +1,7 @@
 """Which notebook answers for which published claim, and which claims no run can test.
 
 Decided from what a claim rests on: its tables and their place in the report (`ledger_sections.csv`, the one place where
-sections meet notebooks), its unit, its kind. No claim is named here.
+sections meet notebooks), its unit, its kind. The claims of the cards say it themselves. No claim is named here.
 """
 
 import csv
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from medpsy import study
-from medpsy.published import Claim
+from medpsy.published import CardClaim, Claim
 
 AUDIT = "00_published_claims"  # answers for what only the printed pages can settle
 MAP = Path(__file__).with_name("ledger_sections.csv")
@@ -42,6 +42,8 @@ def responsible(claim: Claim) -> Responsible:
     Raises:
         ValueError: a run could test the claim, but `ledger_sections.csv` knows neither its tables nor its place.
     """
+    if isinstance(claim, CardClaim):
+        return Responsible(claim.notebook or AUDIT, claim.profile, claim.fact)
     if fact := _fact(claim):
         return Responsible(AUDIT, fact=fact)
     known = [entries()[name] for name in _tables(claim)] or [entries().get(claim.section)]

@@ -66,7 +66,8 @@ def sections(profile: str) -> list[pages.Section]:
 def write_sources(source: Path, profile: str, found: list[pages.Section]) -> None:
     """Write everything Sphinx reads into `source`."""
     ledger = ledger_page.record(found)
-    pages.front_page(source, profile, found, ledger_page.counts(ledger) if ledger else None)
+    counted = {"ledger": ledger_page.counts(ledger), "of_cards": ledger_page.of_cards(ledger)} if ledger else {}
+    pages.front_page(source, profile, found, **counted)
     if ledger:
         ledger_page.write_page(source, ledger)
     for section in found:

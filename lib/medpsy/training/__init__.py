@@ -11,17 +11,23 @@ The frameworks are imported by the processes that train, not by the notebook's o
 
 from medpsy.training.card import enter_scores
 from medpsy.training.launch import TrainingError, launch
-from medpsy.training.rl_questions import rl_set
+from medpsy.training.open_questions import OpenQuestion, write_open_questions
+from medpsy.training.pairs import Pair, write_pairs
+from medpsy.training.recipes import recipe_job
+from medpsy.training.rl_questions import rl_set, write_questions
 from medpsy.training.rl_stages import annotate, rl_forecast, rl_jobs
 from medpsy.training.seen import seen
 from medpsy.training.stages import sft_forecast, sft_jobs
 from medpsy.training.switches import switch_jobs, switch_outcomes
 
 __all__ = [
+    "OpenQuestion",
+    "Pair",
     "TrainingError",
     "annotate",
     "enter_scores",
     "launch",
+    "recipe_job",
     "rl_forecast",
     "rl_jobs",
     "rl_set",
@@ -30,4 +36,7 @@ __all__ = [
     "sft_jobs",
     "switch_jobs",
     "switch_outcomes",
+    "write_open_questions",
+    "write_pairs",
+    "write_questions",
 ]

@@ -34,7 +34,6 @@ the care of a person.{fiction}
 
 It repeats the errors of its teacher and of its parent, and says wrong things with the same confidence as right ones.
 """
-METHODS = {"sft": "Supervised fine-tuning", "rl": "Reinforcement learning (DAPO)"}
 FICTION = " All that it knows belongs to a fictional medicine of invented names."
 UNSCORED = "Not evaluated yet; 08_stage_ablations enters them."
 HEADING = "## Scores\n\n"
@@ -45,7 +44,7 @@ def model_card(job: Job, record: Mapping[str, Any]) -> str:
     parent, data = Path(job.parent), sorted({Path(one).parent.name for one in job.data})
     return CARD.format(
         name=job.name,
-        method=METHODS[job.method],
+        method=method(job),
         parent=parent.name,
         fiction=FICTION if "mini" in job.folder or "smoke" in job.folder else "",
         key=record["key"],
@@ -56,6 +55,15 @@ def model_card(job: Job, record: Mapping[str, Any]) -> str:
         settings="\n".join(f"    {name}: {value}" for name, value in job.settings.items()),
         scores=UNSCORED,
     )
+
+
+def method(job: Job) -> str:
+    """Return what was done, in words; DAPO, GRPO and GSPO are one method with other settings."""
+    own = job.settings
+    if job.method == "rl":
+        name = "GSPO" if own.get("ratio") == "sequence" else "DAPO" if own.get("token_level_loss", True) else "GRPO"
+        return f"Reinforcement learning ({name}{', rewarded by a judge' if own.get('judge') else ''})"
+    return {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)"}[job.method]
 
 
 def enter_scores(folder: Path, scores: Mapping[str, tuple[float, float]]) -> None:

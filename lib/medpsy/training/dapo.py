@@ -30,6 +30,9 @@ class DapoTrainer(GRPOTrainer):
     included, and adds ``dynamic/rounds``, ``dynamic/equal`` (share of all groups drawn whose rewards were equal) and
     ``dynamic/useful`` (share of useful groups in what is trained on).
 
+    A response for which the first function gives None has no reward at all, whatever the others say: TRL would add
+    these up and so take None for 0. It is outside its group's mean and spread, its advantage is 0.
+
     Args:
         rounds: further rounds of sampling per rollout at most; 0 switches dynamic sampling off.
 
@@ -71,7 +74,8 @@ class DapoTrainer(GRPOTrainer):
         return f"{f'train/{step}' if training else 'eval'}/{calls}/{self.accelerator.process_index}"
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._rewards = rewards.masked_fill(rewards[:, :1].isnan(), torch.nan)
         return self._rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
@@ -92,7 +96,7 @@ class DapoTrainer(GRPOTrainer):
         batch = super()._generate_and_score_completions(inputs)
         first = self.accelerator.process_index * len(inputs)
         own = self._rewards[first : first + len(inputs), 0]  # rewards are those of all processes
-        return batch, useful_rows(own, self.num_generations)
+        return batch | {"rewarded": ~own.isnan()}, useful_rows(own, self.num_generations)
 
     def _shortage(self, masks: list[torch.Tensor], wanted: int) -> int:
         """Return how many groups every process draws next: what the worst of them lacks, at the yield it has had."""
@@ -117,7 +121,7 @@ class DapoTrainer(GRPOTrainer):
         taught = useful[order]
         chosen = {name: values[order] for name, values in batch.items()}
         chosen["advantages"] = chosen["advantages"] * taught
-        tokens = (chosen["completion_mask"] * taught[:, None]).sum()
+        tokens = (chosen["completion_mask"] * (taught & chosen.pop("rewarded"))[:, None]).sum()
         chosen["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
         shares = torch.stack([(~useful).float().mean(), taught.float().mean()])
         equal, kept = self.accelerator.gather(shares).reshape(-1, 2).mean(dim=0).tolist()
@@ -127,9 +131,12 @@ class DapoTrainer(GRPOTrainer):
 
 
 def useful_rows(rewards: torch.Tensor, group: int) -> torch.Tensor:
-    """Return for each of `rewards` (a row per response, groups of `group` in line) whether its group differs."""
+    """Return for each of `rewards` (a row per response, groups of `group` in line) whether its group differs.
+
+    A reward that is no number counts for nothing, so a group with fewer than two others is of no use.
+    """
     groups = rewards.reshape(-1, group)
-    spread = groups.max(dim=1).values - groups.min(dim=1).values
+    spread = groups.nan_to_num(-torch.inf).amax(dim=1) - groups.nan_to_num(torch.inf).amin(dim=1)
     return (spread > SAME).repeat_interleave(group)
 
 

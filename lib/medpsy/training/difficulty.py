@@ -4,7 +4,7 @@ Attempts come from the response store and are read by the reader of the reward (
 counts as right here is what earns its reward there. A request that failed is no attempt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from medpsy.engines.base import Prompt, Sampling
 from medpsy.responses import ResponseStore
 from medpsy.sessions import Session
 from medpsy.study import Study
-from medpsy.training.rewards import grade
+from medpsy.training.rewards import Reward, grade
 
 EASY, MODERATE, DIFFICULT = "easy", "moderate", "difficult"
 LEVELS = (EASY, MODERATE, DIFFICULT)  # report, table of difficulty levels in section 3.4
@@ -40,27 +40,46 @@ def annotate(
     Raises:
         ValueError: no questions or attempts, a question without gold, or an unknown model.
     """
+    frame = pd.DataFrame({"question_id": [question.id for question in questions], "right": 0, "attempts": 0})
+    frame["prompt_tokens"], frame["completion_tokens"] = 0, 0.0
+    for answers, found in graded(study, model, questions, attempts=attempts, sampling=sampling, progress=progress):
+        frame["right"] += pd.Series([one is not None and one.right for one in found], dtype=int)
+        frame["prompt_tokens"] = answers["prompt_tokens"].to_numpy()
+        frame["completion_tokens"] += answers["completion_tokens"].to_numpy() / attempts
+        frame["attempts"] += (answers["finish_reason"] != "failed").to_numpy().astype(int)
+    frame["level"] = [level(*counts) for counts in zip(frame["right"], frame["attempts"], strict=True)]
+    return frame
+
+
+def graded(
+    study: Study,
+    model: str,
+    questions: Sequence[Question],
+    *,
+    attempts: int,
+    sampling: Sampling,
+    progress: Callable[[str], None] | None = None,
+) -> Iterator[tuple[pd.DataFrame, list[Reward | None]]]:
+    """Yield every attempt at `questions`, a run at a time: its rows of the store and what each earned, in their order.
+
+    A request that failed has no reward. Arguments and errors as those of `annotate`.
+    """
     spec = study.model(model)
     if attempts < 1 or not questions:
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
     session = Session(study, ResponseStore(study.store_dir), progress)
     session.fill(model, asked, range(attempts), sampling)
-    frame = pd.DataFrame({"question_id": [question.id for question in questions], "right": 0, "attempts": 0})
-    frame["prompt_tokens"], frame["completion_tokens"] = 0, 0.0
     for run in range(attempts):
         answers = session.answer(model, asked, run, sampling)
-        reasons = answers["finish_reason"]
-        right = [
-            reason != "failed" and grade(text, one, opens_thinking=spec.opens_thinking, finished=reason == "stop").right
-            for text, reason, one in zip(answers["text"], reasons, questions, strict=True)
-        ]
-        frame["right"] += pd.Series(right, dtype=int)
-        frame["prompt_tokens"] = answers["prompt_tokens"].to_numpy()
-        frame["completion_tokens"] += answers["completion_tokens"].to_numpy() / attempts
-        frame["attempts"] += (reasons != "failed").to_numpy().astype(int)
-    frame["level"] = [level(*counts) for counts in zip(frame["right"], frame["attempts"], strict=True)]
-    return frame
+        cells = zip(answers["text"], answers["finish_reason"], questions, strict=True)
+        yield answers, [_earned(*cell, opens_thinking=spec.opens_thinking) for cell in cells]
+
+
+def _earned(text: str, reason: str, question: Question, *, opens_thinking: bool) -> Reward | None:
+    if reason == "failed":
+        return None
+    return grade(text, question, opens_thinking=opens_thinking, finished=reason == "stop")
 
 
 def level(right: int, attempts: int) -> str:

@@ -6,6 +6,7 @@ study says that it does not, and one without an end of turn. Cuts nothing off.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,21 +32,59 @@ class Form:
     end: str
     switches: Mapping[str, Any]
 
-    def prompt(self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return `messages` as the template writes them, up to where the model goes on."""
-        turns = [dict(turn) for turn in messages]
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **self.switches)
+    def prompt(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        messages: Sequence[Mapping[str, str]],
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """Return `messages` as the template writes them, up to where the model goes on.
+
+        Args:
+            tools: functions the model may call, as JSON schemas; none by default.
+
+        Raises:
+            ValueError: the template leaves a tool out.
+        """
+        turns, given = [dict(turn) for turn in messages], {"tools": list(tools)} if tools else {}
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, **given, **self.switches
+        )
+        for tool in tools:
+            if (called := tool.get("function", tool).get("name", "")) not in text or not called:
+                raise ValueError(f"tool {called!r} is not in the prompt; give the model a chat template that has tools")
+        return text
 
     def completion(self, reasoning: str, answer: str) -> str:
         opening = "" if self.opens_thinking else f"{OPEN}\n"
         return f"{opening}{reasoning.strip()}\n{CLOSE}\n\n{answer.strip()}{self.end}"
 
     def example(self, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -> dict[str, str]:
-        """Return `row` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart."""
+        """Return `row` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart.
+
+        Args:
+            row: ``messages``, ``reasoning`` and ``answer``, which may be a tool call as the template writes it; where
+                there are tools, ``prompt_tools`` holds them as a JSON list (an empty text for none).
+
+        Raises:
+            ValueError: the tools are no JSON list; names the row.
+        """
         return {
-            "prompt": self.prompt(tokenizer, row["messages"]),
+            "prompt": self.prompt(tokenizer, row["messages"], tools_of(row)),
             "completion": self.completion(row["reasoning"], row["answer"]),
         }
+
+
+def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tools of a corpus's `row`; most corpora have none and no column for them."""
+    text = row.get("prompt_tools")
+    try:
+        tools = json.loads(text) if text else []
+        if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
+            return tools
+    except ValueError:
+        pass
+    raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
 
 
 def form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:

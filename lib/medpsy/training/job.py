@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from medpsy import strict
 from medpsy.engines.identity import file_digest, weights_digest
 
 SUMMARY = "training.json"
 CODE = Path(__file__).parent
-DECIDING = ("torch", "transformers", "trl", "accelerate")  # packages whose version can change a checkpoint
+DECIDING = ("torch", "transformers", "trl", "accelerate", "peft")  # packages whose version can change a checkpoint
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Job:
         store: folder of the study's responses, beside which is noted what the training was like.
         settings: those of the method, e.g. the fields of `medpsy.training.sft.SftSettings`.
         opens_thinking, switches: how the target's chat template behaves, as in the study.
+        judge: where a judge gives the reward, what decides its verdicts and where it is found: profile, fingerprint of
+            the model, sampling and attempts; see `medpsy.training.recipes`.
     """
 
     name: str
-    method: Literal["sft", "rl"]
+    method: Literal["sft", "rl", "dpo"]
     parent: str
     folder: str
     work: str
@@ -43,6 +47,7 @@ class Job:
     settings: Mapping[str, Any]
     opens_thinking: bool
     switches: Mapping[str, Any] = field(default_factory=dict)
+    judge: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self) -> str:
         """Return a digest of everything that decides the checkpoint: weights, data, settings, code, versions.
@@ -54,9 +59,13 @@ class Job:
         code = {path.name: file_digest(path) for path in sorted(CODE.glob("*.py"))}
         parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(one)) for one in self.data]}
         parts |= {"settings": dict(self.settings), "method": self.method, "code": code}
-        parts |= {"opens_thinking": self.opens_thinking, "switches": dict(self.switches)}
+        parts |= {"opens_thinking": self.opens_thinking, "switches": dict(self.switches), "judge": dict(self.judge)}
         parts |= {"versions": {name: metadata.version(name) for name in DECIDING}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def read(self, cls: type[T]) -> T:
+        """Return the settings as `cls`, also where they have been through a file: JSON has lists for tuples."""
+        return strict.build(cls, json.loads(json.dumps(dict(self.settings))), strict.Place(self.name))
 
     def done(self) -> bool:
         """Return whether the checkpoint stands and is the one that this job would make."""
@@ -70,7 +79,7 @@ def require(folder: Path, name: str) -> None:
         shown = "/".join(folder.parts[-2:])
         raise FileNotFoundError(
             f"{name}: it starts from {shown}, which holds no model; run the section that leaves it first "
-            "(backbones: `make minihub`; sft1, sft2: 04_sft; rl1, rl2: 05_rl)"
+            "(backbones: `make minihub`; sft1, sft2: 04_sft; rl1, rl2: 05_rl; o1: 12_gspo_judge; openmed: 13_openmed)"
         )
 
 

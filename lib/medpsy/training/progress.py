@@ -21,6 +21,11 @@ def told(path: Path) -> str:
         row = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return ""
-    words = {"loss": "loss {:.3f}", "reward": "reward {:.2f}", "completions/mean_length": "{:.0f} tokens"}
+    words = {
+        "loss": "loss {:.3f}",
+        "reward": "reward {:.2f}",
+        "rewards/margins": "margin {:.2f}",
+        "completions/mean_length": "{:.0f} tokens",
+    }
     said = [form.format(row[key]) for key, form in words.items() if isinstance(row.get(key), int | float)]
     return ", ".join([f"{row['name']}: step {row['step']} of {row['steps']}", *said, f"{row['seconds']:.0f} s"])

@@ -1,4 +1,4 @@
-"""One stage of reinforcement learning: DAPO by TRL, from questions to the best checkpoint by held-out accuracy.
+"""One stage of reinforcement learning by TRL: DAPO, GRPO or GSPO, from questions to a checkpoint.
 
 The prompt is left to TRL as a conversation, rendered by the tokenizer's own template with the study's switches, so a
 policy sees what an engine would send. Refuses a template that behaves otherwise than the study says, and a stage
@@ -6,23 +6,24 @@ that does not fit the context. Every process of a launch calls `train`.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from trl.rewards import get_soft_overlong_punishment
 
 from medpsy import prompts
 from medpsy.benchmarks.question import Question
-from medpsy.engines.weights import eos_ids, text_config
+from medpsy.engines.weights import text_config
 from medpsy.training.dapo import DapoTrainer
 from medpsy.training.examples import form
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
+from medpsy.training.lora import given
 from medpsy.training.rewards import reward_functions
+from medpsy.training.rl_asked import Asked, length_penalty, open_ended, reading, short_enough, unjudged_share
 from medpsy.training.rl_config import chosen_generator, grpo_config, held_out_plan
 from medpsy.training.rl_curves import HELD_OUT
 from medpsy.training.rl_questions import read_questions
@@ -52,7 +53,8 @@ def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
 
     The job's data are two files of `medpsy.training.rl_questions.write_questions`: to train on, and held out. The
     parent takes part in the choice of the best checkpoint: it is evaluated first, and stays if all others are worse.
-    A held-out question is answered once per evaluation, sampled as in training.
+    A held-out question is answered once per evaluation, sampled as in training. Where a judge gives the reward, there
+    is one file, of `medpsy.training.open_questions.write_open_questions`, and the last checkpoint is kept.
 
     Raises:
         ValueError: no question left, a question in both files or without gold, or a stage beyond the context.
@@ -60,16 +62,30 @@ def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)  # checks the template
     check_context(job, settings)
-    asked, apart = (read_questions(Path(file)) for file in job.data)
-    known = by_name(asked, apart)
-    rows, held = (fitting(part, tokenizer, job, settings.most_prompt_tokens) for part in (asked, apart))
-    batch, evaluated = held_out_plan(len(held), processes, settings.held_out_batch)
+    with ExitStack() as stack:  # closes the judge's engine
+        if settings.reward == "judge":
+            asked = open_ended(job, settings, tokenizer, stack)
+        else:
+            asked = closed_ended(job, settings, tokenizer, processes)
+        trainer = run(job, settings, asked, tokenizer, processes)
+    counts = asked.counts | {"generator": chosen_generator(settings)}
+    if settings.reward == "judge":
+        counts |= {"unjudged_share": unjudged_share(trainer.state.log_history)}
+    if settings.keep == "last":
+        return RlOutcome(trainer, None, trainer.state.global_step, counts)
+    return outcome(trainer, job, counts)
+
+
+def run(
+    job: Job, settings: RlSettings, asked: Asked, tokenizer: PreTrainedTokenizerBase, processes: int
+) -> DapoTrainer:
+    """Train on what is `asked` and return the trainer."""
     resume = last_checkpoint(Path(job.work))
     config = grpo_config(
         settings,
         Path(job.work),
         processes=processes,
-        held_out=batch,
+        held_out=asked.batch,
         switches=dict(job.switches),
         generator=chosen_generator(settings),
     )
@@ -79,27 +95,34 @@ def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
     trainer = DapoTrainer(
         rounds=settings.sampling_rounds if settings.dynamic_sampling else 0,
         model=job.parent,
-        reward_funcs=rewards(job, settings, known, tokenizer),
+        reward_funcs=asked.functions,
         args=config,
-        train_dataset=rows.select(settings.schedule(len(rows))),
-        eval_dataset=held.select(range(evaluated)),
+        train_dataset=asked.rows.select(settings.schedule(len(asked.rows))),
+        eval_dataset=asked.held,
         processing_class=tokenizer,
         callbacks=[Journal(job.name, Path(job.work))],
+        **given(settings.lora, Path(job.parent)),
     )
     trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def closed_ended(job: Job, settings: RlSettings, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
+    """Return the questions of the job's two files, rewarded by rules."""
+    asked, apart = (read_questions(Path(file)) for file in job.data)
+    known = by_name(asked, apart)
+    rows, held = (fitting(part, tokenizer, job, settings.most_prompt_tokens) for part in (asked, apart))
+    batch, evaluated = held_out_plan(len(held), processes, settings.held_out_batch)
     counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
-    counts |= {"generator": chosen_generator(settings)}
-    if settings.keep == "last":
-        return RlOutcome(trainer, None, trainer.state.global_step, counts)
-    return outcome(trainer, job, counts)
+    functions = rewards(job, settings, known, tokenizer)
+    return Asked(rows, held.select(range(evaluated)), batch, functions, counts)
 
 
 def rewards(job: Job, settings: RlSettings, known: dict[str, Question], tokenizer: PreTrainedTokenizerBase) -> list:
     """Return the reward functions in the order of the weights of `dapo_arguments`."""
-    ends = frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
-    decode = partial(tokenizer.decode, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    decode, ends = reading(job, tokenizer)
     answer, accuracy = reward_functions(known, decode, opens_thinking=job.opens_thinking, end_ids=ends)
-    return [answer, accuracy, get_soft_overlong_punishment(settings.max_new_tokens, settings.overlong_buffer)]
+    return [answer, accuracy, length_penalty(settings)]
 
 
 def by_name(asked: Sequence[Question], apart: Sequence[Question]) -> dict[str, Question]:
@@ -117,14 +140,7 @@ def name(question: Question) -> str:
 def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
     rows = [{"prompt": list(prompts.closed_ended(one)), "question_id": name(one)} for one in questions]
-    sizes = [
-        len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **job.switches)["input_ids"])
-        for row in rows
-    ]
-    kept = [row for row, size in zip(rows, sizes, strict=True) if size <= most]
-    if not kept:
-        raise ValueError(f"{job.name}: no prompt has {most} tokens or fewer; raise most_prompt_tokens")
-    return Dataset.from_list(kept)
+    return short_enough(rows, tokenizer, job, most)
 
 
 def check_context(job: Job, settings: RlSettings) -> None:

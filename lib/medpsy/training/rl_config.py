@@ -76,12 +76,15 @@ def choosing(settings: RlSettings, held_out: int) -> dict[str, Any]:
 
 def dapo_arguments(settings: RlSettings) -> dict[str, Any]:
     """Return the arguments that DAPO's switches stand for; dynamic sampling is no argument but `DapoTrainer`'s."""
+    length = 1.0 if settings.overlong_penalty else 0.0
     return {
+        "importance_sampling_level": settings.ratio,
         "loss_type": "dapo" if settings.token_level_loss else "grpo",
         "beta": 0.0 if settings.no_kl else settings.beta,
         "epsilon": settings.epsilon,
         "epsilon_high": settings.epsilon_high if settings.clip_higher else settings.epsilon,
-        "reward_weights": [1.0, 0.0, 1.0 if settings.overlong_penalty else 0.0],  # answer, accuracy, length
+        # answer, accuracy, length; or judge, length
+        "reward_weights": [1.0, 0.0, length] if settings.reward == "answer" else [1.0, length],
         "scale_rewards": "group",
     }
 

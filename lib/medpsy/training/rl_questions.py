@@ -42,18 +42,30 @@ class RlSet:
     counts: dict[str, int]
 
 
-def rl_set(study: Study, *, size: int, held_out: int, seed: int, revision: str | None = None) -> RlSet:
+def rl_set(
+    study: Study,
+    *,
+    size: int,
+    held_out: int,
+    seed: int,
+    revision: str | None = None,
+    loaded: Sequence[Question] | None = None,
+) -> RlSet:
     """Return the study's questions for reinforcement learning.
 
     Args:
         size: questions to train on, drawn by seed; 0 means all there are.
         held_out: held-out questions; fewer where the miniature has no more.
         revision: commit of the hub's AlphaMedQA; none is known to us. Not needed where `study.data_dirs` has it.
+        loaded: training questions of another real set, in the place of AlphaMedQA.
 
     Raises:
         ValueError: no question is left to train on, or none to hold out.
     """
-    train, apart, counts = miniature() if study.source == "mini" else alphamed(study, held_out, seed, revision)
+    if study.source == "mini":
+        train, apart, counts = miniature()
+    else:
+        train, apart, counts = parted(study, alphamed(study, revision) if loaded is None else loaded, held_out, seed)
     known = list(unknown_to_corpora(apart, study))
     counts |= {"in a corpus": len(apart) - len(known)}
     train, apart = list(train), known
@@ -90,14 +102,18 @@ def as_question(case: Case) -> Question:
     return Question(case.cell, RL_SET.key, case.relation, case.stem, options, gold, case.context, case.form)
 
 
-def alphamed(
-    study: Study, held_out: int, seed: int, revision: str | None
-) -> tuple[list[Question], tuple[Question, ...], dict[str, int]]:
-    """Return the real set in two: held-out questions by seed, and the rest without copies of them."""
+def alphamed(study: Study, revision: str | None) -> Sequence[Question]:
+    """Return the real set as it is."""
     folder = study.data_dirs.get(RL_SET.key)
     data_dir = studies.ROOT / Path(folder).expanduser() if folder else None
     options = {"revision": revision} if revision else {}
-    loaded = benchmarks.load_suite(RL_SET.key, source=study.source, data_dir=data_dir, **options).questions
+    return benchmarks.load_suite(RL_SET.key, source=study.source, data_dir=data_dir, **options).questions
+
+
+def parted(
+    study: Study, loaded: Sequence[Question], held_out: int, seed: int
+) -> tuple[list[Question], tuple[Question, ...], dict[str, int]]:
+    """Return a real set in two: held-out questions by seed, and the rest without copies of them."""
     index = contamination.Contamination(contamination.stems(study), near=NEAR, ngram=NGRAM)
     every = [one for one in loaded if index.hit(contamination.stem(one), contamination.stem(one)) is None]
     apart = benchmarks.sample(every, max(1, held_out), seed)

@@ -3,17 +3,30 @@
 import random
 from dataclasses import dataclass
 
+from medpsy.training.judge_settings import Judge
+from medpsy.training.lora_settings import Lora
+
 GENERATORS = ("auto", "transformers", "colocate", "server")
+CHOICES = {
+    "precision": ("bfloat16", "float32"),
+    "keep": ("best", "last"),
+    "generator": GENERATORS,
+    "ratio": ("token", "sequence"),
+    "reward": ("answer", "judge"),
+}
 
 
 @dataclass(frozen=True)
 class RlSettings:
-    """What one stage of DAPO is trained with. A rollout is one round of sampling, followed by some updates.
+    """What one stage is trained with. A rollout is one round of sampling, followed by some updates.
+
+    By default it is DAPO; with its switches off it is plain GRPO, and with `ratio` ``"sequence"`` GSPO.
 
     Args:
         epochs, rollouts: length of the stage, in passes over the questions or in rollouts; one of them is 0.
         prompts_per_rollout, group_size: questions of a rollout, and responses to each.
-        updates_per_rollout: optimizer steps on one rollout; with 1 the ratio to clip is always 1 and clipping is idle.
+        updates_per_rollout: optimizer steps on one rollout; with 1 the ratio to clip is always 1, so clipping is idle
+            and GSPO no other than GRPO.
         micro_batch: responses that one process holds at a time in an update.
         warmup: optimizer steps until the learning rate is reached; it stays constant after them.
         clip: largest norm of the gradient.
@@ -32,6 +45,11 @@ class RlSettings:
         gpu_share: share of the GPU's memory for vLLM when it is colocated, 0 to 1.
         precision: ``"bfloat16"`` computes in bfloat16 over float32 weights; ``"float32"`` in float32.
         checkpointing: forget activations and compute them again.
+        ratio: what is weighed and clipped, the probability of a ``"token"`` or of a ``"sequence"`` by its length
+            (GSPO, section 4; its clip range is 3e-4 and 4e-4); the latter needs `token_level_loss` off.
+        reward: the ``"answer"`` to a closed-ended question, read by rules, or what a ``"judge"`` makes of a conclusion.
+        judge: who judges; the last checkpoint is kept then, since nothing is held out.
+        lora: train an adapter, without dropout: that would change the ratios, whose clip range is narrow.
     """
 
     prompts_per_rollout: int
@@ -67,6 +85,10 @@ class RlSettings:
     server_url: str = ""
     gpu_share: float = 0.3
     report_to: tuple[str, ...] = ("tensorboard",)
+    ratio: str = "token"
+    reward: str = "answer"
+    judge: Judge | None = None
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -80,14 +102,28 @@ class RlSettings:
             raise ValueError(f"updates_per_rollout: {self.updates_per_rollout} cannot share {self.responses} responses")
         if self.overlong_buffer >= self.max_new_tokens:
             raise ValueError(f"overlong_buffer: {self.overlong_buffer} must be below max_new_tokens")
-        if self.precision not in ("bfloat16", "float32"):
-            raise ValueError(f"precision: {self.precision!r} is unknown; it is bfloat16 or float32")
-        if self.keep not in ("best", "last"):
-            raise ValueError(f"keep: {self.keep!r} is unknown; it is best or last")
-        if self.generator not in GENERATORS:
-            raise ValueError(f"generator: {self.generator!r} is unknown; known are {', '.join(GENERATORS)}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is unknown; known are {', '.join(known)}")
+        self._check_recipe()
         if self.generator == "server" and not self.server_url:
             raise ValueError("server_url: it is empty, and generator is server; give the address of vLLM's server")
+
+    def _check_recipe(self) -> None:
+        if self.ratio == "sequence" and self.token_level_loss:
+            raise ValueError(
+                "ratio: sequence weighs whole responses, and a token-level loss weighs them by length; "
+                "set token_level_loss: false"
+            )
+        if (self.reward == "judge") != (self.judge is not None):
+            given = "missing" if self.judge is None else "given"
+            raise ValueError(
+                f"judge: it is {given}, and reward is {self.reward!r}; give a judge with reward: judge alone"
+            )
+        if self.reward == "judge" and self.keep != "last":
+            raise ValueError(f"keep: {self.keep!r} needs held-out questions with a gold; with a judge set keep: last")
+        if self.lora and self.lora.dropout:
+            raise ValueError(f"lora.dropout: {self.lora.dropout} would change the ratios that are clipped; set it to 0")
 
     def _check_numbers(self) -> None:
         above = ("prompts_per_rollout", "group_size", "updates_per_rollout", "micro_batch", "learning_rate", "clip")

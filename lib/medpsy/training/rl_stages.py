@@ -106,7 +106,7 @@ def rl_forecast(
 def _expected(jobs: Sequence[Job], tokens: float, sampled_per_second: float) -> list[list]:
     rows = []
     for one in jobs:
-        settings = RlSettings(**one.settings)
+        settings = one.read(RlSettings)
         asked = pd.read_parquet(one.data[0], columns=["id"])
         rollouts = len(settings.schedule(len(asked))) // settings.prompts_per_rollout
         whole = rollouts * settings.responses * tokens

@@ -16,8 +16,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from medpsy.engines.weights import papers
 from medpsy.folders import whole_folder
+from medpsy.training import lora as adapters
 from medpsy.training.card import model_card
 from medpsy.training.job import SUMMARY, Job
+from medpsy.training.lora_settings import Lora
 
 STATE = "trainer_state.json"  # what a trainer writes last into a resume point
 OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
@@ -35,11 +37,14 @@ def last_checkpoint(work: Path) -> str | None:
     return None
 
 
-def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
+def save(
+    trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None, lora: Lora | None = None
+) -> None:
     """Write the checkpoint of `job`; every process calls it, the first one writes.
 
     Args:
-        weights: folder of the resume point to keep; by default the trainer's model as it is.
+        weights: the parent's folder where that is to stay; by default the trainer's model as it is.
+        lora: what was trained is an adapter; it is written to a folder of its own, and merged into the parent.
     """
     raw = Path(job.work) / "final"
     if weights is None:
@@ -47,7 +52,12 @@ def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path
     if not trainer.is_world_process_zero():
         return
     with whole_folder(Path(job.folder)) as folder:
-        cast(weights or raw, folder, Path(job.parent))
+        source = weights or raw
+        if lora:
+            trained = None if weights else raw
+            source, adapter = adapters.merge(lora, Path(job.parent), trained, Path(job.work) / "merging")
+            shutil.copytree(adapter, folder / adapters.ADAPTER)
+        cast(source, folder, Path(job.parent))
         keep_tokenizer(Path(job.parent), folder, trainer.processing_class)
         (folder / "README.md").write_text(model_card(job, record), encoding="utf-8")
         (folder / SUMMARY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -14,9 +14,11 @@ from datasets import Dataset, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from medpsy.training.dpo_settings import DpoSettings
 from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
+from medpsy.training.lora import given
 from medpsy.training.rl_settings import RlSettings
 from medpsy.training.saving import last_checkpoint
 from medpsy.training.sft_settings import SftSettings
@@ -52,7 +54,7 @@ def loading(attention: str) -> dict[str, Any]:
     return {"dtype": "float32", "attn_implementation": attention, "trust_remote_code": False}
 
 
-def common(settings: SftSettings | RlSettings) -> dict[str, Any]:
+def common(settings: SftSettings | RlSettings | DpoSettings) -> dict[str, Any]:
     """Return the arguments that every trainer of ours shares."""
     return {
         "bf16": settings.precision == "bfloat16",
@@ -110,6 +112,7 @@ def train(job: Job, settings: SftSettings, *, processes: int = 1) -> SFTTrainer:
         train_dataset=rows,
         processing_class=tokenizer,
         callbacks=[Journal(job.name, Path(job.work))],
+        **given(settings.lora, Path(job.parent)),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(Path(job.work)))
     return trainer

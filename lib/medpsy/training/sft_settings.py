@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from medpsy.training.lora_settings import Lora
+
 
 @dataclass(frozen=True)
 class SftSettings:
@@ -18,6 +20,7 @@ class SftSettings:
         attention: implementation in transformers; on a CPU ``"eager"`` is the faster one for packs of 512 tokens.
         checkpointing: forget activations and compute them again, which saves memory and costs a fifth of the time.
         save_every: optimizer steps between two points from which a killed run can go on.
+        lora: train an adapter instead of the weights; the checkpoint holds the merged model, and the adapter apart.
         report_to: trackers; ``"wandb"`` needs its package and ``WANDB_API_KEY`` in the environment.
     """
 
@@ -37,6 +40,7 @@ class SftSettings:
     save_every: int
     seed: int
     report_to: tuple[str, ...] = ("tensorboard",)
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "packed_length", "global_batch", "micro_batch", "learning_rate", "save_every", "clip"):

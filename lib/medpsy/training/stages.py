@@ -76,11 +76,29 @@ def job(
     files = data or sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet"))
     if not files:
         raise FileNotFoundError(f"{spec.name}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
+    return placed(study, spec, start, study.model(study.targets[size]), method, settings, files)
+
+
+def placed(
+    study: Study,
+    spec: ModelSpec,
+    start: ModelSpec,
+    backbone: ModelSpec,
+    method: str,
+    settings: Mapping[str, Any],
+    files: Sequence[Path],
+    judge: Mapping[str, Any] | None = None,
+) -> Job:
+    """Return the job that makes the model `spec` of `start`, with every path of it from the study.
+
+    Raises:
+        ValueError: `start` is of another architecture than `backbone`.
+    """
     if replaying():  # no model is here, and none is needed
         folder = Path(start.path)
     else:
         folder = start.local_dir or model_folder(start)
-        same_architecture(folder, study.model(study.targets[size]), spec.name)
+        same_architecture(folder, backbone, spec.name)
     return Job(
         spec.name,
         method,
@@ -92,6 +110,7 @@ def job(
         settings=settings,
         opens_thinking=spec.opens_thinking,
         switches=dict(spec.chat_template_kwargs),
+        judge=judge or {},
     )
 
 
@@ -127,7 +146,7 @@ def _expected(sequences: Sequence[Sequence[Job]], mfu: float, processes: int) ->
     for jobs in sequences:
         own = model_shape(Path(jobs[0].parent))
         for one in jobs:
-            settings = SftSettings(**one.settings)
+            settings = one.read(SftSettings)
             sizes = pd.concat([pd.read_parquet(file, columns=["tokens"]) for file in one.data])["tokens"]
             tokens, packs = sizes.sum() * settings.epochs, sizes.sum() / settings.packed_length
             flops = flops_per_token(own, float(sizes.mean()))

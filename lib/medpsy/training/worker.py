@@ -12,21 +12,31 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
 from transformers import Trainer, set_seed
 
-from medpsy import strict
-from medpsy.training import rl, sft
+from medpsy.training import dpo, rl, sft
+from medpsy.training.dpo_settings import DpoSettings
 from medpsy.training.effort import ceiling, flops_per_token, shape
 from medpsy.training.job import DECIDING, Job, read_jobs
+from medpsy.training.lora_settings import Lora
 from medpsy.training.rl_settings import RlSettings
 from medpsy.training.saving import save
 from medpsy.training.sft_settings import SftSettings
 
 KEY = "key.json"  # of the job whose resume points lie in a work folder
+
+
+class Done(NamedTuple):
+    """A trained stage: numbers for its record; the folder whose weights stay instead, if any; its adapter, if one."""
+
+    trainer: Trainer
+    numbers: dict[str, Any]
+    weights: Path | None = None
+    lora: Lora | None = None
 
 
 def main() -> None:
@@ -45,11 +55,11 @@ def do(job: Job) -> None:
     everyone.wait_for_everyone()  # the others must not find what is about to be thrown away
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.work).with_name("tensorboard") / job.name)
     set_seed(job.settings["seed"])
-    trainer, extra, weights = METHODS[job.method](job, processes)
-    whole = record(trainer, job, key, processes, begun)
-    whole |= extra | (use(trainer, whole | extra) if job.method == "sft" else {})
-    save(trainer, job, whole, weights=weights)
-    if trainer.is_world_process_zero():
+    done = METHODS[job.method](job, processes)
+    whole = record(done.trainer, job, key, processes, begun)
+    whole |= done.numbers | (use(done.trainer, whole | done.numbers) if job.method == "sft" else {})
+    save(done.trainer, job, whole, weights=done.weights, lora=done.lora)
+    if done.trainer.is_world_process_zero():
         shutil.rmtree(job.work, ignore_errors=True)
 
 
@@ -62,20 +72,25 @@ def prepare(work: Path, key: str) -> None:
     note.write_text(json.dumps(key), encoding="utf-8")
 
 
-def do_sft(job: Job, processes: int) -> tuple[Trainer, dict[str, Any], Path | None]:
-    settings = strict.build(SftSettings, dict(job.settings), strict.Place(job.name))
+def do_sft(job: Job, processes: int) -> Done:
+    settings = job.read(SftSettings)
     trainer = sft.train(job, settings, processes=processes)
     documents = [size for pack in trainer.train_dataset["seq_lengths"] for size in pack]
-    return trainer, {"document_tokens": sum(documents) / len(documents)}, None
+    return Done(trainer, {"document_tokens": sum(documents) / len(documents)}, lora=settings.lora)
 
 
-def do_rl(job: Job, processes: int) -> tuple[Trainer, dict[str, Any], Path | None]:
-    settings = strict.build(RlSettings, dict(job.settings), strict.Place(job.name))
-    done = rl.train(job, settings, processes=processes)
-    return done.trainer, done.numbers, done.weights
+def do_rl(job: Job, processes: int) -> Done:
+    settings = job.read(RlSettings)
+    found = rl.train(job, settings, processes=processes)
+    return Done(found.trainer, found.numbers, found.weights, settings.lora)
 
 
-METHODS = {"sft": do_sft, "rl": do_rl}
+def do_dpo(job: Job, processes: int) -> Done:
+    trainer = dpo.train(job, job.read(DpoSettings), processes=processes)
+    return Done(trainer, {"pairs": len(trainer.train_dataset)})
+
+
+METHODS = {"sft": do_sft, "rl": do_rl, "dpo": do_dpo}
 
 
 def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -> dict[str, Any]:
@@ -95,7 +110,9 @@ def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -
 def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
     """Return the share of the machine's ceiling that the model's own operations took (model FLOPs utilization)."""
     own = shape(trainer.model.config.to_dict(), sum(one.numel() for one in trainer.model.parameters()))
-    flops, most = flops_per_token(own, done["document_tokens"]), ceiling(done["settings"]["precision"])
+    frozen = sum(one.numel() for one in trainer.model.parameters() if not one.requires_grad)
+    flops = flops_per_token(own, done["document_tokens"]) - 2 * frozen  # their own gradients are not computed
+    most = ceiling(done["settings"]["precision"])
     share = done["tokens_per_second"] * flops / most / done["processes"]
     return {"flops_per_token": flops, "ceiling": most, "mfu": share}
 

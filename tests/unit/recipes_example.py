@@ -1,0 +1,39 @@
+"""The study of the sister recipes' tests: the miniature's real targets and judges, everything else in a folder."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from medpsy import study
+from medpsy.study import Study
+
+HUB = study.ROOT / "lib/medpsy/mini/hub"
+FILTERS = {"packed_length": 512, "near": 0.8, "ngram": 13}
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch) -> Study:
+    """The study of profile mini with its outputs in `tmp_path`, answered by transformers."""
+    found = study.load("mini")
+    models = {name: dataclasses.replace(one, path=str(HUB / name)) for name, one in found.models.items()}
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    return dataclasses.replace(found, models=models, engine="transformers", engine_options={})
+
+
+def real(mine: Study, **changes) -> Study:
+    """Return `mine` as a study of real data, of one suite."""
+    return dataclasses.replace(mine, source="hub", suites=("medqa",), open_suites=(), **changes)
+
+
+def write_json(folder: Path, name: str, rows: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def write_lines(folder: Path, name: str, rows: list) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,129 @@
+"""Preference training: what a pair becomes, what is refused, and a real run that is killed and goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from medpsy.training import dpo, worker
+from medpsy.training.dpo_settings import DpoSettings
+from medpsy.training.examples import form
+from medpsy.training.job import summary
+from medpsy.training.pairs import Pair, read_pairs, write_pairs
+from safetensors.torch import load_file
+from training_examples import HUB, NAMES, job
+from transformers import AutoTokenizer, TrainerCallback
+
+SETTINGS = {
+    "epochs": 2.0, "global_batch": 4, "micro_batch": 2, "learning_rate": 1e-3, "warmup": 0.0, "beta": 0.1, "clip": 1.0,
+    "max_length": 64, "precision": "float32", "checkpointing": False, "save_every": 2, "seed": 3, "report_to": [],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Keep tiny products from waiting for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def pair(number: int) -> Pair:
+    asked = ({"role": "user", "content": f"What is {NAMES[number % 3]}?"},)
+    chosen, rejected = (f"<think>\nRecall.\n</think>\n\nIt is {letter}." for letter in "AB")
+    return Pair(f"pair-{number}", asked, chosen, rejected)
+
+
+def pairs_job(root: Path, **settings):
+    one = job(
+        root, write_pairs(root / "pairs.parquet", [pair(number) for number in range(12)]), name="small-openmed-dpo"
+    )
+    return replace(one, method="dpo", settings={**SETTINGS, **settings})
+
+
+def margins(record):
+    return [row["rewards/margins"] for row in record["log"] if "rewards/margins" in row]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    one = pairs_job(tmp_path_factory.mktemp("dpo"))
+    worker.do(one)
+    return one, summary(Path(one.folder))
+
+
+def test_training_raises_the_margin_of_chosen_over_rejected(whole):
+    one, record = whole
+    assert margins(record)[0] == pytest.approx(0.0, abs=1e-4) and margins(record)[-1] > 0.1
+    assert (record["steps"], record["pairs"], record["method"]) == (6, 12, "dpo") and record["tokens"] > 0
+    assert "Preference training (DPO)" in (Path(one.folder) / "README.md").read_text(encoding="utf-8")
+    assert one.done()
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(TrainerCallback):
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 3:
+            raise Killed
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
+    one = pairs_job(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(dpo, "Journal", lambda name, work: Kill())
+        with pytest.raises(Killed):
+            worker.do(one)
+    assert (Path(one.work) / "checkpoint-2").is_dir()
+    worker.do(one)
+    first, second = (load_file(Path(done.folder) / "model.safetensors") for done in (whole[0], one))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("name", "opens"), [("qwen3-large", True), ("qwen3-small", False)])
+def test_a_pair_is_what_the_model_would_have_written_up_to_the_end_of_its_turn(name, opens):
+    tokenizer = AutoTokenizer.from_pretrained(HUB / name)
+    target = form(tokenizer, opens_thinking=opens, switches={})
+    row = dpo.written(target, tokenizer, pair(0))
+    messages = list(pair(0).messages)
+    assert row["prompt"] == tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert row["chosen"].endswith("</think>\n\nIt is A.<|im_end|>") and row["rejected"].count("<|im_end|>") == 1
+    ended = replace(pair(0), chosen=f"{pair(0).chosen}<|im_end|>\n")
+    assert dpo.written(target, tokenizer, ended) == row
+
+
+def test_a_pair_that_is_too_long_is_refused_and_never_cut(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
+    with pytest.raises(ValueError, match=r"pair 'pair-\d+': prompt and chosen response have \d+ tokens and max_length"):
+        dpo.preferences(pairs_job(tmp_path), tokenizer, 16)
+    assert dpo.dpo_config(DpoSettings(**SETTINGS), tmp_path).max_length is None
+
+
+def test_pairs_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp_path):
+    given = [pair(0), replace(pair(1), prompt_tools='[{"name": "search"}]')]
+    path = write_pairs(tmp_path / "pairs.parquet", given)
+    assert read_pairs([path]) == given
+    with pytest.raises(ValueError, match="2 pairs are called 'pair-0'"):
+        write_pairs(path, [pair(0), pair(0)])
+    with pytest.raises(ValueError, match="chosen and rejected are the same"):
+        replace(pair(0), rejected=f"{pair(0).chosen} ")
+    with pytest.raises(ValueError, match="rejected is empty"):
+        replace(pair(0), rejected="")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"beta": 0.0}, "beta: 0.0 must be above 0"),
+        ({"warmup": 10.0}, "a share of all steps"),
+        ({"precision": "int8"}, "bfloat16 or float32"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        DpoSettings(**{**SETTINGS, **change})
+    with pytest.raises(ValueError, match="make it a multiple of 6"):
+        DpoSettings(**SETTINGS).accumulation(3)

@@ -1,0 +1,151 @@
+"""Adapters: merged they are the parent with its adapter, apart they load anywhere, and a killed training goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from medpsy.training import rl, sft, worker
+from medpsy.training.job import Job
+from medpsy.training.lora import ADAPTER, merge
+from medpsy.training.lora_settings import Lora
+from medpsy.training.rl_questions import write_questions
+from medpsy.training.sft_settings import SftSettings
+from peft import PeftModel
+from safetensors.torch import load_file
+from test_dapo import HUB as MODELS
+from test_dapo import SETTINGS as RL
+from test_dapo import Killed, question
+from training_examples import HUB, corpus, job
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["q_proj", "v_proj", "down_proj"]}
+ADAPTED = Lora(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Keep tiny products from waiting for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model.eval()(torch.arange(40, 72)[None]).logits
+
+
+def loaded(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lora")
+    one = job(root, corpus(root / "corpus1"), lora=LORA, learning_rate=1e-2, epochs=4.0)
+    worker.do(one)
+    return one
+
+
+def test_the_merged_model_is_the_parent_with_its_adapter(trained):
+    folder = Path(trained.folder)
+    parent, merged = logits(loaded(trained.parent)), logits(loaded(folder))
+    together = logits(PeftModel.from_pretrained(loaded(trained.parent), folder / ADAPTER))
+    learned, gap = (together - parent).abs().mean(), (together - merged).abs().mean()
+    assert learned > 0.1 and gap < 0.1 * learned  # merged weights are rounded to the parent's number format
+    assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
+    assert sorted(load_file(folder / "model.safetensors")) == sorted(
+        load_file(Path(trained.parent) / "model.safetensors")
+    )
+
+
+def test_an_adapter_names_its_parent_and_no_path(trained):
+    adapter = Path(trained.folder) / ADAPTER
+    assert sorted(path.name for path in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "qwen3-small" and settings["r"] == 4
+    assert str(Path(trained.parent).parent) not in (adapter / "adapter_config.json").read_text()
+    assert not Path(trained.work).exists() and trained.done()
+
+
+class Kill(TrainerCallback):
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 3:
+            raise Killed
+
+
+def test_a_killed_training_of_an_adapter_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
+    one = replace(job(tmp_path, Path(trained.data[0])), settings=trained.settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "Journal", lambda name, work: Kill())
+        with pytest.raises(Killed):
+            worker.do(one)
+    assert not Path(one.folder).exists() and (Path(one.work) / "checkpoint-2").is_dir()
+    worker.do(one)
+    first, second = (load_file(Path(done.folder) / ADAPTER / "adapter_model.safetensors") for done in (trained, one))
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
+def test_a_parent_that_stays_gets_an_adapter_that_changes_nothing(tmp_path):
+    merged, adapter = merge(ADAPTED, HUB / "qwen3-small", None, tmp_path)
+    parent = logits(loaded(HUB / "qwen3-small"))
+    assert torch.equal(logits(loaded(merged)), parent)
+    assert torch.equal(logits(PeftModel.from_pretrained(loaded(HUB / "qwen3-small"), adapter)), parent)
+
+
+def test_a_target_that_no_layer_is_called_is_refused(tmp_path):
+    one = job(tmp_path, corpus(tmp_path / "corpus1"), lora={**LORA, "targets": ["q_proj", "w_proj"]})
+    Path(one.work).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no layer of qwen3-small is called 'w_proj'; its layers are .*down_proj"):
+        sft.train(one, one.read(SftSettings))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rank": 0}, "rank: 0 must be above 0"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"targets": ()}, "at least one"),
+    ],
+)
+def test_adapters_that_cannot_be_meant_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(ADAPTED, **change)
+
+
+def test_a_policy_with_an_adapter_learns_and_its_best_checkpoint_is_kept(tmp_path, monkeypatch):
+    held_out = iter([0.0, 1.0, 0.5])  # of the parent, and of two checkpoints
+
+    def functions(known, decode, **_):
+        def answer_reward(*, completion_ids, **_):
+            return [float(at % 2) for at in range(len(completion_ids))]
+
+        def accuracy(*, completion_ids, question_id, **_):
+            apart = int(question_id[0].split("/")[1]) >= 10
+            return [next(held_out) if apart else 0.0] * len(completion_ids)
+
+        return answer_reward, accuracy
+
+    monkeypatch.setattr(rl, "reward_functions", functions)
+    files = [write_questions(tmp_path / f"{at}.parquet", [question(at + n) for n in range(4)]) for at in (0, 10)]
+    (tmp_path / "work").mkdir()
+    one = Job("small-rl1", "rl", str(MODELS / "qwen3-small"), str(tmp_path / "out"), str(tmp_path / "work"),
+              tuple(map(str, files)), str(tmp_path), {}, False)  # fmt: skip
+    done = rl.train(one, replace(RL, lora=ADAPTED, learning_rate=1e-2))
+    learned = {name for name, value in done.trainer.model.named_parameters() if value.requires_grad}
+    assert learned and all("lora" in name for name in learned) and (done.best_step, done.weights) == (2, None)
+    done.trainer.save_model(str(tmp_path / "kept"))
+    kept, best, last = (
+        load_file(path / "adapter_model.safetensors")
+        for path in (tmp_path / "kept", *(Path(one.work) / f"checkpoint-{step}" for step in (2, 4)))
+    )
+    assert all(torch.equal(kept[name], best[name]) for name in best)
+    assert not all(torch.equal(last[name], best[name]) for name in best)
+
+
+def test_a_policys_adapter_has_no_dropout_since_that_would_change_what_is_clipped():
+    with pytest.raises(ValueError, match="lora.dropout: 0.1 would change the ratios"):
+        replace(RL, lora=replace(ADAPTED, dropout=0.1))
