@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from medpsy.training.judge_settings import Judge
 from medpsy.training.lora_settings import Lora
 
-GENERATORS = ("auto", "transformers", "colocate", "server")
+WITH_VLLM = ("colocate", "server")
+GENERATORS = ("auto", "transformers", *WITH_VLLM)
 CHOICES = {
     "precision": ("bfloat16", "float32"),
     "keep": ("best", "last"),

@@ -18,12 +18,11 @@ import torch
 from accelerate import PartialState
 from transformers import Trainer, set_seed
 
-from medpsy.training import dpo, rl, sft
 from medpsy.training.dpo_settings import DpoSettings
 from medpsy.training.effort import ceiling, flops_per_token, shape
 from medpsy.training.job import DECIDING, Job, read_jobs
 from medpsy.training.lora_settings import Lora
-from medpsy.training.rl_settings import RlSettings
+from medpsy.training.rl_settings import WITH_VLLM, RlSettings
 from medpsy.training.saving import save
 from medpsy.training.sft_settings import SftSettings
 
@@ -42,8 +41,17 @@ class Done(NamedTuple):
 def main() -> None:
     threads = os.environ.get("OMP_NUM_THREADS")
     torch.set_num_threads(int(threads) if threads else torch.get_num_threads())
-    for job in read_jobs(Path(sys.argv[1])):
+    jobs = read_jobs(Path(sys.argv[1]))
+    if not any(may_need_vllm(job) for job in jobs):
+        sys.modules["vllm"] = None  # TRL imports it wherever it is installed, which takes longer than a short stage
+    for job in jobs:
         do(job)
+
+
+def may_need_vllm(job: Job) -> bool:
+    """Return whether vLLM may sample responses of `job`, or answer for its judge."""
+    generator = job.settings.get("generator")
+    return bool(job.judge) or generator in WITH_VLLM or (generator == "auto" and torch.cuda.is_available())
 
 
 def do(job: Job) -> None:
@@ -72,7 +80,12 @@ def prepare(work: Path, key: str) -> None:
     note.write_text(json.dumps(key), encoding="utf-8")
 
 
+# Each method imports its own trainer: the others would double the time that a process takes to start.
+
+
 def do_sft(job: Job, processes: int) -> Done:
+    from medpsy.training import sft
+
     settings = job.read(SftSettings)
     trainer = sft.train(job, settings, processes=processes)
     documents = [size for pack in trainer.train_dataset["seq_lengths"] for size in pack]
@@ -80,12 +93,16 @@ def do_sft(job: Job, processes: int) -> Done:
 
 
 def do_rl(job: Job, processes: int) -> Done:
+    from medpsy.training import rl
+
     settings = job.read(RlSettings)
     found = rl.train(job, settings, processes=processes)
     return Done(found.trainer, found.numbers, found.weights, settings.lora)
 
 
 def do_dpo(job: Job, processes: int) -> Done:
+    from medpsy.training import dpo
+
     trainer = dpo.train(job, job.read(DpoSettings), processes=processes)
     return Done(trainer, {"pairs": len(trainer.train_dataset)})
 
