@@ -65,9 +65,10 @@ def frontier_figure(points: pd.DataFrame, *, title: str = "Score against length"
             axes.grid(color="#e3e3e3", linewidth=0.6)
             axes.margins(0.14)
             sns.despine(ax=axes)
-        panels[0].set_ylabel("score; bars: 95 % margin; filled: on the frontier")
+        panels[0].set_ylabel("score (0 to 100)")
         handles = [Line2D([], [], label=f"{size} class", **_line(place)) for place, size in enumerate(sizes)]
         handles += [Line2D([], [], color="black", label=stage, **_mark(stages.index(stage))) for stage in stages]
+        handles.append(Line2D([], [], linestyle="none", label="filled: on the frontier; bars: 95 % margin"))
         legend_below(panels[0], handles)
         canvas.suptitle(title.replace("$", r"\$"), fontsize=11, fontweight="bold", x=0.01, ha="left")
     return finished(canvas, title, [_said(one) for one in points.itertuples()])
