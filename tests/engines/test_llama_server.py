@@ -219,7 +219,8 @@ def test_proxies_of_the_environment_are_not_used(tiny: Spec, gguf_dir: Path, mon
     [
         (ServerOptions(4, 300), ["--ctx-size 2048", "--flash-attn off", "--cache-type-k f32", "--parallel 4"]),
         (ServerOptions(1, 256, "f16"), ["--ctx-size 256", "--cache-type-v f16"]),
-        (ServerOptions(1, 256, threads=3, extra=("--jinja",)), ["--threads 3", "--jinja"]),
+        (ServerOptions(1, 256, threads=3, extra=("--jinja",)), ["--threads 3", "--jinja", "--threads-http 5"]),
+        (ServerOptions(8, 256, connections=32), ["--threads-http 36"]),
     ],
 )
 def test_options_become_arguments(options: ServerOptions, expected: list[str]) -> None:

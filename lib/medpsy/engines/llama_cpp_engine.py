@@ -130,7 +130,8 @@ class LlamaCppEngine(Session):
         if not self._servers:
             fits = token_budget(self._config, 4 if self._cache_type == "f32" else 2) // need // self._replicas
             self._running = self._slots or max(1, min(SLOTS, fits))
-            options = ServerOptions(self._running, need, self._cache_type, self._threads, self._timeout)
+            most = self._replicas * (self._running + WAITING)  # all of them may meet at one server
+            options = ServerOptions(self._running, need, self._cache_type, self._threads, self._timeout, most)
             for _ in range(self._replicas):
                 self._servers.append(LlamaServer(self._gguf, options))
             self._context = need

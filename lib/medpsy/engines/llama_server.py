@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 ATTEMPTS = 3  # another program may take the free port before the server does
 WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
 GRAIN = 256  # llama.cpp rounds a slot's context up to a multiple of this
+ASIDE = 4  # connections of those who ask how the server is
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ServerOptions:
             since its rounding moves logits by about 0.01.
         threads: CPU threads; None leaves it to llama.cpp.
         timeout: seconds that loading may take.
+        connections: as many as are left open at once; by default one per slot. Each keeps a thread of the server until
+            five seconds after its last request, and with too few threads a request waits for that.
         extra: further arguments of llama-server.
     """
 
@@ -41,12 +44,14 @@ class ServerOptions:
     cache_type: str = "f32"
     threads: int | None = None
     timeout: float = 600.0
+    connections: int | None = None
     extra: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
         made = ["--parallel", str(self.slots), "--ctx-size", str(context * self.slots)]
         made += ["--no-kv-unified", "--cache-ram", "0", "--no-webui", "--log-verbosity", WARNINGS]
+        made += ["--threads-http", str((self.connections or self.slots) + ASIDE)]
         made += ["--cache-type-k", self.cache_type, "--cache-type-v", self.cache_type]
         made += ["--flash-attn", "off"] if self.cache_type == "f32" else []
         made += ["--threads", str(self.threads)] if self.threads else []
