@@ -1,4 +1,4 @@
-"""The data of the two sister recipes: what is trained on first, open questions for a judge, and preference pairs.
+"""The two sister recipes: what is trained on first, open questions and what a judge makes of them, preference pairs.
 
 A notebook calls::
 
@@ -6,18 +6,24 @@ A notebook calls::
     asked = recipes.open_questions(study, config="en", rows=64, held_out=32, seed=7)
     made = recipes.tool_corpus(study, configs={"en": 400}, traces=200, filters=filters)
     choices = recipes.choice_questions(study, "medmcqa", size=200, held_out=40, seed=7)
+    answers = recipes.open_answers(study, ["small-o1-sft"], {"en": asked.held_out}, runs=2, longest=120)
     pairs = recipes.preference_pairs(study, "small-sft1", choices.train, attempts=4, sampling=sampling)
 
 Corpora lie in ``study.corpora_dir`` and are read like any other, with `medpsy.corpus.load`.
 """
 
+from medpsy.recipes.adapters import adapters
+from medpsy.recipes.answering import closed_answers, open_answers, rewarded
+from medpsy.recipes.attacks import attacked
 from medpsy.recipes.choices import choice_questions
 from medpsy.recipes.corpora import NAMES, O1, OPENMED_PAIRS, OPENMED_SFT, o1_corpus, tool_corpus
-from medpsy.recipes.open_set import OpenSet, open_questions
+from medpsy.recipes.methods import METHODS, checkpoint, greedy, method_jobs, seeds, sft_job, tiered
+from medpsy.recipes.open_set import OpenSet, open_questions, unseen
 from medpsy.recipes.preferences import Pair, Pairs, preference_pairs
 from medpsy.recipes.writing import Written
 
 __all__ = [
+    "METHODS",
     "NAMES",
     "O1",
     "OPENMED_PAIRS",
@@ -26,9 +32,21 @@ __all__ = [
     "Pair",
     "Pairs",
     "Written",
+    "adapters",
+    "attacked",
+    "checkpoint",
     "choice_questions",
+    "closed_answers",
+    "greedy",
+    "method_jobs",
     "o1_corpus",
+    "open_answers",
     "open_questions",
     "preference_pairs",
+    "rewarded",
+    "seeds",
+    "sft_job",
+    "tiered",
     "tool_corpus",
+    "unseen",
 ]

@@ -6,7 +6,10 @@ criterion (`medpsy.benchmarks.conversation.Criterion`); the tiers of a reward ar
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from medpsy.benchmarks.fields import Row
 from medpsy.corpus.contamination import Contamination, stems
@@ -62,6 +65,29 @@ def open_questions(
         some = drawn(free, count, f"open questions/{config}/{name}/{seed}")
         chosen.append(tuple({"id": row.id, "prompt": list(row.messages), "reference": wanted} for row, wanted in some))
     return OpenSet(*chosen, counts)
+
+
+def unseen(
+    study: Study, corpus: Path, config: str, *, rows: int, origin: Mapping[str, str] | None = None
+) -> tuple[OpenQuestion, ...]:
+    """Return questions of `config` that the corpus in the folder `corpus` does not hold, drawn by the study's seed.
+
+    They are no held-out questions: what they ask about may be in the corpus in other words. The reference is the row's
+    own response, which the miniature's judges read in English alone.
+
+    Raises:
+        ValueError: fewer questions than asked for.
+    """
+    source, held = medical_o1.origin(study, origin or {}), set()
+    for file in corpus.glob("*.parquet"):
+        held |= {turns[0]["content"] for turns in pd.read_parquet(file, columns=["messages"])["messages"]}
+    free = [row for row in medical_o1.read(source, config) if question(row) not in held]
+    chosen = drawn(free, rows, f"unseen/{config}/{study.seed}")
+    references = [REFERENCE.format(response=row.answer) for row in chosen]
+    return tuple(
+        {"id": row.id, "prompt": list(row.messages), "reference": wanted}
+        for row, wanted in zip(chosen, references, strict=True)
+    )
 
 
 def parted(source: Copy, config: str) -> tuple[list[TrainingRow], list[TrainingRow]]:

@@ -68,6 +68,19 @@ from medpsy.report.main_gains import gain_table, main_gains
 from medpsy.report.main_models import main_models, size_classes
 from medpsy.report.main_tables import main_beside, main_boards, main_tables
 from medpsy.report.main_verdicts import main_verdicts
+from medpsy.report.method_claims import gspo_claims
+from medpsy.report.method_figure import method_curves
+from medpsy.report.method_found import Methods
+from medpsy.report.method_tables import (
+    adapter_table,
+    attack_table,
+    form_table,
+    held_out_table,
+    methods_table,
+    response_table,
+    stability_table,
+)
+from medpsy.report.method_verdicts import method_verdicts
 from medpsy.report.progression import progression
 from medpsy.report.quantized import quantized
 from medpsy.report.quantized_claims import quantized_claims
@@ -124,6 +137,17 @@ from medpsy.report.training import (
 )
 
 __all__ = [
+    "Methods",
+    "adapter_table",
+    "attack_table",
+    "form_table",
+    "gspo_claims",
+    "held_out_table",
+    "method_curves",
+    "method_verdicts",
+    "methods_table",
+    "response_table",
+    "stability_table",
     "budget_table",
     "file_table",
     "imatrix_table",
