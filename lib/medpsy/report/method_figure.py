@@ -16,7 +16,7 @@ from medpsy.report.open_scores import step
 
 PANELS = {
     "judged": "judge's reward",
-    "reward_variance": "variance of rewards in a group",
+    "reward_variance": "variance within a group",
     "clipped": "share clipped (log scale)",
     "grad_norm": "norm of the gradient",
     "length": "tokens per response",
