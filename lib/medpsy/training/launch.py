@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).parent / "configs"
 EVERY = 5.0  # seconds between two lines of progress
 LOOK = 0.2  # seconds between two looks at the processes
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
-# turns that a thread waits awake for another (GNU OpenMP; its own default is 30 times more): no slower alone, and beside
+# turns that a thread waits awake for another (GNU OpenMP; by default 30 times more): no slower alone, and beside
 # other work a thread does not hold a core for nothing
 PATIENCE = {"GOMP_SPINCOUNT": "10000"}
 
