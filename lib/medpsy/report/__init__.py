@@ -19,6 +19,7 @@ from medpsy.report.compare import (
     pattern_verdict,
     value_verdict,
 )
+from medpsy.report.compared import compared_costs, compared_figure, compared_table, compared_verdicts, require_methods
 from medpsy.report.corpora import (
     contamination_table,
     corpora_table,
@@ -37,6 +38,7 @@ from medpsy.report.display import Figure, Table, table
 from medpsy.report.extraction import differing, reader_agreement, reader_truth, reader_verdicts, truth_by_wording
 from medpsy.report.figures import average_ranking, outcome_bars, reader_comparison, suite_scores
 from medpsy.report.gathering import readable, readable_conversations
+from medpsy.report.harness import card_claims, card_table, handling_table
 from medpsy.report.judge_ranks import judge_rank_table, judge_verdict, unjudged_verdict
 from medpsy.report.judge_truth import judge_truth, truth_by_axis
 from medpsy.report.ledger import ledger, records
@@ -68,6 +70,9 @@ from medpsy.report.main_gains import gain_table, main_gains
 from medpsy.report.main_models import main_models, size_classes
 from medpsy.report.main_tables import main_beside, main_boards, main_tables
 from medpsy.report.main_verdicts import main_verdicts
+from medpsy.report.openmed import calls_table, fused_figure, fused_table, pairs_table, recipe_table
+from medpsy.report.openmed_claims import CardEvidence, card_pattern, recipe_claims
+from medpsy.report.openmed_lengths import step_lengths
 from medpsy.report.progression import progression
 from medpsy.report.quantized import quantized
 from medpsy.report.quantized_claims import quantized_claims
@@ -108,6 +113,7 @@ from medpsy.report.rubric_tables import (
 from medpsy.report.scores import best, chance, gaps, scored
 from medpsy.report.section_claims import measured_claims
 from medpsy.report.selecting import claim_table, inputs, panel_lead, selection, tokens
+from medpsy.report.side_by_side import both_protocols
 from medpsy.report.stage_claims import stage_claims
 from medpsy.report.stage_figures import stage_figure
 from medpsy.report.stage_tables import stage_beside, stage_table, step_table
@@ -124,6 +130,24 @@ from medpsy.report.training import (
 )
 
 __all__ = [
+    "CardEvidence",
+    "both_protocols",
+    "calls_table",
+    "card_claims",
+    "card_pattern",
+    "card_table",
+    "fused_figure",
+    "fused_table",
+    "handling_table",
+    "compared_costs",
+    "compared_figure",
+    "compared_table",
+    "compared_verdicts",
+    "pairs_table",
+    "recipe_claims",
+    "recipe_table",
+    "require_methods",
+    "step_lengths",
     "budget_table",
     "file_table",
     "imatrix_table",
