@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 PARAMS = sorted((ROOT / "params").rglob("*.y*ml"))
 PROFILES = sorted(path.parent.name for path in PARAMS if path.name == "study.yaml")
-TRAINING = ("03_training_data", "04_sft", "05_rl", "12_gspo_judge")
+TRAINING = ("03_training_data", "04_sft", "05_rl", "12_gspo_judge", "13_openmed")
 CELLS = 9  # code cells: under ten
 LINES = 15  # of a code cell
 KEPT = "nbval-check-output"  # tag of a cell whose output is part of the source

@@ -107,6 +107,13 @@ def test_reasoning_left_in_is_scored_and_a_short_budget_cuts_within_it(root, han
     assert [text.strip() for text in texts["</think>", None]] == ours  # greedy: the same text but for the stripping
 
 
+def test_handlings_can_be_compared_document_by_document(models, handled, no_process):
+    rows = handlings(MINI, models, TASKS[2:], settings=SETTINGS, short=12, by_document=True)
+    means = rows[rows["metric"] == STRICT].groupby(["handling", "model"])["value"].mean()
+    told = handled[handled["metric"] == STRICT].set_index(["handling", "model"])["value"]
+    assert len(told) == 6 and all(means[key] == pytest.approx(told[key]) for key in told.index)
+
+
 def test_a_replay_tells_scores_and_documents_without_models(found, handled, models, monkeypatch, no_process):
     monkeypatch.setenv(REPLAY, "1")
     gone = [replace(model, path="gone/far/away") for model in models]

@@ -17,6 +17,7 @@ from medpsy.generation import REPLAY, NotStored
 from medpsy.recipes import choices, preferences
 from medpsy.sessions import FailedResponsesWarning
 from medpsy.training import rl_questions
+from medpsy.training.pairs import SCHEMA, read_pairs
 from recipes_example import mine, real, write_lines  # noqa: F401
 
 SAMPLING = {"max_tokens": 32, "temperature": 1.0}
@@ -66,8 +67,8 @@ def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine
     found = made(mine)
     assert [one.id for one in found.rows] == ["medmcqa/2#0", "medmcqa/4#0"]
     for one in found.rows:
-        assert (one.chosen_answer, one.rejected_answer) == ("The answer is B.", "The answer is A.")
-        assert re.fullmatch(r"thought \d", one.chosen_reasoning) and one.chosen_reasoning != one.rejected_reasoning
+        assert re.fullmatch(r"<think>\nthought \d\n</think>\n\nThe answer is B\.", one.chosen)
+        assert one.rejected.endswith("The answer is A.") and one.rejected.startswith("<think>\nthought")
     kinds = {name: found.counts[f"questions {name}"] for name in ("only right", "only wrong", "paired", "neither")}
     assert kinds == {"only right": 1, "only wrong": 1, "paired": 2, "neither": 1}
     tries = {name: found.counts[f"attempts {name}"] for name in ("right", "wrong", "failed", "without a single option")}
@@ -77,21 +78,22 @@ def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine
 def test_more_pairs_of_a_question_share_no_response(mine, engine):
     found = [one for one in made(mine, per_question=3).rows if one.id.startswith("medmcqa/2#")]
     assert len(found) == 2
-    assert len({one.chosen_reasoning for one in found} | {one.rejected_reasoning for one in found}) == 4
+    assert len({one.chosen for one in found} | {one.rejected for one in found}) == 4
     with pytest.raises(ValueError, match="per_question is 0"):
         recipes.preference_pairs(mine, "qwen3-small", [question(2)], attempts=2, sampling=SAMPLING, per_question=0)
 
 
 def test_equal_responses_are_one():
-    tried = preferences.Tried(right=[("a", "b")], wrong=[("c", "d"), ("e", "f")])
+    tried = preferences.Tried(right=["b"], wrong=["d", "f"])
     assert len(preferences.pairs(question(1), tried, 5, 7)) == 1
     assert preferences.pairs(question(1), tried, 5, 7) == preferences.pairs(question(1), tried, 5, 7)
 
 
-def test_pairs_have_exactly_their_columns_on_the_disk_and_a_card_with_the_counts(mine, engine):
+def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_a_card_of_the_counts(mine, engine):
     found = made(mine)
+    assert read_pairs(sorted(found.folder.glob("*.parquet"))) == list(found.rows)
     rows = corpus.load(mine, "openmed-pairs")
-    assert rows.column_names == ["id", "messages", *preferences.SIDES]
+    assert rows.column_names == SCHEMA.names
     assert [row["id"] for row in rows] == [one.id for one in found.rows]
     assert rows[0]["messages"][0]["content"].startswith("Question: Invented 2?")
     card = corpus.card(mine, "openmed-pairs")

@@ -5,11 +5,18 @@ import copy
 import json
 
 import pytest
-from medpsy import corpus, recipes
+from fake_engine import FakeEngine
+from medpsy import corpus, engines, recipes
 from medpsy.benchmarks.fields import DataError, Row
+from medpsy.corpus.recipe import Filters
+from medpsy.corpus.rows import TrainingRow
+from medpsy.generation import REPLAY
 from medpsy.mini import searching, world
 from medpsy.mini.cases import is_held_out
-from medpsy.recipes import tool_traces
+from medpsy.recipes import tool_traces, writing
+from medpsy.recipes.describing import Origins
+from medpsy.recipes.tool_calls import MALFORMED as BROKEN
+from medpsy.recipes.tool_calls import NO_CALL, WELL_FORMED, form, tools
 from medpsy.training import examples
 from recipes_example import FILTERS, HUB, mine, real, write_lines  # noqa: F401
 from transformers import AutoTokenizer
@@ -148,7 +155,7 @@ def test_the_miniatures_traces_are_of_training_cells_and_search_once_per_hop():
 
 
 def test_the_corpus_holds_domain_rows_and_traces_and_survives_the_disk(mine):
-    made = recipes.tool_corpus(mine, configs={"en": 30, "zh": 10}, traces=25, filters=FILTERS)
+    made = recipes.tool_corpus(mine, configs={"en": 30, "zh": 10}, synthetic={}, traces=25, filters=FILTERS)
     rows = corpus.load(mine, "openmed-sft")
     assert rows.column_names == tool_traces.TOOL_SCHEMA.names
     kinds = {kind: counts["kept"] for kind, counts in made.card.funnel.items()}
@@ -158,3 +165,99 @@ def test_the_corpus_holds_domain_rows_and_traces_and_survives_the_disk(mine):
     assert max(rows["tokens"]) <= 200
     calling = [row for row in rows if row["answer"].startswith("<tool_call>")]
     assert all(json.loads(row["answer"].split("\n")[1])["name"] == "search" for row in calling) and calling
+
+
+def test_rows_of_the_studys_own_teacher_join_the_domain_rows(mine):
+    some = [
+        TrainingRow(f"q{n}", "corpus1", "questions", ({"role": "user", "content": f"Invented {n}?"},), f"thought {n}",
+                    "The answer is A.", ("fact",), "teacher", "")
+        for n in range(9)
+    ]  # fmt: skip
+    writing.write(
+        mine, "corpus1", some, filters=Filters(**FILTERS), origins=Origins("Made up.", {"none": "MIT"}, "us", True)
+    )
+    settings = {"configs": {"en": 5}, "traces": 3, "filters": FILTERS}
+    made = recipes.tool_corpus(mine, synthetic={"corpus1": 4}, **settings)
+    rows = [row for row in corpus.load(mine, "openmed-sft") if row["kind"] == "questions"]
+    assert len(rows) == 4 and {row["corpus"] for row in rows} == {"openmed-sft"}
+    assert {row["id"] for row in rows} < {row.id for row in some} and "corpus1 of this study" in made.card.sources
+    with pytest.raises(FileNotFoundError, match="corpus2 of profile mini is not complete.*run 03_training_data"):
+        recipes.tool_corpus(mine, synthetic={"corpus2": 1}, **settings)
+
+
+OFFERED = tools(Row({"tools": TOOLS}, "f", 1))
+WHOLE = '<tool_call>\n{"name": "lookup", "arguments": {"term": "a"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (WHOLE, WELL_FORMED),
+        (f"I look.\n{WHOLE}\n{WHOLE}", WELL_FORMED),
+        (WHOLE.replace('{"term": "a"}', '"{\\"term\\": \\"a\\"}"'), WELL_FORMED),  # arguments as JSON text
+        ("The answer is A.", NO_CALL),
+        (WHOLE.removesuffix("</tool_call>"), BROKEN),  # cut off, or never closed
+        (WHOLE + WHOLE.removeprefix("<tool_call>"), BROKEN),
+        (WHOLE.replace('"a"', "a"), BROKEN),
+        (WHOLE.replace("lookup", "search"), BROKEN),
+        (WHOLE.replace("term", "word"), BROKEN),
+        (WHOLE.replace('{"term": "a"}', "[]"), BROKEN),
+        ("<tool_call>[1]</tool_call>", BROKEN),
+        (WHOLE + "<tool_call>{}</tool_call>", BROKEN),
+        ("", NO_CALL),
+    ],
+)
+def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, expected):
+    assert form(answer, OFFERED) == expected
+
+
+def test_held_out_traces_are_in_no_corpus_and_begin_with_a_call(mine):
+    source = tool_traces.origin(mine, {})
+    apart, trained = tool_traces.held_out(source, 0, 7), tool_traces.read(source, "openmed-sft", 0, 7)
+    asked = {tool_traces.question([row]) for row in apart}
+    assert len(apart) > 50 and not asked & {tool_traces.question([row]) for row in trained}
+    assert all(form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
+    with pytest.raises(ValueError, match="rows are asked for"):
+        tool_traces.held_out(source, len(apart) + 1, 7)
+
+
+def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
+    some = [trace() for _ in range(200)]
+    for number, one in enumerate(some):
+        one["messages"][0] = {"role": "user", "content": f"How large is {number}?"}
+    folder = write_lines(tmp_path / "t", "traces.jsonl", some)
+    source = tool_traces.origin(real(mine), {"data_dir": str(folder)})
+    apart, trained = tool_traces.held_out(source, 0, 7), tool_traces.read(source, "openmed-sft", 0, 7)
+    told = {tool_traces.question([row]) for row in trained}
+    assert len(apart) + len(told) == 200 and 0 < len(apart) < 40
+    assert not told & {tool_traces.question([row]) for row in apart}
+
+
+class Caller:
+    """Answers one model with a call, the other without."""
+
+    def __init__(self, model):
+        self.fake = FakeEngine(f"fp {model.name}", reply=lambda prompt, sampling: self.said(model))
+        self.shown = model.chat_template_kwargs
+
+    def said(self, model):
+        if model.name.startswith("qwen3-small"):
+            return "The answer is A."
+        return '<think>\nLook.\n</think>\n\n<tool_call>\n{"name": "search", "arguments": {"query": "x"}}\n</tool_call>'
+
+
+def test_models_are_asked_with_their_tools_and_their_calls_told_apart(mine, monkeypatch):
+    callers = []
+    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
+    monkeypatch.setattr(
+        engines, "open_engine", lambda kind, model, **_: callers.append(Caller(model)) or callers[-1].fake
+    )
+    sampling = {"max_tokens": 32, "temperature": 0.0}
+    found = recipes.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
+    assert found.groupby("model")["form"].agg(set).to_dict() == {
+        "qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED},
+    }  # fmt: skip
+    assert [one.shown["tools"][0]["function"]["name"] for one in callers] == ["search", "search"]
+    monkeypatch.setenv(REPLAY, "1")
+    again = recipes.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
+    assert again.equals(found) and len(callers) == 2

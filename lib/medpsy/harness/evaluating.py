@@ -18,6 +18,7 @@ import pandas as pd
 from medpsy.engines.child import Child, importable
 from medpsy.engines.weights import read_json
 from medpsy.files import write_text
+from medpsy.generation import replaying
 from medpsy.harness import results
 from medpsy.harness.job import RECORD, Job, jobs
 from medpsy.harness.settings import Settings
@@ -76,6 +77,7 @@ def handlings(
     *,
     settings: Settings,
     short: int,
+    by_document: bool = False,
     progress: Say = None,
 ) -> pd.DataFrame:
     """Return scores of `tasks` that have text written, under three handlings of reasoning: one right, two wrong.
@@ -84,12 +86,18 @@ def handlings(
     of `short` tokens (the harness stops at 256 where neither task nor caller says more), which cuts responses within
     their reasoning, and what is cut there counts whole as the answer.
 
+    Args:
+        by_document: what each document scored, so that handlings can be compared document by document.
+
     Returns:
-        Columns of `evaluate`, preceded by handling.
+        Columns of `evaluate` (or of `documents`), preceded by handling.
     """
     ways = {STRIPPED: settings, LEFT_IN: replace(settings, think_end_token=None)}
     ways |= {CUT.format(short): replace(settings, max_gen_toks=short)}
-    frames = {name: evaluate(study, models, tasks, settings=one, progress=progress) for name, one in ways.items()}
+    if not replaying():  # all at once: a process takes longer to start than to ask
+        _fill(study, models, tasks, list(ways.values()), progress)
+    ask = documents if by_document else evaluate
+    frames = {name: ask(study, models, tasks, settings=one, progress=progress) for name, one in ways.items()}
     return pd.concat(frames, names=["handling"]).reset_index("handling").reset_index(drop=True)
 
 
@@ -100,16 +108,24 @@ def _found(study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], sett
 
 
 def _made(study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, say: Say) -> dict:
-    wanted = jobs(study, models, tasks, settings)
-    missing = [left for own in wanted if (left := [job for job in own if not job.done()])]
-    if missing:
-        run(missing, study.outputs / "harness", offline=study.source == "mini", say=say or (lambda _: None))
     found: dict[str, list] = {"scores": [], "documents": []}
-    for job in chain.from_iterable(wanted):
+    for job in chain.from_iterable(_fill(study, models, tasks, [settings], say)):
         seconds = {"seconds": read_json(Path(job.folder) / RECORD)["seconds"]}
         found["scores"] += [row | seconds for row in results.scores(Path(job.folder), job.name)]
         found["documents"] += results.documents(Path(job.folder), job.name)
     return found
+
+
+def _fill(
+    study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], several: Sequence[Settings], say: Say
+) -> list[list[Job]]:
+    """Do what is missing under each of `several` settings; return all jobs, a list per model."""
+    told = [jobs(study, models, tasks, settings) for settings in several]
+    wanted = [list(chain.from_iterable(own)) for own in zip(*told, strict=True)]
+    missing = [left for own in wanted if (left := [job for job in own if not job.done()])]
+    if missing:
+        run(missing, study.outputs / "harness", offline=study.source == "mini", say=say or (lambda _: None))
+    return wanted
 
 
 def run(missing: Sequence[list[Job]], root: Path, *, offline: bool, say: Callable[[str], None]) -> None:

@@ -52,9 +52,9 @@ def trace(world: World, case: Case) -> dict[str, object]:
     return {"id": case.cell, "messages": messages, "tools": list(TOOLS)}
 
 
-def traces(world: World) -> list[dict[str, object]]:
-    """Return a trace for every training case that the handbook answers, form after form."""
-    asked = cases(world, held_out=False)
+def traces(world: World, *, held_out: bool = False) -> list[dict[str, object]]:
+    """Return a trace for every case of one side that the handbook answers, form after form."""
+    asked = cases(world, held_out=held_out)
     return [trace(world, case) for form in FORMS for case in asked[form]]
 
 

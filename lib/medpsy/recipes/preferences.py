@@ -1,11 +1,10 @@
 """Pairs of a right and a wrong response to the same question, for preference optimization.
 
-The responses are a model's own, sampled and graded as for difficulty (`medpsy.training.difficulty`). A wrong response
-names another option than the gold one; one that was cut off or names no single option is neither right nor wrong.
-Refuses a question that a suite asks.
+The responses are a model's own, sampled and graded as for difficulty (`medpsy.training.difficulty`), and stand in a
+pair as they were written. A wrong response names another option than the gold one; one that was cut off or names no
+single option is neither right nor wrong. Refuses a question that a suite asks.
 """
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from medpsy import prompts, strict
 from medpsy.benchmarks.question import Question
 from medpsy.corpus import contamination
 from medpsy.corpus.card import FILE, KEPT, SEEDS, Card
-from medpsy.corpus.rows import FILTERS, MESSAGE, marked, without_opening
-from medpsy.corpus.storage import Writer, folder
-from medpsy.engines.base import Message, Sampling
+from medpsy.corpus.rows import FILTERS, marked, without_opening
+from medpsy.corpus.storage import folder
+from medpsy.engines.base import Sampling
+from medpsy.engines.identity import file_digest
 from medpsy.folders import whole_folder
 from medpsy.grading.reasoning import split
 from medpsy.recipes.corpora import OPENMED_PAIRS
@@ -29,30 +27,12 @@ from medpsy.recipes.describing import Origins, readme
 from medpsy.responses import ResponseStore
 from medpsy.study import ModelSpec, Study
 from medpsy.training.difficulty import graded
+from medpsy.training.pairs import SCHEMA, Pair, write_pairs
 from medpsy.training.rl_questions import NEAR, NGRAM
 
-SIDES = ("chosen_reasoning", "chosen_answer", "rejected_reasoning", "rejected_answer")
-PAIRS_SCHEMA = pa.schema(
-    [("id", pa.string()), ("messages", pa.list_(MESSAGE)), *((name, pa.string()) for name in SIDES)]
-)
+SHARD = "part-00000.parquet"  # its name is that of a corpus's first shard
 PURPOSE = "Pairs of a right (chosen) and a wrong (rejected) response to the same multiple-choice question."
 NEITHER, ONLY_RIGHT, ONLY_WRONG, PAIRED = "neither", "only right", "only wrong", "paired"
-Said = tuple[str, str]  # reasoning and answer
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One right and one wrong response to `messages`; columns as in `PAIRS_SCHEMA`."""
-
-    id: str
-    messages: tuple[Message, ...]
-    chosen_reasoning: str
-    chosen_answer: str
-    rejected_reasoning: str
-    rejected_answer: str
-
-    def as_data(self) -> dict[str, object]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -67,10 +47,10 @@ class Pairs:
 
 @dataclass
 class Tried:
-    """The distinct right and wrong responses to one question, in the order of their runs."""
+    """The distinct right and wrong responses to one question as they were written, in the order of their runs."""
 
-    right: list[Said] = field(default_factory=list)
-    wrong: list[Said] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -143,7 +123,7 @@ def pairs(question: Question, tried: Tried, most: int, seed: int) -> list[Pair]:
     right, wrong = (rng.sample(side, len(side)) for side in (tried.right, tried.wrong))
     messages, name = prompts.closed_ended(question), f"{question.suite}/{question.id}"
     both = list(zip(right, wrong, strict=False))[:most]
-    return [Pair(f"{name}#{number}", messages, *good, *bad) for number, (good, bad) in enumerate(both)]
+    return [Pair(f"{name}#{number}", messages, good, bad) for number, (good, bad) in enumerate(both)]
 
 
 def _sort(tried: Tried, row: Any, reward: Any, model: ModelSpec) -> str:
@@ -151,12 +131,12 @@ def _sort(tried: Tried, row: Any, reward: Any, model: ModelSpec) -> str:
     if reward is None:
         return "attempts failed"
     parts = split(row.text, opens_thinking=model.opens_thinking, finish_reason=row.finish_reason)
-    reasoning = without_opening(parts.reasoning)
-    if row.finish_reason != "stop" or reward.chosen is None or marked(reasoning) or marked(parts.answer):
+    several = marked(without_opening(parts.reasoning)) or marked(parts.answer or "")
+    if row.finish_reason != "stop" or reward.chosen is None or several:
         return "attempts without a single option"
-    side = tried.right if reward.right else tried.wrong
-    if (reasoning, parts.answer) not in side:
-        side.append((reasoning, parts.answer))
+    side, said = tried.right if reward.right else tried.wrong, row.text.strip()
+    if said not in side:
+        side.append(said)
     return "attempts right" if reward.right else "attempts wrong"
 
 
@@ -172,18 +152,14 @@ def _write(
     licence = "Apache-2.0" if fiction else "that of the questions"
     origins = Origins(PURPOSE, {"training questions": licence}, model.name, fiction)
     with whole_folder(folder(study, OPENMED_PAIRS)) as scratch:
-        writer = Writer(scratch, schema=PAIRS_SCHEMA)
-        for row in rows:
-            writer.add(row)
-        writer.flush()
+        shards = {SHARD: file_digest(write_pairs(scratch / SHARD, rows))}
         funnel = {"pairs": {SEEDS: asked, **dict.fromkeys(FILTERS, 0), KEPT: len(rows)}}
         digests = {f"suite/{key}": found for key, found in index.digests.items()}
         digests[f"model/{model.name}"] = ResponseStore(study.store_dir).fingerprint(model)
-        digests["rows"] = hashlib.sha256(repr(rows).encode()).hexdigest()
         card = Card(
             OPENMED_PAIRS, study.profile, model.name, settings, funnel, {}, {"pairs": 0}, {}, index.sizes, {}, {},
-            list(origins.sources), licence, digests, writer.digests,
+            list(origins.sources), licence, digests, shards,
         )  # fmt: skip
-        (scratch / "README.md").write_text(readme(card, PAIRS_SCHEMA.names, origins), encoding="utf-8")
+        (scratch / "README.md").write_text(readme(card, SCHEMA.names, origins), encoding="utf-8")
         (scratch / FILE).write_text(card.text(), encoding="utf-8")
     return card

@@ -1,16 +1,20 @@
-"""Tools and calls of them as they stand in a trace, checked; nothing is repaired, nothing is called.
+"""Tools and calls of them as they stand in a trace or in a response, checked; nothing is repaired, nothing is called.
 
 A tool is a JSON schema of a function, as chat templates take it. A call names a tool that the trace offers, with the
 arguments that its schema requires and no others. Types of values are not checked.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medpsy.benchmarks.fields import DataError, Row
 
 CALL = "<tool_call>\n{call}\n</tool_call>"  # as the templates of Qwen3 and Hermes write it
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+CALLED = re.compile(rf"{OPEN}(.*?)(?:{CLOSE}|\Z)", re.DOTALL)  # a call that is not closed is one, and malformed
+WELL_FORMED, MALFORMED, NO_CALL = FORMS = ("well-formed", "malformed", "no call")
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,23 @@ def _arguments(function: Mapping, place: Place) -> dict[str, object]:
     if not isinstance(given, Mapping):
         raise place.error(f"arguments of {function['name']!r} are {given!r:.80}; an object is expected; drop the row")
     return dict(given)
+
+
+def called(text: str) -> list[str]:
+    """Return what stands between the tags of every call in `text`."""
+    return CALLED.findall(text)
+
+
+def form(answer: str, offered: Mapping[str, Tool]) -> str:
+    """Return which of `FORMS` the calls in a response's `answer` have; all must be well-formed to count as such."""
+    found, place = called(answer), Place(Row({}, "response", 1), 1)
+    if not found:
+        return NO_CALL
+    if answer.count(CLOSE) != len(found):
+        return MALFORMED
+    try:
+        for text in found:
+            _checked({"function": json.loads(text)}, offered, place)
+    except (DataError, json.JSONDecodeError):
+        return MALFORMED
+    return WELL_FORMED

@@ -6,10 +6,11 @@ of the role ``tool`` after them for every call) and ``tools``. In rows, calls st
 themselves are shown is left to the target's template. A template that ignores its argument ``tools`` shows none: then
 the traces must tell of them in a system message, as those of the miniature do. Reasoning of an earlier turn goes along
 as a think block, which templates keep or drop as they do for the model's own. Refuses a trace with a malformed call.
+Held-out traces are in no corpus; what a model calls is tested on them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,8 +19,9 @@ from medpsy.benchmarks.fields import Row
 from medpsy.corpus.rows import SCHEMA, TrainingRow, without_opening
 from medpsy.grading.reasoning import split
 from medpsy.mini import searching
-from medpsy.recipes.sources import Copy, copy, drawn
-from medpsy.recipes.tool_calls import Place, Tool, rendered, tools
+from medpsy.mini import world as worlds
+from medpsy.recipes.sources import Copy, copy, drawn, is_held_out
+from medpsy.recipes.tool_calls import Place, Tool, called, rendered, tools
 from medpsy.study import Study
 
 NAME, KIND, FILE = "tool-traces", "traces", searching.FILE
@@ -45,13 +47,35 @@ def origin(study: Study, given: Mapping[str, str]) -> Copy:
 
 
 def read(source: Copy, corpus: str, count: int, seed: int) -> list[TracedRow]:
-    """Return the rows of `count` traces drawn by seed; 0 means all.
+    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all.
 
     Raises:
         DataError: the file is not there, or a trace is malformed, drawn or not; names file, row, turn and fix.
     """
     found = [list(turns(row, corpus, source.author)) for row in source.read(FILE)]
-    return [row for trace in drawn(found, count, f"{NAME}/{seed}") for row in trace]
+    free = [trace for trace in found if source.fiction or not is_held_out(question(trace))]
+    return [row for trace in drawn(free, count, f"{NAME}/{seed}") for row in trace]
+
+
+def held_out(source: Copy, count: int, seed: int) -> list[TracedRow]:
+    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all.
+
+    Raises:
+        DataError: as `read`.
+        ValueError: there are not so many.
+    """
+    if source.fiction:
+        found = [Row(one, NAME, at) for at, one in enumerate(searching.traces(worlds.build(), held_out=True), 1)]
+    else:
+        found = source.read(FILE)
+    traces = [list(turns(row, "", source.author)) for row in found]
+    apart = [trace[0] for trace in traces if source.fiction or is_held_out(question(trace))]
+    return drawn([row for row in apart if called(row.answer)], count, f"{NAME}/held out/{seed}")
+
+
+def question(trace: Sequence[TracedRow]) -> str:
+    """Return what the user asks first in a trace."""
+    return next((turn["content"] for turn in trace[0].messages if turn["role"] == "user"), "")
 
 
 def turns(row: Row, corpus: str, author: str) -> Iterator[TracedRow]:

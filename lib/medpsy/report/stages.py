@@ -9,13 +9,13 @@ from functools import cached_property
 
 from medpsy import published, strict
 from medpsy.generation import replaying
-from medpsy.study import STAGES, ModelSpec, Study
+from medpsy.study import RECIPES, STAGES, ModelSpec, Study
 
 BACKBONE, LAST = "backbone", STAGES[-1]
 ORDER = (BACKBONE, *STAGES)
 TOTAL = "total Δ"
 DELTA = "Δ"  # marks the rows of a stage table that are differences
-MAKERS = {"sft1": "04_sft", "sft2": "04_sft", "rl1": "05_rl", "rl2": "05_rl"}  # stage -> the section that trains it
+MAKERS = RECIPES | {"sft1": "04_sft", "sft2": "04_sft", "rl1": "05_rl", "rl2": "05_rl"}  # who trains a stage or recipe
 TABLES = {"stage": "_stages_", "token efficiency": "token_efficiency"}  # kind -> part of the names of its tables
 FILES = ("config.json", "model.safetensors")  # without them a checkpoint was not written to its end
 
@@ -120,7 +120,11 @@ def _ladder(
 
 
 def require_whole(model: ModelSpec, stage: str, profile: str) -> None:
-    """Raise FileNotFoundError, naming the section to run first, if the checkpoint that `stage` leaves is not whole."""
+    """Raise FileNotFoundError, naming the section to run first, if the checkpoint that `stage` leaves is not whole.
+
+    Args:
+        stage: or sister recipe.
+    """
     missing = [name for name in FILES if not (model.local_dir / name).is_file()]
     if missing:
         section = MAKERS.get(stage, MAKERS[LAST])

@@ -14,7 +14,7 @@ from medpsy.training.launch import TrainingError, launch
 from medpsy.training.open_questions import OpenQuestion, write_open_questions
 from medpsy.training.pairs import Pair, write_pairs
 from medpsy.training.recipes import recipe_job
-from medpsy.training.rl_questions import rl_set, write_questions
+from medpsy.training.rl_questions import question_files, rl_set, write_questions
 from medpsy.training.rl_stages import annotate, rl_forecast, rl_jobs
 from medpsy.training.seen import seen
 from medpsy.training.stages import sft_forecast, sft_jobs
@@ -27,6 +27,7 @@ __all__ = [
     "annotate",
     "enter_scores",
     "launch",
+    "question_files",
     "recipe_job",
     "rl_forecast",
     "rl_jobs",

@@ -149,6 +149,13 @@ def write_questions(path: Path, questions: Sequence[Question]) -> Path:
     return write_whole(path, lambda temporary: pq.write_table(table, temporary))
 
 
+def question_files(study: Study, name: str, train: Sequence[Question], held_out: Sequence[Question]) -> list[Path]:
+    """Write what the checkpoint `name` is trained on, and what is held out; they stay for a stage that is resumed."""
+    folder = study.outputs / "training" / "questions" / name
+    parts = {"train.parquet": train, "held_out.parquet": held_out}
+    return [write_questions(folder / file, questions) for file, questions in parts.items()]
+
+
 def read_questions(path: Path) -> tuple[Question, ...]:
     """Return the questions that `write_questions` wrote.
 

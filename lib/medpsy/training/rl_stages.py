@@ -18,7 +18,7 @@ from medpsy.study import Study
 from medpsy.training import difficulty
 from medpsy.training.effort import memory
 from medpsy.training.job import Job, summary
-from medpsy.training.rl_questions import RlSet, write_questions
+from medpsy.training.rl_questions import RlSet, question_files
 from medpsy.training.rl_settings import RlSettings
 from medpsy.training.stages import checked, job, model_shape, targets
 
@@ -76,11 +76,7 @@ def rl_jobs(
     for (size, seed), rows in annotated.groupby(["size", "seed"], sort=False):
         name = study.checkpoint(size, stage, seed).name
         chosen = CHOOSING[stage](rows, seed)["question_id"]
-        folder = study.outputs / "training" / "questions" / name
-        files = [
-            write_questions(folder / "train.parquet", [known[one] for one in chosen]),
-            write_questions(folder / "held_out.parquet", questions.held_out),
-        ]
+        files = question_files(study, name, [known[one] for one in chosen], questions.held_out)
         jobs.append([job(study, size, stage, "rl", checked(RlSettings, settings, place, seed), files)])
     return jobs
 
