@@ -24,9 +24,9 @@ SECTIONS = {
     "08_stage_ablations": {"after": ["01_backbone_selection", "05_rl"], "machine": 1},  # shares the backbones' responses
     "09_token_efficiency": {"after": ["01_backbone_selection", "08_stage_ablations"], "machine": 1},  # asks nothing new
     "10_quantization": {"after": ["03_training_data", "05_rl", "08_stage_ablations"], "machine": 1},  # shares responses
+    "12_gspo_judge": {"after": ["01_backbone_selection"], "machine": 1},  # shares judges and backbone
     "13_openmed": {"after": ["03_training_data", "05_rl", "08_stage_ablations", "12_gspo_judge"], "machine": 1},
 }
-SECTIONS |= {"12_gspo_judge": {"after": ["01_backbone_selection"], "machine": 1}}  # shares judges and backbone
 SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the records of all others, and nothing else
 
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
