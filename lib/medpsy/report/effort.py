@@ -14,10 +14,10 @@ from medpsy.published import Claim
 from medpsy.report.compare import mode
 from medpsy.report.scores import TITLES, keyed
 from medpsy.scoring import AVERAGE
+from medpsy.statistics import Z
 from medpsy.study import Study
 
 DRAWS = 200  # tables with fresh run noise; the share they give is known to a tenth of itself
-Z = 1.959964  # half width of a 95 % interval in standard errors
 AVERAGE_TITLE = TITLES[AVERAGE]
 Draw = Mapping[str, Mapping[str, Mapping[str, float]]]  # published table -> row -> column -> score, drawn together
 Number = Callable[[Draw], float]  # a claim's number on a draw

@@ -12,9 +12,8 @@ from medpsy.harness.card import Benchmark
 from medpsy.published import Claim
 from medpsy.report import compare
 from medpsy.report.display import MARGIN, Table, table
-from medpsy.statistics import PairedDifference, paired_difference
+from medpsy.statistics import PairedDifference, Z, paired_difference
 
-Z = 1.959964  # standard errors in a 95 % margin
 BASE, RL, MERGED = "base", "rl", "merged"  # parts that models play in the card's claims
 CARD = {BASE: "Card: base", RL: "Card: after GRPO", MERGED: "Card: merged"}
 TESTED = {  # part, part -> benchmark -> claims about the first minus the second

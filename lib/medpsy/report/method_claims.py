@@ -17,9 +17,9 @@ from medpsy.report import compare
 from medpsy.report.effort import spent
 from medpsy.report.method_found import BACKBONE, GRPO, GSPO, SFT, Methods
 from medpsy.report.method_tables import gained, relative_spread, rollouts
-from medpsy.report.open_scores import Z, gap, in_units, of_step, scale, step
+from medpsy.report.open_scores import gap, in_units, of_step, scale, step
 from medpsy.report.orders import entry
-from medpsy.statistics import proportion_margin, suite_score
+from medpsy.statistics import Z, proportion_margin, suite_score
 
 KINDS = {  # form of a closed-ended question of the miniature -> what it takes; other sets do not mark theirs
     **dict.fromkeys(("vignette", "contraindication"), "reasoning"),

@@ -8,11 +8,9 @@ from math import sqrt
 
 import pandas as pd
 
-from medpsy.statistics import PairedDifference, paired_difference
+from medpsy.statistics import PairedDifference, Z, paired_difference
 from medpsy.study import RECIPE
 from medpsy.training.judge_settings import Judge
-
-Z = 1.959964  # standard errors in a 95 % margin
 
 
 def scale(judge: Judge) -> tuple[float, float]:

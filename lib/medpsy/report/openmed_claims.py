@@ -15,12 +15,12 @@ from medpsy.harness.evaluating import STRIPPED
 from medpsy.published import Claim
 from medpsy.report import compare
 from medpsy.report.compare import Measured
-from medpsy.report.harness import BASE, MERGED, RL, Z, difference
+from medpsy.report.harness import BASE, MERGED, RL, difference
 from medpsy.report.openmed import calls_gain
 from medpsy.report.openmed_lengths import REASONING, longer
 from medpsy.report.orders import entry
 from medpsy.report.side_by_side import same_questions
-from medpsy.statistics import PairedDifference
+from medpsy.statistics import PairedDifference, Z
 from medpsy.study import Study
 
 SFT, DPO, LINEAR, SLERP = "sft", "dpo", "linear", "slerp"  # further parts that models play

@@ -10,8 +10,8 @@ import pandas as pd
 from medpsy.report.compare import Measured
 from medpsy.report.display import Table, table
 from medpsy.report.orders import LEAST
+from medpsy.statistics import Z
 
-Z = 1.959964  # standard errors in a 95 % margin
 TOKENS, REASONING = "tokens", "reasoning"
 PARTS = {TOKENS: "Tokens", REASONING: "Reasoning", "answer": "Answer"}
 

@@ -17,9 +17,8 @@ from statistics import NormalDist
 
 from medpsy import statistics
 from medpsy.report.compare import RESOLUTION, known, mode
-from medpsy.report.effort import Z
 from medpsy.report.remeasured import REPLICATES
-from medpsy.statistics import Target, Variances
+from medpsy.statistics import Target, Variances, Z
 
 RUNS = (1, 3, 5, 10)
 POWER = 0.8

@@ -15,10 +15,9 @@ from medpsy.harness.card import Benchmark
 from medpsy.harness.protocols import SUITES
 from medpsy.report.display import MARGIN, Table, table
 from medpsy.report.scores import TITLES, question_shares
-from medpsy.statistics import PairedDifference, paired_difference
+from medpsy.statistics import PairedDifference, Z, paired_difference
 from medpsy.study import Study
 
-Z = 1.959964  # standard errors in a 95 % margin
 BY_SUBJECT = ("MMLU",)  # benchmarks whose task has a part for every subject
 KEYS = {TITLES[key]: key for key in TITLES}
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medpsy.report import compare
 from medpsy.report.display import Table, table
+from medpsy.statistics import Z
 
 TENTH = 10  # a tenth of the steps at either end tells whether the loss fell
 
@@ -69,7 +70,7 @@ def _fell(name: str, losses: Sequence[float]) -> dict:
         return {"text": text, "verdict": "too few to tell", "note": ""}
     first, last = np.array(losses[:count]), np.array(losses[-count:])
     fell = float(first.mean() - last.mean())
-    margin = 1.96 * float(np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / count))
+    margin = Z * float(np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / count))
     text = f"{name}: the loss falls from {first.mean():.3f} to {last.mean():.3f} nats per token"
     return {"text": text, "verdict": compare.pattern_verdict(fell, margin), "note": f"by {fell:.3f} ± {margin:.3f}"}
 

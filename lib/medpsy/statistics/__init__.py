@@ -12,6 +12,7 @@ from medpsy.statistics.power import Plan, Target, plans, questions_to_settle, ru
 from medpsy.statistics.suite import (
     RunSpread,
     Score,
+    Z,
     average,
     expected_margin,
     proportion_margin,
@@ -28,6 +29,7 @@ __all__ = [
     "Score",
     "Target",
     "Variances",
+    "Z",
     "average",
     "benjamini_hochberg",
     "bootstrap_average",

@@ -98,13 +98,13 @@ def _row(part: str, frame: pd.DataFrame, whole: pd.DataFrame) -> dict[str, Any]:
     accuracy, tokens = _shares(frame), frame["completion_tokens"]
     known = statistics.suite_score(accuracy.to_numpy()[:, None])
     row = {"part": part, "accuracy": known.score, "accuracy_margin": known.margin, "tokens": tokens.mean()}
-    row["tokens_margin"] = 1.96 * tokens.std() / len(tokens) ** 0.5
+    row["tokens_margin"] = statistics.Z * tokens.std() / len(tokens) ** 0.5
     if frame is whole:
         return row
     gap = statistics.paired_difference(accuracy, _shares(whole))
     longer = tokens - whole["completion_tokens"]
     row |= {"difference": gap.difference, "difference_margin": gap.margin}
-    return row | {"longer": longer.mean(), "longer_margin": 1.96 * longer.std() / len(longer) ** 0.5}
+    return row | {"longer": longer.mean(), "longer_margin": statistics.Z * longer.std() / len(longer) ** 0.5}
 
 
 def _shares(frame: pd.DataFrame) -> pd.Series:
