@@ -35,7 +35,7 @@ the care of a person.{fiction}
 It repeats the errors of its teacher and of its parent, and says wrong things with the same confidence as right ones.
 """
 FICTION = " All that it knows belongs to a fictional medicine of invented names."
-UNSCORED = "Not evaluated yet; 08_stage_ablations enters them."
+UNSCORED = "Not evaluated on the suites yet; the section that does so enters them."
 HEADING = "## Scores\n\n"
 
 
