@@ -25,10 +25,10 @@ from medpsy.study import Study
 
 SFT, DPO, LINEAR, SLERP = "sft", "dpo", "linear", "slerp"  # further parts that models play
 RIVALS = (LINEAR, SLERP)
-SCORES = {  # part -> benchmark -> claim about its score
-    RL: {"MMLU": "A020", "MMLU-Pro": "A021", "IFEVAL": "A022"},
-    MERGED: {"MMLU": "P420", "MMLU-Pro": "P422", "IFEVAL": "P424"},
-    BASE: {"MMLU": "P421", "MMLU-Pro": "P423", "IFEVAL": "P425"},
+SCORES = {  # part -> benchmark -> claims about its score; that of MMLU is the mean of its four groups by questions
+    RL: {"MMLU": ("A020",), "MMLU-Pro": ("A021",), "IFEVAL": ("A022",)},
+    MERGED: {"MMLU": ("P420", "P431"), "MMLU-Pro": ("P422",), "IFEVAL": ("P424",)},
+    BASE: {"MMLU": ("P421", "P432"), "MMLU-Pro": ("P423",), "IFEVAL": ("P425",)},
 }
 SUBJECTS = tuple(f"A{number:03d}" for number in range(6, 19))
 EVERY, HARDER, KEPT, CALLS, CONCISE, THOUGHT, HANDLED, OTHERWISE = (
@@ -81,7 +81,10 @@ def recipe_claims(found: CardEvidence) -> list[dict]:
     claims = {claim.id: claim for claim in (*published.claims(), *published.card_claims())}
     rows = [_harder(claims[HARDER], found), *_subjects(claims, found)]
     rows += [
-        _score(claims[name], found, title, part) for part, asked in SCORES.items() for title, name in asked.items()
+        _score(claims[name], found, title, part)
+        for part, asked in SCORES.items()
+        for title, names in asked.items()
+        for name in names
     ]
     rows += [_kept(claims[KEPT], found), _calls(claims[CALLS], found)]
     parts = found.parts
