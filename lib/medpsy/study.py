@@ -48,6 +48,8 @@ class ModelSpec:
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
         label: what tables call it; where the report has a row for it, that row's name.
+        gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
+            folder may be absent, as in a replay.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ModelSpec:
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     opens_thinking: bool = False
     label: str = ""
+    gguf: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", self.label or self.name)

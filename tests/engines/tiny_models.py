@@ -58,6 +58,7 @@ class Spec:
     revision: str | None = None
     base_url: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    gguf: bool = False
 
     @property
     def local_dir(self) -> Path | None:

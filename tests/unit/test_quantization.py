@@ -116,6 +116,8 @@ def test_a_variant_is_a_model_of_the_study_that_llama_cpp_serves(mine, family):
     assert len({engines.fingerprint(own.model(one.name)) for one in family.variants}) == len(family.variants)
     assert [engines.engine_kind(kind, model) for kind in ("transformers", "vllm")] == ["llama_cpp"] * 2
     assert engines.engine_kind("vllm", family.source) == "vllm"
+    absent = replace(model, path="outputs/nowhere")  # as in a replay
+    assert engines.engine_kind("llama_cpp", absent, {"outtype": "bf16"}) == "llama_cpp"
     with pytest.raises(ValueError, match="a GGUF file; open it with engine 'llama_cpp'"):
         engines.open_engine("transformers", model)
     with engines.open_engine("llama_cpp", model, slots=1, threads=1) as engine:

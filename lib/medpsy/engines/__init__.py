@@ -67,7 +67,7 @@ def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = Non
     """
     if model.base_url:
         return "openai"
-    if model.local_dir and gguf_file(model.local_dir):
+    if model.gguf or (model.local_dir and gguf_file(model.local_dir)):
         return "llama_cpp"
     chosen = (options or {}).get(PRECISION.get(kind))
     return kind if chosen in (None, EXACT) else f"{kind}:{chosen}"

@@ -22,6 +22,7 @@ class Model(Protocol):
     revision: str | None
     base_url: str | None
     chat_template_kwargs: dict[str, Any]
+    gguf: bool
 
     @property
     def local_dir(self) -> Path | None: ...

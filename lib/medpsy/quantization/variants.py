@@ -85,7 +85,7 @@ def with_variants(
     for family in families.values():
         for one in family.variants:
             path = one.file.parent.relative_to(studies.ROOT).as_posix()
-            about = {"path": path, "revision": None, "label": f"{family.source.label}, {one.label}"}
+            about = {"path": path, "revision": None, "label": f"{family.source.label}, {one.label}", "gguf": True}
             found[one.name] = replace(family.source, name=one.name, **about)
     sample = {"questions_per_suite": questions, "conversations_per_suite": conversations}
     return replace(study, models={**study.models, **found}, runs=runs or study.runs, **sample)
