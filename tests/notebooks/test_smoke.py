@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
-def medpsy(root: Path, *words: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"MEDPSY_ROOT": str(root), "PYTHONPATH": str(ROOT / "lib")}
+def medpsy(root: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"MEDPSY_ROOT": str(root), "PYTHONPATH": str(ROOT / "lib")} | variables
     command = [sys.executable, "-m", "medpsy", *words, "--profile", "smoke"]
     return subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=600)
 
@@ -62,3 +62,18 @@ def test_a_site_is_made_of_the_records(root):
     front = (root / "outputs/smoke/report/index.html").read_text(encoding="utf-8")
     assert "Not medical advice" in front
     assert all(f"sections/{section}/" in front for section in SECTIONS)
+
+
+def test_a_bundle_alone_gives_every_table_again(root, tmp_path):
+    bundle, bare = tmp_path / "smoke.bundle", tmp_path / "bare"
+    bare.mkdir()
+    for name in ("notebooks", "params"):  # and no lib: no model is there
+        (bare / name).symlink_to(ROOT / name)
+    for folder, words in ((root, ("store", "export", str(bundle))), (bare, ("store", "replay", str(bundle)))):
+        done = medpsy(folder, *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+    for section in SECTIONS:
+        done = medpsy(bare, "run", section, MEDPSY_REPLAY="1")
+        assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    done = medpsy(bare, "store", "compare", str(bundle))
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
