@@ -125,7 +125,10 @@ def write(
         title="3.1 Backbone *selection* <one>",
         settings={"runs": runs, "prompt": ENDINGS},
         claims=[claim | numbers, {**claim, **numbers, "id": "P136", "verdict": "too few to tell"}],
-        verdicts=[{"text": f"Reed-1 leads {PLANTED}.", "verdict": "pattern holds", "note": "By 2 points."}],
+        verdicts=[
+            {"text": f"Reed-1 leads {PLANTED}.", "verdict": "pattern holds", "note": "By 2 points."},
+            {"text": "Nobody asked.", "verdict": "not testable"},
+        ],
         tables={"closed_ended": scores_table()},
         figures={"suites": figure()},
         responses=reading.joined(rows, asked, texts(rows), MODELS, SUITES),

@@ -92,7 +92,7 @@ def ledger_verdicts(entries: Entries) -> list[dict]:
             counts = ", ".join(f"{words.count(word)} {word}" for word in WORDS if word in words)
             text = f"Section {notebook.partition('_')[0]}: what it tested of the report comes out as published"
             found.append({"text": text, "verdict": compare.all_hold([_as_pattern(w) for w in words]), "note": counts})
-    untested = {"text": "No section has tested a published claim yet", "verdict": NOT_TESTABLE}
+    untested = {"text": "No section has tested a published claim yet", "verdict": NOT_TESTABLE, "note": ""}
     return found or [untested]
 
 
