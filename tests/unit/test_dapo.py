@@ -17,6 +17,7 @@ from medpsy.training.rl_curves import curves
 from medpsy.training.rl_questions import write_questions
 from medpsy.training.rl_settings import RlSettings
 from safetensors.torch import load_file
+from training_examples import Kill, Killed, one_thread  # noqa: F401
 from transformers import AutoTokenizer, TrainerCallback
 
 SETTINGS = RlSettings(
@@ -45,15 +46,6 @@ NAMES = ("lorin", "mazel", "pendra", "quist")
 
 def question(number: int) -> Question:
     return Question(str(number), "alphamed", "", f"Which drug is number {number}?", NAMES, number % 4, None, "g")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep tiny products from waiting for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -250,22 +242,12 @@ def test_a_group_of_equal_rewards_is_replaced_by_another_question(job, monkeypat
     assert got["drawn_equal"].dropna().item() == 0.5  # one is missing; at a yield of one in two, two more are drawn
 
 
-class Killed(Exception):
-    pass
-
-
-class Kill(TrainerCallback):
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == 2:
-            raise Killed
-
-
 def test_a_killed_run_goes_on_to_the_same_weights(job, tmp_path, monkeypatch):
     monkeypatch.setattr(rl, "Journal", lambda name, work: TrainerCallback())
     whole = rl.train(job, replace(SETTINGS, rollouts=3))
     other = replace(job, work=str(tmp_path / "other"))
     with monkeypatch.context() as patch:
-        patch.setattr(rl, "Journal", lambda name, work: Kill())
+        patch.setattr(rl, "Journal", lambda name, work: Kill(2))
         with pytest.raises(Killed):
             rl.train(other, replace(SETTINGS, rollouts=3))
     resumed = rl.train(other, replace(SETTINGS, rollouts=3))

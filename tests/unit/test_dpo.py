@@ -11,22 +11,13 @@ from medpsy.training.examples import form
 from medpsy.training.job import summary
 from medpsy.training.pairs import Pair, read_pairs, write_pairs
 from safetensors.torch import load_file
-from training_examples import HUB, NAMES, job
-from transformers import AutoTokenizer, TrainerCallback
+from training_examples import HUB, NAMES, Kill, Killed, job, one_thread  # noqa: F401
+from transformers import AutoTokenizer
 
 SETTINGS = {
     "epochs": 2.0, "global_batch": 4, "micro_batch": 2, "learning_rate": 1e-3, "warmup": 0.0, "beta": 0.1, "clip": 1.0,
     "max_length": 64, "precision": "float32", "checkpointing": False, "save_every": 2, "seed": 3, "report_to": [],
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep tiny products from waiting for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def pair(number: int) -> Pair:
@@ -61,20 +52,10 @@ def test_training_raises_the_margin_of_chosen_over_rejected(whole):
     assert one.done()
 
 
-class Killed(Exception):
-    pass
-
-
-class Kill(TrainerCallback):
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == 3:
-            raise Killed
-
-
 def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
     one = pairs_job(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(dpo, "Journal", lambda name, work: Kill())
+        patch.setattr(dpo, "Journal", lambda name, work: Kill(3))
         with pytest.raises(Killed):
             worker.do(one)
     assert (Path(one.work) / "checkpoint-2").is_dir()

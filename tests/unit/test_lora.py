@@ -8,29 +8,20 @@ import pytest
 import torch
 from medpsy.training import rl, sft, worker
 from medpsy.training.job import Job
-from medpsy.training.lora import ADAPTER, merge
-from medpsy.training.lora_settings import Lora
+from medpsy.training.lora import merge
+from medpsy.training.lora_settings import ADAPTER, Lora
 from medpsy.training.rl_questions import write_questions
 from medpsy.training.sft_settings import SftSettings
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_dapo import HUB as MODELS
 from test_dapo import SETTINGS as RL
-from test_dapo import Killed, question
-from training_examples import HUB, corpus, job
-from transformers import AutoModelForCausalLM, TrainerCallback
+from test_dapo import question
+from training_examples import HUB, Kill, Killed, corpus, job, one_thread  # noqa: F401
+from transformers import AutoModelForCausalLM
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["q_proj", "v_proj", "down_proj"]}
 ADAPTED = Lora(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep tiny products from waiting for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def logits(model):
@@ -71,16 +62,10 @@ def test_an_adapter_names_its_parent_and_no_path(trained):
     assert not Path(trained.work).exists() and trained.done()
 
 
-class Kill(TrainerCallback):
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == 3:
-            raise Killed
-
-
 def test_a_killed_training_of_an_adapter_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
     one = replace(job(tmp_path, Path(trained.data[0])), settings=trained.settings)
     with monkeypatch.context() as patch:
-        patch.setattr(sft, "Journal", lambda name, work: Kill())
+        patch.setattr(sft, "Journal", lambda name, work: Kill(3))
         with pytest.raises(Killed):
             worker.do(one)
     assert not Path(one.folder).exists() and (Path(one.work) / "checkpoint-2").is_dir()

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from medpsy import strict, study
+from medpsy import strict
 from medpsy.training import recipe_job, write_open_questions
 from test_dpo import SETTINGS as DPO
 from test_judge_reward import QUESTIONS
-from training_examples import HUB, SETTINGS, corpus
+from training_examples import HUB, SETTINGS, corpus, rooted
 
 SFT = {name: value for name, value in SETTINGS.items() if name != "seed"}
 TIERS = [{"criterion": "It says {reference}", "reward": 2.0}, {"criterion": "It is sound", "reward": 0.5}]
@@ -25,10 +25,7 @@ RL = {
 @pytest.fixture
 def mini(tmp_path, monkeypatch):
     """The miniature's study with outputs of its own."""
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    for name in ("params", "lib", "notebooks"):
-        (tmp_path / name).symlink_to(Path(__file__).parents[2] / name)
-    return study.load("mini")
+    return rooted(tmp_path, monkeypatch)
 
 
 def gspo(mini, name="small-o1-gspo", parent="small-o1-sft", **changes):

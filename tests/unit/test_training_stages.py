@@ -12,7 +12,7 @@ from medpsy.training.card import enter_scores, model_card
 from medpsy.training.effort import flops_per_token, memory, shape
 from medpsy.training.sft_settings import SftSettings
 from medpsy.training.switches import PARTS
-from training_examples import HUB, SETTINGS, corpus, job
+from training_examples import HUB, SETTINGS, corpus, job, rooted
 
 SFT = {name: value for name, value in SETTINGS.items() if name != "seed"}
 RL = {
@@ -26,10 +26,7 @@ RL = {
 @pytest.fixture
 def mini(tmp_path, monkeypatch):
     """The miniature's study with outputs of its own and a corpus of a few rows for each stage."""
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    for name in ("params", "lib", "notebooks"):
-        (tmp_path / name).symlink_to(Path(__file__).parents[2] / name)
-    settings = study.load("mini")
+    settings = rooted(tmp_path, monkeypatch)
     for name in ("corpus1", "corpus2"):
         corpus(settings.corpora_dir / name)
     return settings

@@ -1,12 +1,15 @@
-"""A corpus of a few rows and jobs on it, for tests of training."""
+"""What tests of training share: a corpus of a few rows and jobs on it, a root of their own, and a death on the way."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import torch
 from medpsy import study
 from medpsy.training.job import Job
+from transformers import TrainerCallback
 
 HUB = study.ROOT / "lib/medpsy/mini/hub"
 SETTINGS = {
@@ -39,3 +42,35 @@ def job(root: Path, data: Path, *, parent: str = "qwen3-small", name: str = "sma
         name, "sft", **paths, data=(str(data),), store=str(root / "responses"), settings=SETTINGS, opens_thinking=opens
     )
     return replace(one, settings={**SETTINGS, **settings})
+
+
+def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
+    """Return the miniature's study with its outputs in `folder`."""
+    monkeypatch.setattr(study, "ROOT", folder)
+    for name in ("params", "lib", "notebooks"):
+        (folder / name).symlink_to(Path(__file__).parents[2] / name)
+    return study.load("mini")
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(TrainerCallback):
+    """End a training before its step number `step`, as a signal would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == self.step:
+            raise Killed
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Keep tiny products from waiting for each other's threads; a module that imports this has it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

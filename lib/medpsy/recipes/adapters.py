@@ -16,8 +16,8 @@ from medpsy.engines.weights import model_folder
 from medpsy.noted import noted
 from medpsy.recipes.open_set import OpenQuestion
 from medpsy.study import Study
+from medpsy.training.lora_settings import ADAPTER
 
-ADAPTER = "adapter"  # folder within a checkpoint, as `medpsy.training.lora` calls it
 ASKED = 12  # questions; ours: some hundred tokens, at each of which the two may differ
 Written = list[tuple[list[int], int]]  # token ids of prompt and answer, and where the answer begins
 

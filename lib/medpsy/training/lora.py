@@ -9,9 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from medpsy.training.lora_settings import Lora
+from medpsy.training.lora_settings import ADAPTER, Lora
 
-ADAPTER = "adapter"  # folder within a checkpoint
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 

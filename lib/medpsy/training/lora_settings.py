@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ADAPTER = "adapter"  # folder within a checkpoint
+
 
 @dataclass(frozen=True)
 class Lora:

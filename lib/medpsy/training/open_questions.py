@@ -1,19 +1,17 @@
 """Open questions of reinforcement learning: a conversation, and the reference that a judge holds its conclusion to."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medpsy.benchmarks.conversation import ROLES
+from medpsy.corpus.rows import MESSAGE
 from medpsy.engines.base import Message
-from medpsy.files import write_whole
+from medpsy.training.row_files import read_rows, write_rows
 
-TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
-SCHEMA = pa.schema([("id", pa.string()), ("messages", pa.list_(TURN)), ("reference", pa.string())])
+SCHEMA = pa.schema([("id", pa.string()), ("messages", pa.list_(MESSAGE)), ("reference", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,7 @@ def write_open_questions(path: Path, questions: Sequence[OpenQuestion]) -> Path:
     Raises:
         ValueError: there are none, or two have one id.
     """
-    if not questions:
-        raise ValueError(f"{path.name}: no question to write")
-    name, count = Counter(question.id for question in questions).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{path.name}: {count} questions are called {name!r}; give each an id of its own")
-    rows = [asdict(question) | {"messages": list(question.messages)} for question in questions]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return write_whole(path, lambda temporary: pq.write_table(table, temporary))
+    return write_rows(path, questions, SCHEMA, "question")
 
 
 def read_open_questions(path: Path) -> tuple[OpenQuestion, ...]:
@@ -64,7 +55,4 @@ def read_open_questions(path: Path) -> tuple[OpenQuestion, ...]:
     Raises:
         ValueError: the file has other columns; names those wanted.
     """
-    if missing := [name for name in SCHEMA.names if name not in pq.read_schema(path).names]:
-        raise ValueError(f"{path.name}: no column {missing[0]!r}; write it with write_open_questions")
-    rows = pq.read_table(path, columns=SCHEMA.names).to_pylist()
-    return tuple(OpenQuestion(**{**row, "messages": tuple(row["messages"])}) for row in rows)
+    return tuple(OpenQuestion(**row) for row in read_rows(path, SCHEMA, "write_open_questions"))

@@ -1,20 +1,18 @@
 """Pairs of responses to one prompt, one of them better: what preference training reads."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from medpsy.corpus.rows import MESSAGE
 from medpsy.engines.base import Message
-from medpsy.files import write_whole
-from medpsy.training.open_questions import TURN
+from medpsy.training.row_files import read_rows, write_rows
 
 TEXTS = ("chosen", "rejected", "prompt_tools")
 SCHEMA = pa.schema(
-    [("id", pa.string()), ("messages", pa.list_(TURN)), *((name, pa.string()) for name in TEXTS)],
+    [("id", pa.string()), ("messages", pa.list_(MESSAGE)), *((name, pa.string()) for name in TEXTS)],
 )
 
 
@@ -55,13 +53,7 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> Path:
     Raises:
         ValueError: there are none, or two have one id.
     """
-    if not pairs:
-        raise ValueError(f"{path.name}: no pair to write")
-    name, count = Counter(pair.id for pair in pairs).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{path.name}: {count} pairs are called {name!r}; give each an id of its own")
-    table = pa.Table.from_pylist([asdict(pair) | {"messages": list(pair.messages)} for pair in pairs], schema=SCHEMA)
-    return write_whole(path, lambda temporary: pq.write_table(table, temporary))
+    return write_rows(path, pairs, SCHEMA, "pair")
 
 
 def read_pairs(paths: Sequence[Path]) -> list[Pair]:
@@ -70,10 +62,4 @@ def read_pairs(paths: Sequence[Path]) -> list[Pair]:
     Raises:
         ValueError: a file has other columns; names it and the first one that is missing.
     """
-    found: list[Pair] = []
-    for path in paths:
-        if missing := [name for name in SCHEMA.names if name not in pq.read_schema(path).names]:
-            raise ValueError(f"{path.name}: no column {missing[0]!r}; write it with write_pairs")
-        rows = pq.read_table(path, columns=SCHEMA.names).to_pylist()
-        found += [Pair(**{**row, "messages": tuple(row["messages"])}) for row in rows]
-    return found
+    return [Pair(**row) for path in paths for row in read_rows(path, SCHEMA, "write_pairs")]

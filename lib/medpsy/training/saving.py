@@ -19,7 +19,7 @@ from medpsy.folders import whole_folder
 from medpsy.training import lora as adapters
 from medpsy.training.card import model_card
 from medpsy.training.job import SUMMARY, Job
-from medpsy.training.lora_settings import Lora
+from medpsy.training.lora_settings import ADAPTER, Lora
 
 STATE = "trainer_state.json"  # what a trainer writes last into a resume point
 OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
@@ -56,7 +56,7 @@ def save(
         if lora:
             trained = None if weights else raw
             source, adapter = adapters.merge(lora, Path(job.parent), trained, Path(job.work) / "merging")
-            shutil.copytree(adapter, folder / adapters.ADAPTER)
+            shutil.copytree(adapter, folder / ADAPTER)
         cast(source, folder, Path(job.parent))
         keep_tokenizer(Path(job.parent), folder, trainer.processing_class)
         (folder / "README.md").write_text(model_card(job, record), encoding="utf-8")
