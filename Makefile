@@ -2,11 +2,16 @@
 
 PROFILE ?= mini
 CORES ?= all
+EXECUTOR ?= local
+CLUSTER ?= setup/slurm/cluster.yaml
 ifndef PYTHON
 PYTHON := $(shell command -v python3.11 || command -v python3 || echo python3.11)
 endif
 BIN := .venv/bin
 KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # notebooks whose output is part of the source
+ON_local = --cores $(CORES) --resources machine=1 --quiet all
+ON_slurm = --executor slurm --profile $(CLUSTER) --quiet progress \
+	--workflow-profile $(firstword $(wildcard setup/slurm/$(PROFILE).yaml) none)
 LINT := { $(BIN)/ruff check . && $(BIN)/ruff format --check .; }
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,12 +20,16 @@ export JUPYTER_PREFER_ENV_PATH := 1
 ifeq ($(strip $(PROFILE)),)
 $(error PROFILE is empty; leave it out for mini)
 endif
+ifndef ON_$(EXECUTOR)
+$(error EXECUTOR=$(EXECUTOR) is neither local nor slurm)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup report replay test lab lint minihub bench clean
 
 help: ## list the targets
-	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [BUNDLE=FILE] [PYTHON=/path/to/python3.11]"
+	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [EXECUTOR=local|slurm]" \
+	"[BUNDLE=FILE] [PYTHON=/path/to/python3.11]"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
 
@@ -31,8 +40,7 @@ setup: ## install what is missing: Python packages into .venv, llama.cpp tools i
 
 report: setup ## run every notebook whose inputs changed, build the site, print where it is
 	@started=$$(date +%s); \
-	$(BIN)/snakemake --cores $(CORES) --resources machine=1 --config profile=$(PROFILE) \
-	--nolock --rerun-incomplete --keep-going --quiet all || { \
+	$(BIN)/snakemake $(ON_$(EXECUTOR)) --config profile=$(PROFILE) --nolock --rerun-incomplete --keep-going || { \
 	echo "Some sections failed (see above). Call make again to run these alone; medpsy site --profile $(PROFILE) shows the rest."; \
 	exit 1; }; \
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
@@ -40,8 +48,8 @@ report: setup ## run every notebook whose inputs changed, build the site, print 
 replay: setup ## make all tables, figures and the site from BUNDLE=FILE alone: no model, no network, no GPU
 	@test -n "$(BUNDLE)" || { echo "replay: say which bundle: make replay BUNDLE=FILE [PROFILE=mini]"; exit 1; }
 	@started=$$(date +%s); $(BIN)/medpsy store replay "$(BUNDLE)" --profile $(PROFILE) && \
-	MEDPSY_REPLAY=1 $(BIN)/snakemake --cores $(CORES) --resources machine=1 --config profile=$(PROFILE) \
-	--nolock --rerun-incomplete --forceall --quiet all && $(BIN)/medpsy store compare "$(BUNDLE)" --profile $(PROFILE) && \
+	MEDPSY_REPLAY=1 $(BIN)/snakemake $(ON_local) --config profile=$(PROFILE) \
+	--nolock --rerun-incomplete --forceall && $(BIN)/medpsy store compare "$(BUNDLE)" --profile $(PROFILE) && \
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
 
 test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience

@@ -1,5 +1,5 @@
 # The study as a graph: one rule per notebook, and the site made of their records.
-# `make report` runs it here; Snakemake's executor plugins run the same rules on a cluster.
+# `make report` runs it here; with EXECUTOR=slurm each notebook becomes a job of a cluster (setup/slurm).
 
 import os
 import sys
@@ -39,6 +39,10 @@ SOURCE = study.load(PROFILE).source
 
 def record(section):
     return f"{OUT}/{section}/result.json"
+
+
+localrules:  # seconds: not worth a place in a cluster's queue
+    site,
 
 
 rule report:

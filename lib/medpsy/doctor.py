@@ -21,6 +21,7 @@ PACKAGES = {  # engine -> what it imports
     "openai": ("openai", "transformers"),
 }
 DISK = {"smoke": 1, "mini": 1, "review": 100, "paper": 1000}  # GiB that models and outputs take, rounded up
+CLUSTER = ("paper",)  # profiles whose trainings take several nodes
 SECONDS = 180  # vLLM alone imports in some 15 s on two idle cores
 
 
@@ -46,6 +47,7 @@ def machine() -> dict:
         "cores": provenance.cores(),
         "memory_gib": provenance.memory_gib(),
         "gpus": provenance.gpus(),
+        "sbatch": shutil.which("sbatch"),
         "free_disk_gib": round(shutil.disk_usage(study.ROOT).free / 2**30, 1),
     }
 
@@ -72,6 +74,8 @@ def missing(one: Study, found: dict) -> list[str]:
         lacking.append(f"engine {one.engine}: {found['engines'][one.engine]}")
     if one.engine == "vllm" and not here["gpus"]:
         lacking.append("no NVIDIA GPU; its models are too large for a CPU")
+    if one.profile in CLUSTER and not here["sbatch"]:
+        lacking.append("sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm")
     if here["free_disk_gib"] < DISK.get(one.profile, 1):
         lacking.append(f"{here['free_disk_gib']} GiB of disk are free; {DISK[one.profile]} are needed")
     absent = [model for model in one.models.values() if not _is_here(model)]
@@ -88,7 +92,8 @@ def printed(found: dict) -> str:
     here = found["machine"]
     lines = [
         f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "
-        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}"
+        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
+        f"Slurm: {here['sbatch'] or 'none'}"
     ]
     lines += ["", "Engines"]
     lines += [f"  {kind}: {problem or 'ready'}" for kind, problem in found["engines"].items()]

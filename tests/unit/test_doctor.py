@@ -15,7 +15,7 @@ READY = {"path": "/x/llama-server", "version": "1", "problem": None}
 def found():
     """A machine that has everything."""
     return {
-        "machine": {"gpus": ["one"], "free_disk_gib": 5000.0},
+        "machine": {"gpus": ["one"], "sbatch": "/usr/bin/sbatch", "free_disk_gib": 5000.0},
         "tools": {name: READY for name in (*tools.PROGRAMS, tools.CONVERTER)},
         "engines": dict.fromkeys(doctor.PACKAGES),
     }
@@ -60,6 +60,13 @@ def test_a_gpu_and_disk_are_needed_where_the_models_are_large(project, found, mo
     assert doctor.missing(review, found) == []
     found["machine"] = {"gpus": [], "free_disk_gib": 20.0}
     assert [sentence[:14] for sentence in doctor.missing(review, found)] == ["no NVIDIA GPU;", "20.0 GiB of di"]
+
+
+def test_slurm_is_needed_where_trainings_take_several_nodes(project, found, monkeypatch):
+    monkeypatch.setattr(doctor, "_is_here", lambda model: True)
+    found["machine"]["sbatch"] = None
+    (sentence,) = doctor.missing(study.load("paper"), found)
+    assert sentence.startswith("sbatch of Slurm not found") and doctor.missing(study.load("review"), found) == []
 
 
 def test_models_of_the_hub_that_are_not_cached_are_named(project, found, monkeypatch, tmp_path):

@@ -42,6 +42,18 @@ def test_profile_and_cores_reach_the_workflow(root):
     assert "--cores all" in make(root, "-n", "report").stdout
 
 
+@pytest.mark.parametrize(("profile", "resources"), [("paper", "setup/slurm/paper.yaml"), ("smoke", "none")])
+def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root, profile, resources):
+    said = make(root, "-n", "report", "EXECUTOR=slurm", f"PROFILE={profile}", "CLUSTER=mine.yaml").stdout
+    assert "--executor slurm --profile mine.yaml" in said and f"--workflow-profile {resources} " in said
+    assert "machine=1" not in said  # every job has a machine of its own
+
+
+def test_an_unknown_executor_is_refused_with_those_there_are(root):
+    done = make(root, "report", "EXECUTOR=slurn")
+    assert done.returncode and "EXECUTOR=slurn is neither local nor slurm" in done.stderr
+
+
 def test_a_replay_forbids_generation_and_compares_what_it_made(root):
     said = make(root, "-n", "replay", "BUNDLE=all.zip", "PROFILE=smoke").stdout
     steps = ['store replay "all.zip" --profile smoke', "MEDPSY_REPLAY=1", "--forceall", 'store compare "all.zip"']

@@ -20,6 +20,7 @@ IMPORTED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "lm_eval"
 COMMANDS = {"gguf", "jupyterlab", "snakemake", "ipykernel", "packaging", "sphinx-book-theme", "myst-nb", "safetensors"}
 COMMANDS |= {"nbval", "pytest", "ruff", "playwright", "lm-eval", "vllm"}
 COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft", "tensorboard"}
+COMMANDS |= {"snakemake-executor-plugin-slurm"}
 COMMANDS |= {"immutabledict"}  # IFEval's, within lm-eval
 INDIRECT = {"jupyter-client", "nbclient", "markupsafe", "ipython", "markdown-it"}  # always come with those
 

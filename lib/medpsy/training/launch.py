@@ -16,10 +16,10 @@ from medpsy.engines.child import KEEP_MEMORY, Child, importable
 from medpsy.generation import replaying
 from medpsy.noted import noted
 from medpsy.provenance import cores, gpus
+from medpsy.training import sharing
 from medpsy.training.job import Job, summary, write_jobs
 from medpsy.training.progress import told
 
-CONFIGS = Path(__file__).parent / "configs"
 EVERY = 5.0  # seconds between two lines of progress
 LOOK = 0.2  # seconds between two looks at the processes
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -43,7 +43,7 @@ def launch(
 
     Args:
         processes: per job; more than one are started by `accelerate launch`.
-        config: file in `CONFIGS` (without ``.yaml``) that says how `processes` share the work.
+        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work.
 
     Raises:
         TrainingError: a process failed; the others are stopped, and what was done so far is kept.
@@ -83,16 +83,11 @@ def start(jobs: Sequence[Job], beside: int, processes: int, config: str) -> Chil
     """Start the process that does `jobs` in turn, one of `beside` queues."""
     first = Path(jobs[0].work)
     file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
-    command = ["-m", "medpsy.training.worker", str(file)]
-    if processes > 1:
-        if not (CONFIGS / f"{config}.yaml").is_file():
-            known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-            raise ValueError(f"launch config {config!r} is unknown; known are {known}")
-        shared = ["--config_file", str(CONFIGS / f"{config}.yaml"), "--num_processes", str(processes)]
-        command = ["-m", "accelerate.commands.launch", *shared, *command]
+    worker = ["-m", "medpsy.training.worker", str(file)]
+    command = [sys.executable, *worker] if processes == 1 else sharing.command(worker, processes, config)
     threads = max(1, cores() // (beside * processes))
     environment = {**KEEP_MEMORY, **PATIENCE, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
-    return Child([sys.executable, *command], env=environment)
+    return Child(command, env=environment)
 
 
 def watch(running: dict[int, tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
