@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from medpsy import bench_quantized, bench_training, benchmarks, engines, prompts, study
+from medpsy import bench_quantized, bench_ray, bench_training, benchmarks, engines, prompts, study
 from medpsy.bench_judging import criteria_per_second
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import write_text
@@ -184,6 +184,8 @@ def measure() -> list[Row]:
     served, bench = bench_quantized.tokens_per_second(spec.local_dir)
     name = f"{bench_quantized.FORMAT} with llama_cpp, one at a time / llama-bench"
     found.append(Row(name, served, bench, served / bench))
+    two, twice = bench_ray.rows_per_second(spec, rows, Sampling(max_tokens=64))
+    found.append(Row("two replicas with ray / twice one", two, twice, two / twice, "rows/s"))
     judging, naive = criteria_per_second()
     found.append(Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s"))
     for name, unit, call in (

@@ -18,6 +18,7 @@ PACKAGES = {  # engine -> what it imports
     "transformers": ("torch", "transformers"),
     "llama_cpp": ("torch", "transformers", "gguf", "httpx"),
     "vllm": ("torch", "vllm"),
+    "ray": ("vllm", "ray"),
     "openai": ("openai", "transformers"),
 }
 DISK = {"smoke": 1, "mini": 1, "review": 100, "paper": 1000}  # GiB that models and outputs take, rounded up
@@ -72,7 +73,7 @@ def missing(one: Study, found: dict) -> list[str]:
     lacking, here = [], found["machine"]
     if found["engines"][one.engine]:
         lacking.append(f"engine {one.engine}: {found['engines'][one.engine]}")
-    if one.engine == "vllm" and not here["gpus"]:
+    if one.engine in ("vllm", "ray") and not one.engine_options.get("address") and not here["gpus"]:
         lacking.append("no NVIDIA GPU; its models are too large for a CPU")
     if one.profile in CLUSTER and not here["sbatch"]:
         lacking.append("sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm")

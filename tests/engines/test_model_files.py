@@ -67,7 +67,7 @@ def test_incomplete_and_unsafe_models_are_refused(
         list(eos_ids(copy.folder))
 
 
-@pytest.mark.parametrize("kind", ["transformers", "llama_cpp", "vllm"])
+@pytest.mark.parametrize("kind", ["transformers", "llama_cpp", "vllm", "ray"])
 def test_a_missing_model_is_the_same_error_in_every_engine(kind: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="model 'none': no folder 'models/none'"):
         open_engine(kind, Spec("none", "models/none", tmp_path / "none"))
@@ -203,7 +203,7 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, openai"),
+        ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, ray, openai"),
         ("transformers", {"slots": 3}, "'transformers' has no option 'slots'; it takes batch_rows"),
         ("llama_cpp", {"gguf": 3}, "'llama_cpp' has no option 'gguf'; it takes context, outtype, replicas, slots"),
         ("openai", {}, "'tiny' has no base_url"),

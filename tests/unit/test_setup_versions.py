@@ -11,6 +11,7 @@ import yaml
 CONDA_NAMES = {
     "pytorch": "torch",
     "snakemake-minimal": "snakemake",
+    "ray-data": "ray",
     "playwright-python": "playwright",
     "python-fastjsonschema": "fastjsonschema",
 }

@@ -1,4 +1,4 @@
-"""Who answers: one contract (`medpsy.engines.base`), four engines that keep it.
+"""Who answers: one contract (`medpsy.engines.base`), five engines that keep it.
 
 Opening an engine loads its model; importing this package loads nothing heavy. Refuses to choose the engine itself.
 """
@@ -18,10 +18,13 @@ ENGINES = {
     "transformers": "TransformersEngine",
     "llama_cpp": "LlamaCppEngine",
     "vllm": "VllmEngine",
+    "ray": "RayEngine",
     "openai": "OpenAIEngine",
 }
-PRECISION = {"transformers": "dtype", "llama_cpp": "outtype", "vllm": "dtype"}  # options that move what is generated
+# options that move what is generated
+PRECISION = {"transformers": "dtype", "llama_cpp": "outtype", "vllm": "dtype", "ray": "dtype"}
 EXACT = "f32"  # of llama_cpp, its default
+ANSWERS = {"ray": "vllm"}  # the same vLLM, elsewhere: what one machine began, a cluster goes on with
 
 __all__ = [
     "ENGINES", "Engine", "EngineError", "Prompt", "PromptTooLong", "Response", "Sampling",
@@ -62,15 +65,18 @@ def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = Non
     folder whose weights are a GGUF file, else `kind`.
 
     Args:
-        options: of the engine; a number format of its own is named after the kind (``"llama_cpp:bf16"``), since
-            responses under another one are others.
+        options: of the engine. Given, the name is the one that responses are kept under: ``"ray"`` becomes
+            ``"vllm"``, which answers there, and a number format of its own is named after the kind
+            (``"llama_cpp:bf16"``), since responses under another one are others.
     """
     if model.base_url:
         return "openai"
     if model.gguf or (model.local_dir and gguf_file(model.local_dir)):
         return "llama_cpp"
-    chosen = (options or {}).get(PRECISION.get(kind))
-    return kind if chosen in (None, EXACT) else f"{kind}:{chosen}"
+    if options is None:
+        return kind
+    name, chosen = ANSWERS.get(kind, kind), options.get(PRECISION.get(kind))
+    return name if chosen in (None, EXACT) else f"{name}:{chosen}"
 
 
 def _options(engine: type) -> set[str]:

