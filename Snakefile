@@ -27,6 +27,7 @@ SECTIONS = {
     "12_gspo_judge": {"after": ["01_backbone_selection"], "machine": 1},  # shares judges and backbone
     "13_openmed": {"after": ["03_training_data", "05_rl", "08_stage_ablations", "12_gspo_judge"], "machine": 1},
 }
+SECTIONS |= {"11_compute_budget": {"after": [*SECTIONS], "machine": 0}}  # sets forecasts beside their records
 SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the records of all others, and nothing else
 
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):

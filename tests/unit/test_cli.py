@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from medpsy import cli, doctor, published, replay, run, study
@@ -25,7 +26,9 @@ COMMANDS = (
     ["doctor"],
     ["export"],
     ["chat"],
+    ["plan"],
 )
+ROOT = Path(__file__).resolve().parents[2]
 QUESTION = {"id": "q1", "question": "Which is a colour?", "options": ["red", "seven"], "gold": "A"}
 
 
@@ -79,6 +82,10 @@ def test_the_command_can_be_called_as_a_module():
         (["export", "--size", "larg"], "did you mean 'large'?"),
         (["export", "--variant", "Q4_K"], "variant 'Q4_K' is unknown; did you mean"),
         (["export"], "run section 05_rl first"),
+        (["plan", "--profile", "papr"], "did you mean 'paper'?"),
+        (["plan", "--profile", "paper", "--gpu", "H1000"], "gpu 'H1000' is unknown; did you mean 'H100'?"),
+        (["plan", "--profile", "paper", "--price", "-1"], "price -1.0 must be 0 or above"),
+        (["plan", "--gpu", "H100"], "profile mini runs on the CPU of this machine; leave out --gpu"),
         (["chat", "larg-rl2"], "did you mean 'large-rl2'?"),
         (["chat", "large-sft1"], "run section 04_sft first"),
         (["grade", "answers", "--questions", "nosuch.jsonl", "--responses", "x"], "nosuch.jsonl"),
@@ -166,6 +173,15 @@ def test_doctor_prints_text_or_json(monkeypatch):
     monkeypatch.setattr(doctor, "printed", lambda found: f"looked at {found['asked']}")
     assert call("doctor").output == "looked at None\n"
     assert json.loads(call("doctor", "--profile", "mini", "--json").output) == {"asked": ["mini"]}
+
+
+def test_a_plan_is_text_or_json(project):
+    (project / "notebooks").rmdir()
+    (project / "notebooks").symlink_to(ROOT / "notebooks")
+    words = ("plan", "--profile", "review", "--gpu", "A10", "--price", "0.5")
+    assert "Hours of one A10 at $0.5" in call(*words).output
+    found = json.loads(call(*words, "--json").output)
+    assert found["gpu"] == "A10" and found["rows"][-1]["money"] == pytest.approx(found["rows"][-1]["hours"] / 2)
 
 
 def test_no_command_takes_a_key():
