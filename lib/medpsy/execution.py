@@ -16,6 +16,8 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
+from medpsy.folders import socket_folder
+
 ENGINE = "medpsy"
 START_SECONDS = 300  # a kernel that starts on a loaded machine takes its time; papermill's 60 are too few
 NAMES = ("parameters", "injected-parameters")  # tags that name a cell better than the heading above it
@@ -88,13 +90,15 @@ class _ThisPython(KernelSpecManager):
 
 
 class _Client(PapermillNotebookClient):
-    def __init__(self, *args: Any, listener: Listener, **options: Any) -> None:
+    def __init__(self, *args: Any, listener: Listener, sockets: str, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.listener = listener
+        self.listener, self.sockets = listener, sockets
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
         manager.kernel_spec_manager = _ThisPython()
+        # files, not ports: two kernels that start at the same time may choose the same port, and one of them dies
+        manager.transport, manager.ip = "ipc", os.path.join(self.sockets, "kernel")
         return manager
 
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
@@ -114,16 +118,18 @@ class _Engine(NBClientEngine):
         cls, nb_man: Any, kernel_name: str, *, listener: Listener, environment: Mapping[str, str], **_: Any
     ) -> None:
         listener.begin([name if cell.cell_type == "code" else "" for cell, name in _named(nb_man.nb.cells)])
-        client = _Client(
-            nb_man,
-            listener=listener,
-            kernel_name=kernel_name,
-            startup_timeout=START_SECONDS,
-            timeout=None,  # a cell may take hours
-            stdout_file=listener,
-            stderr_file=listener,
-        )
-        client.execute(env=dict(environment))
+        with socket_folder("kernel-") as sockets:
+            client = _Client(
+                nb_man,
+                listener=listener,
+                sockets=sockets,
+                kernel_name=kernel_name,
+                startup_timeout=START_SECONDS,
+                timeout=None,  # a cell may take hours
+                stdout_file=listener,
+                stderr_file=listener,
+            )
+            client.execute(env=dict(environment))
 
 
 def _named(cells: list) -> list[tuple[Any, str]]:

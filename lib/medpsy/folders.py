@@ -1,4 +1,4 @@
-"""Folders that are either whole or absent."""
+"""Folders that are either whole or absent, and one for sockets, which want short names."""
 
 import os
 import shutil
@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+SOCKETS = 35  # characters of a folder that leave room for the names of sockets in it, 107 in all
 
 
 @contextmanager
@@ -30,3 +32,12 @@ def replace_folder(new: Path, old: Path) -> None:
         os.replace(old, aside)
     os.replace(new, old)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def socket_folder(prefix: str) -> Iterator[str]:
+    """Give a temporary folder, this user's alone, whose name is short enough for sockets in it; gone afterwards."""
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) <= SOCKETS else "/tmp"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=short, ignore_cleanup_errors=True) as folder:
+        yield folder

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import nbformat
@@ -62,6 +63,25 @@ def folder(project, profile="mini"):
 
 def files(project):
     return sorted(path.name for path in folder(project).iterdir())
+
+
+def test_a_kernel_talks_through_files_which_no_two_kernels_choose_alike(project):
+    write(
+        project,
+        'from ipykernel import get_connection_info\nassert \'"transport": "ipc"\' in get_connection_info()',
+        RECORD,
+    )
+    execute()
+    assert (folder(project) / "result.json").exists()
+
+
+def test_a_long_folder_for_temporary_files_does_not_stop_a_kernel(project, monkeypatch):
+    long = project / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    write(project, RECORD)
+    execute()
+    assert (folder(project) / "result.json").exists() and list(long.iterdir()) == []
 
 
 def test_a_run_leaves_the_record_and_the_executed_notebook(project):

@@ -14,7 +14,6 @@ import os
 import select
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -22,9 +21,9 @@ import psutil
 
 from medpsy.engines.vllm_settings import Settings
 from medpsy.engines.vllm_worker import private_output
+from medpsy.folders import socket_folder
 
 STORE = 2**29  # ours: bytes of a local Ray's shared memory; what does not fit waits or goes to disk
-SOCKETS = 35  # characters of a folder that leave room for the names of Ray's sockets, 107 in all
 OF_TEXT = ("chat_template_stage", "tokenize_stage", "detokenize_stage", "prepare_multimodal_stage")
 POLL = 0.2  # seconds between two looks at the driver
 PATIENCE = 5.0  # seconds that processes have to end after Ray
@@ -128,15 +127,13 @@ def drive(job: dict[str, Any], folder: str, output: IO[str]) -> None:
 def main() -> None:
     """Let a second process drive Ray, which may end it at any time; this one clears up behind it."""
     output, job = private_output(), json.loads(sys.stdin.readline())
-    short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SOCKETS else "/tmp"
-    folder = tempfile.mkdtemp(prefix="ray-", dir=short)
-    if not (driver := os.fork()):  # before there is a thread
-        return drive(job, folder, output)
-    try:
-        watch(driver)
-    finally:
-        for each in (folder, job["prompts"]):  # the prompts too: whoever asked may have been killed
-            shutil.rmtree(each, ignore_errors=True)
+    with socket_folder("ray-") as folder:
+        if not (driver := os.fork()):  # before there is a thread
+            return drive(job, folder, output)
+        try:
+            watch(driver)
+        finally:
+            shutil.rmtree(job["prompts"], ignore_errors=True)  # whoever asked may have been killed
 
 
 if __name__ == "__main__":

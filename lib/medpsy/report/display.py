@@ -7,6 +7,7 @@ and no statistic is chosen here.
 import html
 import io
 import math
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
+from medpsy.report import fonts
 from medpsy.report.compare import KINDS, VERDICTS
 from medpsy.report.plain import Plain, cells
 
@@ -127,7 +129,9 @@ class Figure:
         """
         kind = kind or Path(target).suffix.removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        with mpl.rc_context({"svg.hashsalt": "medpsy"}):
+        fonts.cover(self.canvas)
+        with mpl.rc_context({"svg.hashsalt": "medpsy"}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # said once, with the way out
             self.canvas.savefig(target, format=kind, dpi=DPI, metadata=metadata)
 
     def _repr_png_(self) -> tuple[bytes, dict]:
