@@ -5,7 +5,7 @@ Refuses a model the study does not declare. Grades nothing.
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -34,7 +34,7 @@ class Session:
         always asked there."""
         study = self.study
         kind = engines.engine_kind(study.engine, model)
-        options = study.engine_options if kind == study.engine else {}
+        options = study.engine_options | model.engine_options if kind == study.engine else {}
         opening = partial(engines.open_engine, kind, model, gguf_dir=study.gguf_dir, **options)
         return engines.engine_kind(kind, model, options), opening
 
@@ -42,14 +42,15 @@ class Session:
         """Generate what is missing of all `runs` in one go: the engine opens once and its slots stay full."""
         model = self.study.model(name)
         kind, open_engine = self.engine(model)
-        settings = {"sampling": sampling, "runs": runs, "engine_kind": kind, "progress": self._line}
+        settings = {"sampling": capped(sampling, model), "runs": runs, "engine_kind": kind, "progress": self._line}
         self.store.fill(model, open_engine, prompts, **settings)
 
     def answer(self, name: str, prompts: Sequence[Prompt], run: int, sampling: Sampling) -> pd.DataFrame:
         """Return the responses to `prompts` in one run, in their order; failed ones are warned of."""
         model = self.study.model(name)
         kind, open_engine = self.engine(model)
-        frame = self.store.answer(model, open_engine, prompts, sampling=sampling, run=run, engine_kind=kind)
+        settings = {"sampling": capped(sampling, model), "run": run, "engine_kind": kind}
+        frame = self.store.answer(model, open_engine, prompts, **settings)
         failed = frame[frame["finish_reason"] == "failed"]
         if len(failed):
             text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
@@ -60,3 +61,8 @@ class Session:
     def _line(self, state: Progress) -> None:
         if self.progress:
             self.progress(str(state))
+
+
+def capped(sampling: Sampling, model: ModelSpec) -> Sampling:
+    """Return `sampling` with no more tokens than `model` may write."""
+    return replace(sampling, max_tokens=min(sampling.max_tokens, model.max_tokens or sampling.max_tokens))

@@ -50,6 +50,9 @@ class ModelSpec:
         label: what tables call it; where the report has a row for it, that row's name.
         gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
             folder may be absent, as in a replay.
+        max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
+        engine_options: go before those of the study, e.g. ``{"tensor_parallel": 4}`` for a model that one GPU cannot
+            hold.
     """
 
     name: str
@@ -60,6 +63,8 @@ class ModelSpec:
     opens_thinking: bool = False
     label: str = ""
     gguf: bool = False
+    max_tokens: int | None = None
+    engine_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", self.label or self.name)
@@ -72,6 +77,8 @@ class ModelSpec:
             )
         if self.revision is not None and not COMMIT.fullmatch(self.revision):
             raise ValueError(f"revision: {self.revision!r} can move; give the commit, 40 hexadecimal digits, or null")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens: {self.max_tokens} is below 1; leave it out where the study's is right")
 
     @property
     def local_dir(self) -> Path | None:

@@ -92,11 +92,11 @@ def test_equal_responses_are_one():
 def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_a_card_of_the_counts(mine, engine):
     found = made(mine)
     assert read_pairs(sorted(found.folder.glob("*.parquet"))) == list(found.rows)
-    rows = corpus.load(mine, "openmed-pairs")
+    rows = corpus.load(mine, "openmed-pairs/qwen3-small")
     assert rows.column_names == SCHEMA.names
     assert [row["id"] for row in rows] == [one.id for one in found.rows]
     assert rows[0]["messages"][0]["content"].startswith("Question: Invented 2?")
-    card = corpus.card(mine, "openmed-pairs")
+    card = corpus.card(mine, "openmed-pairs/qwen3-small")
     assert card == found.card and card.settings["counts"] == found.counts
     assert "2 rows" in (found.folder / "README.md").read_text(encoding="utf-8")
 

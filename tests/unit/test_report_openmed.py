@@ -18,7 +18,7 @@ from medpsy.report.responsibility import responsible
 
 MINI = study.load("mini")
 MMLU, PRO, IFEVAL = BENCHMARKS["mini"]
-PARTS = openmed_parts(MINI, ["small-openmed-merged"])
+PARTS = openmed_parts(MINI, "small-openmed-merged")
 SUITE = evaluate.questions(MINI, ["mmlu_health"], every=True)["mmlu_health"]
 RIGHT = {"base": 0.3, "sft": 0.4, "dpo": 0.4, "rl": 0.9, "merged": 0.9, "linear": 0.5, "slerp": 0.5}  # share of MMLU
 

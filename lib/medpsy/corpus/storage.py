@@ -44,7 +44,7 @@ def folder(study: Study, corpus: str) -> Path:
 
 def fix(corpus: str) -> str:
     """Return what makes `corpus`."""
-    return f"run {SECTIONS.get(corpus, '03_training_data')}"
+    return f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
 
 
 def card(study: Study, corpus: str) -> Card:

@@ -21,7 +21,7 @@ from medpsy.recipes.choices import choice_questions
 from medpsy.recipes.corpora import NAMES, O1, OPENMED_PAIRS, OPENMED_SFT, o1_corpus, tool_corpus
 from medpsy.recipes.methods import METHODS, checkpoint, greedy, method_jobs, seeds, sft_job, tiered
 from medpsy.recipes.open_set import OpenSet, open_questions, unseen
-from medpsy.recipes.openmed import MERGES, openmed_parts, openmed_stages
+from medpsy.recipes.openmed import MERGES, openmed_jobs, openmed_pair, openmed_parts, openmed_stages, openmed_trainings
 from medpsy.recipes.preferences import Pairs, preference_pairs
 from medpsy.recipes.writing import Written
 
@@ -46,8 +46,11 @@ __all__ = [
     "o1_corpus",
     "open_answers",
     "open_questions",
+    "openmed_jobs",
+    "openmed_pair",
     "openmed_parts",
     "openmed_stages",
+    "openmed_trainings",
     "preference_pairs",
     "rewarded",
     "seeds",

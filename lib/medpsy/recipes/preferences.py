@@ -69,7 +69,8 @@ def preference_pairs(
     per_question: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Pairs:
-    """Let `model` attempt training `questions`, pair right with wrong responses, and write corpus ``"openmed-pairs"``.
+    """Let `model` attempt training `questions`, pair right with wrong responses, and write corpus
+    ``"openmed-pairs/<model>"``.
 
     Responses come from the study's store; only missing ones are generated.
 
@@ -97,7 +98,12 @@ def preference_pairs(
         )
     made = {"attempts": attempts, "sampling": asdict(chosen), "per_question": per_question, "counts": dict(counts)}
     card = _write(study, study.model(model), rows, len(questions), index, made)
-    return Pairs(rows, dict(counts), card, folder(study, OPENMED_PAIRS))
+    return Pairs(rows, dict(counts), card, folder(study, pairs_of(model)))
+
+
+def pairs_of(model: str) -> str:
+    """Return the name of the corpus of pairs that `model` wrote."""
+    return f"{OPENMED_PAIRS}/{model}"
 
 
 def refuse_suites(study: Study, questions: Sequence[Question]) -> contamination.Contamination:
@@ -151,14 +157,14 @@ def _write(
     fiction = study.source == "mini"
     licence = "Apache-2.0" if fiction else "that of the questions"
     origins = Origins(PURPOSE, {"training questions": licence}, model.name, fiction)
-    with whole_folder(folder(study, OPENMED_PAIRS)) as scratch:
+    with whole_folder(folder(study, pairs_of(model.name))) as scratch:
         shards = {SHARD: file_digest(write_pairs(scratch / SHARD, rows))}
         funnel = {"pairs": {SEEDS: asked, **dict.fromkeys(FILTERS, 0), KEPT: len(rows)}}
         digests = {f"suite/{key}": found for key, found in index.digests.items()}
         digests[f"model/{model.name}"] = ResponseStore(study.store_dir).fingerprint(model)
         card = Card(
-            OPENMED_PAIRS, study.profile, model.name, settings, funnel, {}, {"pairs": 0}, {}, index.sizes, {}, {},
-            list(origins.sources), licence, digests, shards,
+            pairs_of(model.name), study.profile, model.name, settings, funnel, {}, {"pairs": 0}, {}, index.sizes, {},
+            {}, list(origins.sources), licence, digests, shards,
         )  # fmt: skip
         (scratch / "README.md").write_text(readme(card, SCHEMA.names, origins), encoding="utf-8")
         (scratch / FILE).write_text(card.text(), encoding="utf-8")

@@ -68,14 +68,18 @@ def calls_gain(calls: pd.DataFrame, before: str, after: str) -> PairedDifference
     return paired_difference(wide[[after]].to_numpy(), wide[[before]].to_numpy())
 
 
-def pairs_table(counts: Mapping[str, int], pairs: int) -> Table:
+def pairs_table(made: Mapping[str, Any]) -> Table:
     """Return what became of the questions and attempts that preference pairs are made of.
 
     Args:
-        counts: of `medpsy.recipes.preference_pairs`.
+        made: model that wrote them -> as `medpsy.recipes.preference_pairs` returns them.
     """
-    rows = [[*name.split(" ", 1), number] for name, number in sorted(counts.items())]
-    return Table(["Of", "That are", "Number"], [*rows, ["pairs", "written", pairs]], "Pairs for DPO")
+    rows = [
+        [model, *name.split(" ", 1), number]
+        for model, pairs in made.items()
+        for name, number in [*sorted(pairs.counts.items()), ("pairs written", len(pairs.rows))]
+    ]
+    return Table(["By", "Of", "That are", "Number"], rows, "Pairs for DPO")
 
 
 def fused_table(shares: pd.DataFrame) -> Table:

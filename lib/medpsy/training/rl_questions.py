@@ -23,6 +23,7 @@ from medpsy.mini import world as worlds
 from medpsy.mini.cases import Case, cases, draw_options
 from medpsy.mini.corpus import OPTION_COUNTS
 from medpsy.study import Study
+from medpsy.training.stages import CORPUS
 
 NEAR, NGRAM = 0.8, 13  # what counts as a suite's question, as for the corpora of the real study (03_training_data)
 UNASKED = ("trial",)  # AlphaMedQA is made of MedQA and MedMCQA: no question about a study's abstract
@@ -128,9 +129,12 @@ def parted(
 
 
 def unknown_to_corpora(questions: Sequence[Question], study: Study) -> Iterator[Question]:
-    """Return those of `questions` whose stem stands in no prompt of the study's corpora."""
+    """Return those of `questions` whose stem stands in no prompt of what SFT is trained on.
+
+    Corpora of other recipes do not count: they come later, and questions must not depend on whether they are there.
+    """
     waiting = {plain(question.stem) for question in questions}
-    for file in sorted(study.corpora_dir.glob("*/*.parquet")):
+    for file in sorted(file for corpus in CORPUS.values() for file in (study.corpora_dir / corpus).glob("*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["messages"]):
             for row in batch.column("messages").to_pylist():
                 text = plain(" ".join(turn["content"] for turn in row))

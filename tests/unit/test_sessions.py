@@ -1,0 +1,38 @@
+"""A session: what a model of its own changes of what the study asks."""
+
+from dataclasses import replace
+
+import pytest
+from medpsy import study
+from medpsy.engines import engine_kind
+from medpsy.engines.base import Sampling
+from medpsy.responses import ResponseStore
+from medpsy.sessions import Session, capped
+
+
+@pytest.fixture
+def mini():
+    return study.load("mini")
+
+
+def test_a_model_with_a_small_context_writes_less_and_no_other_does(mini):
+    asked = Sampling(max_tokens=16384)
+    small = replace(mini.model(mini.parser), max_tokens=4096)
+    assert capped(asked, small).max_tokens == 4096
+    assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
+    assert capped(asked, mini.model(mini.parser)) == asked
+
+
+def test_a_models_engine_options_go_before_those_of_the_study(mini, tmp_path):
+    name = mini.parser
+    own = replace(mini.models[name], engine_options={"outtype": "f16"})
+    changed = replace(mini, models=mini.models | {name: own})
+    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(own)
+    assert kind == engine_kind(mini.engine, own, {"outtype": "f16"}) == "llama_cpp:f16"
+    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
+    assert others and opening.keywords.items() >= (others | {"outtype": "f16"}).items()
+
+
+def test_a_model_that_may_write_nothing_is_refused(mini):
+    with pytest.raises(ValueError, match="max_tokens: 0 is below 1"):
+        replace(mini.model(mini.parser), max_tokens=0)
