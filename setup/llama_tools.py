@@ -32,6 +32,7 @@ OPTIONS = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",  # else cmake downloads a web page for the server
     "-DLLAMA_OPENSSL=OFF",  # the server listens on the loopback address only
 )
+CUDA = "-DGGML_CUDA=ON"
 BUILDERS = ("cmake==4.4.4", "ninja==1.13.2")  # where the machine has none
 INSTRUCTIONS = re.compile(
     r"sse|ssse|avx|fma|f16c|bmi|abm|movbe|popcnt|amx|gfni|vaes|vpcl|asimd|sve|sme[0-9]*$|i8mm|bf16"
@@ -79,8 +80,9 @@ def on_path() -> bool:
 
 
 def options() -> list[str]:
-    """Return cmake's options; MEDPSY_LLAMA_CMAKE adds some, e.g. ``-DGGML_CUDA=ON``."""
-    return [*OPTIONS, *shlex.split(os.environ.get("MEDPSY_LLAMA_CMAKE", ""))]
+    """Return cmake's options: CUDA for a GPU whose compiler is there; MEDPSY_LLAMA_CMAKE adds some, which win."""
+    cuda = [CUDA] if machine.accelerator() == "gpu" and shutil.which("nvcc") else []
+    return [*OPTIONS, *cuda, *shlex.split(os.environ.get("MEDPSY_LLAMA_CMAKE", ""))]
 
 
 def instructions() -> list[str]:

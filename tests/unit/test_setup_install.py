@@ -185,7 +185,12 @@ def test_the_accelerator_can_be_chosen(setup, monkeypatch):
 def llama(setup, tmp_path, monkeypatch):
     """The module that builds llama.cpp, with a cache of its own, no tool on PATH and stand-ins for the long steps."""
     module = setup["llama_tools"]
-    for name, value in (("XDG_CACHE_HOME", str(tmp_path)), ("PATH", "/nowhere"), ("MEDPSY_LLAMA_CMAKE", "")):
+    for name, value in (
+        ("XDG_CACHE_HOME", str(tmp_path)),
+        ("PATH", "/nowhere"),
+        ("MEDPSY_LLAMA_CMAKE", ""),
+        ("MEDPSY_ACCELERATOR", "cpu"),
+    ):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MEDPSY_LLAMA_CPP", raising=False)
     module.calls = []
@@ -246,6 +251,17 @@ def test_other_options_build_again(llama, monkeypatch):
     llama.make()
     monkeypatch.setenv("MEDPSY_LLAMA_CMAKE", "-DGGML_CUDA=ON")
     assert llama.options()[-1] == "-DGGML_CUDA=ON" and not llama.ready()
+
+
+@pytest.mark.parametrize(("accelerator", "compiler"), [("gpu", True), ("gpu", False), ("cpu", True)])
+def test_cuda_is_built_for_a_gpu_whose_compiler_is_there(llama, monkeypatch, tmp_path, accelerator, compiler):
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", accelerator)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if compiler:
+        (tmp_path / "nvcc").touch(mode=0o755)
+    assert (llama.CUDA in llama.options()) == (accelerator == "gpu" and compiler)
+    monkeypatch.setenv("MEDPSY_LLAMA_CMAKE", "-DGGML_CUDA=OFF")
+    assert llama.options()[-1] == "-DGGML_CUDA=OFF"  # the last one wins
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"tools": true}'])
