@@ -30,6 +30,7 @@ class Project:
             shutil.copy(root / "notebooks" / f"{section}.ipynb", folder / "notebooks")
             shutil.copy(root / "params" / "smoke" / f"{section}.yaml", folder / "params" / "smoke")
         shutil.copy(root / "params" / "smoke" / "study.yaml", folder / "params" / "smoke")
+        shutil.copytree(root / "params" / "paper", folder / "params" / "paper")  # 11_compute_budget reads it
         shutil.copy(root / "Snakefile", folder)
         (folder / "lib").symlink_to(root / "lib")
         (folder / ".venv").symlink_to(sys.prefix)
