@@ -3,16 +3,16 @@
 Refuses control characters of a model's text: it is data and must not steer a terminal.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from medpsy.grading.reasoning import CLOSES, OPENS
+from medpsy.grading.reasoning import CLOSES, OPENS, pattern
 
 UNSEEN = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
 DIM, PLAIN = "\033[2m", "\033[0m\n"  # of terminals: reasoning is faint, the answer is not
-OPENING, CLOSING = (re.compile("|".join(map(re.escape, markers))) for markers in (OPENS, CLOSES))
+MARKERS = (*OPENS, *CLOSES)
+MARKER, CLOSING = pattern(MARKERS), pattern(CLOSES)
 LONGEST = max(map(len, CLOSES)) - 1
 UNANSWERED = "(The response ended before its answer; a larger --max-tokens lets it finish.)"
 
@@ -36,8 +36,8 @@ def parts(pieces: Iterable[str], opens_thinking: bool) -> Iterator[Part]:
         held += piece
         while True:
             held = held.lstrip("\n") if fresh else held
-            if fresh and (opening := OPENING.match(held)):
-                thinking, held = True, held[opening.end() :]
+            if fresh and not _longer(held) and (marker := MARKER.match(held)):
+                thinking, held = marker[0] in OPENS, held[marker.end() :]
             elif thinking and (closing := CLOSING.search(held)):
                 if closing.start():
                     yield Part(True, held[: closing.start()])
@@ -52,9 +52,14 @@ def parts(pieces: Iterable[str], opens_thinking: bool) -> Iterator[Part]:
         yield Part(thinking, held)
 
 
+def _longer(text: str) -> bool:
+    """Return whether `text` may turn out to begin a longer marker: of gpt-oss, several begin alike."""
+    return any(marker.startswith(text) and marker != text for marker in MARKERS)
+
+
 def _waiting(text: str, thinking: bool, fresh: bool) -> int:
     """Return how many characters at the end of `text` may turn out to begin a marker."""
-    if fresh and any(marker.startswith(text) for marker in OPENS):
+    if fresh and any(marker.startswith(text) for marker in MARKERS):
         return len(text)
     sizes = range(min(LONGEST, len(text)), 0, -1) if thinking else ()
     return next((size for size in sizes if any(marker.startswith(text[-size:]) for marker in CLOSES)), 0)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medpsy import cli_deploy, cli_grade, cli_plan
+from medpsy import cli_deploy, cli_grade, cli_pin, cli_plan
 from medpsy.cli_shared import OPTIONS, Json, Profile, plainly, printed_json
 
 app = typer.Typer(help="MedPsy, rerun: run its notebooks and read what they found.", add_completion=False, **OPTIONS)
@@ -18,6 +18,7 @@ app.add_typer(store, name="store")
 app.command()(cli_deploy.export)
 app.command()(cli_deploy.chat)
 app.command()(cli_plan.plan)
+app.command()(cli_pin.pin)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What this machine has, and what is missing for which profile.
 
-Looks only: starts no model, installs nothing, asks no network.
+Looks only: starts no model, installs nothing, and asks no network but the endpoints that a profile names.
 """
 
 import importlib.util
@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from medpsy import installed, provenance, study
+from medpsy import hub_needs, installed, provenance, study
 from medpsy.engines import tools
-from medpsy.study import ModelSpec, Study
+from medpsy.readiness import readiness
 
 PACKAGES = {  # engine -> what it imports
     "transformers": ("torch", "transformers"),
@@ -21,8 +22,6 @@ PACKAGES = {  # engine -> what it imports
     "ray": ("vllm", "ray"),
     "openai": ("openai", "transformers"),
 }
-DISK = {"smoke": 1, "mini": 1, "review": 100, "paper": 1000}  # GiB that models and outputs take, rounded up
-CLUSTER = ("paper",)  # profiles whose trainings take several nodes
 SECONDS = 180  # vLLM alone imports in some 15 s on two idle cores
 
 
@@ -38,18 +37,22 @@ def examine(profiles: Sequence[str] | None = None) -> dict:
     studies = {name: study.load(name) for name in profiles or study.profiles()}
     found = {"machine": machine(), "packages": installed.packages(), "tools": llama_tools()}
     found["engines"] = engines(found["tools"])
-    return found | {"profiles": {name: {"missing": missing(one, found)} for name, one in studies.items()}}
+    return found | {"profiles": {name: readiness(one, found) for name, one in studies.items()}}
 
 
 def machine() -> dict:
-    """Return this machine in numbers."""
+    """Return this machine in numbers; the disk of the hub's cache only where it is another one than the project's."""
+    cache = next(folder for folder in (hub_needs.cache(), *hub_needs.cache().parents) if folder.is_dir())
     return {
         "python": sys.version.split()[0],
         "cores": provenance.cores(),
         "memory_gib": provenance.memory_gib(),
         "gpus": provenance.gpus(),
+        "gpu_memory_gib": provenance.gpu_memory(),
+        "llama_gpus": _llama_gpus(),
         "sbatch": shutil.which("sbatch"),
-        "free_disk_gib": round(shutil.disk_usage(study.ROOT).free / 2**30, 1),
+        "free_disk_gib": _free(study.ROOT),
+        "free_cache_gib": _free(cache) if cache.stat().st_dev != study.ROOT.stat().st_dev else None,
     }
 
 
@@ -66,26 +69,6 @@ def engines(found: dict) -> dict[str, str | None]:
     if lacking and not problems["llama_cpp"]:
         problems["llama_cpp"] = f"{', '.join(lacking)} not found"
     return problems
-
-
-def missing(one: Study, found: dict) -> list[str]:
-    """Return what `one` needs and this machine has not, a sentence each."""
-    lacking, here = [], found["machine"]
-    if found["engines"][one.engine]:
-        lacking.append(f"engine {one.engine}: {found['engines'][one.engine]}")
-    if one.engine in ("vllm", "ray") and not one.engine_options.get("address") and not here["gpus"]:
-        lacking.append("no NVIDIA GPU; its models are too large for a CPU")
-    if one.profile in CLUSTER and not here["sbatch"]:
-        lacking.append("sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm")
-    if here["free_disk_gib"] < DISK.get(one.profile, 1):
-        lacking.append(f"{here['free_disk_gib']} GiB of disk are free; {DISK[one.profile]} are needed")
-    absent = [model for model in one.models.values() if not _is_here(model)]
-    folders = [model.name for model in absent if model.local_dir]
-    lacking += [f"no model in {one.model(name).path} ({name})" for name in folders]
-    if remote := [model.name for model in absent if not model.local_dir]:
-        lacking.append(f"to be downloaded on first use: {', '.join(remote)}")
-    gone = [f"{suite}: no folder {path}" for suite, path in one.data_dirs.items() if not (study.ROOT / path).is_dir()]
-    return lacking + gone
 
 
 def printed(found: dict) -> str:
@@ -107,7 +90,26 @@ def printed(found: dict) -> str:
     for name, one in found["profiles"].items():
         lines += [f"  {name}: {'ready' if not one['missing'] else 'not ready'}"]
         lines += [f"    {sentence}" for sentence in one["missing"]]
+        lines += [f"    ahead: {sentence}" for sentence in one["ahead"]]
+        if one["disk_gb"] is not None:
+            lines += [
+                f"    {_amount(one['disk_gb'])} of disk in all, {_amount(one['download_gb'])} of it for downloads"
+            ]
     return "\n".join(lines)
+
+
+def _llama_gpus() -> list[str]:
+    """Return the GPUs that llama.cpp can use; none where it was built without CUDA."""
+    try:
+        command = [tools.find("llama-server"), "--list-devices"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):  # its row among the tools says why
+        return []
+    return re.findall(r"^ +(\w+: .+)$", done.stdout, re.MULTILINE)
+
+
+def _free(folder: Path) -> float:
+    return round(shutil.disk_usage(folder).free / 2**30, 1)
 
 
 def _importing(names: Sequence[str]) -> subprocess.Popen | str:
@@ -147,16 +149,9 @@ def _tool(name: str) -> dict[str, str | None]:
     return {"path": str(path), "version": stated.group(1) if stated else None, "problem": None}
 
 
+def _amount(gigabytes: float) -> str:
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 10 or not gigabytes else f"{gigabytes:.1f} GB"
+
+
 def _place(tool: dict) -> str:
     return f"{tool['path']} ({tool['version']})" if tool["version"] else tool["path"]
-
-
-def _is_here(model: ModelSpec) -> bool:
-    """Return whether nothing has to be downloaded to load `model`."""
-    if model.base_url:
-        return True
-    if model.local_dir:
-        return (model.local_dir / "config.json").is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(model.path, "config.json", revision=model.revision), str)

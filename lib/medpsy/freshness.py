@@ -21,8 +21,13 @@ COMMANDS = (
     "bench_quantized.py",
     "bench_training.py",
     "cli.py",
+    "cli_pin.py",
     "doctor.py",
     "execution.py",
+    "hub_needs.py",
+    "pinning.py",
+    "pins.py",
+    "readiness.py",
 )
 RUNNER = ("freshness.py", "installed.py", "parameters.py", "progress.py", "run.py")
 PAGES = ("report/chunks.py", "report/indexing.py", "report/ledger_page.py", "report/notebooks.py", "report/pages.py")

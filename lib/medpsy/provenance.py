@@ -84,6 +84,14 @@ def gpus() -> list[str]:
     return [name.strip() for name in (names or "").splitlines() if name.strip()]
 
 
+def gpu_memory() -> list[float]:
+    """Return the memory of every NVIDIA GPU in GiB; one that does not say is left out."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    said = _output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits") or ""
+    return [round(int(line) / 1024, 1) for line in said.splitlines() if line.strip().isdigit()]
+
+
 def _output(*command: str) -> str | None:
     """Return what `command` prints, or None where it is missing, fails or hangs."""
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from medpsy import families, strict, study_checks
 from medpsy import provenance as record
-from medpsy import strict, study_checks
 from medpsy.engines.base import Sampling
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -48,6 +48,8 @@ class ModelSpec:
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
         label: what tables call it; where the report has a row for it, that row's name.
+        family: name of a family of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
+            `opens_thinking` from there unless the model has its own.
         gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
             folder may be absent, as in a replay.
         max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
@@ -63,10 +65,12 @@ class ModelSpec:
     opens_thinking: bool = False
     label: str = ""
     gguf: bool = False
+    family: str | None = None
     max_tokens: int | None = None
     engine_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        families.of(self.path, self.family)  # refuses an unknown one
         object.__setattr__(self, "label", self.label or self.name)
         if not self.path:
             raise ValueError("path: '' names no model; give a folder or a hub id")
@@ -242,4 +246,6 @@ def provenance() -> dict[str, object]:
 
 def _models(raw: object, place: strict.Place) -> dict[str, ModelSpec]:
     named = strict.mapping(raw, place).items()
-    return {name: strict.build(ModelSpec, entry, place.at(name), name=name) for name, entry in named}
+    return {
+        name: strict.build(ModelSpec, families.completed(entry), place.at(name), name=name) for name, entry in named
+    }

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from medpsy import families
 from medpsy.engines import Prompt, PromptTooLong, Sampling
 from medpsy.engines.chat import CHUNK, Chat, Encoded
+from medpsy.training.examples import Form
 from tiny_models import SPECIALS, Spec
 
 SAMPLING = Sampling(max_tokens=8)
@@ -71,6 +73,45 @@ def test_messages_that_the_template_refuses_are_named(tiny: Spec, tmp_path: Path
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}")
     with pytest.raises(ValueError, match="'tiny': its chat template refuses prompt 'q': no system role"):
         Chat(tiny, folder).encode([ask("drug")], SAMPLING)
+
+
+ASKS = "{{ strftime_now('%s') }} {{ messages[0].content }}"
+DATED = {  # family -> a template that asks for the day as that of the family does, and what it then says
+    "llama-3": ("{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+                "{{ date_string }} {{ messages[0].content }}", "26 Jul 2024"),
+    "smollm3": (ASKS % "%d %B %Y", "26 July 2024"),
+    "gpt-oss": (ASKS % "%Y-%m-%d", "2024-07-26"),
+}  # fmt: skip
+
+
+def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> Chat:
+    shutil.copytree(tiny.folder, folder)
+    (folder / "chat_template.jinja").write_text(template)
+    return Chat(replace(tiny, chat_template_kwargs=switches), folder)
+
+
+@pytest.mark.parametrize("family", DATED)
+def test_a_prompt_does_not_change_with_the_calendar(tiny: Spec, tmp_path: Path, family: str) -> None:
+    template, day = DATED[family]
+    switches = families.of(None, family).switches
+    chat = with_template(tiny, tmp_path / "dated", template, **switches)
+    (found,) = chat.encode([ask("drug")], SAMPLING)
+    assert chat._tokenizer.decode(found.tokens) == f"{day} drug"
+    trained = Form(opens_thinking=False, end="<|im_end|>", switches=switches).prompt(
+        chat._tokenizer, [{"role": "user", "content": "drug"}]
+    )
+    assert trained == f"{day} drug"  # a model is trained on the prompt that it is asked
+
+
+@pytest.mark.parametrize(
+    ("switches", "why"), [({}, "nobody names one"), ({"date_string": "today"}, "date_string is 'today'")]
+)
+def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(
+    tiny: Spec, tmp_path: Path, switches: dict[str, str], why: str
+) -> None:
+    chat = with_template(tiny, tmp_path / "undated", ASKS % "%d %B %Y", **switches)
+    with pytest.raises(ValueError, match=f"asks for today's date, and {why}; give the model chat_template_kwargs"):
+        chat.encode([ask("drug")], SAMPLING)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ def partner(**more):
     return Partner(ModelSpec("tiny", "models/tiny", **more), SAMPLING, fiction=False)
 
 
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>B."
+
+
 def joined(response):
     found = list(response)
     reasoning = "".join(part.text for part in found if part.thinking)
@@ -57,6 +60,10 @@ def joined(response):
         ("a < b <th", False, ("", "a < b <th")),
         ("A. <think> is a tag", False, ("", "A. <think> is a tag")),  # reasoning comes first or not at all
         ("", False, ("", "")),
+        # gpt-oss: channels, some of whose markers begin alike
+        (f"{ANALYSIS}<|end|><|start|>assistant{FINAL}", False, ("A? B?", "B.")),
+        (FINAL, False, ("", "B.")),
+        (ANALYSIS, False, ("A? B?", "")),
     ],
 )
 def test_reasoning_and_answer_are_told_apart_however_the_text_is_cut(text, opens, want):

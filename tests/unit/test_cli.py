@@ -27,6 +27,7 @@ COMMANDS = (
     ["export"],
     ["chat"],
     ["plan"],
+    ["pin"],
 )
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = {"id": "q1", "question": "Which is a colour?", "options": ["red", "seven"], "gold": "A"}
@@ -82,6 +83,7 @@ def test_the_command_can_be_called_as_a_module():
         (["export", "--size", "larg"], "did you mean 'large'?"),
         (["export", "--variant", "Q4_K"], "variant 'Q4_K' is unknown; did you mean"),
         (["export"], "run section 05_rl first"),
+        (["pin", "--profile", "papr", "--check"], "did you mean 'paper'?"),
         (["plan", "--profile", "papr"], "did you mean 'paper'?"),
         (["plan", "--profile", "paper", "--gpu", "H1000"], "gpu 'H1000' is unknown; did you mean 'H100'?"),
         (["plan", "--profile", "paper", "--price", "-1"], "price -1.0 must be 0 or above"),

@@ -16,6 +16,9 @@ SEED = corpus.Seed("corpus1/facts/x#0", "corpus1", "facts", ({"role": "user", "c
 WRITES, OPENS = ModelSpec("anna", "anna"), ModelSpec("bert", "bert", opens_thinking=True)
 
 
+HM = "<|channel|>analysis<|message|>hm"  # gpt-oss
+
+
 def response(text, finish_reason="stop"):
     return SimpleNamespace(text=text, finish_reason=finish_reason, key="k")
 
@@ -26,6 +29,8 @@ def response(text, finish_reason="stop"):
         (WRITES, "<think>\nhm\n</think>\n\nx is y.", "stop", ("hm", "x is y.")),
         (OPENS, "hm\n</think>\n\nx is y.<|im_end|>", "stop", ("hm", "x is y.")),
         (WRITES, "<thinking>hm</thinking>x is y.", "stop", ("hm", "x is y.")),
+        (WRITES, f"{HM}<|end|><|start|>assistant<|channel|>final<|message|>x is y.", "stop", ("hm", "x is y.")),
+        (WRITES, f"{HM}<|end|><|start|>assistant{HM}<|channel|>final<|message|>x is y.", "stop", rows.UNREADABLE),
         (WRITES, "", "failed", rows.FAILED),
         (WRITES, "<think>\nhm\n</think>\n\nx is", "length", rows.CUT_OFF),
         (WRITES, "<think>\nhm", "stop", rows.UNREADABLE),

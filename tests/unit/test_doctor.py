@@ -15,7 +15,7 @@ READY = {"path": "/x/llama-server", "version": "1", "problem": None}
 def found():
     """A machine that has everything."""
     return {
-        "machine": {"gpus": ["one"], "sbatch": "/usr/bin/sbatch", "free_disk_gib": 5000.0},
+        "machine": {"gpus": [], "sbatch": None, "free_disk_gib": 9.0},
         "tools": {name: READY for name in (*tools.PROGRAMS, tools.CONVERTER)},
         "engines": dict.fromkeys(doctor.PACKAGES),
     }
@@ -23,57 +23,10 @@ def found():
 
 @pytest.fixture
 def project(tmp_path, root, monkeypatch):
-    (tmp_path / "params").symlink_to(root / "params")
+    for name in ("params", "notebooks"):
+        (tmp_path / name).symlink_to(root / name)
     monkeypatch.setattr(study, "ROOT", tmp_path)
     return tmp_path
-
-
-def with_models(project, profile):
-    one = study.load(profile)
-    for model in one.models.values():
-        (project / model.path).mkdir(parents=True, exist_ok=True)
-        (project / model.path / "config.json").write_text("{}")
-    return one
-
-
-def test_nothing_is_missing_where_everything_is_there(project, found):
-    assert doctor.missing(with_models(project, "mini"), found) == []
-
-
-def test_a_model_that_is_not_there_is_named_with_its_folder(project, found):
-    one = with_models(project, "mini")
-    (project / one.model(one.parser).path / "config.json").unlink()
-    assert doctor.missing(one, found) == [f"no model in {one.model(one.parser).path} ({one.parser})"]
-
-
-def test_an_engine_that_cannot_be_used_is_missing_for_its_profiles_only(project, found):
-    found["engines"]["llama_cpp"] = "llama-server not found"
-    assert doctor.missing(with_models(project, "mini"), found) == ["engine llama_cpp: llama-server not found"]
-    assert not any(
-        "llama" in sentence for sentence in doctor.missing(study.load("review"), found) if "engine" in sentence
-    )
-
-
-def test_a_gpu_and_disk_are_needed_where_the_models_are_large(project, found, monkeypatch):
-    monkeypatch.setattr(doctor, "_is_here", lambda model: True)
-    review = study.load("review")
-    assert doctor.missing(review, found) == []
-    found["machine"] = {"gpus": [], "free_disk_gib": 20.0}
-    assert [sentence[:14] for sentence in doctor.missing(review, found)] == ["no NVIDIA GPU;", "20.0 GiB of di"]
-
-
-def test_slurm_is_needed_where_trainings_take_several_nodes(project, found, monkeypatch):
-    monkeypatch.setattr(doctor, "_is_here", lambda model: True)
-    found["machine"]["sbatch"] = None
-    (sentence,) = doctor.missing(study.load("paper"), found)
-    assert sentence.startswith("sbatch of Slurm not found") and doctor.missing(study.load("review"), found) == []
-
-
-def test_models_of_the_hub_that_are_not_cached_are_named(project, found, monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
-    (sentence,) = doctor.missing(study.load("review"), found)
-    assert sentence.startswith("to be downloaded on first use: ") and "medpsy-4b" in sentence
 
 
 def test_a_package_that_is_absent_and_one_that_breaks(tmp_path, monkeypatch, found):
@@ -124,6 +77,17 @@ def test_tools_that_are_not_there_say_how_to_get_them(tmp_path, monkeypatch):
     assert all("llama" in tool["problem"] or "convert" in tool["problem"] for tool in doctor.llama_tools().values())
 
 
+def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text(
+        "#!/bin/sh\ncase $1 in *memory*) echo 24564; echo '[N/A]';; *) echo One; esac\n"
+    )
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert (provenance.gpus(), provenance.gpu_memory()) == (["One"], [24.0])
+    monkeypatch.setenv("PATH", "")
+    assert provenance.gpu_memory() == []
+
+
 def test_packages_stand_beside_their_pins(project, monkeypatch):
     (project / "setup").mkdir()
     (project / "setup" / "pins.txt").write_text("# words\nnumpy==0.1\nPyYAML==6.0.3\nnh_3==1\n")
@@ -138,6 +102,7 @@ def test_packages_stand_beside_their_pins(project, monkeypatch):
 
 def test_the_answer_is_json_and_text(project, found, monkeypatch):
     monkeypatch.setattr(provenance, "gpus", lambda: [])
+    monkeypatch.setattr(provenance, "gpu_memory", lambda: [])
     monkeypatch.setattr(doctor, "llama_tools", lambda: found["tools"])
     monkeypatch.setattr(doctor, "engines", lambda tools: found["engines"] | {"vllm": "vllm not installed"})
     pinned = {"numpy": {"installed": "2", "pinned": "1"}, "pandas": {"installed": "3", "pinned": "3"}}
@@ -147,7 +112,15 @@ def test_the_answer_is_json_and_text(project, found, monkeypatch):
     text = doctor.printed(answer)
     assert f"Python {sys.version.split()[0]}" in text and "GPU: none" in text
     assert "vllm: vllm not installed" in text and "  numpy: 2, pinned 1" in text and "pandas" not in text
-    assert "mini: not ready" in text
+    assert "mini: not ready" in text and "    no model in " in text
+
+
+def test_downloads_and_disk_are_told_in_gigabytes(found):
+    found["machine"] |= {"python": "3.11", "cores": 2, "memory_gib": 8}
+    needs = {"missing": ["no GPU"], "ahead": ["a note"], "download_gb": 114.01, "disk_gb": 1148.98}
+    text = doctor.printed(found | {"packages": {}, "profiles": {"review": needs}})
+    assert "review: not ready\n    no GPU\n    ahead: a note\n" in text
+    assert "    1,149 GB of disk in all, 114 GB of it for downloads" in text
 
 
 def test_every_profile_is_looked_at_and_an_unknown_one_refused(project, found, monkeypatch):

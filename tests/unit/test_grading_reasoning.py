@@ -1,7 +1,8 @@
 """Where reasoning ends: the last end marker, and never at a token limit."""
 
 import pytest
-from medpsy.grading.reasoning import FAMILIES, split
+from medpsy import families
+from medpsy.grading.reasoning import split
 
 
 def parts(text, opens_thinking=False, finish_reason="stop"):
@@ -64,16 +65,50 @@ def test_reasoning_that_never_ended_is_kept_whole():
     assert found.reasoning == "<think>one two"
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
-def test_every_family_of_markers(family):
-    for opens in family.opens:
-        for closes in family.closes:
+@pytest.mark.parametrize("name", families.known().markers)
+def test_every_family_of_markers(name):
+    markers = families.known().markers[name]
+    for opens in markers.opens:
+        for closes in markers.closes:
             assert parts(f"{opens}Perhaps A.{closes}B") == ("B", "answer")
         assert parts(f"{opens}Perhaps A.") == (None, "unreadable")
         assert parts(f"{opens}Perhaps A.", finish_reason="length") == (None, "cut off")
 
 
-def test_gpt_oss_channels():
-    analysis = "<|channel|>analysis<|message|>A? B?<|end|><|start|>assistant"
-    assert parts(f"{analysis}<|channel|>final<|message|>The answer is B.<|return|>") == ("The answer is B.", "answer")
-    assert parts("analysisA? B?assistantfinalThe answer is B.") == ("The answer is B.", "answer")
+ANALYSIS = "<|channel|>analysis<|message|>A? B?"
+NEXT = "<|end|><|start|>assistant"
+FINAL = "<|channel|>final<|message|>The answer is B."
+PREAMBLE = "<|channel|>commentary<|message|>I look it up."
+CALL = '<|channel|>commentary to=functions.find <|constrain|>json<|message|>{"drug": "B"}<|call|>'
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "answer", "state"),
+    [
+        (f"{ANALYSIS}{NEXT}{FINAL}<|return|>", "stop", "The answer is B.", "answer"),
+        (FINAL, "stop", "The answer is B.", "answer"),
+        (f"{FINAL}<|end|>", "stop", "The answer is B.", "answer"),
+        (f"{ANALYSIS}{NEXT}{PREAMBLE}{NEXT}{ANALYSIS}{NEXT}{FINAL}", "stop", "The answer is B.", "answer"),
+        (f'{ANALYSIS}{NEXT}<|channel|>final <|constrain|>json<|message|>{{"a": 1}}', "stop", '{"a": 1}', "answer"),
+        ("analysisA? B?assistantfinalThe answer is B.", "stop", "The answer is B.", "answer"),  # no special tokens
+        # a final answer that the limit cut is still one, to be read
+        (f"{ANALYSIS}{NEXT}{FINAL[:-3]}", "length", "The answer is", "answer"),
+        # reasoning alone, a call of a tool, a word to the user before it, a header that is none: no answer
+        (ANALYSIS, "length", None, "cut off"),
+        (ANALYSIS, "stop", None, "unreadable"),
+        (f"{ANALYSIS}{NEXT}", "length", None, "cut off"),
+        (f"{ANALYSIS}{NEXT}{CALL}", "stop", None, "unreadable"),
+        (f"{PREAMBLE}{NEXT}{CALL}", "stop", None, "unreadable"),
+        (f" to=functions.find{CALL}", "stop", None, "unreadable"),
+        ("<|channel|>commentary 2?<|message|>The answer is B.", "stop", None, "unreadable"),
+        (f"{FINAL}{NEXT}{ANALYSIS}", "stop", None, "unreadable"),
+    ],
+)
+def test_channels_of_gpt_oss(text, finish_reason, answer, state):
+    assert parts(text, finish_reason=finish_reason) == (answer, state)
+
+
+def test_reasoning_of_gpt_oss_is_counted_without_what_closes_it():
+    found = split(f"{ANALYSIS}{NEXT}{FINAL}", opens_thinking=False, finish_reason="stop")
+    assert found.reasoning == ANALYSIS
+    assert split(FINAL, opens_thinking=False, finish_reason="stop").reasoning == ""

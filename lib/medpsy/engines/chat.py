@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from medpsy import families
 from medpsy.engines.base import Prompt, PromptTooLong, Response, Sampling
+from medpsy.engines.fixed_day import dated
 from medpsy.engines.weights import Model, eos_ids, text_config
 
-END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>")
-# llama.cpp ends a response at these whatever the model's configuration says, so every engine does
 CHUNK = 512  # prompts rendered and tokenized at a time: bounds the memory that a long generator of prompts needs
 
 
@@ -62,7 +62,7 @@ class Chat:
     def _stops(self, folder: Path) -> frozenset[int]:
         added = self._tokenizer.get_added_vocab()
         own = self._tokenizer.eos_token_id
-        known = {added[token] for token in END_TOKENS if token in added}
+        known = {added[token] for token in families.known().ends if token in added}
         return frozenset({*eos_ids(folder), *known, *([] if own is None else [own])})
 
     def encode(self, prompts: Iterable[Prompt], sampling: Sampling) -> list[Encoded]:
@@ -84,7 +84,7 @@ class Chat:
         return encoded
 
     def _render(self, prompt: Prompt) -> str:
-        switches = self._model.chat_template_kwargs
+        switches = dated(self._model.chat_template_kwargs)
         try:
             return self._tokenizer.apply_chat_template(
                 list(prompt.messages), tokenize=False, add_generation_prompt=True, **switches

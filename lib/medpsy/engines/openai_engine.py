@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -20,10 +19,10 @@ from medpsy.engines.chat import Chat, check_ids, check_sampling
 from medpsy.engines.concurrency import Work, bounded
 from medpsy.engines.errors import EngineError
 from medpsy.engines.identity import fingerprint
+from medpsy.engines.loopback import is_loopback
 from medpsy.engines.session import Session
 from medpsy.engines.weights import Model
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 NO_KEY = "none"  # sent where no key is set, as to most local servers; the client library insists on some text
 
 
@@ -64,7 +63,7 @@ class OpenAIEngine(Session):
         self._model, self._key_env, self._extended, self._concurrency = model, key_env, extended, concurrency
         self._chat = Chat(model, Path(tokenizer), context=context) if tokenizer else None
         self._settings = {"timeout": timeout, "max_retries": retries, "base_url": model.base_url}
-        self._proxies = urlsplit(model.base_url).hostname not in LOOPBACK  # which no proxy can reach
+        self._proxies = not is_loopback(model.base_url)
         self._unreachable = 0  # prompts in a row that found nobody at the address
         self._require_endpoint()
 

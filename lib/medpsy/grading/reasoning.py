@@ -4,40 +4,21 @@ Refuses to guess: reasoning that never ended is not an answer, whatever letters 
 the work of `medpsy.grading.readers` and of the parser model.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from medpsy import families
+
 State = Literal["answer", "cut off", "unreadable"]
+OPENS, CLOSES = families.known().opens, families.known().closes  # of all families: a saved answer may be anyone's
+TURN_ENDS = families.known().ends + families.known().trailing  # a server may leave them in the text
 
 
-@dataclass(frozen=True)
-class Markers:
-    """How one family of models writes its reasoning; `closes` ends it, `opens` starts it where it is written."""
-
-    family: str
-    opens: tuple[str, ...]
-    closes: tuple[str, ...]
-
-
-# Sources: model cards and chat templates as collected by the reasoning parsers of vLLM 0.20 to 0.22, the harmony
-# format page of gpt-oss, the Gemma 4 prompt formatting page, the MedGemma 1.5 chat format (Gemma 3 tokenizer).
-FAMILIES = (
-    Markers("Qwen3, DeepSeek-R1, SmolLM3, GLM, most others", ("<think>",), ("</think>",)),
-    Markers("prompted chain of thought", ("<thinking>", "<thought>"), ("</thinking>", "</thought>")),
-    Markers("MedGemma", ("<unused94>",), ("<unused95>",)),
-    Markers("Gemma 4", ("<|channel>thought",), ("<channel|>",)),
-    # "assistantfinal" is what is left of gpt-oss's markers when special tokens were dropped while decoding.
-    Markers("gpt-oss", ("<|channel|>analysis<|message|>",), ("<|channel|>final<|message|>", "assistantfinal")),
-    Markers("Mistral reasoning models", ("[THINK]",), ("[/THINK]",)),
-    Markers("Command A Reasoning", ("<|START_THINKING|>",), ("<|END_THINKING|>",)),
-    Markers("Kimi", ("◁think▷",), ("◁/think▷",)),
-    Markers("Seed-OSS", ("<seed:think>",), ("</seed:think>",)),
-)
-OPENS = tuple(marker for family in FAMILIES for marker in family.opens)
-CLOSES = tuple(marker for family in FAMILIES for marker in family.closes)
-
-# End-of-turn tokens that a server may leave in the text; they are no part of an answer.
-TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|return|>", "<|end|>", "<turn|>", "</s>")
+def pattern(markers: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds any of `markers`; of two that begin alike, the longer one."""
+    return re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))))
 
 
 @dataclass(frozen=True)
@@ -69,11 +50,12 @@ def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Spli
 
 
 def _at_last_close(text: str) -> tuple[str, str, str]:
-    """Split at the end marker that stands last in `text`; without one, everything is the rest."""
-    at, marker = max((text.rfind(close), close) for close in CLOSES)
-    if at < 0:
+    """Split at the end marker that ends last in `text`, the longest of those; without one, everything is the rest."""
+    found = [(text.rfind(close) + len(close), len(close)) for close in CLOSES if close in text]
+    if not found:
         return "", "", text
-    return text[:at], marker, text[at + len(marker) :]
+    end, size = max(found)
+    return text[: end - size], text[end - size : end], text[end:]
 
 
 def _opened(text: str) -> bool:

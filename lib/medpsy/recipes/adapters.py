@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from medpsy.engines.fixed_day import dated
 from medpsy.engines.weights import model_folder
 from medpsy.noted import noted
 from medpsy.recipes.open_set import OpenQuestion
@@ -78,7 +79,7 @@ def _compared(study: Study, name: str, parent: str, asked: Sequence[list], max_t
 
 
 def _ids(tokenizer: Any, messages: list, switches: Mapping[str, Any]) -> list[int]:
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, **switches)["input_ids"]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, **dated(switches))["input_ids"]
 
 
 def _answered(model: Any, ids: list[int], max_tokens: int, tokenizer: Any) -> tuple[list[int], int]:

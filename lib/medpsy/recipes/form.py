@@ -3,7 +3,7 @@
 Says nothing of what is concluded. The end of the reasoning is found as everywhere (`medpsy.grading.reasoning`).
 """
 
-from medpsy.grading.reasoning import CLOSES, OPENS, split
+from medpsy.grading.reasoning import CLOSES, OPENS, pattern, split
 from medpsy.training.rewards import has_words
 
 IN_FORM = "in form"
@@ -27,6 +27,6 @@ def form(text: str, finish_reason: str, *, opens_thinking: bool, longest: int) -
     opened = opens_thinking or parts.reasoning.lstrip().startswith(OPENS)
     if not opened or not has_words(parts.reasoning):
         return NO_BLOCK
-    if any(marker in parts.reasoning for marker in CLOSES) or sum(map(parts.reasoning.count, OPENS)) > 1:
+    if any(marker in parts.reasoning for marker in CLOSES) or len(pattern(OPENS).findall(parts.reasoning)) > 1:
         return BLOCKS
     return IN_FORM if len(parts.answer) <= longest else LONG

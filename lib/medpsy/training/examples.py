@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medpsy.engines.fixed_day import dated
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -48,7 +50,7 @@ class Form:
         """
         turns, given = [dict(turn) for turn in messages], {"tools": list(tools)} if tools else {}
         text = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, **given, **self.switches
+            turns, tokenize=False, add_generation_prompt=True, **given, **dated(self.switches)
         )
         for tool in tools:
             if (called := tool.get("function", tool).get("name", "")) not in text or not called:
@@ -95,7 +97,7 @@ def form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: 
             turns do not end with one token of the vocabulary.
     """
     asked = [{"role": "user", "content": PROBE}]
-    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **switches)
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **dated(switches))
     opens = prompt.rstrip().endswith(OPEN)
     if opens != opens_thinking:
         does = "opens" if opens else "does not open"
@@ -103,7 +105,7 @@ def form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: 
             f"opens_thinking: {opens_thinking} in study.yaml, but the chat template {does} the thinking; correct it"
         )
     answered = [*asked, {"role": "assistant", "content": PROBE}]
-    tail = tokenizer.apply_chat_template(answered, tokenize=False, **switches).rpartition(PROBE)[2].strip()
+    tail = tokenizer.apply_chat_template(answered, tokenize=False, **dated(switches)).rpartition(PROBE)[2].strip()
     if len(tokenizer(tail, add_special_tokens=False)["input_ids"]) != 1:
         raise ValueError(f"the chat template ends a turn with {tail!r}, which is not one token; give it an end of turn")
     return Form(opens_thinking, tail, switches)

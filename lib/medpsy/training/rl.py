@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from medpsy import prompts
 from medpsy.benchmarks.question import Question
+from medpsy.engines.fixed_day import dated
 from medpsy.engines.weights import text_config
 from medpsy.training.dapo import DapoTrainer
 from medpsy.training.examples import form
@@ -103,6 +104,7 @@ def run(
         callbacks=[Journal(job.name, Path(job.work))],
         **given(settings.lora, Path(job.parent)),
     )
+    trainer.chat_template_kwargs = dated(job.switches)  # here: no clock can stand in a configuration, which is saved
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 

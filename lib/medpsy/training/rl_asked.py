@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.rewards import get_soft_overlong_punishment
 
+from medpsy.engines.fixed_day import dated
 from medpsy.engines.weights import eos_ids
 from medpsy.training import judge_reward
 from medpsy.training.job import Job
@@ -63,7 +64,9 @@ def length_penalty(settings: RlSettings) -> Callable[..., list[float]]:
 def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return those of `rows` whose prompt has at most `most` tokens; none at all is an error."""
     sizes = [
-        len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **job.switches)["input_ids"])
+        len(
+            tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **dated(job.switches))["input_ids"]
+        )
         for row in rows
     ]
     kept = [row for row, size in zip(rows, sizes, strict=True) if size <= most]

@@ -1,0 +1,113 @@
+"""What families of real models do that their files do not say, read from ``families.yaml``.
+
+Thinking switches, markers of reasoning, ends of responses, the day a template takes for today, terms to accept.
+Knows no study and loads no model.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from medpsy import strict
+
+FILE = Path(__file__).with_name("families.yaml")
+
+
+@dataclass(frozen=True)
+class Markers:
+    """How reasoning is written: `closes` ends it, `opens` starts it where it is written."""
+
+    opens: tuple[str, ...]
+    closes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What models of one kind have in common.
+
+    Args:
+        models: hub ids.
+        switches: of the chat template.
+        opens_thinking: the template writes the opening marker, so a response starts inside its reasoning.
+        reasoning: name of its markers; None where it only answers.
+        system: what becomes of a system message: a ``turn`` of its own, ``merged`` with the first user's, or the turn
+            of a ``developer``.
+        terms: what has to be accepted before the weights can be downloaded; empty where nothing has.
+    """
+
+    models: tuple[str, ...]
+    system: Literal["turn", "merged", "developer"]
+    licence: str
+    switches: dict[str, Any] = field(default_factory=dict)
+    opens_thinking: bool = False
+    reasoning: str | None = None
+    terms: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """All of ``families.yaml``; `ends` end a response, `trailing` may stand behind the text of one."""
+
+    markers: dict[str, Markers]
+    ends: tuple[str, ...]
+    trailing: tuple[str, ...]
+    families: dict[str, Family]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for name, one in self.families.items():
+            if one.reasoning is not None and one.reasoning not in self.markers:
+                fix = strict.nearest(one.reasoning, self.markers)
+                raise ValueError(f"families.{name}.reasoning: {one.reasoning!r} is not under markers; {fix}")
+            for hub_id in one.models:
+                if seen.setdefault(hub_id, name) != name:
+                    raise ValueError(f"families: {hub_id!r} stands under {seen[hub_id]} and {name}; keep one")
+
+    @property
+    def opens(self) -> tuple[str, ...]:
+        """Every opening marker; that of most models comes first."""
+        return tuple(marker for one in self.markers.values() for marker in one.opens)
+
+    @property
+    def closes(self) -> tuple[str, ...]:
+        """Every closing marker; that of most models comes first."""
+        return tuple(marker for one in self.markers.values() for marker in one.closes)
+
+
+@cache
+def known() -> Known:
+    """Return what is known of all families.
+
+    Raises:
+        strict.SettingsError: names the key of ``families.yaml`` and the fix.
+    """
+    return strict.build(Known, strict.read(FILE), strict.Place(FILE.name))
+
+
+def of(path: object, name: str | None = None) -> Family | None:
+    """Return the family called `name`, or else that of the hub id `path`; None where nothing is known of it.
+
+    Raises:
+        ValueError: no family is called `name`; the nearest is offered.
+    """
+    families = known().families
+    if name is None:
+        return next((one for one in families.values() if path in one.models), None)
+    if name not in families:
+        raise ValueError(f"family: {name!r} is not in {FILE.name}; {strict.nearest(name, families)}")
+    return families[name]
+
+
+def completed(entry: object) -> object:
+    """Return a model's `entry` in study.yaml with what its family adds; what the entry says itself wins.
+
+    An entry that cannot be understood comes back as it is: whoever reads it says what is wrong.
+    """
+    if not isinstance(entry, dict):
+        return entry
+    name, switches = entry.get("family"), entry.get("chat_template_kwargs", {})
+    family = of(entry.get("path")) if name is None else known().families.get(name)
+    if family is None or not isinstance(switches, dict):
+        return entry
+    return {"opens_thinking": family.opens_thinking, **entry, "chat_template_kwargs": {**family.switches, **switches}}
