@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -82,19 +83,32 @@ class ShardFolder:
     def _scan(self, paths: list[Path], columns: Sequence[str], wanted: set[str] | None) -> pa.Table | None:
         """Return the wanted rows, or None where a shard has no keys: a file with other columns reads as nulls.
 
-        Batch by batch, so that no more is held than is wanted; a Python set, since Arrow's own filter hashes all
-        wanted keys anew for every shard.
+        Batch by batch, so that no more is held than is wanted.
         """
-        data = ds.dataset([str(path) for path in paths], schema=self.schema, format=CHECKED)
         names = list(dict.fromkeys(["key", *columns]))
+        files = [str(path) for path in paths]
+        if wanted is not None and (files := self._holding(files, wanted)) is None:
+            return None
         picked = []
-        for batch in data.to_batches(columns=names):
+        for batch in self._data(files).to_batches(columns=names):
             if batch["key"].null_count:
                 return None
-            if wanted is not None:
-                batch = batch.filter(pa.array([key in wanted for key in batch["key"].to_pylist()], pa.bool_()))
-            picked.append(batch)
+            picked.append(batch if wanted is None else batch.filter(among(batch["key"], wanted)))
         return pa.Table.from_batches(picked, self.schema.empty_table().select(names).schema)
+
+    def _holding(self, files: list[str], wanted: set[str]) -> list[str] | None:
+        """Return those of `files` that hold one of `wanted`: reading the texts of all takes ten times as long."""
+        found = set()
+        for tagged in self._data(files).scanner(columns=["key"]).scan_batches():
+            keys = tagged.record_batch["key"]
+            if keys.null_count:
+                return None
+            if pc.any(among(keys, wanted)).as_py():
+                found.add(tagged.fragment.path)
+        return sorted(found)  # oldest first, as they came
+
+    def _data(self, files: list[str]) -> ds.Dataset:
+        return ds.dataset(files, schema=self.schema, format=CHECKED)
 
     def set_aside(self) -> int:
         """Move every unreadable shard to `damaged` with a warning; return how many there were."""
@@ -137,6 +151,11 @@ def unreadable(path: Path, schema: pa.Schema) -> str | None:
     except (pa.ArrowException, OSError) as error:
         return str(error).splitlines()[0][:120]
     return None if table.schema.equals(schema) and not table["key"].null_count else "its columns are not ours"
+
+
+def among(keys: pa.Array, wanted: set[str]) -> pa.Array:
+    """Return of each of `keys` whether it is wanted; Arrow's own filter hashes all wanted keys anew for every batch."""
+    return pa.array([key in wanted for key in keys.to_pylist()], pa.bool_())
 
 
 def publish(path: Path, data: bytes) -> Path:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +49,13 @@ def test_later_sections_ask_nothing_again(root):
     records = [json.loads((root / f"outputs/smoke/{name}/result.json").read_text()) for name in SECTIONS]
     behind = {record["section"]: record["responses"]["rows"] for record in records if record["responses"]}
     assert behind["01_backbone_selection"] == behind["06_answer_extraction"] > 0
+
+
+def test_sections_took_about_what_was_forecast(root):
+    """The machine is measured while other things run on it, so four times as long, or as short, passes."""
+    rows = pd.read_csv(root / "outputs/smoke/11_compute_budget/tables/forecast.csv").set_index("Section")
+    assert 1 / 4 < rows.loc["those that ran", "Actual / forecast"] < 4
+    assert rows.loc["05_rl", "Actual (minutes)"] > 0
 
 
 def test_claims_of_the_report_are_never_confirmed_by_the_miniature(root):

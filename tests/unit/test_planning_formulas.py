@@ -9,7 +9,7 @@ from medpsy.planning.sizes import Size, known, local, printed
 from medpsy.training.effort import Shape
 
 H100 = costs().gpus["H100"]
-SERVING = Serving(bandwidth=0.5, compute=0.5, memory=0.9, slots=100, gguf_slots=8, gguf=20.0)
+SERVING = Serving(bandwidth=0.5, compute=0.5, memory=0.9, slots=100, gguf_slots=8, start=90.0, gguf=20.0, merge=20.0)
 SMALL = Gpu(peak=100.0, bandwidth=1.0, memory=10.0, price=1.0)
 
 

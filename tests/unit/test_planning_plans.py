@@ -1,6 +1,7 @@
 """Plans of profiles: what is asked once, what money and memory follow, and how errors are told."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -33,10 +34,10 @@ def asked(found, what):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_section_of_a_profile_has_a_forecast_or_says_that_it_has_none(plans, profile, root):
+def test_every_section_of_a_profile_has_a_forecast(plans, profile, root):
     named = {path.stem for path in (root / "params" / profile).glob("[0-9]*.yaml")}
     assert {one.section for one in plans[profile].rows} == named
-    assert {one.section for one in plans[profile].rows if not one.known} <= {"12_gspo_judge", "13_openmed"}
+    assert all(one.known for one in plans[profile].rows)
 
 
 def test_answers_are_counted_as_the_miniature_asks_them():
@@ -66,8 +67,9 @@ def test_every_judge_decides_every_criterion_once():
 
 def test_the_hard_conversations_are_part_of_the_others():
     assert asked(tally("paper").talk(["qwen3-4b"]), "replies") == 3 * 5000
-    sampled = asked(tally("review").talk(["qwen3-4b"]), "replies")
-    assert sampled == pytest.approx(3 * (500 + 500 * 0.9))  # a tenth of the hard ones is among the 500 of 5,000
+    review = study.load("review")
+    some, sampled = review.conversations_per_suite, asked(tally("review").talk(["qwen3-4b"]), "replies")
+    assert sampled == pytest.approx(review.runs * (some + some * (1 - some / 5000)))  # so many hard ones are among them
 
 
 def test_later_sections_ask_little_of_what_earlier_ones_asked(plans):
@@ -78,7 +80,8 @@ def test_later_sections_ask_little_of_what_earlier_ones_asked(plans):
 def test_the_miniature_is_forecast_in_minutes_of_this_machine(plans):
     plan = plans["mini"]
     assert not plan.gpu and plan.total.money is None
-    assert 10 < 60 * plan.total.hours < 25  # measured: 14 to 18 on the reference machine
+    assert 10 < 60 * plan.wall < 25  # measured: 14 to 18 on the reference machine
+    assert plan.wall <= plan.total.hours
     assert plan.total.memory > RUNTIME
     assert planning.plan("mini", slower=2.0).total.hours == pytest.approx(2 * plan.total.hours)
 
@@ -104,7 +107,8 @@ def test_models_behind_endpoints_cost_no_hours_and_are_told_apart(plans):
     teachers = row(plans["review"], "02_teacher_selection")
     assert teachers.elsewhere > 0
     assert "endpoints of yours" in planning.printed(plans["review"])
-    assert plans["paper"].total.elsewhere == 0
+    judged = plans["paper"].total.elsewhere
+    assert judged == row(plans["paper"], "12_gspo_judge").elsewhere > 0  # its judge is DeepSeek's
 
 
 def test_money_is_hours_times_price():
@@ -122,6 +126,20 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
     weights = row(plans["review"], "01_backbone_selection").disk
     assert 90 < weights < 110  # nine backbones and three judges in bfloat16, one of them in four bits
     assert row(plans["review"], "09_token_efficiency").disk == 0
+    assert 0 < plans["review"].total.download < plans["review"].total.disk
+
+
+def test_what_has_to_be_downloaded_and_kept_is_set_against_what_is_free_here(plans, monkeypatch):
+    usage = type("Usage", (), {"free": 1e9})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    text = planning.printed(plans["review"])
+    assert "GB to download" in text and "1 GB are free here: too little; free some" in text
+    assert "too little" not in planning.printed(plans["mini"])
+
+
+def test_it_is_said_at_a_glance_whether_one_gpu_is_enough(plans):
+    assert re.search(r"One RTX4090 is enough: \d+ nights? of 12 hours", planning.printed(plans["review"]))
+    assert "The largest model takes 8 H100 at a time" in planning.printed(plans["paper"])
 
 
 @pytest.mark.parametrize(

@@ -408,6 +408,16 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
         answer(store, engine, prompts(30))
 
 
+def test_of_shards_that_hold_nothing_wanted_the_keys_alone_are_read(store):
+    long = FakeEngine(reply=lambda asked, _: f"{asked.id} " * 200)
+    answer(store, long, prompts(30), shard_rows=10)
+    other = shard_paths(store)[1]
+    flip(other, column_offset(other, "text"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its damaged texts would be met
+        assert len(answer(store, FakeEngine(), prompts(10))) == 10
+
+
 def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     answer(store, FakeEngine(), prompts(3))
     (path,) = shard_paths(store)

@@ -7,6 +7,7 @@ from medpsy.planning.costs import Lengths
 from medpsy.planning.sizes import size
 from medpsy.study import Study
 
+DOCUMENTS = "documents"  # of lm-evaluation-harness
 HARD, MAIN = "healthbench_hard", "healthbench"  # the first is a part of the second
 
 
@@ -24,9 +25,11 @@ class Asked:
 
     Args:
         read, written: tokens of one request and of its response.
-        what: ``"answers"``, ``"readings"``, ``"replies"``, ``"verdicts"``, ``"attempts"`` or ``"rows"``.
+        what: ``"answers"``, ``"readings"``, ``"replies"``, ``"verdicts"``, ``"attempts"``, ``"rows"``, ``"calls"`` or
+            `DOCUMENTS`: where of these nothing is written, the likeliest letter is read off.
         served: size of the file that is served against bfloat16, where it is a GGUF file; 0 where it is the model.
         kept: what a server knows it as; the model's name by default.
+        slots: requests at a time; those of the server by default.
     """
 
     model: str
@@ -36,6 +39,7 @@ class Asked:
     what: str
     served: float = 0.0
     kept: str = ""
+    slots: int = 0
 
     @property
     def tokens(self) -> float:
@@ -50,12 +54,14 @@ class Tally:
     Args:
         sizes: suite -> its questions or conversations.
         stored: what is there -> how many responses.
+        drawn: responses that sections have looked at so far, stored before or not.
     """
 
     study: Study
     lengths: Lengths
     sizes: dict[str, int]
     stored: dict[tuple[str, ...], float] = field(default_factory=dict)
+    drawn: float = 0.0
 
     def ask(
         self, models: Sequence[str], *, runs: int = 0, most: int | None = None, variant: Variant | None = None
@@ -123,6 +129,7 @@ class Tally:
         """Return how many responses are not stored yet, and count them as stored."""
         wanted, before = asked * (runs or self.study.runs), self.stored.get(key, 0.0)
         self.stored[key] = max(wanted, before)
+        self.drawn += wanted
         return max(0.0, wanted - before)
 
 

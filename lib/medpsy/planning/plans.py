@@ -11,6 +11,7 @@ from medpsy.planning.machine import slowness
 from medpsy.planning.pricing import Graphics, Processor, disk
 from medpsy.planning.sizes import Size, size
 from medpsy.planning.work import Section, work
+from medpsy.provenance import cores
 from medpsy.study import Study
 
 TOTAL = "total"
@@ -25,9 +26,10 @@ class Row:
         read, written, trained: tokens of prompts, tokens generated, tokens trained on.
         elsewhere: tokens written by endpoints of the user's own; they cost no time here.
         hours: GPU hours over all GPUs together, or hours of this machine where `gpu` is empty.
-        memory: GiB, at most, of one GPU or of this machine; disk: GB added.
+        memory: GiB, at most, of one GPU or of this machine; gpus: that the largest model takes at a time.
+        disk: GB added; download: GB of them that come from the hub.
         money: dollars; None where no GPU is paid.
-        known: whether its time is known; without a rule and without a time nothing is expected of it.
+        known: whether there is a rule for it; without one nothing is expected of it.
         asked: what is asked of which model.
     """
 
@@ -38,7 +40,9 @@ class Row:
     elsewhere: float = 0.0
     hours: float = 0.0
     memory: float = 0.0
+    gpus: int = 1
     disk: float = 0.0
+    download: float = 0.0
     money: float | None = None
     known: bool = True
     asked: tuple[Asked, ...] = ()
@@ -60,11 +64,18 @@ class Plan:
 
     @property
     def total(self) -> Row:
-        """The sums over all sections; of memory the most."""
-        added = [one.name for one in fields(Row) if one.name not in ("section", "memory", "money", "known", "asked")]
+        """The sums over all sections; of memory and GPUs at a time the most."""
+        most = {name: max(getattr(row, name) for row in self.rows) for name in ("memory", "gpus")}
+        apart = ("section", "money", "known", "asked", *most)
+        added = [one.name for one in fields(Row) if one.name not in apart]
         sums = {name: sum(getattr(row, name) for row in self.rows) for name in added}
         money = None if self.price is None else sums["hours"] * self.price
-        return Row(TOTAL, **sums, memory=max(row.memory for row in self.rows), money=money)
+        return Row(TOTAL, **sums, **most, money=money)
+
+    @property
+    def wall(self) -> float:
+        """Hours of `make report` on this machine's CPU, which runs as many sections at a time as there are cores."""
+        return self.total.hours * (units.costs().cpu.beside if cores() > 1 else 1.0)
 
 
 def plan(profile: str, *, gpu: str | None = None, price: float | None = None, slower: float | None = None) -> Plan:
@@ -88,8 +99,8 @@ def plan(profile: str, *, gpu: str | None = None, price: float | None = None, sl
     sizes = _sizes(settings, sections)
     if settings.source == "mini":
         found = slowness() if slower is None else slower
-        processor = Processor(known, sizes, found, settings.engine == CONVERTS)
-        return Plan(profile, _on_cpu(profile, sections, sizes, processor), slowness=found)
+        rows = _on_cpu(sections, Processor(known, sizes, found), settings.engine == CONVERTS)
+        return Plan(profile, rows, slowness=found)
     name = units.gpu_name(gpu or known.usual.get(profile) or next(iter(known.gpus)))
     one = known.gpus[name]
     price = one.price if price is None else price
@@ -105,19 +116,16 @@ def stage_hours(profile: str, section: str, gpu: str) -> float:
 
 
 def _sizes(settings: Study, sections: Sequence[Section]) -> dict[str, Size]:
-    every = [one.model for section in sections for one in (*section.asked, *section.trained, *section.files)]
-    return {name: size(settings, name) for name in dict.fromkeys(every)}
+    every = dict.fromkeys(name for section in sections for name in section.models)
+    return {name: size(settings, name) for name in every if not _served_elsewhere(settings, name)}
 
 
-def _on_cpu(profile: str, sections: Sequence[Section], sizes: dict[str, Size], processor: Processor) -> tuple[Row, ...]:
-    there, rows, whole = set(), [], units.costs().whole.get(profile, {})
+def _on_cpu(sections: Sequence[Section], processor: Processor, converts: bool) -> tuple[Row, ...]:
+    there, rows = set(), []
     for section in sections:
-        room = disk(section, units.costs(), sizes, there, processor.converts)
+        _, room = disk(section, units.costs(), processor.sizes, there, converts)
         hours, memory = processor.seconds(section) / 3600, processor.memory(section)
-        row = _row(section, disk=room / 1e9, hours=hours, memory=memory)
-        if not row.known and section.name in whole:
-            row = replace(row, hours=whole[section.name] * processor.slowness / 3600, known=True)
-        rows.append(row)
+        rows.append(_row(section, disk=room / 1e9, hours=hours, memory=memory))
     return tuple(rows)
 
 
@@ -129,8 +137,9 @@ def _on_gpu(
         served = [one for one in section.asked if not _served_elsewhere(settings, one.model)]
         own = replace(section, asked=tuple(served))
         hours = graphics.seconds(own) / 3600
-        room = disk(own, units.costs(), sizes, there) / 1e9
-        row = _row(own, disk=room, hours=hours, memory=graphics.memory(own), money=hours * price)
+        remote, room = disk(own, units.costs(), sizes, there)
+        held = {"memory": graphics.memory(own), "gpus": graphics.gpus(own)}
+        row = _row(own, disk=room / 1e9, download=remote / 1e9, hours=hours, money=hours * price, **held)
         far = [one.tokens for one in section.asked if _served_elsewhere(settings, one.model)]
         rows.append(replace(row, elsewhere=sum(far)))
     return tuple(rows)

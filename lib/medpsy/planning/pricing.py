@@ -1,15 +1,15 @@
 """From work to time, memory and disk: on a GPU by its data sheet, on a CPU by what the reference machine took."""
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from medpsy.planning import formulas
-from medpsy.planning.asking import Asked
+from medpsy.planning.asking import DOCUMENTS, Asked
 from medpsy.planning.costs import Costs, Gpu
-from medpsy.planning.learning import Trained
 from medpsy.planning.sizes import Size
+from medpsy.planning.trained import FULL, Trained
 from medpsy.planning.work import Section
+from medpsy.provenance import cores
 from medpsy.training.effort import memory
 
 SFT_BYTES = 2  # per parameter of a checkpoint: bfloat16
@@ -27,25 +27,36 @@ class Graphics:
 
     def seconds(self, section: Section) -> float:
         """Return the GPU seconds of `section`, over all GPUs together."""
-        files = sum(one.share * self.sizes[one.model].weights for one in section.files) / formulas.GIGA
+        serving = self.costs.serving
+        written = sum(one.share * self.sizes[one.model].weights for one in section.files) * serving.gguf
+        written += sum(one.count * self.sizes[one.model].weights for one in section.merged) * serving.merge
+        served = {one.kept or one.model: one.model for one in section.asked if one.what != DOCUMENTS}
+        loads = sum(map(self._gpus, served.values())) + sum(one.tasks for one in section.loaded)
         work = sum(map(self._asked, section.asked)) + sum(map(self._trained, section.trained))
-        return work + files * self.costs.serving.gguf
+        return work + loads * serving.start + written / formulas.GIGA
 
     def memory(self, section: Section) -> float:
         """Return the most GiB that one GPU holds."""
         held = [self._served(one) for one in section.asked]
         return max([*held, *(_held(one, self.sizes) for one in section.trained)], default=0.0)
 
+    def gpus(self, section: Section) -> int:
+        """Return how many GPUs the largest model that `section` asks takes at a time."""
+        return max((self._gpus(one.model) for one in section.asked), default=1)
+
+    def _gpus(self, name: str) -> int:
+        return formulas.gpus_needed(self.sizes[name], self.gpu, self.costs.serving)
+
     def _asked(self, one: Asked) -> float:
         size, serving = self._size(one), self.costs.serving
-        slots = serving.gguf_slots if one.served else serving.slots
+        slots = one.slots or (serving.gguf_slots if one.served else serving.slots)
         context = one.read + one.written / 2
         writing = formulas.writing_rate(size, self.gpu, serving, context, slots)
         return one.requests * (one.read / formulas.reading_rate(size, self.gpu, serving) + one.written / writing)
 
     def _trained(self, one: Trained) -> float:
         rate = formulas.training_rate(self.sizes[one.model], self.gpu, one.mfu, one.document)
-        return one.tokens / rate + one.sampled / one.per_second
+        return one.tokens * one.operations / FULL / rate + one.sampled / one.per_second
 
     def _served(self, one: Asked) -> float:
         size, context = self._size(one), one.read + one.written
@@ -58,76 +69,77 @@ class Graphics:
         return Size(whole.shape, whole.active, whole.weights * (one.served or 1), whole.cache)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Processor:
-    """Prices of work on this machine's CPU; remembers which models have been served, section after section.
-
-    Args:
-        slowness: times longer than the reference machine.
-        converts: whether the engine writes a file of its own before it serves a model for the first time.
-    """
+    """Prices of work on this machine's CPU; `slowness` times longer than the reference machine."""
 
     costs: Costs
     sizes: Sizes
     slowness: float
-    converts: bool
-    served: set[str] = field(default_factory=set)
 
     def seconds(self, section: Section) -> float:
         """Return the seconds of `section` if nothing else runs."""
         unit = self.costs.cpu
         files = sum(one.count for one in section.files) * (unit.build + unit.measure)
-        found = unit.notebook + files + sum(map(self._asked, section.asked)) + self._training(section.trained)
+        files += sum(one.count for one in section.merged) * unit.merge
+        loads = sum(one.launches * unit.start + one.tasks * unit.task / cores() for one in section.loaded)
+        tables = unit.notebook + section.drawn * unit.drawn
+        found = tables + files + loads + sum(map(self._asked, section.asked)) + self._training(section.trained)
         return found * self.slowness
 
     def memory(self, section: Section) -> float:
         """Return the GiB of a notebook, its servers, and the training processes side by side."""
-        held = [_held(one, self.sizes) for one in section.trained]
-        return self.costs.cpu.memory + sum(sorted(held)[-_lanes(section.trained) :])
+        held = [(sorted(_held(one, self.sizes) for one in some), _lanes(some)) for some in launches(section.trained)]
+        return self.costs.cpu.memory + max((sum(most[-lanes:]) for most, lanes in held), default=0.0)
 
     def _asked(self, one: Asked) -> float:
-        unit, name = self.costs.cpu, one.kept or one.model
-        first = self.converts and name not in self.served and not one.served
-        self.served.add(name)
-        return unit.serve + first * unit.convert + one.requests * (one.read * unit.read + one.written * unit.token)
+        unit = self.costs.cpu
+        apart = one.what == DOCUMENTS  # asked by processes of their own, see `Loaded`
+        return unit.serve * (not apart) + one.requests * (one.read * unit.read + one.written * unit.token)
 
     def _training(self, trained: Iterable[Trained]) -> float:
-        """Return the seconds of `trained`: targets side by side, one launch after another."""
-        trained = list(trained)
-        if not trained:
-            return 0.0
-        rate = self.costs.cpu.train * formulas.GIGA
-        lanes = _lanes(trained)
-        busy = sum(one.tokens * _operations(one, self.sizes) / rate for one in trained)
-        busy += sum(one.sampled for one in trained) / self.costs.cpu.sampled
-        return busy / lanes + len({one.launch for one in trained}) * self.costs.cpu.start
+        """Return the seconds of `trained`: lanes side by side, one launch after another."""
+        busy = [sum(map(self._busy, some)) / _lanes(some) for some in launches(trained)]
+        return sum(busy) + len(busy) * self.costs.cpu.start
+
+    def _busy(self, one: Trained) -> float:
+        unit, size = self.costs.cpu, self.sizes[one.model]
+        operations = formulas.flops_per_token(size.shape, one.document) * one.operations / FULL
+        computing = one.tokens * operations / (unit.train[one.precision] * formulas.GIGA)
+        return computing + one.sampled / unit.sampled + one.updates * unit.update
 
 
-def disk(section: Section, costs: Costs, sizes: Sizes, there: set[str], converts: bool = False) -> float:
-    """Return the bytes that `section` adds: models to download, checkpoints, GGUF files, responses.
+def disk(section: Section, costs: Costs, sizes: Sizes, there: set[str], converts: bool = False) -> tuple[float, float]:
+    """Return the bytes that `section` downloads, and those it adds: models, checkpoints, GGUF files, responses.
 
     Args:
         there: models that are downloaded, or written as files of the engine, by now; those of `section` are added.
         converts: the engine writes a file of its own of every model that it serves.
     """
-    used = {one.model for one in (*section.asked, *section.trained, *section.files)}
-    fresh = [name for name in used - there if sizes[name].remote or converts]
-    there |= used
+    fresh = [name for name in section.models if name not in there]
+    there |= set(section.models)
+    remote = sum(sizes[name].weights for name in fresh if sizes[name].remote)
+    own = sum(sizes[name].weights for name in fresh) if converts else 0.0
     kept = sum(SFT_BYTES * sizes[one.model].shape.parameters for one in section.trained if one.kept)
     files = sum(one.share * sizes[one.model].weights for one in section.files)
-    words = sum(one.requests * (one.read + one.written) for one in section.asked) * costs.disk.token
-    return sum(sizes[name].weights for name in fresh) + kept + files + words
+    files += sum(one.count * sizes[one.model].weights for one in section.merged)
+    words = sum(one.requests * (one.read + one.written) for one in section.asked) * costs.store.token
+    return remote, remote + own + kept + files + words
 
 
 def _held(one: Trained, sizes: Sizes) -> float:
-    tokens = int(one.held)
-    return memory(sizes[one.model].shape, tokens, checkpointing=one.checkpointing, processes=one.processes)
+    how = {"checkpointing": one.checkpointing, "processes": one.processes, "states": one.states}
+    return memory(sizes[one.model].shape, int(one.held), **how)
 
 
-def _lanes(trained: Iterable[Trained]) -> int:
-    """Return how many training processes run side by side here: one per target, as many as there are cores."""
-    return max(1, min(len({one.model for one in trained}), os.cpu_count() or 1))
+def launches(trained: Iterable[Trained]) -> list[list[Trained]]:
+    """Return `trained` by what is started together, in order."""
+    found: dict[str, list[Trained]] = {}
+    for one in trained:
+        found.setdefault(one.launch, []).append(one)
+    return list(found.values())
 
 
-def _operations(one: Trained, sizes: Sizes) -> float:
-    return formulas.flops_per_token(sizes[one.model].shape, one.document)
+def _lanes(launch: Sequence[Trained]) -> int:
+    """Return how many training processes of one launch run side by side here, as many as there are cores at most."""
+    return min(len({one.lane for one in launch}), cores())

@@ -1,10 +1,14 @@
 """A plan as text for people and as data for programs."""
 
+import math
+import shutil
 from dataclasses import asdict
 
+from medpsy import study
 from medpsy.planning.plans import TOTAL, Plan, Row
 
 UNKNOWN = "no forecast: nothing is known of this section"
+NIGHT = 12  # hours
 LINE = "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}{:>11}{:>11}"
 
 
@@ -18,6 +22,7 @@ def printed(plan: Plan) -> str:
 def as_json(plan: Plan) -> dict:
     """Return `plan` as JSON-ready data, rows as `medpsy.planning.Row` has them, the total among them last."""
     about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
+    about |= {"wall_hours": None if plan.gpu else plan.wall}
     return about | {"rows": [asdict(row) for row in (*plan.rows, plan.total)]}
 
 
@@ -60,9 +65,26 @@ def _notes(plan: Plan) -> list[str]:
             "No GPU was at hand when the costs were set down: hours follow from data sheets and may be off by two."
         ]
     else:
-        notes += ["Minutes of this machine, one section after another; two at a time gain little on two cores."]
+        notes += [
+            "Minutes of this machine, one section after another; `make report` runs as many at a time as there are "
+            f"cores, and takes about {60 * plan.wall:.0f}."
+        ]
         notes += [f"This machine takes {plan.slowness:.2f} times as long as the one that the costs were measured on."]
     if plan.total.elsewhere:
         far = _tokens(plan.total.elsewhere)
         notes += [f"{far} further tokens are written by endpoints of yours (base_url in study.yaml), not priced here."]
+    return notes + _room(plan)
+
+
+def _room(plan: Plan) -> list[str]:
+    """Return what has to be downloaded and kept against what is free here, and how many GPUs it takes at a time."""
+    total, free = plan.total, shutil.disk_usage(study.ROOT).free / 1e9
+    fits = "" if total.disk < free else ": too little; free some, or put the project on a larger disk"
+    room = f"{_amount(total.download)} GB to download, " if total.download else ""
+    notes = [f"{room}{_amount(total.disk)} GB on the disk in all; {free:,.0f} GB are free here{fits}."]
+    if plan.gpu and total.gpus > 1:
+        return [*notes, f"The largest model takes {total.gpus} {plan.gpu} at a time."]
+    if plan.gpu:
+        nights = math.ceil(total.hours / NIGHT)
+        notes += [f"One {plan.gpu} is enough: {nights} night{'s' * (nights > 1)} of {NIGHT} hours."]
     return notes

@@ -50,8 +50,7 @@ def size(study: Study, name: str) -> Size:
     """
     trained = CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)
     if trained and name not in study.models:
-        kind = trained.groupdict().get("size") or trained["base"]
-        whole = size(study, study.targets.get(kind, kind))
+        whole, kind = size(study, backbone_of(study, name)), trained.groupdict().get("size") or trained["base"]
         written = known()[FINAL[kind]].written if whole.remote and kind in FINAL else whole.written
         return replace(whole, written=written, remote=False)
     spec = study.model(name)
@@ -60,6 +59,14 @@ def size(study: Study, name: str) -> Size:
     if spec.path not in known():
         raise ValueError(f"model {name!r}: the size of {spec.path} is not known; add a line to planning/{FILE.name}")
     return known()[spec.path]
+
+
+def backbone_of(study: Study, name: str) -> str:
+    """Return the model of the study that the checkpoint `name` was trained from; of any other model, itself."""
+    stage, recipe = CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
+    if stage:
+        return study.targets[stage["size"]]
+    return study.targets.get(recipe["base"], recipe["base"]) if recipe else name
 
 
 def local(folder: Path) -> Size:

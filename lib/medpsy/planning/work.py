@@ -11,9 +11,13 @@ from typing import Any
 
 from medpsy import evaluate, open_ended, parameters, published, study
 from medpsy.benchmarks import OPEN_SUITES, SUITES
+from medpsy.planning.artefacts import Files, Loaded, Merged
 from medpsy.planning.asking import MAIN, Asked, Tally, Variant
 from medpsy.planning.costs import Lengths, costs
-from medpsy.planning.learning import Trained, attempts, fine_tuned, reinforced
+from medpsy.planning.gspo import gspo
+from medpsy.planning.learning import attempts, fine_tuned, learned
+from medpsy.planning.openmed import openmed
+from medpsy.planning.trained import Trained
 from medpsy.run import notebooks
 from medpsy.study import STAGES, Study
 
@@ -21,23 +25,23 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Files:
-    """GGUF files of one model: their number, and the sum of their sizes against that of the model in bfloat16."""
-
-    model: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
 class Section:
-    """What one section does; `known` says whether there is a rule for it."""
+    """What one section does; `drawn` responses are in its tables, `known` says whether there is a rule for it."""
 
     name: str
     asked: tuple[Asked, ...] = ()
     trained: tuple[Trained, ...] = ()
     files: tuple[Files, ...] = ()
+    merged: tuple[Merged, ...] = ()
+    loaded: tuple[Loaded, ...] = ()
+    drawn: float = 0.0
     known: bool = True
+
+    @property
+    def models(self) -> list[str]:
+        """The models that it asks, trains from, converts or merges."""
+        every = (*self.asked, *self.trained, *self.files, *self.merged)
+        return list(dict.fromkeys(one.model for one in every))
 
 
 def work(profile: str) -> list[Section]:
@@ -48,7 +52,7 @@ def work(profile: str) -> list[Section]:
     """
     settings = study.load(profile)
     tally = Tally(settings, lengths(settings), sizes(settings))
-    values = {name: _values(name, profile) for name in notebooks() if _has(name, profile)}
+    values = {name: resolved(name, profile) for name in notebooks() if _has(name, profile)}
     return [_section(tally, name, own, values) for name, own in values.items()]
 
 
@@ -70,7 +74,7 @@ def _has(section: str, profile: str) -> bool:
     return (study.ROOT / "params" / profile / f"{section}.yaml").is_file()
 
 
-def _values(section: str, profile: str) -> dict[str, Any]:
+def resolved(section: str, profile: str) -> dict[str, Any]:
     """Return the parameters with which `section` runs in `profile`."""
     notebook, own = notebooks()[section], f"params/{profile}/{section}.yaml"
     defaults = {name: one.default for name, one in parameters.declared(notebook).items()}
@@ -82,9 +86,9 @@ def _section(tally: Tally, name: str, own: Values, every: Mapping[str, Values]) 
         return Section(name)
     if name not in RULES:
         return Section(name, known=False)
-    found = list(RULES[name](tally, own, every))
-    kinds = {kind: tuple(one for one in found if isinstance(one, kind)) for kind in (Asked, Trained, Files)}
-    return Section(name, kinds[Asked], kinds[Trained], kinds[Files])
+    before, found = tally.drawn, list(RULES[name](tally, own, every))
+    kinds = (tuple(one for one in found if isinstance(one, kind)) for kind in KINDS)
+    return Section(name, *kinds, drawn=tally.drawn - before)
 
 
 def _backbones(tally: Tally, own: Values, _: object) -> list:
@@ -108,7 +112,7 @@ def _tuned(tally: Tally, own: Values, every: Mapping[str, Values]) -> list:
 
 
 def _reinforced(tally: Tally, own: Values, _: object) -> list:
-    return attempts(tally.study, tally.lengths, own) + reinforced(tally.study, tally.lengths, own)
+    return attempts(tally.study, tally.lengths, own) + learned(tally.study, tally.lengths, own)
 
 
 def _read_again(tally: Tally, own: Values, _: object) -> list:
@@ -148,6 +152,7 @@ def file_shares(table: str, formats: Sequence[str]) -> list[float]:
     return [next(float(one) for row, one in printed.items() if row.endswith(form)) / whole for form in formats]
 
 
+KINDS = (Asked, Trained, Files, Merged, Loaded)  # in the order of the fields of `Section`
 QUIET = ("00_published_claims", "11_compute_budget", "14_ledger")  # ask and train nothing
 RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], list]] = {
     "01_backbone_selection": _backbones,
@@ -160,4 +165,6 @@ RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], list]] = {
     "08_stage_ablations": _stages,
     "09_token_efficiency": _stages,
     "10_quantization": _quantized,
+    "12_gspo_judge": gspo,
+    "13_openmed": openmed,
 }

@@ -86,22 +86,27 @@ def method_jobs(
         raise ValueError(f"clip_ranges: {unknown[0]!r} is no method; known are {', '.join(METHODS)}")
     file = study.outputs / "training" / "questions" / O1 / "train.parquet"
     write_open_questions(file, [as_open(one) for one in questions.train])
-    asked = asdict(judge) | {"tiers": [asdict(tier) for tier in judge.tiers]}  # settings have lists, as files do
-    whole, parent = {**SHARED, **settings, "judge": asked}, checkpoint(study, base, SFT)
     return [
         [
             recipe_job(
                 study,
                 checkpoint(study, base, method, seed),
-                parent=parent,
+                parent=checkpoint(study, base, SFT),
                 method="rl",
-                settings=whole | METHODS[method] | {"epsilon": low, "epsilon_high": high},
+                settings=method_settings(method, judge, settings, clip),
                 data=[file],
             )
         ]
         for seed in seeds(study, trainings)
-        for method, (low, high) in clip_ranges.items()
+        for method, clip in clip_ranges.items()
     ]
+
+
+def method_settings(method: str, judge: Judge, shared: Mapping[str, Any], clip: Sequence[float]) -> dict[str, Any]:
+    """Return the fields of `RlSettings` but for the seed that make `method`; arguments as those of `method_jobs`."""
+    asked = asdict(judge) | {"tiers": [asdict(tier) for tier in judge.tiers]}  # settings have lists, as files do
+    low, high = clip
+    return {**SHARED, **shared, "judge": asked, **METHODS[method], "epsilon": low, "epsilon_high": high}
 
 
 def as_open(question: Mapping[str, Any]) -> OpenQuestion:

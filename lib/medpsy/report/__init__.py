@@ -21,6 +21,7 @@ from medpsy.report.budget_claims import budget_claims, budget_verdicts
 from medpsy.report.budget_figure import sensitivity_figure
 from medpsy.report.budget_forecast import forecast_beside, forecast_verdicts, forecasts, utilization_table
 from medpsy.report.budget_hours import hours_table, printed_hours, sensitivity, teacher_table
+from medpsy.report.budget_run import amounts_table, restart_table, run_verdicts, runs_table, stored_rows, teacher_runs
 from medpsy.report.compare import (
     RESOLUTION,
     VERDICTS,
@@ -169,6 +170,7 @@ __all__ = [
     "adapter_table",
     "agreement_table",
     "all_hold",
+    "amounts_table",
     "anchor_table",
     "attack_table",
     "average_ranking",
@@ -292,6 +294,7 @@ __all__ = [
     "remeasured",
     "require_methods",
     "response_table",
+    "restart_table",
     "retrained",
     "rl_journal",
     "rl_table",
@@ -299,6 +302,8 @@ __all__ = [
     "row_lengths",
     "rubric_gaps",
     "rubric_scored",
+    "run_verdicts",
+    "runs_table",
     "same_size_table",
     "score_table",
     "scored",
@@ -319,12 +324,14 @@ __all__ = [
     "stage_verdicts",
     "step_lengths",
     "step_table",
+    "stored_rows",
     "suite_scores",
     "switch_table",
     "switch_verdicts",
     "table",
     "teacher",
     "teacher_error_table",
+    "teacher_runs",
     "teacher_table",
     "template_table",
     "theme_scores",

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Canvas
 
 from medpsy.generation import replaying
 from medpsy.noted import noted
+from medpsy.planning.sizes import backbone_of
 from medpsy.report import compare
 from medpsy.report.display import MARGIN, Figure, Table, table
 from medpsy.report.figures import AVERAGE, MARKERS, PALETTE, STYLE, finished, legend_below
@@ -46,14 +47,6 @@ def require_methods(study: Study, methods: Mapping[str, str], *, made: str) -> l
         if maker != made and not replaying():  # a replay reads responses whose weights may be gone
             require_whole(model, maker, study.profile)
     return [*methods.values(), *_backbones(study, methods)]
-
-
-def backbone_of(study: Study, name: str) -> str:
-    """Return the model of the study that the checkpoint `name` was trained from; of any other model, itself."""
-    stage, recipe = CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
-    if stage:
-        return study.targets[stage["size"]]
-    return study.targets.get(recipe["base"], recipe["base"]) if recipe else name
 
 
 def lineage(study: Study, name: str, merged: Records) -> dict[str, Mapping]:

@@ -56,12 +56,12 @@ def ceiling(precision: str) -> float:
     return 2 * side**3 / best
 
 
-def memory(shape: Shape, tokens: int, *, checkpointing: bool, processes: int = 1) -> float:
+def memory(shape: Shape, tokens: int, *, checkpointing: bool, processes: int = 1, states: float = ADAM) -> float:
     """Return the GiB that one process is expected to take at most with `tokens` tokens at a time.
 
     Activations of 34 bytes per token, hidden unit and layer (Korthikanti et al., Reducing Activation Recomputation in
     Large Transformer Models, 2022, without the scores of attention), or their inputs alone with `checkpointing`; the
-    states of Adam are spread over the processes.
+    states, `states` bytes per parameter, are spread over the processes.
     """
     activations = tokens * shape.hidden * shape.layers * (2 if checkpointing else 34)
-    return RUNTIME + (ADAM * shape.parameters / processes + activations) / 2**30
+    return RUNTIME + (states * shape.parameters / processes + activations) / 2**30
