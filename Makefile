@@ -25,12 +25,12 @@ $(error EXECUTOR=$(EXECUTOR) is neither local nor slurm)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report replay test lab lint minihub bench clean
+.PHONY: help setup report replay test lab lint minihub bench bench-gpu clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [EXECUTOR=local|slurm]" \
 	"[BUNDLE=FILE] [PYTHON=/path/to/python3.11]"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
 
 setup: ## install what is missing: Python packages into .venv, llama.cpp tools into the user's cache
@@ -67,6 +67,9 @@ minihub: setup ## retrain the miniature models (under an hour on two cores)
 
 bench: setup ## measure speed against the raw engines and lm-evaluation-harness
 	@$(BIN)/python -m medpsy.bench
+
+bench-gpu: setup ## measure what training reaches on this machine's GPU, and what holds it back
+	@$(BIN)/python -m medpsy.bench_gpu
 
 clean: ## remove what PROFILE computed, except the stored responses
 	@find outputs/$(PROFILE) -mindepth 1 -maxdepth 1 ! -name responses -exec rm -rf {} + 2>/dev/null; \

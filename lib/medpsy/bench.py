@@ -5,22 +5,19 @@ machine. Loading is left out on both sides. Of several repetitions the fastest c
 ever slows one down. Speeds of different runs or machines say nothing about each other.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
 
 from medpsy import bench_quantized, bench_ray, bench_training, benchmarks, engines, prompts, study
 from medpsy.bench_judging import criteria_per_second
+from medpsy.bench_rows import Row, in_own_process, keep
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.files import write_text
 from medpsy.responses import ResponseStore
 from medpsy.study import ModelSpec
 
@@ -30,17 +27,6 @@ REPEATS = 3  # of each measurement; the harness, which takes longest, is measure
 RAW_VLLM = {"enable_prefix_caching": True, "enable_chunked_prefill": False, "max_model_len": 1024}
 OPTIONS = {"slots": 16, "threads": 1}  # of one llama-server, so that the raw engine has the same
 SETTINGS = {"temperature": 0.6, "top_k": 20, "top_p": 0.95}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `ours` and `reference` in `unit`, `ratio` is ours over reference."""
-
-    name: str
-    ours: float
-    reference: float
-    ratio: float
-    unit: str = "tokens/s"
 
 
 def asked() -> list[Prompt]:
@@ -159,11 +145,6 @@ def harness(model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling, batch:
     return sum(len(ids) for ids in backend.tokenizer(list(answers), add_special_tokens=False)["input_ids"]) / seconds
 
 
-def in_own_process(call: Callable, *arguments: object) -> object:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(call, *arguments).result()
-
-
 def measure() -> list[Row]:
     """Return all comparisons, with the small Qwen3 of the miniature."""
     spec, rows = study.load("mini").model("qwen3-small"), asked()
@@ -198,13 +179,7 @@ def measure() -> list[Row]:
 
 
 def main() -> None:
-    rows = measure()
-    for row in rows:
-        print(f"{row.name:50} {row.ours:10.4g} {row.reference:10.4g} {row.unit}   ratio {row.ratio:.2f}")
-    folder = study.ROOT / "outputs" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"rows": [asdict(row) for row in rows], "provenance": study.provenance()}
-    write_text(folder / "bench.json", json.dumps(record, indent=1) + "\n")
+    keep(measure(), "bench.json")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from medpsy import engines
+from medpsy.bench_shape import random_model
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.engines.weights import papers, text_config
+from medpsy.engines.weights import papers
 from medpsy.provenance import cores
 from medpsy.quantization import to_gguf
 from medpsy.quantization.llama_tool import run
@@ -55,18 +56,10 @@ def _prompt(number: int) -> Prompt:
 
 def _quantized(scratch: Path, tokenizer: Path) -> ModelSpec:
     """Return a model of `SHAPE` with random weights as a GGUF file in a folder of its own."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    raw, folder = scratch / "raw", scratch / "quantized"
+    raw, folder = random_model(scratch / "raw", SHAPE, tokenizer), scratch / "quantized"
     folder.mkdir()
-    torch.manual_seed(0)
-    own = {key: text_config(tokenizer)[key] for key in ("vocab_size", "eos_token_id", "tie_word_embeddings")}
-    Qwen3ForCausalLM(Qwen3Config(**SHAPE | own)).save_pretrained(raw)
-    for target in (raw, folder):
-        for name, path in (papers(tokenizer) | papers(raw)).items():
-            if target / name != path:
-                shutil.copyfile(path, target / name)
+    for name, path in papers(raw).items():
+        shutil.copyfile(path, folder / name)
     base = to_gguf(ModelSpec("random", str(raw)), scratch / "gguf", outtype="bf16")
     run("llama-quantize", [base, folder / "random.gguf", FORMAT], folder=scratch)
     return ModelSpec("random", str(folder))

@@ -16,6 +16,7 @@ store = typer.Typer(help="Move, restore and count the stored responses of a prof
 app.add_typer(cli_grade.grade, name="grade")
 app.add_typer(store, name="store")
 app.command()(cli_deploy.export)
+app.command()(cli_deploy.convert)
 app.command()(cli_deploy.chat)
 app.command()(cli_plan.plan)
 app.command()(cli_pin.pin)

@@ -1,4 +1,4 @@
-"""The commands `medpsy export` and `medpsy chat`: a trained model as a folder of its own, and a talk with it.
+"""The commands `medpsy export`, `convert` and `chat`: a trained model as a folder of its own, and a talk with it.
 
 Holds no logic of its own. Imports what a command needs inside it, so that help appears at once.
 """
@@ -27,6 +27,18 @@ def export(
     from medpsy import exporting, study
 
     print(exporting.export(study.load(profile), stage=stage, size=size, variant=variant, out=out))
+
+
+@plainly
+def convert(
+    point: Annotated[Path, typer.Argument(help="checkpoint-N in outputs/PROFILE/training/NAME: your own training's.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    parent: Annotated[Path, typer.Option(help="Folder of the model that the training started from.")],
+) -> None:
+    """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
+    from medpsy.training import converting
+
+    print(converting.convert(point, out, parent=parent))
 
 
 @plainly

@@ -25,6 +25,7 @@ COMMANDS = (
     ["site"],
     ["doctor"],
     ["export"],
+    ["convert"],
     ["chat"],
     ["plan"],
     ["pin"],

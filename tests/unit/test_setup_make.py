@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-TARGETS = {"help", "setup", "report", "replay", "test", "lab", "lint", "minihub", "bench", "clean"}
+TARGETS = {"help", "setup", "report", "replay", "test", "lab", "lint", "minihub", "bench", "bench-gpu", "clean"}
 
 
 def make(root, *words, **environment):

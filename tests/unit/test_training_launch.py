@@ -3,22 +3,23 @@
 import json
 import os
 import shutil
-import signal
-import threading
-import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as checkpoints
+from medpsy.cli import app
 from medpsy.folders import whole_folder
 from medpsy.training import launch
 from medpsy.training.job import summary
 from medpsy.training.launch import shared
 from medpsy.training.saving import last_checkpoint
 from safetensors.torch import load_file
-from training_examples import corpus, job
+from training_examples import corpus, job, killing
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
@@ -71,45 +72,95 @@ def test_what_stands_is_not_trained_again_and_other_settings_are(whole):
 def test_a_killed_training_goes_on_to_the_same_loss(tmp_path, rows, whole):
     undisturbed, record = whole
     one = replace(job(tmp_path, rows, epochs=6.0), settings=undisturbed.settings)
-    killer = threading.Thread(target=kill_after_a_resume_point, args=(Path(one.work),), daemon=True)
-    killer.start()
+    killing(one)
     with pytest.raises(Exception, match="ended without its checkpoint"):
         launch([[one]])
     assert not Path(one.folder).exists()
     resumed = int(last_checkpoint(Path(one.work)).rpartition("-")[2])
     again = launch([[one]])[one.name]
     assert 0 < resumed < again["steps"] == record["steps"]
+    assert again["tokens"] == record["tokens"]
     assert losses(again) == pytest.approx(losses(record), abs=1e-4)
-    mine, theirs = (load_file(Path(path) / "model.safetensors") for path in (one.folder, undisturbed.folder))
+    assert far_apart(one.folder, undisturbed.folder) < 0.01
+
+
+def assert_step_by_step(found, record) -> None:
+    """Check the losses of two trainings: sums in another order make them part slowly; other rows would at once."""
+    assert losses(found)[:10] == pytest.approx(losses(record)[:10], abs=1e-4)
+    assert losses(found) == pytest.approx(losses(record), rel=0.02)  # 0.008 was seen, under FSDP
+
+
+def far_apart(one, other) -> float:
+    """Return the share of weights of two checkpoints that differ at all, in bfloat16."""
+    mine, theirs = (load_file(Path(folder) / "model.safetensors") for folder in (one, other))
+    assert mine.keys() == theirs.keys()
     assert all(torch.allclose(mine[name].float(), theirs[name].float(), atol=1e-2) for name in theirs)
+    return sum(int((mine[name] != theirs[name]).sum()) for name in theirs) / sum(one.numel() for one in mine.values())
 
 
-def kill_after_a_resume_point(work: Path) -> None:
-    """Kill the process that trains in `work` as soon as it has left a whole resume point."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if last_checkpoint(work):
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                try:
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                except OSError:
-                    continue
-                if (
-                    b"medpsy.training.worker" in command
-                    and str(work).encode() in command
-                    and b"watchdog" not in command
-                ):
-                    os.kill(int(pid), signal.SIGKILL)
-            return
-        time.sleep(0.01)
-
-
-def test_two_processes_reach_the_loss_of_one(tmp_path, rows, whole):
+def test_two_processes_go_step_by_step_with_one_and_the_next_job_starts_again_alone(tmp_path, rows, whole):
     undisturbed, record = whole
     one = replace(job(tmp_path, rows), settings=undisturbed.settings)
-    shared = launch([[one]], processes=2, config="cpu")[one.name]
-    assert shared["processes"] == 2 and shared["steps"] == record["steps"]
-    assert losses(shared) == pytest.approx(losses(record), rel=1e-3)
+    following = replace(job(tmp_path, rows, name="small-sft2"), parent=one.folder)
+    killing(following, rank="1")
+    records = launch([[one, following]], processes=2, config="cpu", restarts=1)
+    shared = records[one.name]
+    assert shared["processes"] == 2 and shared["steps"] == record["steps"] and shared["tokens"] == record["tokens"]
+    assert_step_by_step(shared, record)
+    assert far_apart(one.folder, undisturbed.folder) < 0.01
+    assert [record["restarts"] for record in records.values()] == [0, 1]  # what stood was not trained again
+
+
+def test_a_training_of_two_processes_goes_on_in_one(tmp_path, rows, whole):
+    undisturbed, record = whole
+    one = replace(job(tmp_path, rows), settings=undisturbed.settings)
+    killing(one, rank="1")
+    with pytest.raises(Exception, match="ended without its checkpoint"):
+        launch([[one]], processes=2, config="cpu")
+    resumed = int(last_checkpoint(Path(one.work)).rpartition("-")[2])
+    again = launch([[one]])[one.name]
+    assert 0 < resumed < again["steps"] == record["steps"] and again["tokens"] == record["tokens"]
+    assert_step_by_step(again, record)
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory, rows, whole):
+    """A training of two processes under FSDP of which one was killed, its record, and the resume point before that."""
+    folder = tmp_path_factory.mktemp("sharded")
+    one, kept = replace(job(folder, rows), settings=whole[0].settings), folder / "kept" / "checkpoint-2"
+    killing(one, rank="1", kept=kept)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("medpsy.training.launch"), "WORKER", "fsdp_on_cpu")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        return one, launch([[one]], processes=2, config="fsdp_8", restarts=1)[one.name], kept
+
+
+def test_a_sharded_training_that_loses_a_process_starts_again_by_itself(sharded, whole):
+    one, record, _ = sharded
+    assert (record["restarts"], record["processes"]) == (1, 2)
+    assert record["steps"] == whole[1]["steps"] and record["tokens"] == whole[1]["tokens"]
+    assert_step_by_step(record, whole[1])
+    assert far_apart(one.folder, whole[0].folder) < 1
+
+
+def test_a_sharded_resume_point_becomes_a_folder_that_transformers_loads(sharded, tmp_path):
+    one, _, point = sharded
+    assert not list(point.glob("*.safetensors")) and (point / "pytorch_model_fsdp_0" / ".metadata").exists()
+    done = CliRunner().invoke(app, ["convert", str(point), str(tmp_path / "plain"), "--parent", one.parent])
+    assert done.exit_code == 0, done.output
+    assert (
+        load_file(tmp_path / "plain" / "model.safetensors").keys()
+        == load_file(f"{one.parent}/model.safetensors").keys()
+    )
+    found, expected = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (tmp_path / "plain", one.parent)
+    )
+    state = {"model": expected.state_dict()}
+    checkpoints.load(state, storage_reader=checkpoints.FileSystemReader(point / "pytorch_model_fsdp_0"), no_dist=True)
+    expected.load_state_dict({name: one.bfloat16() for name, one in state["model"].items()})
+    ids = AutoTokenizer.from_pretrained(tmp_path / "plain")("What is prubosk?", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(found(ids).logits, expected(ids).logits)
 
 
 def test_a_half_written_resume_point_is_passed_over(tmp_path):

@@ -1,5 +1,10 @@
 """What tests of training share: a corpus of a few rows and jobs on it, a root of their own, and a death on the way."""
 
+import os
+import shutil
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +14,7 @@ import pytest
 import torch
 from medpsy import study
 from medpsy.training.job import Job
+from medpsy.training.saving import last_checkpoint
 from transformers import TrainerCallback
 
 HUB = study.ROOT / "lib/medpsy/mini/hub"
@@ -50,6 +56,29 @@ def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
     for name in ("params", "lib", "notebooks"):
         (folder / name).symlink_to(Path(__file__).parents[2] / name)
     return study.load("mini")
+
+
+def killing(one, *, rank: str = "", kept: Path | None = None) -> None:
+    """Start to wait for a whole resume point of `one`; copy it to `kept`, kill all processes or the one of `rank`."""
+    threading.Thread(target=kill_after_a_resume_point, args=(Path(one.work), rank, kept), daemon=True).start()
+
+
+def kill_after_a_resume_point(work: Path, rank: str, kept: Path | None) -> None:
+    deadline = time.monotonic() + 120
+    while not (point := last_checkpoint(work)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    if kept:
+        shutil.copytree(point, kept)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            known = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        mine = str(work.parent).encode() in command and b"watchdog" not in command
+        if mine and (not rank or f"RANK={rank}".encode() in known):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 class Killed(Exception):

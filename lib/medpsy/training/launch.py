@@ -1,11 +1,11 @@
 """Start training in processes of its own, watch it, and see that every checkpoint stands at the end.
 
 Sequences of jobs run side by side, as many as there are GPUs or cores, the jobs of one in turn. A killed or failed one
-keeps its resume points; running it again goes on there. Schedules nothing: several processes for one job are the work
-of `accelerate launch`.
+keeps its resume points; running it again goes on there. Schedules nothing: several processes for one job, and starting
+them again by themselves, are the work of `accelerate launch`.
 """
 
-import sys
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +20,7 @@ from medpsy.training import sharing
 from medpsy.training.job import Job, summary, write_jobs
 from medpsy.training.progress import told
 
+WORKER = "medpsy.training.worker"
 EVERY = 5.0  # seconds between two lines of progress
 LOOK = 0.2  # seconds between two looks at the processes
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -37,6 +38,7 @@ def launch(
     *,
     processes: int = 1,
     config: str = "",
+    restarts: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, dict]:
     """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
@@ -44,26 +46,31 @@ def launch(
     Args:
         processes: per job; more than one are started by `accelerate launch`.
         config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work.
+        restarts: how often all processes of a job start again by themselves, from its last resume point, when one of
+            them has died. Resume points also serve another number of processes that shares the global batch.
 
     Raises:
         TrainingError: a process failed; the others are stopped, and what was done so far is kept.
+        ValueError: `processes`, `config` and `restarts` do not go together.
     """
     say = progress or (lambda _: None)
     if not replaying():
-        train(sequences, processes, config, say)
+        train(sequences, sharing.Sharing(processes, config, restarts), say)
     every = chain.from_iterable(sequences)
     return {
         job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in every
     }
 
 
-def train(sequences: Sequence[Sequence[Job]], processes: int, config: str, say: Callable[[str], None]) -> None:
+def train(sequences: Sequence[Sequence[Job]], how: sharing.Sharing, say: Callable[[str], None]) -> None:
     """Do all jobs that are not done yet."""
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
     for job in (job for jobs, left in zip(sequences, waiting, strict=True) for job in jobs[: len(jobs) - len(left)]):
         say(f"{job.name}: stands already")
-    queues = shared([jobs for jobs in waiting if jobs], max(1, len(gpus()) or cores()) // processes)
-    running = {id(jobs): (jobs, start(jobs, len(queues), processes, config)) for jobs in queues}
+    devices = visible_gpus()
+    queues = shared([jobs for jobs in waiting if jobs], max(1, len(devices) or cores()) // how.processes)
+    own = [devices[place * how.processes :][: how.processes] for place in range(len(queues))]
+    running = {id(jobs): (jobs, start(jobs, len(queues), how, some)) for jobs, some in zip(queues, own, strict=True)}
     try:
         watch(running, say)
     finally:
@@ -79,14 +86,25 @@ def shared(sequences: Sequence[list[Job]], most: int) -> list[list[Job]]:
     return queues
 
 
-def start(jobs: Sequence[Job], beside: int, processes: int, config: str) -> Child:
-    """Start the process that does `jobs` in turn, one of `beside` queues."""
+def visible_gpus() -> list[str]:
+    """Return what the GPUs that this process may use are called in ``CUDA_VISIBLE_DEVICES``."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        [str(number) for number in range(len(gpus()))]
+        if given is None
+        else [one for one in given.split(",") if one not in ("", "-1")]
+    )
+
+
+def start(jobs: Sequence[Job], beside: int, how: sharing.Sharing, devices: Sequence[str] = ()) -> Child:
+    """Start the processes that do `jobs` in turn, one of `beside` queues, with `devices` as their GPUs if any."""
     first = Path(jobs[0].work)
     file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
-    worker = ["-m", "medpsy.training.worker", str(file)]
-    command = [sys.executable, *worker] if processes == 1 else sharing.command(worker, processes, config)
-    threads = max(1, cores() // (beside * processes))
+    command = sharing.command(["-m", WORKER, str(file)], how)
+    threads = max(1, cores() // (beside * how.processes))
     environment = {**KEEP_MEMORY, **PATIENCE, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
+    if len(devices) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     return Child(command, env=environment)
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from medpsy.engines.weights import papers
+from medpsy.engines.weights import papers, text_config
 from medpsy.folders import whole_folder
 from medpsy.training import lora as adapters
 from medpsy.training.card import model_card
@@ -22,19 +22,23 @@ from medpsy.training.job import SUMMARY, Job
 from medpsy.training.lora_settings import ADAPTER, Lora
 
 STATE = "trainer_state.json"  # what a trainer writes last into a resume point
+HEAD = "lm_head.weight"  # is the embedding once more, where a model has these tied
 OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
 
 
 def last_checkpoint(work: Path) -> str | None:
     """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
     found = sorted(work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for path in reversed(found):
-        try:
-            json.loads((path / STATE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
+    return next((str(path) for path in reversed(found) if is_whole(path)), None)
+
+
+def is_whole(point: Path) -> bool:
+    """Return whether the resume point `point` was written to its end."""
+    try:
+        json.loads((point / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def save(
@@ -47,6 +51,8 @@ def save(
         lora: what was trained is an adapter; it is written to a folder of its own, and merged into the parent.
     """
     raw = Path(job.work) / "final"
+    if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if weights is None:
         trainer.save_model(str(raw))  # gathers what is spread over processes
     if not trainer.is_world_process_zero():
@@ -66,14 +72,21 @@ def save(
 def cast(source: Path, target: Path, parent: Path) -> None:
     """Copy the weights in `source` to `target` in the number format that the parent's configuration names."""
     name = json.loads((parent / "config.json").read_text(encoding="utf-8")).get("dtype") or "bfloat16"
-    dtype = getattr(torch, name)
+    dtype, twice = getattr(torch, name), tied(parent)
     for file in sorted(source.glob("*.safetensors")):
-        tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items()}
+        tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items() if key not in twice}
         save_file(tensors, target / file.name, metadata={"format": "pt"})
     for file in source.glob("*.safetensors.index.json"):
-        shutil.copy(file, target / file.name)
+        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed["weight_map"] = {key: one for key, one in listed["weight_map"].items() if key not in twice}
+        (target / file.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
     config = json.loads((source / "config.json").read_text(encoding="utf-8")) | {"dtype": name}
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def tied(parent: Path) -> set[str]:
+    """Return which tensors need no place in a file, being others once more; FSDP gathers them twice."""
+    return {HEAD} if text_config(parent).get("tie_word_embeddings") else set()
 
 
 def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -9,13 +9,16 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch.distributed.elastic.multiprocessing.errors import record as record_error
 from transformers import Trainer, set_seed
 
 from medpsy.training.dpo_settings import DpoSettings
@@ -38,6 +41,7 @@ class Done(NamedTuple):
     lora: Lora | None = None
 
 
+@record_error  # under torchrun: what a process died of ends the log
 def main() -> None:
     threads = os.environ.get("OMP_NUM_THREADS")
     torch.set_num_threads(int(threads) if threads else torch.get_num_threads())
@@ -45,7 +49,10 @@ def main() -> None:
     if not any(may_need_vllm(job) for job in jobs):
         sys.modules["vllm"] = None  # TRL imports it wherever it is installed, which takes longer than a short stage
     for job in jobs:
-        do(job)
+        if job.done():  # processes that were started again begin with the first job
+            shutil.rmtree(job.work, ignore_errors=True)
+        else:
+            do(job)
 
 
 def may_need_vllm(job: Job) -> bool:
@@ -69,6 +76,7 @@ def do(job: Job) -> None:
     save(done.trainer, job, whole, weights=done.weights, lora=done.lora)
     if done.trainer.is_world_process_zero():
         shutil.rmtree(job.work, ignore_errors=True)
+    PartialState().wait_for_everyone()  # the next job may start from this one's checkpoint
 
 
 def prepare(work: Path, key: str) -> None:
@@ -114,14 +122,26 @@ def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -
     """Return what was done: settings, steps, tokens, seconds, speed, use of the machine, memory, and the log."""
     log = trainer.state.log_history
     steps = [row for row in log if "loss" in row]
-    tokens = max((int(row.get("num_tokens", 0)) for row in steps), default=0)
+    tokens = counted(row["num_tokens"] for row in steps if "num_tokens" in row)
     seconds = max((row.get("seconds", 0.0) for row in log), default=0.0)
     numbers = {"key": key, "name": job.name, "method": job.method, "parent": Path(job.parent).name}
     numbers |= {"settings": dict(job.settings), "steps": trainer.state.global_step, "tokens": tokens}
     numbers |= {"seconds": seconds, "whole_seconds": time.monotonic() - begun, "memory_gib": peak_memory()}
     numbers |= {"processes": processes, "device": "cuda" if torch.cuda.is_available() else "cpu"}
+    numbers |= {"restarts": restarts()}
     numbers |= {"tokens_per_second": tokens / seconds if seconds else 0.0, "versions": versions(), "log": log}
     return numbers
+
+
+def restarts() -> int:
+    """Return how often torchrun has started the processes again; each machine counts what failed there."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    return sum(gather_object([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if first else 0]))
+
+
+def counted(tokens: Iterable[float]) -> int:
+    """Return all tokens of a training that logged `tokens` so far; TRL's count for SFT begins anew after a resume."""
+    return int(sum(now - before if now >= before else now for before, now in pairwise([0, *tokens])))
 
 
 def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
