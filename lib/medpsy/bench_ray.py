@@ -1,22 +1,38 @@
 """How engine ray grows: responses per second with one replica and with two, each with one thread.
 
 Measured between the second and the last quarter of the responses, when every replica has its model: loading is left
-out. Two replicas need two idle cores; what Ray itself takes counts.
+out. Two replicas need two idle cores; what Ray itself takes counts. The model has random weights and is large enough to
+keep a core busy by itself: with one of the miniature's, what surrounds the model would take most of the time.
 """
 
+import tempfile
 import time
+from pathlib import Path
 
 from medpsy import engines
+from medpsy.bench_shape import random_model
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.study import ModelSpec
 
 OPTIONS = {"batch": 8, "rows": 16, "threads": 1}  # small, so that the end of a run is no idling
-ROWS = 1600  # per replica; at some 40 a second a replica that loads last has half of them before it
+ROWS = 240  # per replica; at some 10 a second a replica that loads last has half of them before it
+SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "head_dim": 64}
+SHAPE |= {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 1024,
+}  # some 40 million parameters
 
 
-def rows_per_second(model: ModelSpec, prompts: list[Prompt], sampling: Sampling) -> tuple[float, float]:
-    """Return the responses per second of two replicas, and twice those of one."""
-    one, two = (_measured(model, prompts, sampling, replicas) for replicas in (1, 2))
+def rows_per_second(tokenizer: Path, prompts: list[Prompt], sampling: Sampling) -> tuple[float, float]:
+    """Return the responses per second of two replicas, and twice those of one.
+
+    Args:
+        tokenizer: folder of a Qwen3 model of the miniature.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        model = ModelSpec("random", str(random_model(Path(folder) / "model", SHAPE, tokenizer)))
+        one, two = (_measured(model, prompts, sampling, replicas) for replicas in (1, 2))
     return two, 2 * one
 
 
