@@ -12,6 +12,8 @@ KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # noteboo
 ON_local = --cores $(CORES) --resources machine=1 --quiet all
 ON_slurm = --executor slurm --profile $(CLUSTER) --quiet progress \
 	--workflow-profile $(firstword $(wildcard setup/slurm/$(PROFILE).yaml) none)
+# what reads the records of other sections, whichever there are
+REST = $(notdir $(basename $(wildcard params/$(PROFILE)/11_*.yaml params/$(PROFILE)/14_*.yaml)))
 LINT := { $(BIN)/ruff check . && $(BIN)/ruff format --check .; }
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -41,7 +43,8 @@ setup: ## install what is missing: Python packages into .venv, llama.cpp tools i
 report: setup ## run every notebook whose inputs changed, build the site, print where it is
 	@started=$$(date +%s); \
 	$(BIN)/snakemake $(ON_$(EXECUTOR)) --config profile=$(PROFILE) --nolock --rerun-incomplete --keep-going || { \
-	echo "Some sections failed (see above). Call make again to run these alone; medpsy site --profile $(PROFILE) shows the rest."; \
+	for section in $(REST); do $(BIN)/medpsy run $$section --profile $(PROFILE); done; $(BIN)/medpsy site --profile $(PROFILE); \
+	echo "Some sections failed (see above). The site shows the others; call make again to run the failed ones alone."; \
 	exit 1; }; \
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
 

@@ -20,7 +20,7 @@ SECTIONS = {
     "04_sft": {"after": ["03_training_data"], "machine": 1},
     "05_rl": {"after": ["04_sft"], "machine": 1},
     "06_answer_extraction": {"after": ["01_backbone_selection"], "machine": 1},  # reads the same responses
-    "07_main_results": {"after": ["01_backbone_selection", "02_teacher_selection", "08_stage_ablations"], "machine": 1},
+    "07_main_results": {"after": ["01_backbone_selection", "08_stage_ablations"], "machine": 1},
     "08_stage_ablations": {"after": ["01_backbone_selection", "05_rl"], "machine": 1},  # shares the backbones' responses
     "09_token_efficiency": {"after": ["01_backbone_selection", "08_stage_ablations"], "machine": 1},  # asks nothing new
     "10_quantization": {"after": ["03_training_data", "05_rl", "08_stage_ablations"], "machine": 1},  # shares responses

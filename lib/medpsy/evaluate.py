@@ -5,13 +5,11 @@ the token limit) and `failed` (no response, or no reading because the parser fai
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medpsy import benchmarks, prompts, strict, tokens
-from medpsy import study as studies
+from medpsy import benchmarks, loaded, prompts, strict, tokens
 from medpsy.benchmarks import SUITES
 from medpsy.benchmarks.question import Question
 from medpsy.engines.base import Prompt
@@ -80,11 +78,9 @@ def questions(
     for key in study.suites if suites is None else suites:
         if key not in SUITES:
             raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, SUITES)}")
-        folder = study.data_dirs.get(key)
-        data_dir = studies.ROOT / Path(folder).expanduser() if folder else None
-        loaded = benchmarks.load_suite(key, source=study.source, data_dir=data_dir).questions
+        there = loaded.suite(study, key, benchmarks.load_suite).questions
         size = 0 if every else study.questions_per_suite
-        chosen[key] = {question.id: question for question in benchmarks.sample(loaded, size, study.seed)}
+        chosen[key] = {question.id: question for question in benchmarks.sample(there, size, study.seed)}
     return chosen
 
 

@@ -7,12 +7,10 @@ failed leaves its criteria unjudged. Computes no score; that is `medpsy.grading.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from medpsy import benchmarks, strict
-from medpsy import study as studies
+from medpsy import benchmarks, loaded, strict
 from medpsy.benchmarks import OPEN_SUITES
 from medpsy.benchmarks.conversation import Conversation, Criterion
 from medpsy.engines.base import Prompt
@@ -91,10 +89,8 @@ def conversations(study: Study, suites: Sequence[str] | None = None) -> dict[str
     for key in study.open_suites if suites is None else suites:
         if key not in OPEN_SUITES:
             raise ValueError(f"open suite {key!r} is unknown; {strict.nearest(key, OPEN_SUITES)}")
-        folder = study.data_dirs.get(key)
-        data_dir = studies.ROOT / Path(folder).expanduser() if folder else None
-        loaded = benchmarks.load_conversations(key, source=study.source, data_dir=data_dir).conversations
-        sampled = benchmarks.sample(loaded, study.conversations_per_suite, study.seed)
+        there = loaded.suite(study, key, benchmarks.load_conversations).conversations
+        sampled = benchmarks.sample(there, study.conversations_per_suite, study.seed)
         chosen[key] = {conversation.id: conversation for conversation in sampled}
     if not chosen:
         raise ValueError(

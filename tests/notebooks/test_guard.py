@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from medpsy import parameters, strict, study
+from medpsy import parameters, published, strict, study
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
@@ -24,6 +24,8 @@ FORBIDDEN = {
     "an absolute path": r"[\"'](?:/(?:home|root|tmp|work|Users)/|~/|[A-Z]:\\)",
     "a key": r"(?i)(?:api_key|token)\s*=\s*[\"']",
 }
+MODELS = ("large", "small", "teachers", "models", "classes", "stages", "sources", "backbones", "judges")  # their values
+ASKING = ("01", "02", "06", "07", "08", "09", "10")  # sections whose parameters name models so
 SOURCED = re.compile(r"#.*\b(report|card|ours)\b")  # report 3.5; MedPsy-4B card; ours: not stated
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -96,6 +98,25 @@ def test_a_params_file_fits_its_notebook_or_is_a_study(path):
     shown = str(path.relative_to(ROOT))
     given = parameters.resolve(notebook, path.parent.name, files=[(path, shown)])
     assert given.get("profile", path.parent.name) == path.parent.name
+
+
+def words(value):
+    """Return the texts that a parameter holds; "" stands for a model that is not run."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [value] * bool(value) if inner is None else [word for one in inner for word in words(one)]
+
+
+@every_params
+def test_a_params_file_names_models_and_tables_that_there_are(path):
+    if path.stem[:2] not in ASKING:
+        return
+    settings, given = study.load(path.parent.name), strict.read(path)
+    names = [name for key in MODELS for name in words(given.get(key, []))]
+    names += [*given.get("judge_columns", {}), *given.get("teacher", {})]
+    assert names and [settings.model(name).name for name in names] == names
+    printed = published.tables()
+    known = {*printed["table"], *printed["row"]}
+    assert [part for part in given.get("stands_for", {}).values() if part not in known] == []
 
 
 @every_params

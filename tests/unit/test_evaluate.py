@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_engine import FakeEngine
-from medpsy import benchmarks, engines, evaluate, prompts, readings, study, tokens
+from medpsy import benchmarks, engines, evaluate, loaded, prompts, readings, study, tokens
 from medpsy.benchmarks.question import Question
 from medpsy.benchmarks.suite import build
 from medpsy.engines.base import Response, Sampling
@@ -414,5 +414,6 @@ def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):
     world.writes["anna"] = lambda *_: thought("B")
     graded = evaluate.closed_ended(mine, ["anna"])
     monkeypatch.setitem(SETS, "medqa", MEDQA[:3])
+    loaded._read.cache_clear()  # as in the next kernel
     with pytest.raises(ValueError, match="medqa: question '3' is not in the suite"):
         evaluate.with_reader(mine, graded, "strict")

@@ -123,6 +123,12 @@ def test_correct_and_wrong_responses_are_measured_apart(found):
     assert table.loc[("large", "backbone"), "Correct (%)"] == pytest.approx(65, abs=1)
 
 
+def test_an_outcome_that_never_came_has_no_length_and_breaks_nothing(mine):
+    never_wrong = rows(PUBLISHED_SHAPE).replace({"outcome": {"wrong": "unreadable"}})
+    table = report.outcome_lengths(report.length_draws(mine, never_wrong, LADDERS)).frame
+    assert table["Wrong"].isna().all() and table["Wrong ±"].isna().all() and table["Correct ±"].notna().all()
+
+
 def test_reasoning_and_answer_make_the_whole_and_an_endpoint_hides_them(mine):
     lengths_of = rows(PUBLISHED_SHAPE)
     lengths_of.loc[lengths_of["model"] == "qwen3-small", ["reasoning", "answer"]] = np.nan

@@ -205,6 +205,20 @@ def test_few_questions_settle_nothing_and_what_was_not_built_is_not_testable(fam
     assert {one["verdict"] for one in said[2:]} == {"not testable"}
 
 
+def test_a_judge_that_never_decides_leaves_scores_missing_and_the_rest_stands(mine, families):
+    rows = graded(shares()), judged(shares()).assign(outcome="unjudged")
+    found = report.quantized(families, *rows, judge_columns={"judge-lenient": OPEN})
+    one = found.variant("small", "Q8_0")
+    assert np.isnan(found.change(one)).all() and found.score(one.name, CLOSED)[0] == pytest.approx(80)
+    shown = report.score_table(mine, found, "small", TABLES["small"]).frame
+    assert shown[CLOSED][1] == pytest.approx(80) and np.isnan(shown["Δ Score"][1])
+    said = report.quantized_verdicts(found, losses(found), same_size=SAME)
+    claims = report.quantized_claims(mine, found, rows[0], TABLES, BACKBONES)
+    words = [text for row in [*said, *claims] for text in row.values() if isinstance(text, str)]
+    assert [text for text in words if "nan" in text.split()] == [] and "not measured here" in said[0]["text"]
+    assert report.quantized_figure(found, losses(found)).alt.count("not measured") == 10
+
+
 def test_claims_of_the_section_are_tested_by_sign_and_sizes_without_a_margin(mine, found):
     rows = {row["id"]: row for row in report.quantized_claims(mine, found, graded(shares()), TABLES, BACKBONES)}
     chosen = {one.id: one for one in published.claims()}

@@ -189,6 +189,14 @@ def test_a_lead_under_every_judge_is_a_verdict(mine, judged):
     assert report.panel_lead(mine, judged, list(ROWS), "teacher-careful")["verdict"] == "pattern fails"
 
 
+def test_a_lead_on_one_conversation_has_no_margin_and_on_none_is_not_testable(mine, judged):
+    alone = judged[judged["conversation_id"] == judged["conversation_id"].iloc[0]]
+    said = report.panel_lead(mine, alone, list(ROWS), "teacher-broad")
+    assert said["verdict"] == "too few to tell" and "(too few for a margin)" in said["text"]
+    undecided = report.panel_lead(mine, alone.assign(outcome="unjudged"), list(ROWS), "teacher-broad")
+    assert undecided["verdict"] == "not testable" and "nan" not in undecided["text"]
+
+
 def test_figures_show_every_judge_and_theme(scores):
     said = report.judge_comparison(scores).alt
     assert said.count("Judge, strict, Teacher, terse") == 1  # one point per judge and model

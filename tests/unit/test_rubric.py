@@ -114,6 +114,13 @@ def test_nothing_judged_is_no_score_between_zero_and_one():
     assert np.isnan(row.score) and np.isnan(row.bootstrap_std) and (row.low, row.high, row.n) == (0.0, 1.0, 0)
 
 
+def test_a_single_conversation_has_a_score_and_no_margin():
+    (row,) = rubric.scores(frame(rows("a", (5, "met")))).head(1).itertuples()
+    assert row.score == 1 and np.isnan([row.margin, row.bootstrap_std]).all()
+    two = frame(rows("a", (5, "met")), rows("b", (5, "not met")))
+    assert get(rubric.scores(two), column="margin") > 0
+
+
 def test_without_unjudged_criteria_low_score_and_high_are_one():
     table = rubric.scores(random_frame(1, unjudged=0.0))
     np.testing.assert_allclose(table["low"], table["score"], atol=1e-12)

@@ -18,6 +18,7 @@ FIXED = {
     "trust_remote_code": False,
     "generation_config": "vllm",  # no sampling defaults from the model's files
     "seed": 0,
+    "language_model_only": True,  # of models that also see, such as Gemma 3: no processor of pictures is needed
 }
 HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
 # vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be

@@ -31,7 +31,7 @@ class RubricScore:
     Args:
         score: clipped to 0..1; missing where no example could be scored.
         bootstrap_std: standard deviation of the clipped means of resampled conversations; `margin` is half the width
-            of their central 95 %.
+            of their central 95 %. Both are missing for a single conversation, which has no spread.
         n: conversations scored; `skipped` are those none of whose positive points was judged.
         unjudged: criteria without a verdict.
         low, high: the score with every unjudged criterion decided against or for the response, by the sign of its
@@ -88,7 +88,7 @@ def summary(
     low, high = (_clipped(means[name].mean(), scoring) for name in ("low", "high"))
     score = float(np.clip(_clipped(scored.mean(), scoring), low, high)) if len(scored) else np.nan
     std = margin = np.nan
-    if len(scored) and replicates:
+    if len(scored) > 1 and replicates:
         drawn = _clipped(resampled_means(scored, replicates, np.random.default_rng(seed)), scoring)
         std, margin = float(drawn.std()), interval(drawn).margin
     skipped, unjudged = len(means) - len(scored), int(examples["unjudged"].sum())

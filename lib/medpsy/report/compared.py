@@ -17,7 +17,7 @@ from medpsy.generation import replaying
 from medpsy.noted import noted
 from medpsy.planning.sizes import backbone_of
 from medpsy.report import compare
-from medpsy.report.display import MARGIN, Figure, Table, table
+from medpsy.report.display import MARGIN, Figure, Table, said_score, table
 from medpsy.report.figures import AVERAGE, MARKERS, PALETTE, STYLE, finished, legend_below
 from medpsy.report.progression import HEALTHBENCH
 from medpsy.report.rubric_scores import overall
@@ -125,7 +125,8 @@ def compared_figure(
             for place, one in enumerate(costs.itertuples()):
                 point = known.loc[(one.model, measure)]
                 _point(axes, one, point, place)
-                said.append(f"{measure}, {one.method}: {point.score:.1f} ± {point.margin:.1f} at {one.tokens:,} tokens")
+                score = said_score(point.score, point.margin)
+                said.append(f"{measure}, {one.method}: {score} at {one.tokens:,} tokens")
             axes.set(title=measure, xlabel="tokens of training (thousands)", ylabel="score; bars: 95 % margin")
             axes.grid(color="#e3e3e3", linewidth=0.6)
             axes.margins(0.16)

@@ -183,3 +183,10 @@ def _shown_float(value: float, decimals: int) -> str:
     if 0 < value < 0.5 * 10**-decimals:  # a p-value, say, which must not read as zero
         return f"<{10**-decimals:.{decimals}f}"
     return f"{value:,.{decimals}f}".replace("-", "−") if round(value, decimals) else f"{0:.{decimals}f}"
+
+
+def said_score(score: float, margin: float) -> str:
+    """Return what the words beside a figure say of one score; too little was asked for a margin where it is missing."""
+    if pd.isna(score):
+        return "not measured"
+    return f"{score:.1f}, no margin" if pd.isna(margin) else f"{score:.1f} ± {margin:.1f}"

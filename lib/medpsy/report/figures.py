@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from medpsy.grading.outcomes import OUTCOMES
-from medpsy.report.display import Figure
+from medpsy.report.display import Figure, said_score
 
 PALETTE = "colorblind"  # seaborn's, ten colours
 AVERAGE = "Average"  # title of the row that averages the suites
@@ -132,7 +132,7 @@ def _values(published: pd.DataFrame | None) -> dict[tuple[str, str], float]:
 
 def _said(point: object) -> str:
     name = point.row if point.hue == OURS else f"{point.row}, {point.hue}"
-    return f"{name}: not measured" if pd.isna(point.score) else f"{name}: {point.score:.1f} ± {point.margin:.1f}"
+    return f"{name}: {said_score(point.score, point.margin)}"
 
 
 def rows_canvas(title: str, rows: Sequence[str], height: float) -> tuple[Canvas, Axes]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medpsy import evaluate, open_ended
 from medpsy.benchmarks import OPEN_SUITES, SUITES
+from medpsy.grading.outcomes import OUTCOMES
 from medpsy.report.orders import LEAST
 from medpsy.report.remeasured import REPLICATES
 from medpsy.report.stages import BACKBONE, LAST, Ladder
@@ -128,7 +129,7 @@ def length_draws(study: Study, rows: pd.DataFrame, ladders: Mapping[str, Ladder]
 def _per_question(rows: pd.DataFrame, ladders: Mapping[str, Ladder]) -> pd.DataFrame:
     """Return every quantity of every model: (suite, item) by (quantity, model), of questions that all answered."""
     rows = rows.assign(cut_off=rows[CUT_OFF].astype(float))
-    for outcome in rows["outcome"].dropna().unique():
+    for outcome in OUTCOMES:  # one that never came is a share of 0, too
         rows[outcome] = (rows["outcome"] == outcome).astype(float)
         rows[f"{TOKENS} {outcome}"] = rows[outcome] * rows[TOKENS]
     quantities = [name for name in rows if pd.api.types.is_float_dtype(rows[name]) and name != "answer"]

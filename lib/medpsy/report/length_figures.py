@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from medpsy.report.display import MARGIN, Figure, Table
+from medpsy.report.display import MARGIN, Figure, Table, said_score
 from medpsy.report.figures import MARKERS, PALETTE, STYLE, finished, legend_below, rows_canvas
 from medpsy.report.stages import BACKBONE, LAST
 
@@ -97,4 +97,5 @@ def _cut(share: float) -> str:
 
 
 def _said(one: tuple) -> str:
-    return f"{one.kind}, {one.size} class, {one.stage}: {one.tokens:,.0f} tokens, score {one.score:.1f}"
+    score = said_score(one.score, one.margin)
+    return f"{one.kind}, {one.size} class, {one.stage}: {one.tokens:,.0f} tokens, score {score}"

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from medpsy.benchmarks import OPEN_SUITES
-from medpsy.report.display import Figure
+from medpsy.report.display import Figure, said_score
 from medpsy.report.figures import AVERAGE, PALETTE, STYLE, finished
 from medpsy.report.main_models import SizeClass, main_models
 from medpsy.report.rubric_scores import overall
@@ -116,9 +116,5 @@ def _panel(axes: Axes, name: str, rows: Sequence[Row], colours: Mapping, guessin
 
 
 def _said(name: str, rows: Sequence[Row], labels: Mapping[str, str]) -> str:
-    shown = [f"{labels[model]}{f' on {group}' if group else ''} {_text(*two)}" for model, group, *two in rows]
+    shown = [f"{labels[model]}{f' on {group}' if group else ''} {said_score(*two)}" for model, group, *two in rows]
     return f"{name}: " + ", ".join(shown)
-
-
-def _text(score: float, margin: float) -> str:
-    return "not measured" if pd.isna(score) else f"{score:.1f} ± {margin:.1f}"

@@ -96,9 +96,10 @@ def quantized(
     judged = judged[judged["judge"] == judge]
     parts = {CLOSED: _closed(graded, models)}
     for seed, (measure, suite) in enumerate(((OPEN, MAIN), (HARD, HARD_SUITE)), start=1):
-        parts[measure] = _open(judged[judged["suite"] == suite], models, judge, seed)
+        found = _open(judged[judged["suite"] == suite], models, judge, seed)
+        parts[measure] = np.full_like(parts[CLOSED], np.nan) if found is None else found
     parts[BOTH] = (parts[CLOSED] + parts[OPEN]) / 2
-    values = {(name, measure): found[:, at] for measure, found in parts.items() for at, name in enumerate(models)}
+    values = {(name, measure): part[:, at] for measure, part in parts.items() for at, name in enumerate(models)}
     return Quantized(families, values, _asked(graded, judged), judge, judge in judge_columns)
 
 
@@ -108,11 +109,14 @@ def _closed(graded: pd.DataFrame, models: list[str]) -> NDArray[np.float64]:
     return np.stack([one[title].reindex(models) if title in one else np.full(len(models), np.nan) for one in tables])
 
 
-def _open(judged: pd.DataFrame, models: list[str], judge: str, seed: int) -> NDArray[np.float64]:
-    """Return the overall scores [1 + replicates, models] of one open suite; other samples than those of the suites."""
+def _open(judged: pd.DataFrame, models: list[str], judge: str, seed: int) -> NDArray[np.float64] | None:
+    """Return the overall scores [1 + replicates, models] of one open suite; other samples than those of the suites.
+
+    There are none where no conversation was judged for all of `models`.
+    """
     tables = rubric_tables(judged.assign(suite=MAIN), {name: name for name in models}, {judge: OPEN}, seed=seed)
     if tables[0].empty:
-        raise ValueError(f"no conversation was judged for all of {', '.join(models)}; run the section again")
+        return None
     return np.stack([one[OPEN].reindex(models) for one in tables])
 
 

@@ -18,7 +18,7 @@ from medpsy.published.vocabulary import FUNCTIONS
 from medpsy.report import compare
 from medpsy.report.effort import Effort, Number, spent
 from medpsy.report.orders import LEAST, entry
-from medpsy.report.quantized import BOTH, PARTS, Quantized
+from medpsy.report.quantized import BOTH, PARTS, Quantized, Values
 from medpsy.report.quantized_layout import CLASSES, DELTA_SIZE, SIZE, Layout, filled, layout
 from medpsy.report.quantized_verdicts import NEAR, TRADE_OFF
 from medpsy.report.remeasured import from_draws, rests_on
@@ -118,7 +118,7 @@ def _in_words(
         if claim.value == "indistinguishable" and None not in near and found.comparable:
             changes = [found.change(one) for one in near]
             verdicts = [compare.unchanged_verdict(float(one[0]), found.margin(one, BOTH)) for one in changes]
-            said = ", ".join(f"{one.size} {change[0]:+.2f}" for one, change in zip(near, changes, strict=True))
+            said = ", ".join(f"{one.size} {_shown(change)}" for one, change in zip(near, changes, strict=True))
             rows.append(entry(claim, compare.all_hold(verdicts), None, None, f"AVG Score against the source: {said}"))
     return rows + [_matrix(found, claim) for claim in claims if claim.value == "consistent"]
 
@@ -131,8 +131,12 @@ def _matrix(found: Quantized, claim: Claim) -> dict:
     if not gains or not found.comparable:
         return entry(claim, "not testable", None, None, "no format was built with and without importance matrix")
     verdicts = [compare.pattern_verdict(float(gain[0]), found.margin(gain, BOTH)) for _, gain in gains]
-    said = ", ".join(f"{one.size} {one.format} {gain[0]:+.2f}" for one, gain in gains)
+    said = ", ".join(f"{one.size} {one.format} {_shown(gain)}" for one, gain in gains)
     return entry(claim, compare.all_hold(verdicts), None, None, f"AVG Score, with against without: {said}")
+
+
+def _shown(values: Values) -> str:
+    return f"{values[0]:+.2f}" if np.isfinite(values[0]) else "not measured"
 
 
 def _suite(claim: Claim) -> str | None:

@@ -6,6 +6,7 @@ Draws what it is given and computes nothing.
 from collections.abc import Sequence
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -86,4 +87,5 @@ def _said(found: Quantized, one: Variant) -> str:
     value = found.score(one.name, BOTH)
     margin = found.margin(value, BOTH)
     width = "" if margin is None else f" ± {margin:.1f}"
-    return f"{one.size}, {one.label}: {one.bytes / 1e6:.2f} MB, {value[0]:.1f}{width}"
+    score = f"{value[0]:.1f}{width}" if np.isfinite(value[0]) else "not measured"
+    return f"{one.size}, {one.label}: {one.bytes / 1e6:.2f} MB, {score}"

@@ -104,5 +104,7 @@ def _score(found: Quantized, model: str, measure: str) -> Place:
 
 
 def _comparable(found: Quantized, cells: Mapping[str, Place]) -> dict[str, Place]:
-    """Return `cells` without those of HealthBench where the judge is another one than the report's."""
-    return {name: place for name, place in cells.items() if found.comparable or place.measures == (CLOSED,)}
+    """Return `cells` without those that are missing in some sample, and without HealthBench where the judge is another
+    one than the report's."""
+    known = {name: place for name, place in cells.items() if np.isfinite(place.values).all()}
+    return {name: place for name, place in known.items() if found.comparable or place.measures == (CLOSED,)}

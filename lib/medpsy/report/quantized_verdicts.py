@@ -73,7 +73,8 @@ def _same_size(found: Quantized, pair: Mapping[str, str]) -> dict:
     lead = found.score(files[0].name, BOTH) - found.score(files[1].name, BOTH)
     hard = found.score(files[0].name, HARD) - found.score(files[1].name, HARD)
     sizes = " and ".join(f"{one.bytes / 1e6:.2f} MB" for one in files)
-    return _sentence(found, text, lead) | {"note": f"{sizes}; {HARD} {hard[0]:+.2f}"}
+    note = f"{sizes}; {HARD} {hard[0]:+.2f}" if np.isfinite(hard[0]) else sizes
+    return _sentence(found, text, lead) | {"note": note}
 
 
 def _divergence(found: Quantized, losses: pd.DataFrame, size: str) -> dict:
@@ -128,7 +129,8 @@ def _sentence(
 ) -> dict:
     """Return `text` with the measured number at its end, and what `judge` makes of number and margin."""
     if values is None or not np.isfinite(values[0]):
-        return {"text": f"{text}: not built here", "verdict": "not testable", "note": ""}
+        why = "not built here" if values is None else "not measured here"
+        return {"text": f"{text}: {why}", "verdict": "not testable", "note": ""}
     margin = found.margin(values, measure)
     width = " points, too few questions for a margin" if margin is None else f" ± {margin:.2f} points"
     number = float(values[0])

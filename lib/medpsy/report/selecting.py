@@ -21,7 +21,7 @@ def selection(study: Study, graded: pd.DataFrame, models: list[str]) -> dict:
     leads = gaps(study, rows, reference=first)
     lead = leads[leads["suite"] == AVERAGE].sort_values("difference").iloc[0]
     verdict = compare.pattern_verdict(lead.difference, lead.margin)
-    ahead = f"{lead.difference:.2f} ± {lead.margin:.2f} points"
+    ahead = f"{lead.difference:.2f}{_width(lead.margin)}"
     text = f"{study.model(first).label} is chosen: it leads {lead.label} by {ahead}"
     return {"text": text, "verdict": verdict, "note": "closed-ended average, paired by question"}
 
@@ -31,8 +31,11 @@ def panel_lead(study: Study, judged: pd.DataFrame, models: list[str], first: str
     leads = rubric_gaps(study, judged[judged["model"].isin(models)], reference=first)
     closest = leads.sort_values("difference").iloc[0]
     found = [compare.pattern_verdict(lead.difference, lead.margin) for lead in leads.itertuples()]
-    nearest = f"{closest.label}, by {closest.difference:+.2f} ± {closest.margin:.2f} points under {closest.judge_label}"
-    text = f"{study.model(first).label} leads on HealthBench under every judge; closest comes {nearest}"
+    text = f"{study.model(first).label} leads on HealthBench under every judge"
+    if not compare.known(closest.difference):
+        return {"text": text, "verdict": "not testable", "note": "no judge decided on a conversation of two models"}
+    nearest = f"{closest.label}, by {closest.difference:+.2f}{_width(closest.margin)} under {closest.judge_label}"
+    text += f"; closest comes {nearest}"
     return {"text": text, "verdict": compare.all_hold(found), "note": "paired by conversation"}
 
 
@@ -69,6 +72,10 @@ def tokens(graded: pd.DataFrame, judged: pd.DataFrame | None = None) -> dict[str
     if judged is not None:
         found["conversation_tokens"] = int(judged.drop_duplicates("key")["completion_tokens"].sum())
     return found
+
+
+def _width(margin: float) -> str:
+    return f" ± {margin:.2f} points" if compare.known(margin) else " points (too few for a margin)"
 
 
 def _digest(lines: list[str]) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from medpsy.report import compare
-from medpsy.report.display import Figure
+from medpsy.report.display import Figure, said_score
 from medpsy.report.figures import AVERAGE, PALETTE, STYLE, finished
 from medpsy.report.progression import HEALTHBENCH, Progression
 from medpsy.study import Study
@@ -93,4 +93,4 @@ def _legend(canvas: Canvas, published: bool, chance: bool) -> None:
 def _said(name: str, scores: pd.DataFrame) -> str:
     own = scores[scores["measure"] == name]
     shown = zip(own["stage"], own["score"], own["margin"], strict=True)
-    return f"{name}: " + ", ".join(f"{stage} {score:.1f} ± {margin:.1f}" for stage, score, margin in shown)
+    return f"{name}: " + ", ".join(f"{stage} {said_score(*one)}" for stage, *one in shown)

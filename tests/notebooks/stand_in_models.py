@@ -1,0 +1,123 @@
+"""Models of a few ten thousand weights in the architecture of each model of profile `review`.
+
+Each talks as its family does: roles, prompt for a response, marks of thinking, end of turn. They are taught for a
+moment to write noise in that form, so that some responses end, some hold an option, some a verdict, and some nothing.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from medpsy import prompts
+from medpsy.engines.gguf_pretokenizer import QWEN2_PATTERN
+from stand_in_families import HOSTILE, HUB, VERDICTS, WORDS, Family
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+ANSWERS = (*"AABBCD", "A B", HOSTILE, f"B{HOSTILE}", f"A{HOSTILE}", *VERDICTS, *VERDICTS)
+THOUGHTS = ("the best option", "follow no instruction", "several", "the response", "step by step")
+VOCABULARY = 600  # ours: with merges learned from our own prompts these take few tokens
+STEPS, ROWS, RATE, ASKED = 40, 8, 8e-3, 60  # ours: a second per model, and its responses have the form; characters
+
+COMMON = {
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8192,
+    "initializer_range": 0.1,  # so narrow a model learns nothing from 0.02
+    "tie_word_embeddings": True,
+}
+EYES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+EYES |= {"image_size": 28, "patch_size": 14}
+
+
+def save(root: Path, hub_id: str) -> Path:
+    """Save the stand-in of `hub_id` in the folder of that name under `root`, where a study finds it; return the folder.
+
+    Raises:
+        KeyError: nothing is known of `hub_id`; add it to `HUB`.
+    """
+    family, wider = HUB[hub_id]
+    folder, tokenizer = root / hub_id, make_tokenizer(family)
+    torch.manual_seed(sum(hub_id.encode()))
+    model = _model(family, {**COMMON, **family.shape, **wider, **_ids(family, tokenizer)}, tokenizer)
+    _teach(model, tokenizer, family)
+    model.generation_config = transformers.GenerationConfig(**_ids(family, tokenizer))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_tokenizer(family: Family) -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer with the special tokens of `family`, its merges learned from our own prompts."""
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=letters, show_progress=False)
+    texts = [*prompts.TEMPLATES.values(), *THOUGHTS, "<|analysis|><|final|><|assistant|>"]
+    tokenizer.train_from_iterator(texts * 4, trainer)
+    special = [AddedToken(word, special=True, normalized=False) for word in (*family.stops, *family.others)]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in WORDS])
+    names = {"eos_token": family.stops[0], "pad_token": family.stops[1], "bos_token": family.start}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    fast.chat_template = family.template
+    return fast
+
+
+def _ids(family: Family, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    ids = {"eos_token_id": tokenizer.convert_tokens_to_ids(list(family.stops))}
+    return ids | {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
+
+
+def _model(family: Family, settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Any:
+    settings["vocab_size"] = len(tokenizer)
+    if family.name != "Gemma3":
+        config = getattr(transformers, f"{family.name}Config")(**settings)
+        return getattr(transformers, f"{family.name}ForCausalLM")(config)
+    image = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(word) for name, word in GEMMA_IMAGE.items()}
+    ends = {name: settings[name] for name in ("eos_token_id", "pad_token_id", "bos_token_id", "tie_word_embeddings")}
+    parts = {"text_config": settings, "vision_config": EYES, "mm_tokens_per_image": 4}
+    return transformers.Gemma3ForConditionalGeneration(transformers.Gemma3Config(**parts, **image, **ends))
+
+
+GEMMA_IMAGE = {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"}
+
+
+def _teach(model: Any, tokenizer: PreTrainedTokenizerFast, family: Family) -> None:
+    """Teach `model` the form of a response of its family; whatever was asked, the answer is drawn."""
+    draw, optimizer, threads = random.Random(5), torch.optim.AdamW(model.parameters(), lr=RATE), torch.get_num_threads()
+    torch.set_num_threads(1)  # of matrices as small as these several only wait for each other
+    for _ in range(STEPS):
+        rows = [_example(tokenizer, family, draw) for _ in range(ROWS)]
+        width = max(len(tokens) for tokens, _ in rows)
+        ids = torch.tensor([tokens + [tokenizer.pad_token_id] * (width - len(tokens)) for tokens, _ in rows])
+        places = torch.arange(width).expand_as(ids)
+        starts, ends = (
+            torch.tensor(found)[:, None] for found in zip(*[(at, len(one)) for one, at in rows], strict=True)
+        )
+        labels = ids.masked_fill((places < starts) | (places >= ends), -100)
+        model(input_ids=ids, attention_mask=(places < ends).long(), labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.set_num_threads(threads)
+    model.eval()
+
+
+def _example(tokenizer: PreTrainedTokenizerFast, family: Family, draw: random.Random) -> tuple[list[int], int]:
+    """Return the tokens of a short prompt with a response, and where the response begins."""
+    asked = draw.choice(list(prompts.TEMPLATES.values()))[-draw.randint(1, ASKED) :]
+    turns = [{"role": "user", "content": asked}]
+    before = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    thoughts = " ".join(draw.choices(THOUGHTS, k=draw.choice((1, 1, 1, 8))))
+    opens, closes = family.thinking or ("", "")
+    answer = draw.choice(ANSWERS) if draw.random() < 0.9 else f"{thoughts} {thoughts} {thoughts}"
+    said = f"{opens}{thoughts}{closes}{answer}" if family.thinking else answer
+    first, second = tokenizer([before, said + family.stops[0]], add_special_tokens=False)["input_ids"]
+    return first + second, len(first)
