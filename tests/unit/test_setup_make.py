@@ -1,5 +1,6 @@
 """The Makefile: targets, and what they refuse."""
 
+import shutil
 import subprocess
 
 import pytest
@@ -47,6 +48,25 @@ def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root, profile
     said = make(root, "-n", "report", "EXECUTOR=slurm", f"PROFILE={profile}", "CLUSTER=mine.yaml").stdout
     assert "--executor slurm --profile mine.yaml" in said and f"--workflow-profile {resources} " in said
     assert "machine=1" not in said  # every job has a machine of its own
+
+
+def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_path):
+    shutil.copy(root / "Makefile", tmp_path)
+    for place in ("params/smoke/01_x.yaml", "params/smoke/11_y.yaml", "params/smoke/14_z.yaml", "notebooks/01.ipynb"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name, code in (("snakemake", "exit 1"), ("medpsy", 'echo "medpsy $*"')):
+        (tmp_path / ".venv/bin" / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    done = make(tmp_path, "report", "PROFILE=smoke", "PYTHON=true")
+    assert done.returncode and "Some sections failed" in done.stdout
+    asked = [line for line in done.stdout.splitlines() if line.startswith("medpsy ")]
+    assert asked == [
+        "medpsy run 11_y --profile smoke",
+        "medpsy run 14_z --profile smoke",
+        "medpsy site --profile smoke",
+    ]
 
 
 def test_an_unknown_executor_is_refused_with_those_there_are(root):
