@@ -32,7 +32,7 @@ def small(project):
 
 def test_a_cancelled_job_leaves_no_record_and_is_named_with_its_log(small):
     said = cancelled_when(small, AUDIT, (small.output(AUDIT) / "running.ipynb").exists)
-    assert "CANCELLED" in said and f"section_{AUDIT}" in said and "Call make again" in said
+    assert "CANCELLED" in said and f"section_{AUDIT}" in said and "call make again" in said
     assert re.search(rf"log: \S+/rule_section_{AUDIT}/\d+\.log", said)
     assert not (small.output(AUDIT) / "result.json").exists()
 

@@ -23,7 +23,15 @@ COMMANDS |= {"nbval", "pytest", "ruff", "playwright", "lm-eval", "vllm"}
 COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft", "tensorboard"}
 COMMANDS |= {"snakemake-executor-plugin-slurm"}
 COMMANDS |= {"immutabledict"}  # IFEval's, within lm-eval
-INDIRECT = {"jupyter-client", "nbclient", "markupsafe", "ipython", "markdown-it"}  # always come with those
+INDIRECT = {
+    "jupyter-client",
+    "nbclient",
+    "markupsafe",
+    "ipython",
+    "markdown-it",
+    "fonttools",
+    "httpx2",
+}  # always come with those
 
 
 def plain(name):
