@@ -1,6 +1,6 @@
 """How engine ray grows: responses per second with one replica and with two, each with one thread.
 
-Measured between the second and the last quarter of the responses, when every replica has its model: loading is left
+Measured over the third quarter of the responses, some ten seconds, when every replica has its model: loading is left
 out. Two replicas need two idle cores; what Ray itself takes counts. The model has random weights and is large enough to
 keep a core busy by itself: with one of the miniature's, what surrounds the model would take most of the time.
 """
