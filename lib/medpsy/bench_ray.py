@@ -1,10 +1,12 @@
 """How engine ray grows: responses per second with one replica and with two, each with one thread.
 
-Measured over the third quarter of the responses, some ten seconds, when every replica has its model: loading is left
-out. Two replicas need two idle cores; what Ray itself takes counts. The model has random weights and is large enough to
-keep a core busy by itself: with one of the miniature's, what surrounds the model would take most of the time.
+Measured over the middle of the responses, half a minute, when every replica has its model: loading takes longer than
+that and differs from run to run. Two replicas need two idle cores; what Ray itself takes counts. The model has random
+weights and is large enough to keep a core busy by itself: with one of the miniature's, what surrounds the model would
+take most of the time.
 """
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from medpsy.engines.base import Prompt, Sampling
 from medpsy.study import ModelSpec
 
 OPTIONS = {"batch": 8, "rows": 16, "threads": 1}  # small, so that the end of a run is no idling
-ROWS = 240  # per replica; at some 10 a second a replica that loads last has half of them before it
+ROWS, FIRST, LAST = 600, 0.2, 0.8  # rows per replica, some 10 a second; shares of them that bound what is measured
 SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "head_dim": 64}
 SHAPE |= {
     "num_attention_heads": 8,
@@ -37,12 +39,9 @@ def rows_per_second(tokenizer: Path, prompts: list[Prompt], sampling: Sampling) 
 
 
 def _measured(model: ModelSpec, prompts: list[Prompt], sampling: Sampling, replicas: int) -> float:
-    asked = [
-        Prompt(f"{at}/{prompt.id}", prompt.messages)
-        for at in range(-(-replicas * ROWS // len(prompts)))
-        for prompt in prompts
-    ]
+    again, count = itertools.cycle(prompts), replicas * ROWS
+    asked = [Prompt(str(number), prompt.messages) for number, prompt in zip(range(count), again, strict=False)]
     with engines.open_engine("ray", model, replicas=replicas, **OPTIONS) as engine:
         times = [time.perf_counter() for _ in engine.generate(asked, sampling)]
-    first, last = len(times) // 2, len(times) * 3 // 4
+    first, last = int(FIRST * count), int(LAST * count)
     return (last - first) / (times[last] - times[first])

@@ -55,8 +55,7 @@ class VllmEngine(Session):
         settings = Settings(dtype, self._chat.context, rows, tensor_parallel, gpu_memory, kv_gib, threads)
         gpu = _has_gpu()
         arguments = {"model": str(folder), **settings.arguments(gpu=gpu)}
-        # one process: the worker is the process of its own
-        env = {**importable(), "VLLM_ENABLE_V1_MULTIPROCESSING": "0", **settings.environment(gpu=gpu)}
+        env = {**importable(), **settings.environment(gpu=gpu)}
         self._process = VllmProcess(arguments, env=env, timeout=start_timeout)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:

@@ -23,7 +23,12 @@ FIXED = {
 HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
 # vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
-ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}  # all files are here
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",  # all files are here
+    # no process beside the engine's: on a CPU it would wait for it in a busy loop, which takes a core of its own
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
 
 
 @dataclass(frozen=True)
