@@ -15,10 +15,12 @@ from medpsy.quantization import conversion, to_gguf
 from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
+# its converter wants Qwen3.5's layers for several tokens at a time, which transformers leaves out when it saves
+CONVERTIBLE = [name for name in ARCHITECTURES if name != "Qwen3_5"]
 
 
 @pytest.mark.usefixtures("llama_tools")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CONVERTIBLE)
 def test_llama_cpp_and_transformers_agree(architecture: str, prompts: list[Prompt], tmp_path: Path) -> None:
     spec = Spec(architecture, architecture, save_tiny(tmp_path / "model", architecture))
     with open_engine("transformers", spec) as reference:

@@ -1,4 +1,4 @@
-"""Random models of a few hundred thousand weights in five real architectures, with a tokenizer and chat template."""
+"""Random models of a few hundred thousand weights in six real architectures, with a tokenizer and chat template."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,19 @@ ARCHITECTURES = {
             "num_hidden_layers": 3,
             "layer_types": ["conv", "full_attention", "conv"],
             "block_auto_adjust_ff_dim": False,
+        },
+    ),
+    "Qwen3_5": (
+        "Qwen3_5TextConfig",
+        "Qwen3_5ForCausalLM",
+        {
+            "num_hidden_layers": 2,
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 64,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 32,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
         },
     ),
 }

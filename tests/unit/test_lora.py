@@ -8,17 +8,17 @@ import pytest
 import torch
 from medpsy.training import rl, sft, worker
 from medpsy.training.job import Job
-from medpsy.training.lora import merge
+from medpsy.training.lora import adapted, config, merge
 from medpsy.training.lora_settings import ADAPTER, Lora
 from medpsy.training.rl_questions import write_questions
 from medpsy.training.sft_settings import SftSettings
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from test_dapo import HUB as MODELS
 from test_dapo import SETTINGS as RL
 from test_dapo import question
 from training_examples import HUB, Kill, Killed, corpus, job, one_thread  # noqa: F401
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["q_proj", "v_proj", "down_proj"]}
 ADAPTED = Lora(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
@@ -79,6 +79,39 @@ def test_a_parent_that_stays_gets_an_adapter_that_changes_nothing(tmp_path):
     parent = logits(loaded(HUB / "qwen3-small"))
     assert torch.equal(logits(loaded(merged)), parent)
     assert torch.equal(logits(PeftModel.from_pretrained(loaded(HUB / "qwen3-small"), adapter)), parent)
+
+
+@pytest.fixture
+def seeing(tmp_path):
+    """The folder of a model that also sees, and of an adapter that was trained on the whole of it."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    text = sizes | {"num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 80}
+    vision = sizes | {"num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
+    whole = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
+    whole.save_pretrained(tmp_path / "parent")
+    model = get_peft_model(whole, config(ADAPTED))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    model.save_pretrained(tmp_path / "trained")
+    return tmp_path / "parent", tmp_path / "trained"
+
+
+def test_an_adapter_of_a_model_that_also_sees_is_merged_into_the_whole_of_it(seeing, tmp_path):
+    parent, trained = seeing
+    merged, _ = merge(ADAPTED, parent, trained, tmp_path / "scratch")
+    before, after = (load_file(folder / "model.safetensors") for folder in (parent, merged))
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed >= set(ADAPTED.targets)
+    names = [json.loads((folder / "config.json").read_text())["architectures"] for folder in (parent, merged)]
+    assert names[0] == names[1] == ["Gemma3ForConditionalGeneration"]
+
+
+def test_an_adapter_that_does_not_fit_is_refused(seeing, trained):
+    with pytest.raises(ValueError, match=r"adapter: it does not fit parent, for base_model\S+ is in one of them alone"):
+        adapted(seeing[0], Path(trained.folder) / ADAPTER)
 
 
 def test_a_target_that_no_layer_is_called_is_refused(tmp_path):

@@ -8,9 +8,11 @@ import torch
 from medpsy.training import sft
 from medpsy.training.examples import form
 from medpsy.training.sft_settings import SftSettings
+from tiny_models import ARCHITECTURES, save_tiny
 from training_examples import HUB, SETTINGS, corpus, job
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 ROW = {"messages": [{"role": "user", "content": "What?"}], "reasoning": "Because.", "answer": "It is A."}
 BOTH = pytest.mark.parametrize(("parent", "opens"), [("qwen3-large", True), ("qwen3-small", False)])
@@ -72,6 +74,21 @@ def test_documents_in_a_pack_do_not_see_each_other(tmp_path, attention):
             alone = model(batch["input_ids"][:, start : start + size], use_cache=False).logits[0]
             assert torch.allclose(together[start : start + size], alone, atol=2e-4)
             start += size
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_documents_are_packed_where_they_stay_apart_alone(tmp_path, architecture):
+    """Of two packs that differ in their first document, the logits of the second differ or not."""
+    folder, sizes = save_tiny(tmp_path / "model", architecture), [9, 12]
+    model = AutoModelForCausalLM.from_pretrained(folder, **sft.loading("sdpa")).eval()
+    collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
+    second = []
+    for first in (range(300, 309), range(310, 319)):
+        pack = {"input_ids": [*first, *range(320, 332)], "seq_lengths": sizes}
+        batch = {name: value for name, value in collate([pack]).items() if name != "labels"}
+        with torch.no_grad():
+            second.append(model(**batch, use_cache=False).logits[0, sizes[0] :])
+    assert torch.allclose(*second, atol=1e-3) == sft.packs(folder) == (architecture not in ("Lfm2", "Qwen3_5"))
 
 
 def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):

@@ -52,18 +52,18 @@ def adapters(
 
 def _compared(study: Study, name: str, parent: str, asked: Sequence[list], max_tokens: int) -> dict[str, Any]:
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
+
+    from medpsy.training.lora import adapted, whole
 
     folder = study.model(name).local_dir
     if not (folder / ADAPTER).is_dir():
         raise FileNotFoundError(f"{name}: its checkpoint has no folder {ADAPTER!r}; train it with lora")
     start, switches = model_folder(study.model(parent)), study.model(name).chat_template_kwargs
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    load = partial(AutoModelForCausalLM.from_pretrained, dtype="float32", trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(start, trust_remote_code=False)
     prompts = [_ids(tokenizer, messages, switches) for messages in asked]
-    model = PeftModel.from_pretrained(load(start), folder / ADAPTER).to(place).eval()
+    model = adapted(start, folder / ADAPTER).to(place).eval()
     with torch.inference_mode():
         written = [_answered(model, ids, max_tokens, tokenizer) for ids in prompts]
         apart = list(_logits(model, written))
@@ -71,11 +71,11 @@ def _compared(study: Study, name: str, parent: str, asked: Sequence[list], max_t
             alone = list(_logits(model, written))
         exact = _largest(apart, _logits(model.merge_and_unload(), written))
         del model
-        merged = list(_logits(load(folder).to(place).eval(), written))
+        merged = list(_logits(whole(folder).to(place).eval(), written))
     sizes = {"adapter_mb": _size(folder / ADAPTER), "merged_mb": _size(folder)}
-    whole = {"model": name, "tokens": sum(len(one) for one in apart), "same": _same(apart, merged)}
-    whole |= {"parent_same": _same(apart, alone), "learned": _largest(apart, alone)}
-    return whole | {"largest": _largest(apart, merged), "unrounded": exact} | sizes
+    found = {"model": name, "tokens": sum(len(one) for one in apart), "same": _same(apart, merged)}
+    found |= {"parent_same": _same(apart, alone), "learned": _largest(apart, alone)}
+    return found | {"largest": _largest(apart, merged), "unrounded": exact} | sizes
 
 
 def _ids(tokenizer: Any, messages: list, switches: Mapping[str, Any]) -> list[int]:

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 from medpsy.training.lora_settings import ADAPTER, Lora
 
@@ -55,17 +56,39 @@ def merge(lora: Lora, parent: Path, trained: Path | None, scratch: Path) -> tupl
         trained: folder with the adapter that a trainer saved; None for one that changes nothing.
         scratch: where both folders are made.
     """
-    base = AutoModelForCausalLM.from_pretrained(parent, dtype="float32", trust_remote_code=False)
     if trained is None:
-        model = get_peft_model(base, config(lora))
+        model = get_peft_model(whole(parent), config(lora))
         trained = scratch / "untrained"
         model.save_pretrained(trained)
     else:
-        model = PeftModel.from_pretrained(base, trained)
+        model = adapted(parent, trained)
     adapter, merged = scratch / ADAPTER, scratch / "merged"
     copy(trained, adapter, parent.name)
     model.merge_and_unload().save_pretrained(merged)
     return merged, adapter
+
+
+def whole(folder: Path) -> PreTrainedModel:
+    """Load a model in float32, in the architecture that its configuration names, as TRL's trainers do.
+
+    Of one that also sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit.
+    """
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    return getattr(transformers, name).from_pretrained(folder, dtype="float32")
+
+
+def adapted(parent: Path, adapter: Path) -> PeftModel:
+    """Load the model in `parent` with an adapter on it.
+
+    Raises:
+        ValueError: a weight of the adapter has no layer, or a layer no weight, of which peft merely warns.
+    """
+    model = PeftModel.from_pretrained(whole(parent), adapter)
+    with safe_open(adapter / WEIGHTS, "pt") as tensors:
+        odd = set(tensors.keys()) ^ set(get_peft_model_state_dict(model))
+    if odd:
+        raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
+    return model
 
 
 def copy(trained: Path, target: Path, parent: str) -> None:

@@ -1,6 +1,7 @@
 """Supervised fine-tuning of one stage with TRL's SFTTrainer: loss on the completion, documents packed and kept apart.
 
-Refuses a row that is longer than a pack: TRL would cut its answer off without a word. Finds resume points by itself.
+A model in which they would not stay apart gets them one by one. Refuses a row that is longer than a pack: TRL would cut
+its answer off without a word. Finds resume points by itself.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from datasets import Dataset, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from medpsy.engines.weights import text_config
 from medpsy.training.dpo_settings import DpoSettings
 from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
@@ -23,16 +25,31 @@ from medpsy.training.rl_settings import RlSettings
 from medpsy.training.saving import last_checkpoint
 from medpsy.training.sft_settings import SftSettings
 
+BOUNDED = {"full_attention", "sliding_attention"}  # kinds of layers that keep to a document's bounds
 
-def sft_config(settings: SftSettings, work: Path, *, processes: int = 1) -> SFTConfig:
-    """Return TRL's configuration of `settings`; outputs of the trainer go to `work`."""
+
+def packs(parent: Path) -> bool:
+    """Return whether the documents of a pack stay apart in the model in `parent`.
+
+    Its attention is told where they begin. Layers that carry a state along (Qwen3.5's linear attention, LFM2's
+    convolutions) are told only by kernels that are not installed here: flash-linear-attention and causal-conv1d.
+    """
+    return set(text_config(parent).get("layer_types") or BOUNDED) <= BOUNDED
+
+
+def sft_config(settings: SftSettings, work: Path, *, processes: int = 1, packing: bool = True) -> SFTConfig:
+    """Return TRL's configuration of `settings`; outputs of the trainer go to `work`.
+
+    Args:
+        packing: what `packs` says of the parent; without it every document is a row of its own, padded.
+    """
     return SFTConfig(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.accumulation(processes),
         max_length=settings.packed_length,
-        packing=True,
+        packing=packing,
         packing_strategy="bfd",
         shuffle_dataset=True,  # packs are made of what lies together, so kinds of rows are mixed before
         completion_only_loss=True,
@@ -108,7 +125,7 @@ def train(job: Job, settings: SftSettings, *, processes: int = 1) -> SFTTrainer:
         rows = examples(job, tokenizer, settings.packed_length)
     trainer = SFTTrainer(
         model=job.parent,
-        args=sft_config(settings, Path(job.work), processes=processes),
+        args=sft_config(settings, Path(job.work), processes=processes, packing=packs(Path(job.parent))),
         train_dataset=rows,
         processing_class=tokenizer,
         callbacks=[Journal(job.name, Path(job.work))],

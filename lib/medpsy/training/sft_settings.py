@@ -12,7 +12,8 @@ class SftSettings:
     Args:
         epochs: passes over the corpus.
         packed_length: tokens of a packed row, and the most a single row may have.
-        global_batch: packed rows per optimizer step, over all processes.
+        global_batch: packed rows per optimizer step, over all processes; single rows where `medpsy.training.sft.packs`
+            says no.
         micro_batch: packed rows that one process holds at a time.
         learning_rate: its peak; it falls along a cosine to `floor` times itself after `warmup` of all steps.
         clip: largest norm of the gradient.

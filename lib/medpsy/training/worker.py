@@ -96,8 +96,10 @@ def do_sft(job: Job, processes: int) -> Done:
 
     settings = job.read(SftSettings)
     trainer = sft.train(job, settings, processes=processes)
-    documents = [size for pack in trainer.train_dataset["seq_lengths"] for size in pack]
-    return Done(trainer, {"document_tokens": sum(documents) / len(documents)}, lora=settings.lora)
+    packed, rows = trainer.args.packing, trainer.train_dataset
+    documents = [size for pack in rows["seq_lengths"] for size in pack] if packed else [*map(len, rows["input_ids"])]
+    numbers = {"document_tokens": sum(documents) / len(documents), "packed": packed}
+    return Done(trainer, numbers, lora=settings.lora)
 
 
 def do_rl(job: Job, processes: int) -> Done:
@@ -146,7 +148,9 @@ def counted(tokens: Iterable[float]) -> int:
 
 def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
     """Return the share of the machine's ceiling that the model's own operations took (model FLOPs utilization)."""
-    own = shape(trainer.model.config.to_dict(), sum(one.numel() for one in trainer.model.parameters()))
+    own = shape(
+        trainer.model.config.get_text_config().to_dict(), sum(one.numel() for one in trainer.model.parameters())
+    )
     frozen = sum(one.numel() for one in trainer.model.parameters() if not one.requires_grad)
     flops = flops_per_token(own, done["document_tokens"]) - 2 * frozen  # their own gradients are not computed
     most = ceiling(done["settings"]["precision"])
