@@ -9,8 +9,11 @@ from pathlib import Path
 
 from medpsy import families, pins
 from medpsy.benchmarks import OPEN_SUITES, SUITES
+from medpsy.harness.card import benchmarks
+from medpsy.planning.work import has_section
 from medpsy.study import ModelSpec, Study
 
+HARNESS = "13_openmed"  # the section that runs lm-evaluation-harness
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # variables of the environment that the hub's client knows
 
 
@@ -40,7 +43,7 @@ def stops(one: Study) -> Iterator[str]:
     gated = list(_gated(one))
     if gated and not _has_token():
         yield from (f"{words}, and set HF_TOKEN to a token of that account" for words in gated)
-    if constants.HF_HUB_OFFLINE and (absent := [*_absent(one), *_absent_suites(one)]):
+    if constants.HF_HUB_OFFLINE and (absent := [*_absent(one), *_absent_suites(one), *_absent_tasks(one)]):
         yield f"HF_HUB_OFFLINE is set, and the hub's cache lacks {', '.join(absent)}"
     if data := [pin for pin in pins.unpinned(one.profile) if pin.kind == "dataset"]:
         yield f"not read without a commit: {'; '.join(map(str, data))}. {_pin(one)}"
@@ -58,6 +61,11 @@ def ahead(one: Study, download: float, unsized: Sequence[str]) -> Iterator[str]:
         yield f"models to be downloaded on first use, {download:,.0f} GB{but}: {', '.join(absent)}"
     if suites := _absent_suites(one):
         yield f"suites to be downloaded on first use: {', '.join(suites)}"
+    if tasks := _absent_tasks(one):
+        yield (
+            f"data of lm-evaluation-harness to be downloaded on first use: {', '.join(tasks)}; and NLTK's punkt_tab "
+            "(`python -m nltk.downloader punkt_tab`)"
+        )
     if _has_token():
         yield from (f"{words}, with the account of the token that is set" for words in _gated(one))
     if models := [pin.keys[1] for pin in pins.unpinned(one.profile) if pin.kind == "model"]:
@@ -76,13 +84,23 @@ def _absent_suites(one: Study) -> list[str]:
     """Return the suites whose rows are neither in a folder of the user's nor in the hub's cache."""
     if one.source == "mini":
         return []
-    from huggingface_hub.file_download import repo_folder_name
-
     known = SUITES | OPEN_SUITES
     wanted = {key: known[key] for key in (*one.suites, *one.open_suites) if key not in one.data_dirs}
-    places = {key: repo_folder_name(repo_id=spec.hub_id, repo_type="dataset") for key, spec in wanted.items()}
-    held = {key: cache() / places[key] / "snapshots" / str(spec.revision) for key, spec in wanted.items()}
+    held = {key: _place(spec.hub_id) / "snapshots" / str(spec.revision) for key, spec in wanted.items()}
     return [f"{key} ({spec.hub_id})" for key, spec in wanted.items() if not held[key].is_dir()]
+
+
+def _absent_tasks(one: Study) -> list[str]:
+    """Return the data sets of the harness's tasks that the hub's cache lacks, if the profile runs the harness."""
+    wanted = [task.hub_id for task in benchmarks(one) if task.hub_id] if has_section(HARNESS, one.profile) else []
+    return [hub_id for hub_id in wanted if not _place(hub_id).is_dir()]
+
+
+def _place(hub_id: str) -> Path:
+    """Return the folder of a data set in the hub's cache."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    return cache() / repo_folder_name(repo_id=hub_id, repo_type="dataset")
 
 
 def _gated(one: Study) -> Iterator[str]:

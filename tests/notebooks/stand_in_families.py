@@ -14,6 +14,7 @@ HARMONY_THINKING = ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant
 WORDS = (*THINKING, *MEDGEMMA_THINKING, HOSTILE, *VERDICTS)  # one token each, and text
 
 CHATML_TURNS = (
+    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'].split('</think>')[-1] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -21,6 +22,12 @@ OPENS = "{% if add_generation_prompt %}<think>\n{% endif %}"
 SWITCH = (
     "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
     "<think>\n\n</think>\n\n{% endif %}"
+)
+THINKS_IF_ASKED = (
+    "{% if add_generation_prompt and enable_thinking is defined and enable_thinking %}<think>\n{% endif %}"
+)
+DEFAULT_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
 )
 DATED = "<|im_start|>system\nToday is {{ strftime_now('%d %B %Y') }}.<|im_end|>\n"
 LLAMA_TURNS = (
@@ -62,6 +69,7 @@ LLAMA = {"template": LLAMA_TURNS, "stops": LLAMA_STOPS, "others": LLAMA_OTHERS, 
 HARMONY_OTHERS = ("<|startoftext|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>")
 HEADS = {"head_dim": 32}
 WIDE = {"head_dim": 64, "hidden_size": 256, "intermediate_size": 256}  # what llama.cpp's small formats want of a matrix
+WIDE |= {"initializer_range": 0.05}
 
 QWEN3_2507 = Family("Qwen3", CHATML_TURNS + OPENS, **CHATML, thinking=("", THINKING[1]), shape=HEADS)
 QWEN3 = Family("Qwen3", CHATML_TURNS + SWITCH, **CHATML, **THINKS, shape=HEADS)
@@ -99,12 +107,27 @@ GPT_OSS = Family(
     {"head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False},
 )
 MEDGEMMA = replace(GEMMA, thinking=MEDGEMMA_THINKING)
+MEDGEMMA_TEXT = replace(MEDGEMMA, name="Gemma3Text")
+AFM = Family("Arcee", DEFAULT_SYSTEM + CHATML_TURNS, **CHATML)
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+QWEN3_MOE = Family("Qwen3Moe", CHATML_TURNS, **CHATML, **THINKS, shape=HEADS | EXPERTS)
+QWEN3_PLAIN = Family("Qwen3", CHATML_TURNS, **CHATML, **THINKS, shape=HEADS)
+DELTA = {f"linear_{name}": 16 for name in ("key_head_dim", "value_head_dim")}
+DELTA |= {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
+LAYERS = {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}
+QWEN35 = Family(
+    "Qwen3_5",
+    CHATML_TURNS + THINKS_IF_ASKED,
+    **CHATML | {"others": ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")},
+    thinking=("", THINKING[1]),
+    shape=HEADS | DELTA | LAYERS,
+)
 HUB = {  # hub id -> what its configuration and its card say it is
     "qvac/MedPsy-4B": (QWEN3_2507, WIDE),
     "qvac/MedPsy-1.7B": (QWEN3, WIDE),
-    "Qwen/Qwen3-4B-Thinking-2507": (QWEN3_2507, {}),
+    "Qwen/Qwen3-4B-Thinking-2507": (QWEN3_2507, WIDE),
     "Qwen/Qwen3-4B": (QWEN3, {}),
-    "Qwen/Qwen3-1.7B": (QWEN3, {}),
+    "Qwen/Qwen3-1.7B": (QWEN3, WIDE),
     "meta-llama/Llama-3.2-3B-Instruct": (LLAMA32, {}),
     "meta-llama/Llama-3.2-1B-Instruct": (LLAMA32, {}),
     "meta-llama/Llama-3.1-8B-Instruct": (LLAMA31, {}),
@@ -115,4 +138,12 @@ HUB = {  # hub id -> what its configuration and its card say it is
     "LiquidAI/LFM2.5-1.2B-Thinking": (LFM2, {}),
     "opencompass/CompassJudger-2-7B-Instruct": (QWEN2, {}),
     "openai/gpt-oss-20b": (GPT_OSS, {}),
+    "openai/gpt-oss-120b": (GPT_OSS, {}),
+    "opencompass/CompassJudger-2-32B-Instruct": (QWEN2, {}),
+    "meta-llama/Llama-3.3-70B-Instruct": (LLAMA31, {}),
+    "google/medgemma-27b-text-it": (MEDGEMMA_TEXT, {}),
+    "arcee-ai/AFM-4.5B": (AFM, {}),
+    "baichuan-inc/Baichuan-M3-235B": (QWEN3_MOE, {}),
+    "UbiquantAI/Fleming-R1-32B": (QWEN3_PLAIN, {}),
+    "Qwen/Qwen3.5-4B": (QWEN35, {}),
 }

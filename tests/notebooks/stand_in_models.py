@@ -31,8 +31,33 @@ COMMON = {
     "initializer_range": 0.1,  # so narrow a model learns nothing from 0.02
     "tie_word_embeddings": True,
 }
-EYES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-EYES |= {"image_size": 28, "patch_size": 14}
+EYES = {  # the part that sees, of models that also see
+    "Gemma3": {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    },
+    "Qwen3_5": {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "depth": 1,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 16,
+    },
+}
+SEEING = {  # tokens of pictures, under their names in the configuration
+    "Gemma3": {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"},
+    "Qwen3_5": {
+        "vision_start": "<|vision_start|>",
+        "vision_end": "<|vision_end|>",
+        "image": "<|image_pad|>",
+        "video": "<|video_pad|>",
+    },
+}
 
 
 def save(root: Path, hub_id: str) -> Path:
@@ -78,16 +103,14 @@ def _ids(family: Family, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 def _model(family: Family, settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Any:
     settings["vocab_size"] = len(tokenizer)
-    if family.name != "Gemma3":
+    if family.name not in SEEING:
         config = getattr(transformers, f"{family.name}Config")(**settings)
-        return getattr(transformers, f"{family.name}ForCausalLM")(config)
-    image = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(word) for name, word in GEMMA_IMAGE.items()}
+        return transformers.AutoModelForCausalLM.from_config(config)
+    image = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(word) for name, word in SEEING[family.name].items()}
     ends = {name: settings[name] for name in ("eos_token_id", "pad_token_id", "bos_token_id", "tie_word_embeddings")}
-    parts = {"text_config": settings, "vision_config": EYES, "mm_tokens_per_image": 4}
-    return transformers.Gemma3ForConditionalGeneration(transformers.Gemma3Config(**parts, **image, **ends))
-
-
-GEMMA_IMAGE = {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"}
+    whole = getattr(transformers, f"{family.name}Config")
+    parts = {"text_config": settings, "vision_config": EYES[family.name]}
+    return getattr(transformers, f"{family.name}ForConditionalGeneration")(whole(**parts, **image, **ends))
 
 
 def _teach(model: Any, tokenizer: PreTrainedTokenizerFast, family: Family) -> None:

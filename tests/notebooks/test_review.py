@@ -2,21 +2,21 @@
 
 import csv
 import json
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import review_world
 import stand_in_families
 import yaml
 from medpsy import benchmarks, evaluate, open_ended, report, study
-from medpsy.report.compare import VERDICTS
-from medpsy.report.result import read_result
+from stand_in_world import SIZES, World, chatty
 from stub_endpoint import Stub, serving
 
-SECTIONS = review_world.sections()
+LIMITED = "10_quantization"  # the one section with sizes of its own, where 0 means all of a suite
+ASKED = {"asked": {"questions": 1, "conversations": 1}, "threads": 1}
+REVIEW = World("review", sections={LIMITED: ASKED})
+SECTIONS = REVIEW.names()
 ASKING = [name for name in SECTIONS if name[:2] in ("01", "02", "07", "08")]
 MARGIN = " ±"
 
@@ -24,11 +24,11 @@ MARGIN = " ±"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A project in which every section of the profile has run, and what its endpoint was asked."""
-    folder, stub = tmp_path_factory.mktemp("review"), Stub(review_world.teacher())
+    folder, stub = tmp_path_factory.mktemp("review"), Stub(chatty())
     with serving(stub) as address:
-        review_world.make(folder, address)
-        review_world.report(folder)
-    return SimpleNamespace(folder=folder, outputs=folder / "outputs" / "review", asked=stub.asked)
+        REVIEW.make(folder, address)
+        REVIEW.report(folder)
+    return SimpleNamespace(folder=folder, outputs=REVIEW.outputs(folder), asked=stub.asked)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def here(world, monkeypatch):
 
 
 def record(world, section):
-    return read_result(world.outputs / section / "result.json")
+    return REVIEW.record(world.folder, section)
 
 
 def rows(world, section, table):
@@ -48,12 +48,12 @@ def rows(world, section, table):
 
 
 def test_every_model_of_the_profile_has_a_stand_in():
-    assert set(review_world.hub_ids()) <= set(stand_in_families.HUB)
+    assert set(REVIEW.hub_ids()) <= set(stand_in_families.HUB)
 
 
 def test_the_world_differs_from_what_is_shipped_in_addresses_folders_and_sizes_alone(world):
     own = yaml.safe_load((world.folder / "params/review/study.yaml").read_text(encoding="utf-8"))
-    shipped, sizes = review_world.shipped(), {*review_world.SMALL, *review_world.TOKENS}
+    shipped, sizes = REVIEW.shipped(), {*SIZES}
     assert {key for key in own if own[key] != shipped.get(key)} == {"engine", "data_dirs", "models"} | sizes
     changed = [
         {key for key in own["models"][name] if own["models"][name][key] != one.get(key)}
@@ -61,19 +61,13 @@ def test_the_world_differs_from_what_is_shipped_in_addresses_folders_and_sizes_a
     ]
     assert set().union(*changed) == {"base_url"}
     for path in (world.folder / "params/review").glob("[0-9]*.yaml"):
-        same = yaml.safe_load(path.read_text(encoding="utf-8")) == review_world.shipped(path.stem)
-        assert same == (path.stem != review_world.LIMITED)
+        same = yaml.safe_load(path.read_text(encoding="utf-8")) == REVIEW.shipped(path.stem)
+        assert same == (path.stem != LIMITED)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_leaves_a_whole_record(world, section):
-    found, folder = record(world, section), world.outputs / section
-    assert (found.section, found.profile) == (section, "review") and found.tables and found.verdicts
-    for entry in [*found.tables.values(), *found.figures.values()]:
-        assert all((folder / entry[kind]).stat().st_size for kind in ("csv", "png", "svg") if kind in entry)
-    assert {one["verdict"] for one in [*found.claims, *found.verdicts]} <= set(VERDICTS)
-    said = [one[key] for one in [*found.claims, *found.verdicts] for key in ("text", "claim", "note") if key in one]
-    assert [text for text in said if re.search(r"\bnan\b|\binf\b|None", text or "")] == []
+    REVIEW.require_whole(world.folder, section)
 
 
 def test_published_values_are_tested_and_noise_does_not_reach_them(world):
@@ -114,7 +108,7 @@ def test_judges_that_cannot_be_read_leave_criteria_unjudged(world):
 
 
 def test_the_teachers_are_asked_at_their_endpoint_under_their_names(world):
-    behind = [one["path"] for one in review_world.shipped()["models"].values() if one.get("base_url")]
+    behind = [one["path"] for one in REVIEW.shipped()["models"].values() if one.get("base_url")]
     assert {one["model"] for one in world.asked} == set(behind)
 
 
@@ -163,7 +157,7 @@ def test_the_site_has_every_section_and_shows_no_text_of_a_model_as_it_stands(wo
 
 
 def test_its_price_is_known_before_it_runs(world):
-    done = review_world.medpsy(world.folder, "plan", "--json")
+    done = REVIEW.medpsy(world.folder, "plan", "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     assert {row["section"] for row in json.loads(done.stdout)["rows"]} >= set(SECTIONS)
 
@@ -171,8 +165,8 @@ def test_its_price_is_known_before_it_runs(world):
 @pytest.mark.slow
 def test_a_section_runs_with_the_engine_of_the_profile(tmp_path):
     pytest.importorskip("vllm")
-    review_world.make(tmp_path, "http://127.0.0.1:9/v1", engine="vllm")
-    done = review_world.medpsy(tmp_path, "run", "08_stage_ablations")
+    REVIEW.make(tmp_path, "http://127.0.0.1:9/v1", engine="vllm")
+    done = REVIEW.medpsy(tmp_path, "run", "08_stage_ablations")
     assert done.returncode == 0, done.stderr[-6000:]
-    found = read_result(tmp_path / "outputs/review/08_stage_ablations/result.json")
+    found = REVIEW.record(tmp_path, "08_stage_ablations")
     assert found.claims and found.tables

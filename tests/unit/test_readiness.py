@@ -228,6 +228,12 @@ def test_offline_the_hub_is_missed_where_something_is_not_cached(found, no_endpo
     assert "medpsy-4b" in line and "medqa (" in line
 
 
+def test_the_harness_reads_sets_of_its_own_where_a_profile_runs_it(found, no_endpoints):
+    said = [line for line in look(load("paper"), found)["ahead"] if "lm-evaluation-harness" in line]
+    assert len(said) == 1 and "cais/mmlu, TIGER-Lab/MMLU-Pro, wis-k/instruction" in said[0] and "punkt_tab" in said[0]
+    assert not [line for line in look(load("review"), found)["ahead"] if "lm-evaluation-harness" in line]
+
+
 class Refusing(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(401)  # it wants a key: somebody answers

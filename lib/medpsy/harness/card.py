@@ -14,20 +14,22 @@ class Benchmark:
         task: name of the task, or of the group of tasks.
         metric: the harness's name of what the card prints.
         thinks: whether a model writes before it is scored, so that reasoning and its budget matter.
+        hub_id: data set that the task reads, in the version that the hub has by then; empty in the miniature.
     """
 
     title: str
     task: str
     metric: str
     thinks: bool = False
+    hub_id: str = ""
 
 
 # The card names tasks, not metrics. Of IFEval's four, strict accuracy by prompt is ours: not stated.
 BENCHMARKS = {
     "hub": (
-        Benchmark("MMLU", "mmlu", "acc"),
-        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc"),
-        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", thinks=True),
+        Benchmark("MMLU", "mmlu", "acc", hub_id="cais/mmlu"),
+        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", hub_id="TIGER-Lab/MMLU-Pro"),
+        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", True, "wis-k/instruction-following-eval"),
     ),
     "mini": (
         Benchmark("MMLU", "mini_mmlu", "acc"),

@@ -52,7 +52,7 @@ def work(profile: str) -> list[Section]:
     """
     settings = study.load(profile)
     tally = Tally(settings, lengths(settings), sizes(settings))
-    values = {name: resolved(name, profile) for name in notebooks() if _has(name, profile)}
+    values = {name: resolved(name, profile) for name in notebooks() if has_section(name, profile)}
     return [_section(tally, name, own, values) for name, own in values.items()]
 
 
@@ -70,7 +70,8 @@ def sizes(settings: Study) -> dict[str, int]:
     return {name: spec.published or 0 for name, spec in {**SUITES, **OPEN_SUITES}.items()}
 
 
-def _has(section: str, profile: str) -> bool:
+def has_section(section: str, profile: str) -> bool:
+    """Return whether `profile` runs `section`."""
     return (study.ROOT / "params" / profile / f"{section}.yaml").is_file()
 
 

@@ -141,7 +141,8 @@ def compared_verdicts(study: Study, graded: pd.DataFrame, costs: pd.DataFrame) -
     found = []
     for one in costs[costs["model"] != costs["backbone"]].itertuples():
         gain = _gain(study, graded, one.model, one.backbone)
-        text = f"{one.method} gains on {gain.label}: {gain.difference:+.2f} ± {gain.margin:.2f} points"
+        margin = ", no margin" if pd.isna(gain.margin) else f" ± {gain.margin:.2f} points"
+        text = f"{one.method} gains on {gain.label}: {gain.difference:+.2f}{margin}"
         verdict = compare.pattern_verdict(gain.difference, gain.margin)
         note = f"closed-ended average, {one.tokens:,} tokens of training, paired by question"
         found.append({"text": text, "verdict": verdict, "note": note})
