@@ -8,6 +8,7 @@ ifndef PYTHON
 PYTHON := $(shell command -v python3.11 || command -v python3 || echo python3.11)
 endif
 BIN := .venv/bin
+BESIDE = -n 2 --dist loadfile  # half of the time tests wait for servers; what tests of a file share is made once
 KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # notebooks whose output is part of the source
 ON_local = --cores $(CORES) --resources machine=1 --quiet all
 ON_slurm = --executor slurm --profile $(CLUSTER) --quiet progress \
@@ -57,7 +58,7 @@ replay: setup ## make all tables, figures and the site from BUNDLE=FILE alone: n
 
 test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience
 	@failed=0; $(LINT) || failed=1; \
-	$(BIN)/pytest --nbval-lax --nbval-current-env tests $(KEPT) || failed=1; exit $$failed
+	$(BIN)/pytest $(BESIDE) --nbval-lax --nbval-current-env tests $(KEPT) || failed=1; exit $$failed
 
 lab: setup ## open JupyterLab with the project's kernel
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks

@@ -19,7 +19,7 @@ CONDA_ONLY = {"python", "pip", "llama-cpp"}  # llama.cpp comes from source where
 IMPORTED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "lm_eval": "lm-eval", "myst_nb": "myst-nb"}
 # Used without an import statement of ours: commands, plug-ins, themes, formats, what is imported only if it is there.
 COMMANDS = {"gguf", "jupyterlab", "snakemake", "ipykernel", "packaging", "sphinx-book-theme", "myst-nb", "safetensors"}
-COMMANDS |= {"nbval", "pytest", "ruff", "playwright", "lm-eval", "vllm"}
+COMMANDS |= {"nbval", "pytest", "pytest-xdist", "ruff", "playwright", "lm-eval", "vllm"}
 COMMANDS |= {"sentencepiece", "protobuf", "accelerate", "peft", "tensorboard"}
 COMMANDS |= {"snakemake-executor-plugin-slurm"}
 COMMANDS |= {"immutabledict"}  # IFEval's, within lm-eval
