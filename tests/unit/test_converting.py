@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from medpsy.training.converting import convert
+from medpsy.training.resume_points import WHOLE
 from safetensors.torch import load_file, save_file
 from training_examples import HUB, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -23,7 +24,7 @@ def point(tmp_path):
         for weight in model.parameters():
             weight += 0.01 * torch.randn_like(weight)
     model.save_pretrained(folder)
-    (folder / "trainer_state.json").write_text("{}")
+    (folder / WHOLE).touch()
     return folder
 
 
@@ -48,7 +49,7 @@ def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(po
 
 
 def half_written(point):
-    (point / "trainer_state.json").write_text('{"global_step"')
+    (point / WHOLE).unlink()
 
 
 def shards_without_their_list(point):
@@ -89,7 +90,7 @@ def torn(point):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (half_written, "checkpoint-4 is no whole resume point.*trainer_state.json"),
+        (half_written, "checkpoint-4 is no whole resume point.*file whole"),
         (shutil.rmtree, "checkpoint-4 is no whole resume point"),
         (shards_without_their_list, "checkpoint-4 holds no weights of a whole model"),
         (adapter, "an adapter is loaded onto its parent, not converted"),

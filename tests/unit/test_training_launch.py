@@ -1,10 +1,8 @@
 """Training processes: resumed after a kill, shared by two processes, and never passing something half-done for done."""
 
 import json
-import os
 import shutil
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,9 @@ from medpsy.folders import whole_folder
 from medpsy.training import launch
 from medpsy.training.job import summary
 from medpsy.training.launch import shared
-from medpsy.training.saving import last_checkpoint
+from medpsy.training.resume_points import WHOLE, drop_half_written, last_checkpoint
 from safetensors.torch import load_file
-from training_examples import corpus, job, killing
+from training_examples import corpus, job, killing, working_as
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -130,8 +128,7 @@ def sharded(tmp_path_factory, rows, whole):
     one, kept = replace(job(folder, rows), settings=whole[0].settings), folder / "kept" / "checkpoint-2"
     killing(one, rank="1", kept=kept)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("medpsy.training.launch"), "WORKER", "fsdp_on_cpu")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        working_as("fsdp_on_cpu", patch)
         return one, launch([[one]], processes=2, config="fsdp_8", restarts=1)[one.name], kept
 
 
@@ -163,12 +160,24 @@ def test_a_sharded_resume_point_becomes_a_folder_that_transformers_loads(sharded
         assert torch.equal(found(ids).logits, expected(ids).logits)
 
 
-def test_a_half_written_resume_point_is_passed_over(tmp_path):
-    for step, text in ((2, "{}"), (4, '{"global_step":')):
+def test_a_resume_point_that_one_process_left_half_written_is_passed_over(tmp_path, rows, whole, monkeypatch):
+    undisturbed, record = whole
+    one = replace(job(tmp_path, rows), settings=undisturbed.settings)
+    working_as("dies_while_saving", monkeypatch)
+    found = launch([[one]], processes=2, config="cpu", restarts=1)[one.name]
+    assert (found["restarts"], found["steps"], found["tokens"]) == (1, record["steps"], record["tokens"])
+    assert_step_by_step(found, record)
+
+
+def test_the_newest_marked_resume_point_counts_and_steps_are_numbers(tmp_path):
+    for step in (2, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
-    (tmp_path / "checkpoint-6").mkdir()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    for step in (2, 10):
+        (tmp_path / f"checkpoint-{step}" / WHOLE).touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    drop_half_written(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-10"}
     assert last_checkpoint(tmp_path / "nothing") is None
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 import torch
 from medpsy import study
 from medpsy.training.job import Job
-from medpsy.training.saving import last_checkpoint
+from medpsy.training.resume_points import last_checkpoint
 from transformers import TrainerCallback
 
 HUB = study.ROOT / "lib/medpsy/mini/hub"
@@ -56,6 +57,12 @@ def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
     for name in ("params", "lib", "notebooks"):
         (folder / name).symlink_to(Path(__file__).parents[2] / name)
     return study.load("mini")
+
+
+def working_as(module: str, patch: pytest.MonkeyPatch) -> None:
+    """Let training processes be those of a module of this folder."""
+    patch.setattr(import_module("medpsy.training.launch"), "WORKER", module)  # the package has a function of that name
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
 def killing(one, *, rank: str = "", kept: Path | None = None) -> None:

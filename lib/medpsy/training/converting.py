@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 
 from medpsy.folders import whole_folder
 from medpsy.training.job import require
-from medpsy.training.saving import STATE, cast, is_whole, keep_tokenizer, tied
+from medpsy.training.resume_points import WHOLE, is_whole
+from medpsy.training.saving import cast, keep_tokenizer, tied
 
 SHARDS = "pytorch_model_fsdp_0"  # folder that accelerate writes a sharded model to
 LISTED = ".metadata"  # what torch.distributed.checkpoint writes last
@@ -58,7 +59,7 @@ def weights(point: Path, parent: Path, scratch: Path) -> Path:
     shards = point if (point / LISTED).is_file() else point / SHARDS
     if shards != point and not is_whole(point):
         raise ValueError(
-            f"{point} is no whole resume point: it has neither {STATE}, which a training writes last, nor the "
+            f"{point} is no whole resume point: it has neither the file {WHOLE}, which a training sets last, nor the "
             f"{LISTED} of torch.distributed.checkpoint; take a folder checkpoint-N of outputs/PROFILE/training/NAME"
         )
     if (shards / LISTED).is_file():

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from medpsy.engines.weights import papers, text_config
 from medpsy.folders import whole_folder
@@ -21,24 +20,8 @@ from medpsy.training.card import model_card
 from medpsy.training.job import SUMMARY, Job
 from medpsy.training.lora_settings import ADAPTER, Lora
 
-STATE = "trainer_state.json"  # what a trainer writes last into a resume point
 HEAD = "lm_head.weight"  # is the embedding once more, where a model has these tied
 OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
-
-
-def last_checkpoint(work: Path) -> str | None:
-    """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
-    found = sorted(work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    return next((str(path) for path in reversed(found) if is_whole(path)), None)
-
-
-def is_whole(point: Path) -> bool:
-    """Return whether the resume point `point` was written to its end."""
-    try:
-        json.loads((point / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def save(

@@ -21,8 +21,8 @@ from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
 from medpsy.training.lora import given
+from medpsy.training.resume_points import MarkWhole, last_checkpoint
 from medpsy.training.rl_settings import RlSettings
-from medpsy.training.saving import last_checkpoint
 from medpsy.training.sft_settings import SftSettings
 
 BOUNDED = {"full_attention", "sliding_attention"}  # kinds of layers that keep to a document's bounds
@@ -128,7 +128,7 @@ def train(job: Job, settings: SftSettings, *, processes: int = 1) -> SFTTrainer:
         args=sft_config(settings, Path(job.work), processes=processes, packing=packs(Path(job.parent))),
         train_dataset=rows,
         processing_class=tokenizer,
-        callbacks=[Journal(job.name, Path(job.work))],
+        callbacks=[Journal(job.name, Path(job.work)), MarkWhole()],
         **given(settings.lora, Path(job.parent)),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(Path(job.work)))

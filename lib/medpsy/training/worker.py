@@ -25,6 +25,7 @@ from medpsy.training.dpo_settings import DpoSettings
 from medpsy.training.effort import ceiling, flops_per_token, shape
 from medpsy.training.job import DECIDING, Job, read_jobs
 from medpsy.training.lora_settings import Lora
+from medpsy.training.resume_points import drop_half_written
 from medpsy.training.rl_settings import WITH_VLLM, RlSettings
 from medpsy.training.saving import save
 from medpsy.training.sft_settings import SftSettings
@@ -80,11 +81,12 @@ def do(job: Job) -> None:
 
 
 def prepare(work: Path, key: str) -> None:
-    """Make `work` ready: resume points of another job are of no use and go."""
+    """Make `work` ready: resume points of another job are of no use and go, and so do half-written ones."""
     note = work / KEY
     if work.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
+    drop_half_written(work)
     note.write_text(json.dumps(key), encoding="utf-8")
 
 
