@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from trl import GRPOTrainer, SFTTrainer
 
 from medpsy import bench_training, study
@@ -26,6 +26,7 @@ from medpsy.training import rl_set, worker, write_questions
 from medpsy.training.dapo import DapoTrainer
 from medpsy.training.effort import memory, shape
 from medpsy.training.job import Job
+from medpsy.training.resume_points import MarkWhole
 
 SFT_PARTS = {
     (Trainer, "get_batch_samples"): "data",
@@ -138,6 +139,7 @@ def undisturbed(trainer: type, folder: Path) -> Iterator[Path]:
     with (
         tempfile.TemporaryDirectory(dir=folder) as scratch,
         patch.object(trainer, "_save_checkpoint"),
+        patch.object(MarkWhole, "on_save", TrainerCallback.on_save),  # which does nothing: there is nothing to mark
         redirect_stdout(io.StringIO()),
     ):
         yield Path(scratch)

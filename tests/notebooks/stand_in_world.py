@@ -19,7 +19,7 @@ import yaml
 from medpsy.report.compare import VERDICTS
 from medpsy.report.result import Result, read_result
 from medpsy.study import HUB_ID
-from stub_endpoint import Reply, completion
+from stub_endpoint import Reply, Stub, completion, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_TOKEN": ""}
@@ -28,6 +28,15 @@ WHOLE = ("notebooks", "lib", "Snakefile")
 SMALL = {"runs": 2, "questions_per_suite": 12, "conversations_per_suite": 2, "judge_attempts": 2}
 SHORT = {"max_tokens": 16}
 SIZES = SMALL | dict.fromkeys(("sampling", "open_sampling", "judge_sampling", "parser_sampling"), SHORT)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A project whose sections have run, its profile's outputs, and what its endpoint was asked."""
+
+    folder: Path
+    outputs: Path
+    asked: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,14 @@ class World:
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Callable[[Path], dict[str, Path]] = stand_in_rows.write_all
     alone: tuple[str, ...] = ()
+
+    def run(self, folder: Path) -> Ran:
+        """Make the project in `folder`, with an endpoint of its own, and run all its sections."""
+        stub = Stub(chatty())
+        with serving(stub) as address:
+            self.make(folder, address)
+            self.report(folder)
+        return Ran(folder, self.outputs(folder), stub.asked)
 
     def make(self, folder: Path, address: str, **changes: Any) -> Path:
         """Make the project in `folder` and return it.

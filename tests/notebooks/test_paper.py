@@ -3,14 +3,11 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import stand_in_families
 from paper_world import PAPER
-from stand_in_world import chatty
-from stub_endpoint import Stub, serving
 
 pytestmark = pytest.mark.slow  # seven minutes
 SECTIONS = PAPER.names()
@@ -21,12 +18,7 @@ STEPS += [f"{start}-openmed-{step}" for start in ("afm-4.5b", "small") for step 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A project in which every section of the profile has run, and what its endpoint was asked."""
-    folder, stub = tmp_path_factory.mktemp("paper"), Stub(chatty())
-    with serving(stub) as address:
-        PAPER.make(folder, address)
-        PAPER.report(folder)
-    return SimpleNamespace(folder=folder, outputs=PAPER.outputs(folder), asked=stub.asked)
+    return PAPER.run(tmp_path_factory.mktemp("paper"))
 
 
 def leaves(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,7 @@ import pytest
 import stand_in_families
 import yaml
 from medpsy import benchmarks, evaluate, open_ended, report, study
-from stand_in_world import SIZES, World, chatty
-from stub_endpoint import Stub, serving
+from stand_in_world import SIZES, World
 
 LIMITED = "10_quantization"  # the one section with sizes of its own, where 0 means all of a suite
 ASKED = {"asked": {"questions": 1, "conversations": 1}, "threads": 1}
@@ -23,12 +21,7 @@ MARGIN = " ±"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A project in which every section of the profile has run, and what its endpoint was asked."""
-    folder, stub = tmp_path_factory.mktemp("review"), Stub(chatty())
-    with serving(stub) as address:
-        REVIEW.make(folder, address)
-        REVIEW.report(folder)
-    return SimpleNamespace(folder=folder, outputs=REVIEW.outputs(folder), asked=stub.asked)
+    return REVIEW.run(tmp_path_factory.mktemp("review"))
 
 
 @pytest.fixture

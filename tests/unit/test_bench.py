@@ -8,6 +8,7 @@ from medpsy import bench, bench_judging, bench_quantized, study
 from medpsy.benchmarks import SUITES
 from medpsy.engines import tools
 from medpsy.engines.base import Sampling
+from medpsy.provenance import cores
 
 
 def test_all_questions_of_all_suites_are_asked_once():
@@ -52,5 +53,11 @@ def test_a_quantized_model_is_served_and_benched_at_the_same_length(monkeypatch)
         pytest.skip(str(error))
     monkeypatch.setattr(bench_quantized, "SHAPE", {**bench_quantized.SHAPE, "num_hidden_layers": 1})
     monkeypatch.setattr(bench_quantized, "WRITTEN", 16)
+    said, asked = [], []
+    run, speed = bench_quantized.run, bench_quantized._speed
+    monkeypatch.setattr(bench_quantized, "run", lambda *words, **more: said.append(run(*words, **more)) or said[-1])
+    monkeypatch.setattr(bench_quantized, "_speed", lambda *given: asked.append(given[-1].max_tokens) or speed(*given))
     served, bench = bench_quantized.tokens_per_second(study.load("mini").model("qwen3-small").local_dir)
-    assert 1 < served < 20 * bench and bench > 1
+    (row,) = json.loads(said[-1].stdout)
+    assert (row["n_gen"], row["n_prompt"], row["n_threads"]) == (16, 0, cores()) and set(asked) == {16}
+    assert len(row["samples_ts"]) == len(asked) and bench == max(row["samples_ts"]) > 0 and served > 0
