@@ -165,7 +165,7 @@ def measure() -> list[Row]:
     served, bench = bench_quantized.tokens_per_second(spec.local_dir)
     name = f"{bench_quantized.FORMAT} with llama_cpp, one at a time / llama-bench"
     found.append(Row(name, served, bench, served / bench))
-    two, twice = bench_ray.rows_per_second(spec.local_dir, rows, Sampling(max_tokens=64))
+    two, twice = bench_ray.rows_per_second(spec.local_dir, rows, sampling)
     found.append(Row("two replicas with ray / twice one", two, twice, two / twice, "rows/s"))
     judging, naive = criteria_per_second()
     found.append(Row("judging with llama_cpp / one prompt at a time", judging, naive, judging / naive, "criteria/s"))

@@ -1,12 +1,13 @@
 """How engine ray grows: responses per second with one replica and with two, each with one thread.
 
-Measured over the middle of the responses, half a minute, when every replica has its model: loading takes longer than
-that and differs from run to run. Two replicas need two idle cores; what Ray itself takes counts. The model has random
-weights and is large enough to keep a core busy by itself: with one of the miniature's, what surrounds the model would
-take most of the time.
+Measured over the middle of the responses, a minute, when every replica has its model: loading takes as long, and
+differs from run to run. Responses come in bursts, so the slope of the line through all of them counts, not where it
+begins and ends. Two replicas need two idle cores. What Ray itself takes counts too, some 20 ms of a core per response,
+so responses should be long, and the model, of random weights, is large enough to keep a core busy by itself.
 """
 
 import itertools
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from medpsy.engines.base import Prompt, Sampling
 from medpsy.study import ModelSpec
 
 OPTIONS = {"batch": 8, "rows": 16, "threads": 1}  # small, so that the end of a run is no idling
-ROWS, FIRST, LAST = 600, 0.2, 0.8  # rows per replica, some 10 a second; shares of them that bound what is measured
+ROWS, FIRST, LAST = 160, 0.2, 0.8  # rows per replica; shares of them that bound what is measured
 SHAPE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "head_dim": 64}
 SHAPE |= {
     "num_attention_heads": 8,
@@ -43,5 +44,5 @@ def _measured(model: ModelSpec, prompts: list[Prompt], sampling: Sampling, repli
     asked = [Prompt(str(number), prompt.messages) for number, prompt in zip(range(count), again, strict=False)]
     with engines.open_engine("ray", model, replicas=replicas, **OPTIONS) as engine:
         times = [time.perf_counter() for _ in engine.generate(asked, sampling)]
-    first, last = int(FIRST * count), int(LAST * count)
-    return (last - first) / (times[last] - times[first])
+    middle = range(int(FIRST * count), int(LAST * count))
+    return statistics.linear_regression([times[at] for at in middle], middle).slope
