@@ -26,7 +26,7 @@ from medpsy.training import rl_set, worker, write_questions
 from medpsy.training.dapo import DapoTrainer
 from medpsy.training.effort import memory, shape
 from medpsy.training.job import Job
-from medpsy.training.resume_points import MarkWhole
+from medpsy.training.resume_points import ResumePoints
 
 SFT_PARTS = {
     (Trainer, "get_batch_samples"): "data",
@@ -139,7 +139,7 @@ def undisturbed(trainer: type, folder: Path) -> Iterator[Path]:
     with (
         tempfile.TemporaryDirectory(dir=folder) as scratch,
         patch.object(trainer, "_save_checkpoint"),
-        patch.object(MarkWhole, "on_save", TrainerCallback.on_save),  # which does nothing: there is nothing to mark
+        patch.object(ResumePoints, "on_save", TrainerCallback.on_save),  # which does nothing: there are none
         redirect_stdout(io.StringIO()),
     ):
         yield Path(scratch)

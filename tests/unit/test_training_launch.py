@@ -13,7 +13,7 @@ from medpsy.folders import whole_folder
 from medpsy.training import launch
 from medpsy.training.job import summary
 from medpsy.training.launch import shared
-from medpsy.training.resume_points import WHOLE, drop_half_written, last_checkpoint
+from medpsy.training.resume_points import last_checkpoint
 from safetensors.torch import load_file
 from training_examples import corpus, job, killing, working_as
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -167,18 +167,6 @@ def test_a_resume_point_that_one_process_left_half_written_is_passed_over(tmp_pa
     found = launch([[one]], processes=2, config="cpu", restarts=1)[one.name]
     assert (found["restarts"], found["steps"], found["tokens"]) == (1, record["steps"], record["tokens"])
     assert_step_by_step(found, record)
-
-
-def test_the_newest_marked_resume_point_counts_and_steps_are_numbers(tmp_path):
-    for step in (2, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    for step in (2, 10):
-        (tmp_path / f"checkpoint-{step}" / WHOLE).touch()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    drop_half_written(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-10"}
-    assert last_checkpoint(tmp_path / "nothing") is None
 
 
 def test_a_full_disk_leaves_the_old_folder_and_nothing_half_written(tmp_path):

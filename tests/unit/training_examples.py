@@ -71,7 +71,7 @@ def killing(one, *, rank: str = "", kept: Path | None = None) -> None:
 
 
 def kill_after_a_resume_point(work: Path, rank: str, kept: Path | None) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600  # a busy machine is slow to start processes
     while not (point := last_checkpoint(work)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -15,7 +15,7 @@ from medpsy.training.examples import Form, form, lengths, tools_of
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
 from medpsy.training.pairs import Pair, read_pairs
-from medpsy.training.resume_points import MarkWhole, last_checkpoint
+from medpsy.training.resume_points import ResumePoints, last_checkpoint
 from medpsy.training.sft import common, loading
 
 
@@ -80,7 +80,7 @@ def train(job: Job, settings: DpoSettings, *, processes: int = 1) -> DPOTrainer:
         args=dpo_config(settings, Path(job.work), processes=processes),
         train_dataset=preferences(job, tokenizer, settings.max_length),
         processing_class=tokenizer,
-        callbacks=[Journal(job.name, Path(job.work)), MarkWhole()],
+        callbacks=[Journal(job.name, Path(job.work)), ResumePoints()],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(Path(job.work)))
     return trainer

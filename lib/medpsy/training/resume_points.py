@@ -1,7 +1,7 @@
 """Resume points of a training: folders `checkpoint-N` in its work folder, of which only whole ones count.
 
 A trainer's processes write their parts of one beside each other, and the last file of the first process says nothing of
-the others'. So a mark is set when all of them are through.
+the others'. So a mark is set when all of them are through, and older points go only then.
 """
 
 import shutil
@@ -9,9 +9,10 @@ from pathlib import Path
 
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 WHOLE = "whole"  # the mark: an empty file
+KEPT = 2  # points at a time, the best one among them where the best counts
 POINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 
 
@@ -33,10 +34,14 @@ def is_whole(point: Path) -> bool:
     return (point / WHOLE).is_file()
 
 
-class MarkWhole(TrainerCallback):
-    """Sets the mark; transformers calls it in every process, when that has written its part."""
+class ResumePoints(TrainerCallback):
+    """Marks a resume point as whole and removes those that it replaces; the trainer itself must remove none.
+
+    Transformers calls it in every process, when that has written its part.
+    """
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / WHOLE).touch()
+            rotate_checkpoints(args.output_dir, KEPT, state.best_model_checkpoint)

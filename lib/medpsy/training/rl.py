@@ -23,7 +23,7 @@ from medpsy.training.examples import form
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
 from medpsy.training.lora import given
-from medpsy.training.resume_points import MarkWhole, last_checkpoint
+from medpsy.training.resume_points import ResumePoints, last_checkpoint
 from medpsy.training.rewards import reward_functions
 from medpsy.training.rl_asked import Asked, length_penalty, open_ended, reading, short_enough, unjudged_share
 from medpsy.training.rl_config import chosen_generator, grpo_config, held_out_plan
@@ -101,7 +101,7 @@ def run(
         train_dataset=asked.rows.select(settings.schedule(len(asked.rows))),
         eval_dataset=asked.held,
         processing_class=tokenizer,
-        callbacks=[Journal(job.name, Path(job.work)), MarkWhole()],
+        callbacks=[Journal(job.name, Path(job.work)), ResumePoints()],
         **given(settings.lora, Path(job.parent)),
     )
     trainer.chat_template_kwargs = dated(job.switches)  # here: no clock can stand in a configuration, which is saved

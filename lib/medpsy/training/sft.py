@@ -21,7 +21,7 @@ from medpsy.training.examples import form, lengths
 from medpsy.training.job import Job
 from medpsy.training.journal import Journal
 from medpsy.training.lora import given
-from medpsy.training.resume_points import MarkWhole, last_checkpoint
+from medpsy.training.resume_points import ResumePoints, last_checkpoint
 from medpsy.training.rl_settings import RlSettings
 from medpsy.training.sft_settings import SftSettings
 
@@ -82,7 +82,6 @@ def common(settings: SftSettings | RlSettings | DpoSettings) -> dict[str, Any]:
         "logging_nan_inf_filter": False,  # a loss that is no number must be seen
         "save_strategy": "steps",
         "save_steps": settings.save_every,
-        "save_total_limit": 2,  # the newest may be half written when a run is killed
         "report_to": list(settings.report_to),
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
@@ -128,7 +127,7 @@ def train(job: Job, settings: SftSettings, *, processes: int = 1) -> SFTTrainer:
         args=sft_config(settings, Path(job.work), processes=processes, packing=packs(Path(job.parent))),
         train_dataset=rows,
         processing_class=tokenizer,
-        callbacks=[Journal(job.name, Path(job.work)), MarkWhole()],
+        callbacks=[Journal(job.name, Path(job.work)), ResumePoints()],
         **given(settings.lora, Path(job.parent)),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(Path(job.work)))
