@@ -64,7 +64,17 @@ def test_without_a_part_is_compared_question_by_question():
     assert shown["Accuracy, change"].iloc[1] == -25 and shown["Tokens, change"].iloc[1] == 5
     assert shown["Accuracy, change"].isna().iloc[0]
     (verdict,) = report.switch_verdicts(pd.DataFrame(rows))
-    assert verdict["verdict"] == "pattern holds" and "without clip-higher" in verdict["text"]
+    assert verdict["verdict"] == "pattern holds"
+    assert verdict["text"].startswith("clip-higher switched off: a short stage ends 25.0 points lower")
+
+
+@pytest.mark.parametrize(("right", "said"), [(3, "25.0 points higher"), (0, "0.0 points lower")])
+def test_a_part_that_does_harm_or_nothing_is_said_so(right, said):
+    whole = pd.DataFrame({"right": [3, 3, 0, 3] * 10, "attempts": 3, "completion_tokens": 50.0})
+    other = whole.assign(right=[3, 3, right, 3] * 10)
+    rows = [switches._row(switches.ALL, whole, whole), switches._row("no KL term", other, whole)]
+    (verdict,) = report.switch_verdicts(pd.DataFrame(rows))
+    assert verdict["verdict"] != "pattern holds" and said in verdict["text"]
 
 
 def test_the_spread_between_trainings_needs_more_than_one():

@@ -116,7 +116,8 @@ def switch_verdicts(outcomes: pd.DataFrame) -> list[dict]:
     """Return for every part the verdict on whether accuracy falls without it."""
     found = []
     for row in outcomes.iloc[1:].itertuples():
-        text = f"without {row.part} a short stage ends {-row.difference:.1f} points lower on the held-out questions"
+        change = f"{abs(row.difference):.1f} points {'higher' if round(row.difference, 1) > 0 else 'lower'}"
+        text = f"{row.part} switched off: a short stage ends {change} on the held-out questions"
         note = f"± {row.difference_margin:.1f}, paired; responses {row.longer:+.1f} ± {row.longer_margin:.1f} tokens"
         verdict = compare.pattern_verdict(-row.difference, row.difference_margin)
         found.append({"text": text, "verdict": verdict, "note": note})
