@@ -5,10 +5,13 @@ CORES ?= all
 EXECUTOR ?= local
 CLUSTER ?= setup/slurm/cluster.yaml
 ifndef PYTHON
-PYTHON := $(shell command -v python3.11 || command -v python3 || echo python3.11)
+# the first that has the right version and can make a virtual environment; 3.11 is the one used most here
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do $$python -c "import ensurepip, sys, venv; \
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" 2>/dev/null && command -v $$python && exit; done; echo python3)
 endif
 BIN := .venv/bin
-BESIDE = -n 2 --dist loadfile  # half of the time tests wait for servers; what tests of a file share is made once
+# half of the time tests wait for servers; what tests of a file share is made once; tests/conftest.py orders the files
+BESIDE = -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 KEPT = $(shell grep -l '"output_type"' notebooks/*.ipynb 2>/dev/null)  # notebooks whose output is part of the source
 ON_local = --cores $(CORES) --resources machine=1 --quiet all
 ON_slurm = --executor slurm --profile $(CLUSTER) --quiet progress \
@@ -32,13 +35,13 @@ endif
 
 help: ## list the targets
 	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [EXECUTOR=local|slurm]" \
-	"[BUNDLE=FILE] [PYTHON=/path/to/python3.11]"
+	"[BUNDLE=FILE] [PYTHON=/path/to/python3]"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
 
 setup: ## install what is missing: Python packages into .venv, llama.cpp tools into the user's cache
-	@command -v $(PYTHON) >/dev/null || { echo "setup: no Python 3.11 found. Install it (Debian, Ubuntu: apt-get install \
-	python3.11 python3.11-venv; macOS: brew install python@3.11) or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no Python found. Install 3.11, 3.12 or 3.13 (Debian, Ubuntu: apt-get \
+	install python3 python3-venv; macOS: brew install python@3.13) or say where it is: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) setup/install.py
 
 report: setup ## run every notebook whose inputs changed, build the site, print where it is
@@ -61,7 +64,7 @@ test: setup ## check style, the notebooks' kept outputs and all tests that need 
 	$(BIN)/pytest $(BESIDE) --nbval-lax --nbval-current-env tests $(KEPT) || failed=1; exit $$failed
 
 lab: setup ## open JupyterLab with the project's kernel
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@PYTHONWARNINGS="ignore:IProgress not found" $(BIN)/jupyter lab --notebook-dir=. notebooks
 
 lint: setup ## check style and format
 	@$(LINT)
@@ -70,10 +73,10 @@ minihub: setup ## retrain the miniature models (under an hour on two cores)
 	@$(BIN)/python -m medpsy.mini.build
 
 bench: setup ## measure speed against the raw engines and lm-evaluation-harness
-	@$(BIN)/python -m medpsy.bench
+	@$(BIN)/python -m bench
 
 bench-gpu: setup ## measure what training reaches on this machine's GPU, and what holds it back
-	@$(BIN)/python -m medpsy.bench_gpu
+	@$(BIN)/python -m bench.gpu
 
 clean: ## remove what PROFILE computed, except the stored responses
 	@find outputs/$(PROFILE) -mindepth 1 -maxdepth 1 ! -name responses -exec rm -rf {} + 2>/dev/null; \

@@ -4,7 +4,8 @@
 import os
 import sys
 
-from medpsy import freshness, study
+from medpsy import study
+from medpsy.run import RECIPE_VERSION, set_aside_altered
 
 PROFILE = config.get("profile", "mini")
 OUT = f"outputs/{PROFILE}"
@@ -32,7 +33,7 @@ SECTIONS |= {"14_ledger": {"after": [*SECTIONS], "machine": 0}}  # reads the rec
 
 if not os.path.isfile(f"params/{PROFILE}/study.yaml"):
     raise ValueError(f"params/{PROFILE}/study.yaml: no such profile; known are {', '.join(sorted(os.listdir('params')))}")
-freshness.set_aside_altered(PROFILE)
+set_aside_altered(PROFILE)
 # A profile that trains nothing has no parameters for the sections that train, and is made without them.
 SECTIONS = {name: needs for name, needs in SECTIONS.items() if os.path.isfile(f"params/{PROFILE}/{name}.yaml")}
 SOURCE = study.load(PROFILE).source
@@ -57,8 +58,6 @@ rule site:
         [record(section) for section in SECTIONS],
     output:
         f"{OUT}/report/index.html",
-    params:
-        library=freshness.library_digest(silent=freshness.COMMANDS + freshness.RUNNER),
     shell:
         f"{MEDPSY} site --profile {PROFILE} >/dev/null"
 
@@ -77,7 +76,7 @@ for section, needs in SECTIONS.items():
             record(section),
         params:
             section=section,
-            library=freshness.library_digest(),
+            recipe=RECIPE_VERSION,
         resources:
             machine=needs["machine"] * (SOURCE == "hub"),  # the Makefile lets one such notebook run at a time
         shell:

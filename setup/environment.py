@@ -76,7 +76,7 @@ def create() -> None:
     if python().exists() and runs_this_version():
         return
     if VENV.exists():
-        say(".venv holds no working Python 3.11: made anew")
+        say(f".venv holds no working {sys.executable}: made anew")
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
 
 

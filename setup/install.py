@@ -6,12 +6,12 @@ Uses the standard library only. Installs into ``.venv`` and the user's cache fol
 import contextlib
 import sys
 
-if sys.version_info[:2] != (3, 11):
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     version = ".".join(map(str, sys.version_info[:3]))
     sys.exit(
-        f"setup: Python 3.11 is needed, {sys.executable} is {version}.\n"
-        "Install it (Debian, Ubuntu: apt-get install python3.11 python3.11-venv; macOS: brew install python@3.11)\n"
-        "or say where it is: make PYTHON=/path/to/python3.11"
+        f"setup: Python 3.11, 3.12 or 3.13 is needed, {sys.executable} is {version}.\n"
+        "Install one (Debian, Ubuntu: apt-get install python3 python3-venv; macOS: brew install python@3.13)\n"
+        "or say where it is: make PYTHON=/path/to/python3"
     )
 
 import fcntl

@@ -11,10 +11,12 @@ from pathlib import Path
 
 GIB = 2**30
 MANAGERS = ("apt-get", "dnf", "brew")
+PYTHON = "python{}.{}".format(*sys.version_info)
 COMMANDS = {  # what is missing -> how each package manager installs it
-    "venv": ("apt-get install python3.11-venv", "dnf install python3.11", "brew install python@3.11"),
+    "venv": (f"apt-get install {PYTHON}-venv", f"dnf install {PYTHON}", f"brew install {PYTHON.replace('3', '@3', 1)}"),
     "compiler": ("apt-get install build-essential", "dnf install gcc gcc-c++", "xcode-select --install"),
 }
+COMPILERS = {"CC": ("cc", "gcc", "clang"), "CXX": ("c++", "g++", "clang++")}
 
 
 class Missing(Exception):
@@ -41,10 +43,16 @@ def need_venv() -> None:
         ) from None
 
 
+def compiler(variable: str) -> str | None:
+    """Return the C (`variable` ``CC``) or C++ (``CXX``) compiler: what the variable names, else the first there is."""
+    names = (os.environ.get(variable) or "", *COMPILERS[variable])
+    return next((name for name in names if name and shutil.which(name)), None)
+
+
 def need_compiler() -> None:
-    """Check for a C and a C++ compiler, those named by CC and CXX first."""
-    for variable, names in (("CC", ("cc", "gcc", "clang")), ("CXX", ("c++", "g++", "clang++"))):
-        if not any(shutil.which(name) for name in (os.environ.get(variable) or "", *names) if name):
+    """Check for a C and a C++ compiler."""
+    for variable in COMPILERS:
+        if not compiler(variable):
             raise Missing(
                 f"no {'C++' if variable == 'CXX' else 'C'} compiler for the llama.cpp tools. "
                 f"Install one: {how_to_install('compiler')}"
@@ -64,4 +72,8 @@ def accelerator() -> str:
     chosen = os.environ.get("MEDPSY_ACCELERATOR")
     if chosen not in (None, "", "cpu", "gpu"):
         raise Missing(f"MEDPSY_ACCELERATOR={chosen!r} is neither 'cpu' nor 'gpu'. Set one of them, or unset it")
-    return chosen or ("gpu" if glob.glob("/dev/nvidia[0-9]*") else "cpu")
+    return chosen or ("gpu" if has_gpu() else "cpu")
+
+
+def has_gpu() -> bool:
+    return bool(glob.glob("/dev/nvidia[0-9]*"))

@@ -1,11 +1,43 @@
 """What all tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
+# the files that take longest, the longest first: one of them begun last would keep one process busy, and the other idle
+LONGEST = (
+    "test_smoke.py",
+    "test_review.py",
+    "test_training_launch.py",
+    "test_contract.py",
+    "test_harness.py",
+    "test_convert.py",
+    "test_dapo.py",
+    "test_run.py",
+    "test_ray.py",
+    "test_llama_cpp.py",
+    "test_quantization.py",
+    "test_run_workflow.py",
+    "test_slurm_report.py",
+)
+
+
+def pytest_configure() -> None:
+    """Give each of the processes that test beside each other its own cores, for what it starts too: none waits."""
+    place, processes = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if place and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(place.removeprefix("gw")) % len(cores) :: processes])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of `LONGEST`, in their order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture(scope="session")

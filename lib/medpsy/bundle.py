@@ -1,34 +1,38 @@
-"""A whole store of responses in one file, with the settings they were asked under, to be read where there is no model.
+"""A study's responses and settings in one file, read where there is no model; its records compared there.
 
 A bundle is an uncompressed ZIP archive (its shards are compressed already) with a manifest of sizes and digests.
-Refuses a bundle that is incomplete or changed, or that names a file where a store has none; nothing of it is kept then.
-The digests guard against accidents; against intent, compare the digest of the whole bundle with one got elsewhere.
+Refuses a bundle that is incomplete or changed, of another profile or other settings, or that names a file where a store
+has none; nothing of it is kept then. The digests guard against accidents; against intent, compare the digest of the
+whole bundle with one got elsewhere.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
-import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medpsy import fingerprints, noted
-from medpsy.shards import ShardFolder
-from medpsy.study import provenance
+from medpsy import provenance, study
+from medpsy.files import write_whole
+from medpsy.store import MODELS, NOTE, NOTES, SCHEMAS, ResponseStore, read_shard, record_models, recorded_models
 
 FORMAT = "medpsy responses 2"
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 2**28  # bytes; some two million shards
-SETTINGS = "params/"  # members that are no part of a store
+SETTINGS = "params/"  # members that are compared, never put into a store
 MEMBER = re.compile(
     r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet|params/[\w-]+\.yaml"
-    rf"|{noted.FOLDER}/{noted.NAME.pattern}\.json"
+    rf"|{NOTES}/{NOTE.pattern}\.json"
 )
 BLOCK = 2**20
 
@@ -37,15 +41,135 @@ class BundleError(ValueError):
     """A bundle that cannot be trusted; the message names the file within it."""
 
 
-def export(
-    folders: Sequence[ShardFolder],
-    root: Path,
-    path: Path,
-    *,
-    settings: Sequence[Path] = (),
-    about: Mapping[str, object] | None = None,
-) -> dict[str, object]:
-    """Write the readable shards of `folders` and the record of models of the store `root` to the file `path`.
+class Difference(NamedTuple):
+    """One value of a record that is another one here; None where it is missing."""
+
+    section: str
+    place: str  # e.g. "claims/P111/margin" or "tables/large/rows/0/2"
+    there: Any
+    here: Any
+
+
+def export(path: Path, profile: str) -> dict[str, Any]:
+    """Write responses, settings and digests of all tables of `profile` to the bundle `path`; return its manifest."""
+    store = ResponseStore(study.load(profile).store_dir)
+    return write(store, path, settings=_settings(profile), about={"profile": profile, "tables": tables(profile)})
+
+
+def restore(path: Path, profile: str, *, sha256: str | None = None, other_settings: bool = False) -> ResponseStore:
+    """Return the store of `profile` with the responses of the bundle `path` added, once all of it was verified.
+
+    Args:
+        sha256: digest that the whole bundle must have.
+        other_settings: take the responses although the bundle's profile or settings are others.
+
+    Raises:
+        BundleError: naming the bundle, and the file in it or the one of the project that differs.
+    """
+    root = study.load(profile).store_dir
+    if not other_settings:
+        with _opened(path) as (_, manifest):
+            _same_settings(manifest, path.name, profile)
+    return add(path, root, sha256=sha256)
+
+
+def compare(path: Path, profile: str) -> int:
+    """Return how many tables of `profile` are the bundle's, byte by byte: all that were there when it was exported.
+
+    Raises:
+        BundleError: naming the first table that differs or is missing, and the packages whose version differs.
+    """
+    with _opened(path) as (_, manifest):
+        wanted, here = manifest["about"].get("tables", {}), tables(profile)
+    apart = [name for name, digest in wanted.items() if here.get(name) != digest]
+    if apart:
+        versions, now = manifest.get("provenance", {}).get("versions", {}), provenance.versions()
+        other = [f"{name} {old} there, {now.get(name)} here" for name, old in versions.items() if now.get(name) != old]
+        first = f"outputs/{profile}/{apart[0]} {'differs' if apart[0] in here else 'is missing'}"
+        why = f"; versions: {', '.join(other)}" if other else ""
+        raise BundleError(f"{path.name}: {len(apart)} of {len(wanted)} tables are not its own: {first}{why}")
+    return len(wanted)
+
+
+def differences(records: Path, profile: str, *, relative: float = 1e-9) -> list[Difference]:
+    """Return what the records of `profile` say otherwise than those in `records`, number by number.
+
+    Tables, claims, verdicts and what was chosen are compared; times, versions and names of files are not.
+
+    Args:
+        records: folder of ``<section>.json`` files.
+        relative: how far apart two numbers may lie and be the same.
+
+    Raises:
+        FileNotFoundError: there is no record in `records`.
+    """
+    paths = sorted(records.glob("[0-9]*.json"))
+    if not paths:
+        raise FileNotFoundError(f"{records}: no records there; name a folder of files like 01_backbone_selection.json")
+    apart = []
+    for path in paths:
+        here = study.find_root() / "outputs" / profile / path.stem / "result.json"
+        before, now = (_values(file) if file.is_file() else {} for file in (path, here))
+        for place in sorted(before.keys() | now.keys()):
+            if not _same(before.get(place), now.get(place), relative):
+                apart.append(Difference(path.stem, place, before.get(place), now.get(place)))
+    return apart
+
+
+def _values(record: Path) -> dict[str, Any]:
+    content = json.loads(record.read_text(encoding="utf-8"))
+    compared = {name: content[name] for name in ("tables", "verdicts", "chosen")}
+    return dict(_leaves(compared | {"claims": {claim["id"]: claim for claim in content["claims"]}}, ""))
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list) and value:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{place}/{key}".lstrip("/"))
+    else:
+        yield place, value
+
+
+def _same(before: Any, now: Any, relative: float) -> bool:
+    numbers = isinstance(before, int | float) and isinstance(now, int | float)
+    return math.isclose(before, now, rel_tol=relative, abs_tol=1e-12) if numbers else before == now
+
+
+def tables(profile: str) -> dict[str, str]:
+    """Return the digest of every table of the sections that are done: ``"<section>/tables/<name>.csv"`` -> SHA-256."""
+    folder = study.find_root() / "outputs" / profile
+    done = [record.parent for record in sorted(folder.glob("[0-9]*/result.json"))]
+    files = [file for section in done for file in sorted(section.glob("tables/*.csv"))]
+    return {file.relative_to(folder).as_posix(): digest_of(file) for file in files}
+
+
+def _settings(profile: str) -> list[Path]:
+    return sorted((study.find_root() / "params" / profile).glob("*.yaml"))
+
+
+def _same_settings(manifest: dict[str, Any], shown: str, profile: str) -> None:
+    there = manifest["about"].get("profile")
+    if there != profile:
+        raise BundleError(
+            f"{shown}: it holds profile {there!r}, not {profile!r}; name the profile it was exported from"
+        )
+    given = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(SETTINGS)}
+    here = {f"{SETTINGS}{file.name}": digest_of(file) for file in _settings(profile)}
+    for name in sorted(given.keys() | here.keys()):
+        if given.get(name) != here.get(name):
+            what = "is not here" if name not in here else "is not in the bundle" if name not in given else "differs"
+            file = f"params/{profile}/{name.removeprefix(SETTINGS)}"
+            commit = str(manifest.get("provenance", {}).get("commit"))[:12]
+            raise BundleError(
+                f"{shown}: {file} {what}; take the commit the bundle was made with ({commit}), or add its "
+                "responses alone with --other-settings"
+            )
+
+
+def write(
+    store: ResponseStore, path: Path, *, settings: Sequence[Path] = (), about: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Write the readable shards of `store`, its record of models and its notes to the file `path`.
 
     Args:
         settings: YAML files that go along; they are compared, never put into a store.
@@ -54,34 +178,34 @@ def export(
     Returns:
         The manifest, with the digest of the whole bundle under ``"sha256"``.
     """
-    for folder in folders:
-        folder.set_aside()
-    members = [shard for folder in folders for shard in folder.paths()]
-    if not members:
-        raise BundleError(f"{root.name}: the store is empty; run a notebook first")
-    members += [root / fingerprints.FILE] if (root / fingerprints.FILE).exists() else []
-    members += sorted((root / noted.FOLDER).glob("*.json"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "x", strict_timestamps=False) as archive:
-            names = {member: member.relative_to(root).as_posix() for member in members}
-            files = {name: _added(archive, member, name) for member, name in names.items()}
-            manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat(), "provenance": provenance()}
-            files |= {f"{SETTINGS}{file.name}": _added(archive, file, f"{SETTINGS}{file.name}") for file in settings}
-            manifest |= {"rows": sum(entry["rows"] for entry in files.values()), "about": dict(about or {})}
-            archive.writestr(MANIFEST, json.dumps({**manifest, "files": files}, indent=1))
-        digest = digest_of(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return {**manifest, "files": files, "sha256": digest}
+    folders = [folder for kind in SCHEMAS for folder in store.shards(kind)]
+    shards = [file for one in folders for file in one.paths() if one.load(file, one.schema.names) is not None]
+    if not shards:
+        raise BundleError(f"{store.root.name}: the store is empty; run a notebook first")
+    own = [*shards, *store.root.glob(MODELS), *sorted(store.root.glob(f"{NOTES}/*.json"))]
+    members = {file.relative_to(store.root).as_posix(): file for file in own}
+    members |= {f"{SETTINGS}{file.name}": file for file in settings}
+    files = {
+        name: {
+            "sha256": digest_of(file),
+            "bytes": file.stat().st_size,
+            "rows": pq.read_metadata(file).num_rows if name.startswith("shards/") else 0,
+        }
+        for name, file in members.items()
+    }
+    manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
+    manifest |= {"provenance": provenance.collect(study.find_root()), "about": dict(about or {}), "files": files}
+    manifest |= {"rows": sum(entry["rows"] for entry in files.values())}
 
+    def archived(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w", strict_timestamps=False) as archive:
+            for name, file in members.items():
+                archive.write(file, name)
+            archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+        manifest["sha256"] = digest_of(temporary)  # `path` may be a pipe
 
-def _added(archive: zipfile.ZipFile, member: Path, name: str) -> dict[str, object]:
-    archive.write(member, name)
-    rows = pq.read_metadata(member).num_rows if name.startswith("shards/") else 0
-    return {"sha256": digest_of(member), "bytes": member.stat().st_size, "rows": rows}
+    write_whole(path, archived)
+    return manifest
 
 
 def digest_of(path: Path) -> str:
@@ -90,62 +214,54 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def contents(path: Path) -> dict:
-    """Return the manifest of the bundle `path`, once it was seen to fit the names of what the bundle holds.
+def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
+    """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified.
 
     Raises:
         BundleError: naming the bundle and the file in it.
     """
+    with _opened(path) as (archive, manifest):
+        if sha256 and digest_of(path) != sha256.lower():
+            raise BundleError(f"{path.name}: its SHA-256 is not {sha256}; it is another bundle or was changed")
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".replay-", dir=root) as staging:
+            for name, entry in manifest["files"].items():
+                _unpack(archive, name, entry, Path(staging) / name, path.name)
+            try:
+                models = recorded_models(Path(staging))
+            except ValueError as error:
+                raise BundleError(f"{path.name}: {error}") from None
+            for name in manifest["files"]:
+                if name != MODELS and not name.startswith(SETTINGS):
+                    (root / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(Path(staging) / name, root / name)
+    if models:
+        record_models(root, models)
+    return ResponseStore(root)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """Give the archive `path` and its manifest, once it was seen to fit the names of what the archive holds."""
     if not path.is_file():
         raise BundleError(f"{path.name}: no such bundle")
     try:
         with zipfile.ZipFile(path) as archive:
-            _files(archive, path.name)
-            return json.loads(archive.read(MANIFEST))
-    except (zipfile.BadZipFile, EOFError) as error:
+            yield archive, _manifest(archive, path.name)
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:  # the last where a member is encrypted
         raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
 
 
-def replay(path: Path, root: Path, *, sha256: str | None = None) -> None:
-    """Add the responses in the bundle `path` to the store `root`, once all of it has been verified.
-
-    Raises:
-        BundleError: naming the bundle and the file in it.
-    """
-    if not path.is_file():
-        raise BundleError(f"{path.name}: no such bundle")
-    if sha256 and digest_of(path) != sha256.lower():
-        raise BundleError(f"{path.name}: its SHA-256 is not {sha256}; it is another bundle or was changed")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".replay-", dir=root) as folder:
-        staging = Path(folder)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                files = _files(archive, path.name)
-                for name, entry in files.items():
-                    _unpack(archive, name, entry, staging, path.name)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
-        models = _models(staging, path.name)
-        for name in files:
-            if name != fingerprints.FILE and not name.startswith(SETTINGS):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staging / name, root / name)
-    if models:
-        fingerprints.record(root, models)
-
-
-def _files(archive: zipfile.ZipFile, shown: str) -> dict[str, dict]:
-    """Return the manifest's files after checking that the archive holds exactly these, under names a store may have."""
-    infos = archive.infolist()
-    held = [info.filename for info in infos]
+def _manifest(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
+    """Return the manifest after checking that the archive holds exactly its files, under names a store may have."""
+    held = archive.namelist()
     if MANIFEST not in held or archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
         raise BundleError(f"{shown}: {MANIFEST} is missing or too large; this is no bundle of ours")
     try:
         manifest = json.loads(archive.read(MANIFEST))
         files = {name: {"sha256": str(e["sha256"]), "bytes": int(e["bytes"])} for name, e in manifest["files"].items()}
         known = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BundleError(f"{shown}: {MANIFEST} cannot be read; get the bundle again") from None
     if not known:
         raise BundleError(f"{shown}: format {manifest['format']!r} is not {FORMAT!r}; use the version that wrote it")
@@ -153,32 +269,26 @@ def _files(archive: zipfile.ZipFile, shown: str) -> dict[str, dict]:
         if not MEMBER.fullmatch(name):
             raise BundleError(f"{shown}: {name!r} is not a file of a store; refused")
     for name in sorted({*held, MANIFEST} ^ {*files, MANIFEST}):
-        raise BundleError(
-            f"{shown}: {name} is {'not in the manifest' if name in held else 'missing'}; get the bundle again"
-        )
+        what = "not in the manifest" if name in held else "missing"
+        raise BundleError(f"{shown}: {name} is {what}; get the bundle again")
     if len(held) != len(set(held)):
         raise BundleError(f"{shown}: it holds a file twice; refused")
-    return files
+    return manifest | {"files": files}
 
 
-def _unpack(archive: zipfile.ZipFile, name: str, entry: dict, staging: Path, shown: str) -> None:
+def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: Path, shown: str) -> None:
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != entry["bytes"]:
         raise BundleError(f"{shown}: {name} has another size than the manifest says; get the bundle again")
-    target = staging / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with archive.open(info) as source, target.open("xb") as sink:
-            while block := source.read(BLOCK):
-                sink.write(block)
-    except (zipfile.BadZipFile, RuntimeError) as error:
-        raise BundleError(f"{shown}: {name} cannot be unpacked ({error}); get the bundle again") from None
+    with archive.open(info) as source, target.open("xb") as sink:
+        while block := source.read(BLOCK):
+            sink.write(block)
     if digest_of(target) != entry["sha256"]:
         raise BundleError(f"{shown}: {name} was changed after it was written; get the bundle again")
-
-
-def _models(staging: Path, shown: str) -> dict[str, str]:
-    try:
-        return fingerprints.recorded(staging)
-    except ValueError as error:
-        raise BundleError(f"{shown}: {error}") from None
+    if schema := SCHEMAS.get(name.partition("/")[0]):
+        try:
+            with target.open("rb") as shard:
+                read_shard(shard, schema, schema.names)
+        except (pa.ArrowException, OSError) as error:
+            raise BundleError(f"{shown}: {name} is damaged ({error}); get the bundle again") from None

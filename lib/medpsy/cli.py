@@ -3,27 +3,145 @@
 Holds no logic of its own. Imports what a command needs inside it, so that help appears at once.
 """
 
+import json
+import os
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
-from medpsy import cli_deploy, cli_grade, cli_pin, cli_plan
-from medpsy.cli_shared import OPTIONS, Json, Profile, plainly, printed_json
+OPTIONS = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-app = typer.Typer(help="MedPsy, rerun: run its notebooks and read what they found.", add_completion=False, **OPTIONS)
+Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="smoke, mini, review or paper.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text.")]
+OpensThinking = Annotated[
+    bool,
+    typer.Option("--opens-thinking", help="The chat template wrote <think>: text without </think> is no answer."),
+]
+
+
+class Plain(typer.core.TyperGroup):
+    """Ends a command with the message of an expected error; MEDPSY_DEBUG=1 shows where it came from."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            if os.environ.get("MEDPSY_DEBUG"):
+                raise
+            print(f"medpsy: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Plain, help="MedPsy, rerun: run notebooks and read what they found.", add_completion=False, **OPTIONS
+)
+grade = typer.Typer(help="Grade your own responses, or your own judges' verdicts.", **OPTIONS)
 store = typer.Typer(help="Move, restore and count the stored responses of a profile.", **OPTIONS)
-app.add_typer(cli_grade.grade, name="grade")
+app.add_typer(grade, name="grade")
 app.add_typer(store, name="store")
-app.command()(cli_deploy.export)
-app.command()(cli_deploy.convert)
-app.command()(cli_deploy.chat)
-app.command()(cli_plan.plan)
-app.command()(cli_pin.pin)
+
+
+def printed_json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1)
 
 
 @app.command()
-@plainly
+def export(
+    stage: Annotated[str, typer.Option(help="Stage of training: sft1, sft2, rl1 or rl2.")] = "rl2",
+    size: Annotated[str, typer.Option(help="Size class of the study, e.g. large.")] = "large",
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="GGUF format, e.g. Q4_K_M; default: safetensors.")
+    ] = None,
+    profile: Profile = "mini",
+    out: Annotated[Path | None, typer.Option(help="Folder; default: in outputs/PROFILE/export/.")] = None,
+) -> None:
+    """Leave a trained model as a folder that llama.cpp or transformers runs, with a card and a quickstart."""
+    from medpsy import export, study
+
+    print(export.export(study.load(profile), stage=stage, size=size, variant=variant, out=out))
+
+
+@app.command()
+def convert(
+    point: Annotated[Path, typer.Argument(help="checkpoint-N in outputs/PROFILE/training/NAME: your own training's.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    parent: Annotated[Path, typer.Option(help="Folder of the model that the training started from.")],
+) -> None:
+    """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
+    from medpsy.training import converting
+
+    print(converting.convert(point, out, parent=parent))
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="Exported folder, or model or checkpoint of the profile.")],
+    profile: Profile = "mini",
+    system: Annotated[str | None, typer.Option(help="Text that stands before the conversation.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest response; default: as the study says.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy; default: as the study says.")] = None,
+) -> None:
+    """Talk to a model in llama.cpp's llama-cli, which takes the place of this process."""
+    from medpsy import export, study
+
+    sampling = {"max_tokens": max_tokens, "temperature": temperature}
+    notice, command = export.chat_command(model, lambda: study.load(profile), system=system, **sampling)
+    print(notice, flush=True)
+    os.execv(command[0], command)
+
+
+@app.command()
+def plan(
+    profile: Profile = "mini",
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Kind of GPU, e.g. H100; default: the profile's own.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", help="Of one GPU hour; default: a usual one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a profile will take: tokens, GPU hours or minutes, memory, disk, money; nothing is run."""
+    from medpsy.planning import plan as planning
+
+    forecast = planning.forecast(profile, gpu=gpu, price=price)
+    print(printed_json(planning.as_json(forecast)) if as_json else planning.printed(forecast))
+
+
+@app.command()
+def pin(
+    profile: Profile = "review",
+    check: Annotated[bool, typer.Option("--check", help="Only list what has no commit; asks no network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the newest commits of hub models and data sets into the files of a profile, where none is named."""
+    from medpsy import doctor as examination
+    from medpsy import study
+
+    if check:
+        loose = examination.unpinned(study.load(profile))
+        lines = [*map(str, loose), f"{len(loose)} without a commit in profile {profile}"]
+        print(printed_json([asdict(place) for place in loose]) if as_json else "\n".join(lines))
+        return
+    written, refused = examination.pin(profile)
+    parts = {"written": written, "refused": refused}
+    if as_json:
+        rows = {name: [asdict(place) | {"said": text} for place, text in part.items()] for name, part in parts.items()}
+        print(printed_json(rows))
+    else:
+        for name, part in parts.items():
+            print("\n".join([*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]))
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
 def run(
     notebook: Annotated[str, typer.Argument(help="Number or name: 01, 1 or 01_backbone_selection.")],
     profile: Profile = "mini",
@@ -41,7 +159,6 @@ def run(
 
 
 @app.command()
-@plainly
 def audit(as_json: Json = False) -> None:
     """Recompute every published claim and print which of them disagree."""
     from medpsy import published
@@ -50,20 +167,18 @@ def audit(as_json: Json = False) -> None:
 
 
 @store.command("export")
-@plainly
 def store_export(
     bundle: Annotated[Path, typer.Argument(help="File to write.")], profile: Profile = "mini", as_json: Json = False
 ) -> None:
     """Write all responses of a profile and its settings to one file, to be replayed where there is no model."""
-    from medpsy import replay
+    from medpsy import bundle as bundles
 
-    manifest = replay.export(bundle, profile)
+    manifest = bundles.export(bundle, profile)
     short = {"rows": manifest["rows"], "sha256": manifest["sha256"]}
     print(printed_json(short) if as_json else f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
 
 
 @store.command("replay")
-@plainly
 def store_replay(
     bundle: Annotated[Path, typer.Argument(help="File that `medpsy store export` wrote.")],
     profile: Profile = "mini",
@@ -73,28 +188,39 @@ def store_replay(
     ] = False,
 ) -> None:
     """Add the responses of a bundle to those of a profile; `make replay` goes on from there without any model."""
-    from medpsy import replay
+    from medpsy import bundle as bundles
 
-    stored = replay.restore(bundle, profile, sha256=sha256, other_settings=other_settings).stats()
+    stored = bundles.restore(bundle, profile, sha256=sha256, other_settings=other_settings).stats()
     print(f"{stored['rows']:,} responses of {len(stored['models'])} models are stored for profile {profile}")
 
 
 @store.command("compare")
-@plainly
 def store_compare(
-    bundle: Annotated[Path, typer.Argument(help="File that `medpsy store export` wrote.")], profile: Profile = "mini"
+    bundle: Annotated[Path, typer.Argument(help="File that `medpsy store export` wrote, or a folder of records.")],
+    profile: Profile = "mini",
 ) -> None:
-    """Check that the tables of a profile are, byte by byte, those of the machine that wrote the bundle."""
-    from medpsy import replay
+    """Check that the tables of a profile are, byte by byte, those of the machine that wrote the bundle.
 
-    print(f"{replay.compare(bundle, profile)} tables are byte by byte those of {bundle.name}")
+    Given a folder of records (<section>.json), list every number, status and sentence that differs from them.
+    """
+    from medpsy import bundle as bundles
+
+    if bundle.is_dir():
+        apart = bundles.differences(bundle, profile)
+        for value in apart:
+            print(f"{value.section} {value.place}: {value.there!r} there, {value.here!r} here")
+        print(f"{len(apart)} values differ from those in {bundle.name}")
+        raise typer.Exit(bool(apart))
+    print(f"{bundles.compare(bundle, profile)} tables are byte by byte those of {bundle.name}")
 
 
 @store.command("stats")
-@plainly
 def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
     """Count the stored responses of a profile, by model and suite."""
-    stats = _store(profile).stats()
+    from medpsy import study
+    from medpsy.store import ResponseStore
+
+    stats = ResponseStore(study.load(profile).store_dir).stats()
     if as_json:
         print(printed_json(stats))
         return
@@ -107,16 +233,14 @@ def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
 
 
 @app.command()
-@plainly
 def site(profile: Profile = "mini") -> None:
     """Build the site of a profile from the records there are; prints the path of its front page."""
-    from medpsy.report import site as pages
+    from medpsy.site import build as pages
 
     print(pages.build(profile))
 
 
 @app.command()
-@plainly
 def doctor(
     profile: Annotated[
         str | None, typer.Option("--profile", metavar="NAME", help="Look at this profile alone; default: all.")
@@ -126,12 +250,60 @@ def doctor(
     """Say what this machine has, and what is missing for which profile."""
     from medpsy import doctor as examination
 
-    found = examination.examine((profile,) if profile else None)
-    print(printed_json(found) if as_json else examination.printed(found))
+    answer = examination.examine((profile,) if profile else None)
+    print(printed_json(answer) if as_json else examination.printed(answer))
 
 
-def _store(profile: str) -> Any:
+@grade.command("answers")
+def grade_answers(
+    questions: Annotated[Path, typer.Option(help="JSONL: {id, question, options, gold}.")],
+    responses: Annotated[Path, typer.Option(help="JSONL: {id, text, finish_reason?}.")],
+    reader: Annotated[
+        str, typer.Option(metavar="NAME", help="strict, lenient, first_letter, last_letter or first_or_last.")
+    ] = "lenient",
+    opens_thinking: OpensThinking = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Outcome of each response, JSONL; default: in outputs/answers/.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade your own saved responses: correct, wrong, unreadable, cut off or failed, each counted apart."""
+    from medpsy import grade as grading
     from medpsy import study
-    from medpsy.responses import ResponseStore
 
-    return ResponseStore(study.load(profile).store_dir)
+    rows, summary = grading.answers(questions, responses, reader=reader, opens_thinking=opens_thinking)
+    out = out or study.find_root() / "outputs" / "answers" / f"{responses.name.partition('.')[0]}.{reader}.jsonl"
+    grading.write_answers(rows, out)
+    print(printed_json(summary) if as_json else grading.printed_answers(summary))
+    print(f"outcome of each response: {out}", file=sys.stderr)
+
+
+@grade.command("healthbench")
+def grade_healthbench(
+    examples: Annotated[Path, typer.Option(help="JSONL in the published schema, plain or gzipped.")],
+    verdicts: Annotated[Path, typer.Option(help="JSONL: {prompt_id, criterion, criteria_met, judge?}.")],
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Ask this model of the profile first; --verdicts is then written."),
+    ] = None,
+    responses: Annotated[
+        Path | None, typer.Option(help="With --judge. JSONL: {prompt_id, text, finish_reason?}.")
+    ] = None,
+    profile: Profile = "mini",
+    opens_thinking: OpensThinking = False,
+    as_json: Json = False,
+) -> None:
+    """Score verdicts on HealthBench criteria: overall, by theme and by axis; what is missing is counted and named."""
+    from medpsy import grade as grading
+
+    if (judge is None) != (responses is None):
+        raise ValueError("--judge and --responses go together: the model judges these responses")
+    if judge and responses:
+        from medpsy import study
+
+        files = {"examples": examples, "responses": responses, "verdicts": verdicts}
+        tell = {"opens_thinking": opens_thinking, "progress": lambda line: print(line, file=sys.stderr)}
+        for note in grading.printed_problems(grading.judge_files(study.load(profile), judge, files, **tell)):
+            print(note, file=sys.stderr)
+    summary = grading.healthbench(examples, verdicts)
+    print(printed_json(summary) if as_json else grading.printed_healthbench(summary))

@@ -1,6 +1,8 @@
-"""What this machine has, and what is missing for which profile.
+"""What a profile needs and this machine lacks, and the commits of the hub that its files do not name yet.
 
-Looks only: starts no model, installs nothing, and asks no network but the endpoints that a profile names.
+Installs and downloads nothing. `examine` asks no network but the endpoints that a profile names, and starts one model,
+of the miniature, since llama.cpp may load on a processor and fail there. `pin` asks the hub for commits; a token comes
+from where the hub's own client takes it, and is never shown.
 """
 
 import importlib.util
@@ -8,41 +10,64 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, reduce
+from importlib import metadata
+from operator import getitem
 from pathlib import Path
+from typing import Any, Literal
 
-from medpsy import hub_needs, installed, provenance, study
-from medpsy.engines import tools
-from medpsy.readiness import readiness
+import yaml
+from huggingface_hub import HfApi, constants, get_token, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from packaging.utils import canonicalize_name
+
+from medpsy import families, provenance, strict, study
+from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+from medpsy.engines import EngineError, programs
+from medpsy.engines.programs import ending
+from medpsy.files import write_text
+from medpsy.planning import costs, plan
+from medpsy.planning.costs import Gpu, Size, unit_costs
+from medpsy.study import COMMIT, Study
 
 PACKAGES = {  # engine -> what it imports
     "transformers": ("torch", "transformers"),
     "llama_cpp": ("torch", "transformers", "gguf", "httpx"),
     "vllm": ("torch", "vllm"),
     "ray": ("vllm", "ray"),
-    "openai": ("openai", "transformers"),
+    "openai": ("httpx", "transformers"),
 }
-SECONDS = 180  # vLLM alone imports in some 15 s on two idle cores
+PINS = ("vllm-gpu.txt", "vllm-cpu.txt", "pins.txt")  # of the folder setup; the last one wins
+ON_GPU = ("vllm", "ray")  # engines whose models are too large for a CPU
+CLUSTER = ("paper",)  # profiles whose trainings take several nodes
+ROOM = 1.0  # GB of pages, figures and tables; ours
+SECONDS = 180.0  # vLLM alone imports in some 15 s on two idle cores
+ENDPOINT_SECONDS = 3.0  # that an endpoint may take to say anything
+HUB_SECONDS = 30.0  # that one answer of the hub may take
+GB, GIB = 1e9, 2**30
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:
-    """Return what was found as JSON-ready data: machine, packages, tools, engines, profiles.
-
-    Args:
-        profiles: those to look at; None means all.
+    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness.
 
     Raises:
-        medpsy.strict.SettingsError: a named profile does not exist or cannot be read.
+        strict.SettingsError: a named profile does not exist or cannot be read.
     """
     studies = {name: study.load(name) for name in profiles or study.profiles()}
-    found = {"machine": machine(), "packages": installed.packages(), "tools": llama_tools()}
-    found["engines"] = engines(found["tools"])
-    return found | {"profiles": {name: readiness(one, found) for name, one in studies.items()}}
+    llama = llama_tools()
+    answer = {"machine": machine(), "packages": packages(), "tools": llama, "engines": engines(llama)}
+    return answer | {"profiles": {name: readiness(settings, answer) for name, settings in studies.items()}}
 
 
 def machine() -> dict:
     """Return this machine in numbers; the disk of the hub's cache only where it is another one than the project's."""
-    cache = next(folder for folder in (hub_needs.cache(), *hub_needs.cache().parents) if folder.is_dir())
+    cache, root = Path(constants.HF_HUB_CACHE), study.find_root()
+    cache = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free, free_cache = (round(shutil.disk_usage(folder).free / GIB, 1) for folder in (root, cache))
     return {
         "python": sys.version.split()[0],
         "cores": provenance.cores(),
@@ -51,107 +76,409 @@ def machine() -> dict:
         "gpu_memory_gib": provenance.gpu_memory(),
         "llama_gpus": _llama_gpus(),
         "sbatch": shutil.which("sbatch"),
-        "free_disk_gib": _free(study.ROOT),
-        "free_cache_gib": _free(cache) if cache.stat().st_dev != study.ROOT.stat().st_dev else None,
+        "free_disk_gib": free,
+        "free_cache_gib": free_cache if cache.stat().st_dev != root.stat().st_dev else None,
     }
+
+
+def packages() -> dict[str, dict[str, str]]:
+    """Return installed and pinned version of every installed package that the project pins."""
+    files = [path for name in PINS if (path := study.find_root() / "setup" / name).is_file()]
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(path.read_text("utf-8") for path in files), re.MULTILINE))
+    here = {canonicalize_name(each.name): each.version for each in metadata.distributions()}
+    here = {name: version.partition("+")[0] for name, version in here.items()}  # 2.13.0+cpu is 2.13.0 built for a CPU
+    names = {name: canonicalize_name(name) for name in pinned}
+    return {name: {"installed": here[key], "pinned": pinned[name]} for name, key in names.items() if key in here}
 
 
 def llama_tools() -> dict[str, dict[str, str | None]]:
     """Return where each tool of llama.cpp is and the version it states, or why it is not there."""
-    return {name: _tool(name) for name in (*tools.PROGRAMS, tools.CONVERTER)}
+    return {name: _tool(name) for name in (*programs.PROGRAMS, programs.CONVERTER)}
 
 
-def engines(found: dict) -> dict[str, str | None]:
-    """Return for each engine why it cannot be used, or None; each is really imported, in a process of its own."""
-    lacking = [name for name, tool in found.items() if tool["problem"]]
-    waiting = {kind: _importing(names) for kind, names in PACKAGES.items()}
-    problems = {kind: process if isinstance(process, str) else _outcome(process) for kind, process in waiting.items()}
-    if lacking and not problems["llama_cpp"]:
-        problems["llama_cpp"] = f"{', '.join(lacking)} not found"
-    return problems
+def _tool(name: str) -> dict[str, str | None]:
+    path = version = problem = None
+    try:
+        path = programs.find(name)
+        if name in programs.PROGRAMS:
+            done = _run(path, "--version")
+            stated = re.search(r"version: (.+)", done.stdout + done.stderr)
+            version = stated[1] if stated else None
+            problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = f"{path} does not start: {error}" if path else str(error)
+    return {"path": path and str(path), "version": version, "problem": problem}
 
 
-def printed(found: dict) -> str:
-    """Return `examine`'s answer as text."""
-    here = found["machine"]
-    lines = [
-        f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "
-        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
-        f"Slurm: {here['sbatch'] or 'none'}"
-    ]
-    lines += ["", "Engines"]
-    lines += [f"  {kind}: {problem or 'ready'}" for kind, problem in found["engines"].items()]
-    lines += ["", "Tools of llama.cpp"]
-    lines += [f"  {name}: {tool['problem'] or _place(tool)}" for name, tool in found["tools"].items()]
-    off = {name: row for name, row in found["packages"].items() if row["pinned"] not in (None, row["installed"])}
-    lines += ["", f"Packages: {len(found['packages']) - len(off)} at their pinned versions"]
-    lines += [f"  {name}: {row['installed'] or 'absent'}, pinned {row['pinned']}" for name, row in off.items()]
-    lines += ["", "Profiles"]
-    for name, one in found["profiles"].items():
-        lines += [f"  {name}: {'ready' if not one['missing'] else 'not ready'}"]
-        lines += [f"    {sentence}" for sentence in one["missing"]]
-        lines += [f"    ahead: {sentence}" for sentence in one["ahead"]]
-        if one["disk_gb"] is not None:
-            lines += [
-                f"    {_amount(one['disk_gb'])} of disk in all, {_amount(one['download_gb'])} of it for downloads"
-            ]
-    return "\n".join(lines)
+def _run(*command: object) -> subprocess.CompletedProcess:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=SECONDS)
 
 
 def _llama_gpus() -> list[str]:
     """Return the GPUs that llama.cpp can use; none where it was built without CUDA."""
     try:
-        command = [tools.find("llama-server"), "--list-devices"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        return re.findall(r"^ +(\w+: .+)$", _run(programs.find("llama-server"), "--list-devices").stdout, re.MULTILINE)
     except (OSError, subprocess.TimeoutExpired):  # its row among the tools says why
         return []
-    return re.findall(r"^ +(\w+: .+)$", done.stdout, re.MULTILINE)
 
 
-def _free(folder: Path) -> float:
-    return round(shutil.disk_usage(folder).free / 2**30, 1)
+def engines(llama: dict) -> dict[str, str | None]:
+    """Return for each engine why it cannot be used, or None; each is really imported, in a process of its own."""
+    with ThreadPoolExecutor() as pool:
+        problems = dict(zip(PACKAGES, pool.map(_import_problem, PACKAGES.values()), strict=True))
+    if not problems["llama_cpp"]:
+        lacking = [name for name, tool in llama.items() if tool["problem"]]
+        problems["llama_cpp"] = f"{', '.join(lacking)} not found" if lacking else _llama_problem()
+    return problems
 
 
-def _importing(names: Sequence[str]) -> subprocess.Popen | str:
-    """Start importing `names`; return the process, or what is not installed."""
-    absent = [name for name in names if importlib.util.find_spec(name) is None]
-    if absent:
+def _import_problem(names: Sequence[str]) -> str | None:
+    if absent := [name for name in names if importlib.util.find_spec(name) is None]:
         return f"{', '.join(absent)} not installed"
-    command = [sys.executable, "-c", f"import {', '.join(names)}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def _outcome(process: subprocess.Popen) -> str | None:
     try:
-        _, errors = process.communicate(timeout=SECONDS)
+        done = _run(sys.executable, "-c", f"import {', '.join(names)}")
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return f"its import took more than {SECONDS} s"
-    return f"its import failed: {errors.strip().splitlines()[-1]}" if process.returncode and errors.strip() else None
+        return f"its import took more than {SECONDS:.0f} s"
+    if done.returncode:
+        return f"its import failed: {[ending(done.returncode), *done.stderr.strip().splitlines()][-1]}"
+    return None
 
 
-def _tool(name: str) -> dict[str, str | None]:
+def _llama_problem() -> str | None:
+    """Return why llama.cpp fails with a quantized file on this machine, or None."""
+    from medpsy.quantization import gguf  # late: takes seconds
+
+    if problem := gguf.trial():
+        cure = f"unset {programs.VARIABLE} or take llama.cpp off PATH, and `make setup` builds one that works"
+        return f"{problem.splitlines()[0]}. If it is no build of `make setup`: {cure}"
+    return None
+
+
+def printed(answer: dict) -> str:
+    """Return `examine`'s answer as text."""
+    here, rows = answer["machine"], answer["packages"]
+    off = {name: row for name, row in rows.items() if row["pinned"] != row["installed"]}
+    lines = [
+        f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "
+        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
+        f"Slurm: {here['sbatch'] or 'none'}",
+        "\nEngines",
+        *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items()),
+        "\nTools of llama.cpp",
+        *(
+            f"  {name}: {each['problem'] or ' '.join(filter(None, (each['path'], each['version'])))}"
+            for name, each in answer["tools"].items()
+        ),
+        f"\nPackages: {len(rows) - len(off)} at their pinned versions",
+        *(f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()),
+        "\nProfiles",
+    ]
+    for name, needs in answer["profiles"].items():
+        lines.append(f"  {name}: {'not ready' if needs['missing'] else 'ready'}")
+        lines += [f"    {sentence}" for sentence in needs["missing"]]
+        lines += [f"    ahead: {sentence}" for sentence in needs["ahead"]]
+        if needs["disk_gb"] is not None:
+            lines.append(f"    {needs['disk_gb']:.1f} GB of disk in all, {needs['download_gb']:.1f} GB to download")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One profile on this machine, as the checks below look at it; `here` and `engines` are of `examine`'s answer."""
+
+    settings: Study
+    here: Mapping[str, Any]
+    engines: Mapping[str, str | None]
+
+    @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """Model -> its size, of those that run here and that are known."""
+        sizes = {}
+        for name in (name for name, model in self.settings.models.items() if not model.base_url):
+            try:
+                sizes[name] = costs.model_size(self.settings, name)
+            except (ValueError, LookupError):  # not in the list, or a configuration that lacks what counts
+                continue
+        return sizes
+
+    @cached_property
+    def remote(self) -> list[str]:
+        """Models of the hub that are not in its cache."""
+        hub = {name: each for name, each in self.settings.models.items() if not (each.base_url or each.local_dir)}
+        return [name for name, each in hub.items() if not _cached(each.path, each.revision, "model")]
+
+    @cached_property
+    def uncached(self) -> list[str]:
+        """Data sets of the hub that are not in its cache: of the suites, and those whose commits the study names."""
+        settings, specs = self.settings, {**SUITES, **OPEN_SUITES}
+        suites = [specs[key] for key in (*settings.suites, *settings.open_suites) if key not in settings.data_dirs]
+        known = {each.hub_id: each.revision for each in suites if settings.source == "hub"} | settings.revisions
+        wanted = {hub_id: settings.commit(hub_id, commit) for hub_id, commit in known.items()}
+        return [hub_id for hub_id in wanted.keys() - on_disk(settings) if not _cached(hub_id, wanted[hub_id])]
+
+    @property
+    def download(self) -> float:
+        """GB of models that are still to be fetched."""
+        return sum(self.sizes[name].weights for name in self.remote if name in self.sizes) / GB
+
+    @cached_property
+    def disk(self) -> float | str:
+        """GB that the profile will add, or why there is no forecast of it."""
+        try:
+            total = plan.forecast(self.settings.profile, slower=1.0).total.disk
+        except (ValueError, LookupError) as error:
+            return f"no forecast of its disk: {error}"
+        cached = sum(each.weights for each in self.sizes.values() if each.remote) / GB - self.download
+        return max(total - cached, self.download) + ROOM
+
+
+def _cached(hub_id: str, commit: str | None, kind: str = "dataset") -> bool:
+    """Return whether the hub's cache holds a repository at `commit`, and where it is a model, weights."""
     try:
-        path = tools.find(name)
-    except FileNotFoundError as error:
-        return {"path": None, "version": None, "problem": str(error)}
-    if name == tools.CONVERTER:
-        return {"path": str(path), "version": None, "problem": None}
+        folder = snapshot_download(hub_id, revision=commit, repo_type=kind, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return False
+    return kind == "dataset" or any(Path(folder).glob("*.safetensors"))
+
+
+def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
+    """Return what a profile needs, JSON-ready.
+
+    Args:
+        answer: ``machine`` and ``engines`` as in that of `examine`.
+
+    Returns:
+        ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
+        models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
+    """
+    case = Case(settings, answer["machine"], answer["engines"])
+    needs = {"missing": [], "ahead": []}
+    for check in CHECKS:
+        for kind, sentence in check(case):
+            needs[kind].append(sentence)
+    return needs | {"download_gb": case.download, "disk_gb": None if isinstance(case.disk, str) else case.disk}
+
+
+Lacks = Iterator[tuple[Literal["missing", "ahead"], str]]
+
+
+def _engine(case: Case) -> Lacks:
+    if problem := case.engines[case.settings.engine]:
+        yield "missing", f"engine {case.settings.engine}: {problem}"
+    if case.settings.profile in CLUSTER and not case.here["sbatch"]:
+        yield "missing", "sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm"
+    if case.settings.engine in ON_GPU and case.here["gpus"] and not case.here["llama_gpus"]:
+        fix = "put nvcc of CUDA on PATH and call `make setup`, which builds it anew"
+        yield "ahead", f"llama.cpp finds no GPU, so 10_quantization would take days: {fix}"
+
+
+def _gpus(case: Case) -> Lacks:
+    """Yield what GPUs lack: those of this machine, or where Slurm has them, those that the profile is planned for."""
+    settings, here, usual = case.settings, case.here, unit_costs().usual.get(case.settings.profile)
+    if settings.engine not in ON_GPU or settings.engine_options.get("address"):
+        return
+    options = {name: settings.engine_options | model.engine_options for name, model in settings.models.items()}
+    shared = {name: each.get("tensor_parallel", 1) for name, each in options.items()}  # GPUs of one copy of a model
+    wanted = max(shared[name] * each.get("replicas", 1) for name, each in options.items())
+    if not here["gpus"] and not (settings.profile in CLUSTER and here["sbatch"]):
+        yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
+    elif 0 < len(here["gpus"]) < wanted:
+        told = f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(here['gpus'])}"
+        yield "missing", told
+    if not (here["gpu_memory_gib"] or usual):
+        return
+    memory = min(here["gpu_memory_gib"]) * GIB / GB if here["gpu_memory_gib"] else unit_costs().gpus[usual].memory
+    gpu = Gpu(peak=1.0, bandwidth=1.0, memory=memory, price=0.0)
+    needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
+    if large := {name: count for name, count in needed.items() if count > shared[name]}:
+        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {count}" for name, count in large.items())
+        fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
+        told = f"models that want more GPUs of {memory:.0f} GB than they are given, and how many: {named}; {fix}"
+        yield "missing", told
+
+
+def _room(case: Case) -> Lacks:
+    """Yield where disk is short: in GB, of the project's, and of the hub's cache where that is another one."""
+    if isinstance(case.disk, str):
+        yield "ahead", case.disk
+        return
+    apart = 0.0 if case.here["free_cache_gib"] is None else case.download
+    parts = [(case.disk - apart, case.here["free_disk_gib"], "downloads and outputs")]
+    parts += [(apart, case.here["free_cache_gib"], "downloads, in the hub's cache")] if apart else []
+    for wanted, free_gib, what in parts:
+        if (free := free_gib * GIB / GB) < wanted:
+            yield "missing", f"{free:,.0f} GB of disk are free; {wanted:,.0f} are needed for {what}"
+
+
+def _folders(case: Case) -> Lacks:
+    """Yield the folders that the profile's files name and that are not there."""
+    settings = case.settings
+    for name, model in settings.models.items():
+        if model.local_dir and not (model.local_dir / "config.json").is_file():
+            yield "missing", f"no model in {model.path} ({name})"
+    named = {f"{settings.file}: data_dirs.{key}": folder for key, folder in settings.data_dirs.items()}
+    for path in sorted((settings.root / "params" / settings.profile).glob("[0-9]*.yaml")):
+        named |= dict(_data_dirs(strict.read(path), strict.Place(f"params/{settings.profile}/{path.name}")))
+    for place, folder in named.items():
+        if not (settings.root / Path(folder).expanduser()).exists():
+            yield "missing", f"no data in {folder}; put it there ({place})"
+
+
+def _data_dirs(values: Mapping[str, Any], place: strict.Place) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _data_dirs(value, place.at(key))
+        elif key == "data_dir" and value and not values.get("hub_id"):  # else that set stands in for the folder
+            yield str(place.at(key)), value
+
+
+def _endpoints(case: Case) -> Lacks:
+    """Yield the endpoints where nobody answers. Whatever a server says is an answer, be it that it wants a key."""
+    from medpsy.engines.client import Failure, ask_for_models  # late: a study without endpoints needs no client
+
+    served: dict[str, list[str]] = {}
+    for name, model in case.settings.models.items():
+        if model.base_url:
+            served.setdefault(model.base_url, []).append(name)
+    for address, names in served.items():
+        try:
+            ask_for_models(address, timeout=ENDPOINT_SECONDS)
+        except Failure as failure:
+            fix = "start that server or correct base_url"
+            yield "missing", f"nobody answers at {address} ({', '.join(names)}: {failure}); {fix}"
+        except EngineError as error:
+            yield "missing", f"{', '.join(names)}: {error}"
+
+
+def _downloads(case: Case) -> Lacks:
+    unsized = [name for name in case.remote if name not in case.sizes]
+    but = f", without {', '.join(unsized)}, whose size is not known" if unsized else ""
+    if constants.HF_HUB_OFFLINE and (absent := [*case.remote, *case.uncached]):
+        yield "missing", f"HF_HUB_OFFLINE is set, and the hub's cache lacks {', '.join(absent)}"
+    if case.remote:
+        yield "ahead", f"models to be downloaded on first use, {case.download:,.0f} GB{but}: {', '.join(case.remote)}"
+    if case.uncached:
+        yield "ahead", f"data sets to be downloaded on first use: {', '.join(case.uncached)}"
+    settings = case.settings
+    if settings.source == "hub" and (settings.root / "params" / settings.profile / "13_openmed.yaml").is_file():
+        yield "ahead", "lm-evaluation-harness needs NLTK's punkt_tab (`python -m nltk.downloader punkt_tab`)"
+
+
+def _terms(case: Case) -> Lacks:
+    gated: dict[str, list[str]] = {}
+    for model in (case.settings.models[name] for name in case.remote):
+        if (family := families.of(model.path, model.family)) and family.terms:
+            gated.setdefault(family.terms, []).append(model.path)
+    for terms, paths in gated.items():
+        words = f"gated: accept {terms} on the page of {', '.join(dict.fromkeys(paths))}"
+        if get_token():
+            yield "ahead", f"{words}, with the account of the token that is set"
+        else:
+            yield "missing", f"{words}, and set HF_TOKEN to a token of that account"
+
+
+def _commits(case: Case) -> Lacks:
+    loose, command = unpinned(case.settings), f"`medpsy pin --profile {case.settings.profile}` writes the newest"
+    if sets := [str(place) for place in loose if place.kind == "dataset"]:
+        fix = f"{command}; remove the lines of sets that you read from a folder"
+        yield "missing", f"not read without a commit: {'; '.join(sets)}. {fix}"
+    if models := [place.keys[1] for place in loose if place.kind == "model"]:
+        yield "ahead", f"whatever the hub has by then, for want of a commit: {', '.join(models)}. {command}"
+
+
+CHECKS = (_engine, _gpus, _room, _folders, _endpoints, _downloads, _terms, _commits)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A commit of `hub_id` that is missing: it belongs into `file`, relative to the root, where `keys` lead."""
+
+    file: str
+    keys: tuple[str, ...]
+    hub_id: str
+    kind: Literal["model", "dataset"]
+
+    def __str__(self) -> str:
+        return f"{self.file}: {'.'.join(self.keys)} ({self.kind} {self.hub_id})"
+
+
+def on_disk(settings: Study) -> set[str]:
+    """Return the hub ids of the sets that `data_dirs` says to read from the disk."""
+    specs = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
+    return {specs[key].hub_id for key in settings.data_dirs if key in specs}
+
+
+def unpinned(settings: Study) -> list[Pin]:
+    """Return what a profile reads from the hub without a commit: its models, and data sets of its `revisions`."""
+    loose = [hub_id for hub_id, commit in settings.revisions.items() if not commit and hub_id not in on_disk(settings)]
+    models = [(("models", name, "revision"), settings.models[name].path, "model") for name in settings.unpinned]
+    sets = [(("revisions", hub_id), hub_id, "dataset") for hub_id in loose]
+    return [Pin(settings.file, *place) for place in (*models, *sets)]
+
+
+def pin(profile: str) -> tuple[dict[Pin, str], dict[Pin, str]]:
+    """Write the newest commit of the main branch into every place of `unpinned`, when the hub has named them all.
+
+    Returns:
+        What was written, with its commit, and what was not, with the reason.
+
+    Raises:
+        strict.SettingsError: the profile cannot be read.
+        ConnectionError: the hub cannot be reached; nothing was changed.
+    """
+    settings = study.load(profile)
+    path, written, refused = settings.root / settings.file, {}, {}
+    text = path.read_text(encoding="utf-8")
+    for place in unpinned(settings):
+        try:
+            commit = _newest(place)
+            text, written[place] = with_commit(text, place.keys, commit), commit
+        except ValueError as error:
+            refused[place] = str(error)
+    if written:
+        write_text(path, text)
+    return written, refused
+
+
+def _newest(place: Pin) -> str:
+    """Return the commit of the main branch; a ValueError says why the hub names none."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"path": str(path), "version": None, "problem": f"{path} does not start: {error}"}
-    if done.returncode < 0:
-        problem = f"{path} ends with signal {-done.returncode}: built for another processor? Delete it and `make setup`"
-        return {"path": str(path), "version": None, "problem": problem}
-    stated = re.search(r"version: (.+)", done.stdout + done.stderr)
-    return {"path": str(path), "version": stated.group(1) if stated else None, "problem": None}
+        commit = HfApi().repo_info(place.hub_id, repo_type=place.kind, revision="main", timeout=HUB_SECONDS).sha
+    except HfHubHTTPError as error:  # the hub answers: no such repository, or not for this account
+        fix = "check its id, accept its terms, set HF_TOKEN"
+        raise ValueError(f"the hub refuses it ({type(error).__name__}); {fix}") from None
+    except Exception as error:  # no network: the client raises many kinds
+        why = f"{type(error).__name__} at {place.hub_id}"
+        raise ConnectionError(f"the hub cannot be reached ({why}); nothing was changed, try again online") from error
+    if not COMMIT.fullmatch(str(commit)):
+        raise ValueError(f"the hub names {commit!r}, which is no commit")
+    return commit
 
 
-def _amount(gigabytes: float) -> str:
-    return f"{gigabytes:,.0f} GB" if gigabytes >= 10 or not gigabytes else f"{gigabytes:.1f} GB"
+def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
+    """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is.
 
-
-def _place(tool: dict) -> str:
-    return f"{tool['path']} ({tool['version']})" if tool["version"] else tool["path"]
+    Raises:
+        ValueError: no mapping of lines is there that could hold the last key, or another value would change too.
+    """
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in keys[:-1]:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for name, value in pairs if name.value == key), None)
+    fix = f"write {keys[-1]}: {commit} there"
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError(f"{'.'.join(keys[:-1])} is no mapping; {fix}")
+    there = next((name for name, _ in node.value if name.value == keys[-1]), None)
+    lines, first = text.splitlines(), (there or node.value[0][0]).start_mark
+    at = first.line if there else first.line + 1
+    comment = f"# ours: not stated; the newest on {datetime.now(UTC).date()}, by `medpsy pin`"
+    lines[at : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
+    changed, wanted = "\n".join(lines) + "\n", yaml.safe_load(text)
+    reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
+    try:
+        alone = yaml.safe_load(changed) == wanted
+    except yaml.YAMLError:
+        alone = False
+    if not alone:
+        raise ValueError(f"{'.'.join(keys)} cannot be changed alone; {fix}")
+    return changed

@@ -1,32 +1,51 @@
-"""The one place where suite, engine and reader meet: which option each model chose, and whether it is right.
+"""Suites x models x runs: which option each model chose, whether it is right, and the score that follows.
 
-Refuses to fold outcomes together: `correct`, `wrong`, `unreadable` (finished without a single option), `cut off` (hit
-the token limit) and `failed` (no response, or no reading because the parser failed) stay five. Computes no margin.
+Outcomes are never folded together: `correct`, `wrong`, `unreadable` (finished without a single option), `cut off` (hit
+the token limit) and `failed` (no response, or no reading because the parser failed) stay five. Rules see the answer
+alone; the parser sees what the study's `parser_sees` says. Margins are the work of `medpsy.stats`.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medpsy import benchmarks, loaded, prompts, strict, tokens
-from medpsy.benchmarks import SUITES
-from medpsy.benchmarks.question import Question
+from medpsy import prompts, strict
+from medpsy.data.questions import Question, sample
+from medpsy.data.rows import SuiteSpec
+from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
-from medpsy.grading.outcomes import outcome
-from medpsy.grading.reasoning import Split, split
-from medpsy.readings import PARSER, PARSER_FAILED, Read, check_reader, read
-from medpsy.responses import ResponseStore
-from medpsy.scoring import scores
-from medpsy.sessions import Session
+from medpsy.grading.readers import (
+    NO_GOLD,
+    OUTCOMES,
+    READERS,
+    Reading,
+    Split,
+    needs_model,
+    outcome,
+    read_reply,
+    split,
+)  # fmt: skip
+from medpsy.store import ResponseStore, Session
 from medpsy.study import ModelSpec, Study
-
-__all__ = ["closed_ended", "questions", "reasoning_tokens", "scores", "with_reader"]
 
 ASKED = ["model", "suite", "subject", "weight_group", "question_id", "run", "key", "gold"]
 COST = ["prompt_tokens", "reasoning_tokens", "completion_tokens", "finish_reason", "seconds"]
 COLUMNS = [*ASKED, "chosen", "outcome", *COST, "how", "parser_key"]
+LENGTHS = ["model", "suite", "item", "run", "key", "tokens", "reasoning", "answer", "cut_off", "outcome"]
+AVERAGE = "average"
+COUNTS = ["responses", *OUTCOMES, NO_GOLD]
+PARSER, CASCADE = "parser", "cascade"
+FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so it leaves doubtful ones to the model
+PARSER_FAILED = "parser failed"
+LONGEST = 20_000  # characters shown to the parser, the last; the authors' later parser code cuts at the same number
 AT_ONCE = 10_000  # responses whose text is held at a time
+BATCH = 1000  # texts tokenized at a time; bounds the memory that their token ids take
 
 
 def closed_ended(
@@ -49,7 +68,7 @@ def closed_ended(
         options; ``outcome`` is one of the five, or ``"no gold"`` for a question without a key; ``how`` says where the
         choice stood or why there is none; ``reasoning_tokens`` is missing for models behind an endpoint.
     """
-    _check_models(study, models)
+    check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
     asked = questions(study, suites)
     frames = [_responses(session, name, asked) for name in models]
@@ -65,7 +84,8 @@ def with_reader(
         reader: ``"parser"``, ``"cascade"`` (a strict rule first, the parser for what it cannot read) or a rule of
             `medpsy.grading.readers.READERS`.
     """
-    check_reader(reader)
+    if reader not in (readers := (PARSER, CASCADE, *READERS)):
+        raise ValueError(f"reader {reader!r} is unknown; {strict.nearest(reader, readers)}")
     session = Session(study, ResponseStore(study.store_dir), progress)
     return _graded(session, graded, questions(study, list(graded["suite"].unique()), every=True), reader)
 
@@ -74,78 +94,90 @@ def questions(
     study: Study, suites: Sequence[str] | None = None, *, every: bool = False
 ) -> dict[str, dict[str, Question]]:
     """Return the questions the study asks (or `every` one there is), by suite and id."""
-    chosen: dict[str, dict[str, Question]] = {}
-    for key in study.suites if suites is None else suites:
-        if key not in SUITES:
-            raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, SUITES)}")
-        there = loaded.suite(study, key, benchmarks.load_suite).questions
-        size = 0 if every else study.questions_per_suite
-        chosen[key] = {question.id: question for question in benchmarks.sample(there, size, study.seed)}
-    return chosen
+    return chosen(study, study.suites if suites is None else suites, SUITES, 0 if every else study.questions_per_suite)
 
 
-def _check_models(study: Study, models: Sequence[str]) -> None:
-    for name in models:
+def chosen(study: Study, keys: Sequence[str], known: Mapping[str, SuiteSpec], size: int) -> dict[str, dict[str, Any]]:
+    """Return by suite and id a sample of `size` of each of the suites `keys`, drawn by the study's seed; 0 means all.
+
+    Raises:
+        ValueError: one is not `known`; the nearest is offered.
+    """
+    for key in keys:
+        if key not in known:
+            raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, known)}")
+    return {key: {item.id: item for item in sample(suite(study, key).items, size, study.seed)} for key in keys}
+
+
+def suite(study: Study, key: str) -> Suite:
+    """Return suite `key` (or the RL set) from wherever `study` has it, read and checked once per process.
+
+    A notebook comes back to its suites a dozen times, and the hub is asked over the network every time one is read.
+    Files that change under a running kernel are seen by the next one.
+
+    Raises:
+        DataError: the data are not as published; names file, row and field.
+    """
+    if study.source == "mini":
+        return _mini(key)
+    folder, spec = study.data_dirs.get(key), EVERY[key]
+    place = study.root / Path(folder).expanduser() if folder else None
+    return _real(key, place, study.commit(spec.hub_id, spec.revision))
+
+
+@cache
+def _mini(key: str) -> Suite:
+    from medpsy.mini import suites  # late: no study of real suites needs the miniature
+
+    return suites.suite(key)
+
+
+@cache
+def _real(key: str, folder: Path | None, revision: str | None) -> Suite:
+    return load(key, data_dir=folder, revision=revision)
+
+
+def check_models(study: Study, names: Sequence[str], what: str = "models") -> None:
+    """Refuse a name that the study does not know, and one that is there twice, before anything is asked."""
+    for name in names:
         study.model(name)
-    if not models or len(set(models)) < len(models):
-        raise ValueError(f"models: {list(models)} must name each model once, and at least one")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{what}: {list(names)} must name each model once, and at least one")
 
 
 def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]]) -> pd.DataFrame:
     """Return one row per question and run of one model, with what it cost but not what it chose."""
-    study, every = session.study, [one for group in asked.values() for one in group.values()]
-    wanted = [Prompt(f"{one.suite}/{one.id}", prompts.closed_ended(one)) for one in every]
+    study, items = session.study, [question for group in asked.values() for question in group.values()]
+    wanted = [Prompt(f"{one.suite}/{one.id}", prompts.closed_ended(one)) for one in items]
     session.fill(name, wanted, range(study.runs), study.sampling)
-    known = [(one.suite, one.subject, one.weight_group, one.id, one.gold) for one in every]
-    about = pd.DataFrame(known, columns=["suite", "subject", "weight_group", "question_id", "gold"])
+    about = pd.DataFrame(
+        [(one.suite, one.subject, one.weight_group, one.id, one.gold) for one in items],
+        columns=["suite", "subject", "weight_group", "question_id", "gold"],
+    ).astype({"gold": "Int64"})
     frames = []
     for run in range(study.runs):  # one run's texts at a time
         frame = session.answer(name, wanted, run, study.sampling)
         frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
-        frames.append(pd.concat([frame.drop(columns="text"), about.astype({"gold": "Int64"})], axis=1)[[*ASKED, *COST]])
+        frames.append(pd.concat([frame.drop(columns="text"), about], axis=1)[[*ASKED, *COST]])
     return pd.concat(frames, ignore_index=True)
-
-
-def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
-    """Return the tokens of each response's reasoning; missing where an endpoint hides the tokenizer.
-
-    Args:
-        frame: columns ``text``, ``finish_reason``, ``completion_tokens``, all of `model`.
-
-    Written again as text, reasoning may have other tokens than were generated, but never more than the whole response.
-    """
-    if model.base_url:
-        return pd.array([None] * len(frame), dtype="Int64")
-    parts = _splits(frame, model)
-    texts = [part.reasoning if part.answer is not None else "" for part in parts]
-    counted = tokens.counted(store, model, texts)
-    whole = frame["completion_tokens"].to_numpy()
-    nothing_else = np.array([part.answer is None for part in parts], dtype=bool)
-    return pd.array(np.where(nothing_else, whole, np.minimum(counted, whole)), dtype="Int64")
-
-
-def _splits(frame: pd.DataFrame, model: ModelSpec) -> list[Split]:
-    pairs = zip(frame["text"], frame["finish_reason"], strict=True)
-    return [split(text, opens_thinking=model.opens_thinking, finish_reason=reason) for text, reason in pairs]
 
 
 def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Question]], reader: str) -> pd.DataFrame:
     """Return `frame` with every answer read by `reader` and every response's outcome."""
     frame = frame.reset_index(drop=True)
     about = [_question(asked, *names) for names in zip(frame["suite"], frame["question_id"], strict=True)]
-    parts = _parts(session, frame)
-    answers = [part.answer if part else None for part in parts]
-    items = [(question, answer) for question, answer in zip(about, answers, strict=True) if answer is not None]
-    reads = iter(read(session, items, reader))
-    got = [None if answer is None else next(reads) for answer in answers]
-    rows = zip(parts, got, about, frame["finish_reason"], strict=True)
+    thinking = session.study.parser_sees == "response" and reader in (PARSER, CASCADE)
+    parts = _parts(session, frame, thinking)
+    answered = [at for at, part in enumerate(parts) if part and part.answer is not None]
+    items, reasoning = [(about[at], parts[at].answer) for at in answered], [parts[at].reasoning for at in answered]
+    readings = read(session, items, reader, reasoning if thinking else None)
+    by_row = dict(zip(answered, readings, strict=True))
+    rows = [(part, by_row.get(at)) for at, part in enumerate(parts)]
     return frame.assign(
-        chosen=pd.array([one.reading.choice if one else None for one in got], dtype="Int64"),
-        outcome=[_outcome(*row) for row in rows],
-        how=[
-            one.reading.how if one else part.state if part else "failed" for part, one in zip(parts, got, strict=True)
-        ],
-        parser_key=[one.parser_key if one else None for one in got],
+        chosen=pd.array([reading.choice if reading else None for _, reading in rows], dtype="Int64"),
+        outcome=[_outcome(*row, *known) for row, *known in zip(rows, about, frame["finish_reason"], strict=True)],
+        how=[reading.how if reading else part.state if part else "failed" for part, reading in rows],
+        parser_key=[reading.key if reading else None for _, reading in rows],
     )[COLUMNS]
 
 
@@ -155,22 +187,197 @@ def _question(asked: dict[str, dict[str, Question]], suite: str, ident: str) -> 
     return asked[suite][ident]
 
 
-def _parts(session: Session, frame: pd.DataFrame) -> list[Split | None]:
-    """Return each response split, its reasoning dropped, or None where there is none; some thousands at a time."""
-    found: dict[int, Split | None] = {}
+def _parts(session: Session, frame: pd.DataFrame, thinking: bool) -> list[Split | None]:
+    """Return each response split, or None where there is none; what nobody reads of its reasoning goes on the way."""
+    parts: dict[int, Split | None] = {}
     for name, rows in frame.groupby("model", sort=False):
         model = session.study.model(name)
         for start in range(0, len(rows), AT_ONCE):
-            part = rows.iloc[start : start + AT_ONCE]
-            texts = session.store.lookup(list(part["key"]), ["text", "finish_reason"], model=model)
-            failed = texts["finish_reason"] == "failed"
-            for at, one, gone in zip(part.index, _splits(texts, model), failed, strict=True):
-                found[at] = None if gone else Split("", one.answer, one.state)
-    return [found[at] for at in frame.index]
+            some = rows.iloc[start : start + AT_ONCE]
+            texts = session.store.lookup(list(some["key"]), ["text", "finish_reason"], model=model)
+            for at, part, reason in zip(some.index, _splits(texts, model), texts["finish_reason"], strict=True):
+                shown = part.reasoning[-LONGEST:] if thinking else ""
+                parts[at] = None if reason == "failed" else replace(part, reasoning=shown)
+    return [parts[at] for at in frame.index]
 
 
-def _outcome(part: Split | None, got: Read | None, question: Question, finish_reason: str) -> str:
+def _splits(frame: pd.DataFrame, model: ModelSpec) -> list[Split]:
+    pairs = zip(frame["text"], frame["finish_reason"], strict=True)
+    return [split(text, opens_thinking=model.opens_thinking, finish_reason=reason) for text, reason in pairs]
+
+
+def _outcome(part: Split | None, reading: Reading | None, question: Question, finish_reason: str) -> str:
     """Return the outcome; a parser that failed leaves a response ungraded, which is no fault of the response."""
-    if got and got.reading.how == PARSER_FAILED:
+    if reading and reading.how == PARSER_FAILED:
         return outcome(None, None, question, "failed")
-    return outcome(part, got.reading if got else None, question, finish_reason)
+    return outcome(part, reading, question, finish_reason)
+
+
+# Reading: the parser model, a rule, or a rule before the model.
+
+
+def read(
+    session: Session, items: Sequence[tuple[Question, str]], reader: str, reasoning: Sequence[str] | None = None
+) -> list[Reading]:
+    """Return the reading of each (question, answer) by `reader`: ``"parser"``, ``"cascade"`` or a rule's name.
+
+    A parser that failed yields no choice, never a wrong one.
+
+    Args:
+        reasoning: what stands before each answer and is shown to the parser with it; None shows the answer alone.
+    """
+    shown = items
+    if reasoning is not None:
+        pairs = zip(items, reasoning, strict=True)
+        shown = [(question, f"{thought}\n\n{answer}" if thought else answer) for (question, answer), thought in pairs]
+    if reader == PARSER:
+        return _by_parser(session, shown)
+    rule = READERS[FIRST_RULE if reader == CASCADE else reader]
+    readings = [rule(answer, question) for question, answer in items]
+    if reader == CASCADE:
+        doubtful = [at for at, reading in enumerate(readings) if needs_model(reading)]
+        for at, reading in zip(doubtful, _by_parser(session, [shown[at] for at in doubtful]), strict=True):
+            readings[at] = reading
+    return readings
+
+
+def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[Reading]:
+    """Ask the study's parser; the same question with the same answer is one request, whoever gave the answer."""
+    study, asked = session.study, {}
+    ids = [parser_id(question, answer) for question, answer in items]
+    for ident, (question, answer) in zip(ids, items, strict=True):
+        if ident not in asked:
+            asked[ident] = Prompt(ident, prompts.parser(question, answer[-LONGEST:]))  # the end: there it settles
+    session.fill(study.parser, list(asked.values()), (0,), study.parser_sampling)
+    frame = session.answer(study.parser, list(asked.values()), 0, study.parser_sampling)
+    replies = {row.prompt_id: row for row in frame.itertuples()}
+    opens = study.model(study.parser).opens_thinking
+    pairs = [(replies[ident], question) for ident, (question, _) in zip(ids, items, strict=True)]
+    return [replace(_reply_reading(reply, question, opens), key=reply.key) for reply, question in pairs]
+
+
+def _reply_reading(reply: Any, question: Question, opens_thinking: bool) -> Reading:
+    if reply.finish_reason == "failed":
+        return Reading(None, PARSER_FAILED)
+    part = split(reply.text, opens_thinking=opens_thinking, finish_reason=reply.finish_reason)
+    return Reading(None, f"parser {part.state}") if part.answer is None else read_reply(part.answer, question)
+
+
+def parser_id(question: Question, answer: str) -> str:
+    """Return the id of the prompt that has `answer` parsed."""
+    return f"{question.suite}/{question.id}/{hashlib.sha256(answer.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+# Scores.
+
+
+def scores(graded: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per model and suite, and before them one called ``"average"`` per model.
+
+    A suite's score is the plain mean over its weight groups of the share of correct responses; unreadable and cut off
+    ones count as not correct, failed ones do not count. It is missing where one of its groups has no scored response:
+    a mean of the others is another measure. The average is the plain mean of the seven suites' scores (report 4.1.1),
+    missing unless all seven are there.
+
+    Args:
+        graded: as `closed_ended` returns it.
+
+    Returns:
+        Columns ``model``, ``suite``, ``score`` (0 to 100, missing where nothing could be scored), ``questions`` (with a
+        key), ``responses`` (to them), one count per outcome, ``no gold`` (responses without).
+    """
+    unit, keyed = ["model", "suite"], graded[graded["gold"].notna()]
+    counts = pd.crosstab([graded["model"], graded["suite"]], graded["outcome"])
+    counts = counts.reindex(columns=[*OUTCOMES, NO_GOLD], fill_value=0)
+    right = (100.0 * (keyed["outcome"] == "correct")).where(keyed["outcome"] != "failed")
+    share = right.groupby([keyed[name] for name in (*unit, "weight_group")]).mean()
+    score = share.groupby(unit).agg(lambda groups: groups.mean(skipna=False))
+    questions = keyed.groupby(unit)["question_id"].nunique().reindex(counts.index, fill_value=0)
+    table = counts.assign(responses=counts[list(OUTCOMES)].sum(axis=1), questions=questions)
+    average = table.groupby("model").sum()
+    average.index = pd.MultiIndex.from_product([average.index, [AVERAGE]], names=unit)
+    means = score.unstack("suite").reindex(columns=list(SUITES)).mean(axis=1, skipna=False)
+    score = pd.concat([score, pd.concat({AVERAGE: means}, names=["suite"]).swaplevel()])
+    table = pd.concat([table, average]).join(score.rename("score"))
+    order = pd.MultiIndex.from_product([graded["model"].unique(), [AVERAGE, *SUITES]], names=unit)
+    return table.loc[order[order.isin(table.index)]].reset_index()[[*unit, "score", "questions", *COUNTS]]
+
+
+# Lengths, in tokens of the model that wrote.
+
+
+def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Return the length of every response to a question or a conversation, failed requests left out.
+
+    Args:
+        graded: as `closed_ended` returns it.
+        judged: as `medpsy.judge.open_ended` returns it; how many judges there are does not matter.
+
+    Returns:
+        One row per response; columns as in `LENGTHS`. ``tokens`` were counted as they were generated; ``reasoning``
+        ends at the end marker and ``answer`` is all the rest, the marker included (both missing for models behind an
+        endpoint); ``cut_off`` says that the response hit the token limit, so it is as long as the limit let it be;
+        ``outcome`` is missing for conversations.
+    """
+    rows = pd.concat([graded, *_open_lengths(study, judged)], ignore_index=True)
+    rows = rows[rows["finish_reason"] != "failed"].reset_index(drop=True)
+    reasoning = rows["reasoning_tokens"].astype("Float64").astype(float)
+    return rows.assign(
+        item=rows["question_id"].fillna(rows["conversation_id"]) if "conversation_id" in rows else rows["question_id"],
+        tokens=rows["completion_tokens"].astype(float),
+        reasoning=reasoning,
+        answer=rows["completion_tokens"] - reasoning,
+        cut_off=rows["finish_reason"] == "length",
+    )[LENGTHS]
+
+
+def _open_lengths(study: Study, judged: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the responses to conversations, one model at a time, with the tokens of their reasoning."""
+    store = ResponseStore(study.store_dir)
+    names = ["model", "suite", "conversation_id", "run", "key", "finish_reason", "completion_tokens"]
+    for name, rows in judged.drop_duplicates(["model", "suite", "key"])[names].groupby("model", sort=False):
+        model, rows = study.model(str(name)), rows.reset_index(drop=True)
+        rows["text"] = store.lookup(list(rows["key"]), model=model)["text"]
+        rows["reasoning_tokens"] = reasoning_tokens(store, model, rows)
+        yield rows.drop(columns="text")
+
+
+def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
+    """Return the tokens of each response's reasoning; missing where an endpoint hides the tokenizer.
+
+    Args:
+        frame: columns ``text``, ``finish_reason``, ``completion_tokens``, all of `model`.
+
+    Written again as text, reasoning may have other tokens than were generated, but never more than the whole response.
+    The numbers are kept in `store`, so that a replay needs no tokenizer.
+    """
+    if model.base_url:
+        return pd.array([None] * len(frame), dtype="Int64")
+    parts, whole = _splits(frame, model), frame["completion_tokens"].to_numpy()
+    start = store.fingerprint(model).encode()
+    texts = {at: part.reasoning for at, part in enumerate(parts) if part.answer is not None and part.reasoning}
+    keys, rows = [hashlib.sha256(start + text.encode()).hexdigest() for text in texts.values()], list(texts)
+    counted = np.zeros(len(parts), dtype=np.int64)
+    counted[rows] = store.counts(
+        "reasoning_tokens", keys, lambda missing: count_tokens(model, [texts[rows[at]] for at in missing])
+    )
+    nothing_else = np.array([part.answer is None for part in parts], dtype=bool)
+    return pd.array(np.where(nothing_else, whole, np.minimum(counted, whole)), dtype="Int64")
+
+
+def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
+    """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted.
+
+    Raises:
+        OSError, ValueError: the tokenizer of `model` is not to be had.
+    """
+    from transformers import AutoTokenizer  # late: takes seconds to import
+
+    source = str(model.local_dir or model.path)
+    revision = {} if model.local_dir else {"revision": model.revision}
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **revision)
+    numbers: list[int] = []
+    for start in range(0, len(texts), BATCH):
+        batch = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)
+        numbers += [len(ids) for ids in batch["input_ids"]]
+    return numbers

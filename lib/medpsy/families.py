@@ -4,6 +4,8 @@ Thinking switches, markers of reasoning, ends of responses, the day a template t
 Knows no study and loads no model.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -73,6 +75,19 @@ class Known:
     def closes(self) -> tuple[str, ...]:
         """Every closing marker; that of most models comes first."""
         return tuple(marker for one in self.markers.values() for marker in one.closes)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Every marker there is: of reasoning, and of the end of a response."""
+        return (*self.opens, *self.closes, *self.ends, *self.trailing)
+
+
+def starts(markers: Iterable[str]) -> str:
+    """Return a pattern of the first character of each of `markers`, where its rest follows; it finds nothing in none.
+
+    A space behind what it finds takes a marker apart, also where two of them overlap.
+    """
+    return "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in markers if one[1:]) or "(?!)"
 
 
 @cache

@@ -1,30 +1,43 @@
-"""Files that are either whole or absent.
+"""Files and folders that are either whole or absent, and a folder for sockets, which want short names.
 
-Writes under a temporary name beside the target, then renames; never leaves a partial file under the final name.
+Writes under a temporary name beside the target, then renames; never leaves a partial file under the final name, and
+never puts a file in the place of a device, a pipe or a link.
 """
 
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+SOCKETS = 35  # characters of a folder that leave room for the names of sockets in it, 107 in all
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file, then rename it to `path`; return `path`.
+    """Let `write` fill a temporary file, then rename it to `path`, or to the file that the link `path` leads to.
+
+    A device or a pipe stays what it is and takes the content. Returns `path`.
 
     Raises:
         OSError: nothing was written under `path`; a full disk is named with the space that is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    special = path.exists() and not path.is_file()
+    target, folder = (path, None) if special else (path.resolve(), path.resolve().parent)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        if special:
+            with temporary.open("rb") as content, target.open("wb") as sink:
+                shutil.copyfileobj(content, sink)
+        else:
+            _to_disk(temporary)
+            os.replace(temporary, target)
     except OSError as error:
         raise _explained(error, path) from error
     finally:
@@ -51,3 +64,33 @@ def _explained(error: OSError, path: Path) -> OSError:
     free = shutil.disk_usage(path.parent).free // 2**20
     fix = "make room and run the section again; it is not written"
     return OSError(error.errno, f"disk full ({free} MiB left): {fix}", str(path))
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target` to fill; it takes the place of `target` when the block ends without error.
+
+    What an error or a kill leaves behind never bears the name `target`, and the old folder stands until the new does.
+    Where `target` is a link, the folder that it leads to is replaced.
+    """
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        folder = Path(scratch) / target.name
+        folder.mkdir()
+        yield folder
+        aside = target.with_name(f".{target.name}-old")
+        shutil.rmtree(aside, ignore_errors=True)
+        if target.exists():
+            os.replace(target, aside)
+        os.replace(folder, target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def socket_folder(prefix: str) -> Iterator[str]:
+    """Give a temporary folder, this user's alone, whose name is short enough for sockets in it; gone afterwards."""
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) <= SOCKETS else "/tmp"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=short, ignore_cleanup_errors=True) as folder:
+        yield folder

@@ -1,14 +1,14 @@
 """Every prompt the study sends, in one place and in our own words; each is versioned by a hash of its template.
 
-The report prints none of its prompts, so these are ours. Text written by a model is fenced as data: it can neither
-close its fence nor pass for an instruction of ours.
+The report prints none of its prompts, so these are ours. Text written by a model is fenced as data (`as_data`): it can
+neither close its fence nor become a token that opens or ends a turn. What it says in words can still persuade.
 """
 
 import hashlib
 import re
 
-from medpsy.benchmarks.conversation import Conversation, Criterion
-from medpsy.benchmarks.question import LETTERS, Question
+from medpsy import families
+from medpsy.data.questions import LETTERS, Conversation, Criterion, Question
 
 CLOSED_ENDED = """{context}Question: {stem}
 {options}
@@ -59,8 +59,7 @@ def closed_ended(question: Question) -> tuple[dict[str, str], ...]:
 
 def parser(question: Question, answer: str) -> tuple[dict[str, str], ...]:
     """Return the chat messages that ask a parser which option `answer` chose; the gold is not in them."""
-    fenced = defused(answer, "response").strip()
-    text = PARSER.format(stem=question.stem, options=lettered(question.options), answer=fenced)
+    text = PARSER.format(stem=question.stem, options=lettered(question.options), answer=as_data(answer))
     return ({"role": "user", "content": text},)
 
 
@@ -68,10 +67,38 @@ def judge(conversation: Conversation, answer: str, criterion: Criterion) -> tupl
     """Return the chat messages that ask a judge whether `answer` (without its reasoning) meets `criterion`."""
     turns = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in conversation.messages)
     parts = {"conversation": turns, "answer": answer, "criterion": criterion.text}
-    fenced = {name: defused(text, "conversation", "response", "criterion").strip() for name, text in parts.items()}
+    fenced = {name: as_data(text) for name, text in parts.items()}
     return ({"role": "user", "content": JUDGE.format(points=f"{criterion.points:g}", **fenced)},)
 
 
-def defused(text: str, *tags: str) -> str:
-    """Return `text` with a space in every tag of `tags`, however spelled, so that it neither opens nor closes one."""
-    return re.sub(rf"<(?=\s*/?\s*(?:{'|'.join(tags)})\b)", "< ", text, flags=re.IGNORECASE)
+# What a tokenizer may take for its own marker. Normalizers drop characters that nobody sees and turn wide forms into
+# ASCII (NFKC), so both are looked through.
+UNSEEN = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
+LESS, SLASH = "[<＜﹤]", rf"{UNSEEN}*+[/／]?{UNSEEN}*+"
+NAME = rf"[^\W\d](?:[\w:.|｜▁-]|{UNSEEN}){{,64}}"
+# Tags that answers hold and no model takes for a marker: those of HTML but <s>, and <answer>.
+HARMLESS = (
+    "a|abbr|answer|b|big|blockquote|body|br|caption|center|code|dd|del|details|div|dl|dt|em|font|h[1-6]|head|hr|html|i|"
+    "img|ins|kbd|li|mark|ol|p|pre|q|samp|small|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|title|tr|u|ul"
+)
+# In square brackets, where any word may stand, only those of Mistral, Llama 2, GLM and BERT are markers.
+BRACKETED = "INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+|CALL_ID|ARGS|[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS"
+MARKER = re.compile(
+    rf"(?:{LESS}|[\[［﹇])(?={UNSEEN}*+[|｜])"  # <|im_end|>, <｜User｜>, [|assistant|]
+    rf"|{LESS}(?!/?(?:{HARMLESS})>)(?={SLASH}{NAME}[>＞﹥])"  # <start_of_turn>, </s>, <seed:think>, <turn|>, <<SYS>>
+    rf"|{LESS}(?=\s*+{SLASH}\s*+(?:conversation|response|criterion)\b)"  # our own, also as < / Response >
+    rf"|[\[［﹇◁](?={SLASH}(?:{BRACKETED}){UNSEEN}*+[\]］﹈▷])"
+    rf"|{families.starts(families.known().marks)}",  # and what families.yaml lists, of whatever form
+    re.IGNORECASE,
+)
+
+
+def as_data(text: str) -> str:
+    """Return `text` with a space after the first character of every marker in it, and none around the whole.
+
+    A marker is what any family of models, or a prompt of ours, takes for the end of a turn, a role, reasoning or a
+    fence. A space stays where it is under every tokenizer's normalizer, which a character without width or of another
+    form does not, and a judge still reads what was written. Text without markers comes back as it is. Headings such as
+    ``### Assistant`` are words to every tokenizer, and stay.
+    """
+    return MARKER.sub(r"\g<0> ", text).strip()

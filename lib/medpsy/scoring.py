@@ -1,61 +1,81 @@
-"""From graded responses to scores: accuracy 0 to 100 as each suite defines it, with every outcome counted apart.
+"""Scores with their 95 % margins as tidy frames, one row per model and measure; and what guessing would score.
 
-Refuses to score what cannot be scored: a question without a key and a failed request are left out and counted. Margins
-are the work of `medpsy.statistics`.
+Where nothing could be measured a number is missing, never zero. Gives no status.
 """
+
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
 
-from medpsy.benchmarks import SUITES
-from medpsy.grading.outcomes import NO_GOLD, OUTCOMES
+from medpsy import claims, evaluate, stats
+from medpsy.data.healthbench import AXES, THEMES
+from medpsy.data.suites import OPEN_SUITES, SUITES
+from medpsy.grading import rubric
+from medpsy.study import Study
 
-AVERAGE = "average"
-COUNTS = ["responses", *OUTCOMES, NO_GOLD]
+TITLES = {evaluate.AVERAGE: claims.AVERAGE} | {key: spec.title for key, spec in SUITES.items()}
+MEASURES = {rubric.OVERALL: "Overall"} | THEMES | AXES
 
 
-def scores(graded: pd.DataFrame, *, by_run: bool = False) -> pd.DataFrame:
-    """Return one row per model and suite (and run), and one called ``"average"`` per model.
+def closed_ended(study: Study, graded: pd.DataFrame, *, published_runs: int = 0) -> pd.DataFrame:
+    """Return the score of every model on every suite, and their average first.
 
-    A suite's score is the plain mean over its weight groups of the share of correct responses; unreadable and cut off
-    ones count as not correct, failed ones do not count. The average is the plain mean of the seven suites' scores
-    (report 4.1.1), missing unless all seven are there.
+    Where the released models are run (profiles review and paper), the margin is that of the score of the whole suite;
+    where the miniature stands in, that of all questions of its kind.
 
     Args:
         graded: as `medpsy.evaluate.closed_ended` returns it.
+        published_runs: runs behind published scores of the same suites; the margin is then that of the difference.
 
     Returns:
-        Columns ``model``, ``suite``, (``run``), ``score`` (0 to 100, missing where nothing could be scored),
-        ``questions`` (with a key), ``responses`` (to them), one count per outcome, ``no gold`` (responses without).
+        Columns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), the counts of
+        `medpsy.evaluate.scores`, and ``link``: the filter of the responses behind the score.
     """
-    unit = ["model", "run"] if by_run else ["model"]
-    table = _suite_rows(graded, [*unit, "suite"])
-    rows = []
-    for names, part in table.groupby(unit, sort=False):
-        part = part.sort_values("suite", key=lambda column: column.map({key: at for at, key in enumerate(SUITES)}))
-        rows += [part, _average(part, dict(zip(unit, names, strict=True)))]
-    order = [*unit[:1], "suite", *unit[1:], "score", "questions", *COUNTS]
-    return pd.concat(rows, ignore_index=True)[order] if rows else pd.DataFrame(columns=order)
+    scores = evaluate.scores(graded)
+    scores["title"] = scores["suite"].map(TITLES)
+    replicates = claims.draws(study, graded, published_runs=published_runs).values
+    cells = zip(scores["title"], scores["model"], strict=True)
+    return scores.assign(
+        margin=[float(stats.half_width(replicates[cell][1:])) if cell in replicates else np.nan for cell in cells],
+        label=[study.model(name).label for name in scores["model"]],
+        link=[
+            urlencode({"model": model} if suite == evaluate.AVERAGE else {"model": model, "suite": suite})
+            for model, suite in zip(scores["model"], scores["suite"], strict=True)
+        ],
+    )
 
 
-def _suite_rows(graded: pd.DataFrame, unit: list[str]) -> pd.DataFrame:
-    keyed = graded[graded["gold"].notna()]
-    counts = pd.crosstab([graded[name] for name in unit], graded["outcome"])
-    counts = counts.reindex(columns=[*OUTCOMES, NO_GOLD], fill_value=0)
-    scored = keyed[keyed["outcome"] != "failed"].assign(correct=lambda rows: (rows["outcome"] == "correct") * 100.0)
-    groups = keyed.groupby([*unit, "weight_group"], sort=False).size().index
-    share = scored.groupby([*unit, "weight_group"], sort=False)["correct"].mean().reindex(groups)
-    # A group without any scored response makes the suite's score missing: a mean of the others is another measure.
-    score = share.groupby(unit, sort=False).agg(lambda one: np.nan if one.isna().any() else one.mean())
-    questions = keyed.groupby(unit, sort=False)["question_id"].nunique()
-    rows = graded[unit].drop_duplicates().set_index(unit)
-    rows = rows.join(score.rename("score")).join(questions.rename("questions")).join(counts)
-    rows["responses"] = rows[list(OUTCOMES)].sum(axis=1)
-    return rows.fillna({"questions": 0}).astype({"questions": int}).reset_index()
+def open_ended(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
+    """Return the overall score and that of each theme and axis, of every model under every judge.
+
+    Args:
+        judged: as `medpsy.judge.open_ended` returns it.
+
+    Returns:
+        Columns ``suite``, ``suite_title``, ``judge``, ``judge_label``, ``model``, ``label``, ``kind`` (``"overall"``,
+        ``"theme"``, ``"axis"``), ``name``, ``title``, the fields of `medpsy.grading.rubric.scores` (scores and
+        margins in points, of conversations drawn anew with all their runs), and ``link`` as of `closed_ended`.
+    """
+    scores = rubric.scores(judged, by=["suite", "judge", "model"])
+    scores[["score", "margin", "bootstrap_std", "low", "high"]] *= 100
+    labels = {name: study.model(name).label for name in {*scores["judge"], *scores["model"]}}
+    return scores.assign(
+        suite_title=scores["suite"].map({key: spec.title for key, spec in OPEN_SUITES.items()}),
+        judge_label=scores["judge"].map(labels),
+        label=scores["model"].map(labels),
+        title=scores["name"].map(MEASURES),
+        link=[
+            "conversations#" + urlencode({"model": model, "suite": suite})
+            for model, suite in zip(scores["model"], scores["suite"], strict=True)
+        ],
+    )
 
 
-def _average(part: pd.DataFrame, names: dict[str, object]) -> pd.DataFrame:
-    complete = set(part["suite"]) >= set(SUITES)
-    score = part["score"].mean(skipna=False) if complete else np.nan
-    row = {**names, "suite": AVERAGE, "score": score, **part[["questions", *COUNTS]].sum()}
-    return pd.DataFrame([row]).astype({name: int for name in ("questions", *COUNTS)})
+def chance(study: Study) -> dict[str, float]:
+    """Return the score of guessing in points, by title of suite and for the average, weighted as the scores are."""
+    levels = {}
+    for suite, questions in evaluate.questions(study, every=True).items():
+        shares = pd.DataFrame([(one.weight_group, 100 / len(one.options)) for one in questions.values()])
+        levels[TITLES[suite]] = float(shares.groupby(0)[1].mean().mean())
+    return {claims.AVERAGE: float(np.mean(list(levels.values())))} | levels

@@ -4,19 +4,37 @@ Refuses to guess: an unknown key, text where a number belongs and a key written 
 error names the file, the key, the value and the fix. It knows nothing of what the settings mean.
 """
 
+import contextlib
 import dataclasses
 import difflib
-import math
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import pydantic
 import yaml
 
 T = TypeVar("T")
-NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+WANTED = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "bool_type": "true or false"}
+WANTED |= dict.fromkeys(("list_type", "tuple_type"), "a list; write [a, b] or one `- item` per line")
+AT_ONCE = 65_536  # processes, connections, responses in one batch
+TOKENS = 2**20  # of one response or context; models have up to a million
+MOST = {  # how large a number may be, by its name; ours, and far above what the profiles have: slips, not plans
+    **dict.fromkeys(("seed", "seeds"), 2**32 - 1),  # numpy's
+    **dict.fromkeys(("runs", "attempts", "judge_attempts", "restarts", "num_train_epochs"), 1000),
+    **dict.fromkeys(("concurrency", "slots", "threads", "processes", "replicas", "tensor_parallel"), AT_ONCE),
+    **dict.fromkeys(("batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"), AT_ONCE),
+    **dict.fromkeys(("generation_batch_size", "gradient_accumulation_steps", "num_generations", "r"), AT_ONCE),
+    **dict.fromkeys(("max_tokens", "max_completion_length", "max_prompt_length", "soft_punish_cache"), TOKENS),
+    **dict.fromkeys(("packed_length", "max_length", "context", "top_k"), TOKENS),
+    **dict.fromkeys(("questions_per_suite", "conversations_per_suite", "questions", "conversations"), 10**7),
+}
+ANY = 10**8  # of a number with another name; the report's corpora have 3 * 10**7 rows
 
 
 class SettingsError(ValueError):
@@ -40,18 +58,56 @@ class Place:
         return f"{self.file}: {'.'.join(self.keys)}" if self.keys else self.file
 
 
+AGREED = re.compile(  # what YAML 1.1 (PyYAML, papermill) and the core schema of YAML 1.2 read alike, and not as text
+    r"(~|null|Null|NULL|true|True|TRUE|false|False|FALSE)?|[-+]?(0|[1-9]\d*)(\.\d*([eE][-+]\d+)?)?"
+    r"|\.\d+([eE][-+]\d+)?"
+)
+NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+|0x[0-9a-fA-F]+")  # of the core schema
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key written twice is an error instead of silently winning."""
+    """YAML's safe loader, which refuses what would be read silently as something else than what was meant.
+
+    That is a key written twice, a key that is no text, an alias, infinity, and a word that versions 1.1 and 1.2
+    of YAML read differently: 010 is 8 or 10, 1:30 is 90 or text, no is false or text, 1e-5 is text or a number.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        event = self.peek_event()
+        problem = None
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"*{event.anchor} repeats another value; write it out"
+        elif isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+            problem = self._disputed(event.value)
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+    def _disputed(self, word: str) -> str | None:
+        text = self.resolve(yaml.ScalarNode, word, (True, False)) == self.DEFAULT_SCALAR_TAG
+        if AGREED.fullmatch(word) or (text and not NUMBER.fullmatch(word)):
+            return None
+        if word.lower().endswith(("inf", "nan")):
+            return f"{word} is no finite number"
+        return f"{word} is read in two ways, by versions of YAML; {_spelled(word)}put it in quotes if it is text"
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is written twice; keep one", key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            text = key.tag == self.DEFAULT_SCALAR_TAG
+            if not text or key.value in seen:
+                problem = "is written twice; keep one" if text else "is not text; put it in quotes"
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r:.80} {problem}", key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _spelled(word: str) -> str:
+    """Return how to write the number or truth value that `word` may be."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return f"write {yaml.safe_dump(kind(word)).split()[0]}, or "
+    return "write true or false, or " if word.lower() in ("yes", "no", "on", "off") else ""
 
 
 def read(path: Path, shown: str | None = None) -> dict[str, Any]:
@@ -62,19 +118,22 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
     """
     place = Place(shown or path.name)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: builds plain values only
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise place.error("the file does not exist") from None
     except UnicodeDecodeError:
         raise place.error("the file is not UTF-8 text; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise place.error(_yaml_problem(error)) from None
+    try:
+        raw = yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise place.error(f"line {line}: {error.reason} ({error.character!r})") from None
+    except RecursionError:
+        raise place.error("too many lists and mappings within each other") from None
+    except (yaml.YAMLError, ValueError) as error:  # the latter: a number of thousands of digits
+        mark = getattr(error, "problem_mark", None)
+        raise place.error(f"line {mark.line + 1}: {error.problem}" if mark else str(error)) from None
     return mapping({} if raw is None else raw, place)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    return f"line {mark.line + 1}: {problem}" if mark else problem
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -85,20 +144,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def mapping(raw: object, place: Place) -> dict[str, Any]:
-    """Return `raw` if it is a mapping whose keys are text."""
+    """Return `raw` if it is a mapping."""
     if not isinstance(raw, dict):
         raise place.error(f"{raw!r} must be a mapping of keys to values; write one `key: value` per line")
-    for key in raw:
-        if not isinstance(key, str):
-            raise place.error(f"key {key!r} is not text (YAML reads yes, no, on, off and digits so); put it in quotes")
     return raw
-
-
-def take(raw: dict[str, Any], key: str, place: Place) -> Any:
-    """Remove `key` from `raw` and return its value; a missing key is an error."""
-    if key not in raw:
-        raise place.at(key).error("this key is missing; add it")
-    return raw.pop(key)
 
 
 def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
@@ -110,64 +159,86 @@ def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
     Raises:
         SettingsError: unknown or missing key, wrong type, or a value that the dataclass itself refuses.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}
-    raw, kinds = mapping(raw, place), get_type_hints(cls)
-    for key in raw:
-        if key not in fields:
-            raise place.at(key).error(f"unknown key; {nearest(key, fields)}")
-    for name, field in fields.items():
-        if name not in raw and field.default is field.default_factory is dataclasses.MISSING:
-            raise place.at(name).error("this key is missing; add it")
-    values = {key: value(raw[key], kinds[key], place.at(key)) for key in raw}
-    try:
-        return cls(**values, **given)
-    except SettingsError:
-        raise
-    except ValueError as error:
-        raise place.error(str(error)) from None
+    known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
+    for key in given.keys() & mapping(raw, place).keys():
+        raise place.at(key).error(f"unknown key; {nearest(key, known)}")
+    return value({**raw, **given}, cls, place)
 
 
 def value(raw: object, kind: Any, place: Place) -> Any:
-    """Return `raw` as `kind`: a plain type, dataclass, Literal, ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return None if raw is None else value(raw, next(one for one in inner if one is not NoneType), place)
-    if origin is Literal:
-        if raw not in inner:
-            raise place.error(f"{raw!r} is not a choice; {nearest(raw, inner)}")
-        return raw
-    if origin is tuple:
-        if not isinstance(raw, list):
-            raise place.error(f"{raw!r} must be a list; write [a, b] or one `- item` per line")
-        return tuple(value(item, inner[0], place.at(index)) for index, item in enumerate(raw))
-    if (origin or kind) is dict:
-        kind = inner[1] if inner else Any
-        return {key: value(item, kind, place.at(key)) for key, item in mapping(raw, place).items()}
-    if dataclasses.is_dataclass(kind):
-        return build(kind, raw, place)
-    return raw if kind is Any else _plain(raw, kind, place)
+    """Return `raw` as `kind`, a type or dataclass; a whole number passes for a float and a list for a tuple.
+
+    Raises:
+        SettingsError: a sentence for each value that does not fit.
+    """
+    try:  # as JSON, where a list stands for a tuple and a mapping for a dataclass, and no other type for another
+        text = json.dumps(raw, default=_plain, allow_nan=False)
+        return _adapter(kind).validate_json(text, strict=True, extra="forbid")
+    except pydantic.ValidationError as error:
+        raise SettingsError("\n".join(_sentence(each, kind, place) for each in error.errors())) from None
+    except (TypeError, ValueError) as error:  # no JSON: a date, a number that is not finite
+        raise place.error(f"{raw!r} is no value here: {error}") from None
 
 
-def _plain(raw: object, kind: type, place: Place) -> Any:
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if not isinstance(raw, kind) or (kind is int and isinstance(raw, bool)):
-        raise place.error(f"{raw!r} must be {NAMES[kind]}{_hint(raw, kind)}")
-    if kind is float and not math.isfinite(raw):
-        raise place.error(f"{raw!r} must be a finite number")
-    return raw
+def _sentence(error: Mapping[str, Any], kind: Any, place: Place) -> str:
+    """Return an error of pydantic as ``file: key: value must be ...; fix``."""
+    given, what, cause = error["input"], error["type"], error.get("ctx", {}).get("error")
+    if isinstance(cause, SettingsError):  # it says itself where
+        return str(cause)
+    for key in error["loc"]:
+        place = place.at(key)
+    if cause:
+        return f"{place}: {cause}"
+    if what == "missing":
+        return f"{place}: this key is missing; add it"
+    if what == "unexpected_keyword_argument":
+        return f"{place}: unknown key; {nearest(error['loc'][-1], _names(kind, error['loc'][:-1]))}"
+    fix = ""
+    if what == "literal_error":
+        fix = "; " + nearest(given, re.findall("'(.*?)'", error["ctx"]["expected"]))
+    elif what == "string_type" and isinstance(given, bool | int | float):
+        fix = "; put it in quotes"
+    elif what in ("int_type", "float_type") and isinstance(given, str) and NUMBER.fullmatch(given):
+        fix = "; it is in quotes: take them away"
+    wanted = WANTED.get(what) or error["msg"].removeprefix("Input should be ").replace("an object", "a mapping")
+    return f"{place}: {given!r} must be {wanted}{fix}"
 
 
-def _hint(raw: object, kind: type) -> str:
-    """Return the fix for the two slips that YAML itself invites: 1e-5 is text, and no is false."""
-    if kind is str and isinstance(raw, bool):
-        return "; YAML reads yes, no, on and off as true or false: put it in quotes"
-    if kind in (int, float) and isinstance(raw, str):
-        try:
-            number, (start, _, power) = float(raw), raw.lower().partition("e")
-        except ValueError:
-            return ""
-        if math.isfinite(number) and power:
-            return f"; YAML reads it as text: write {float(start)}e{int(power):+d}"
-        return "; it is in quotes: take them away"
-    return ""
+def _names(kind: Any, keys: Sequence[str | int]) -> list[str]:
+    """Return the fields of the dataclass that stands under `keys` of a value of type `kind`."""
+    for key in keys:
+        kind = get_type_hints(kind)[key] if dataclasses.is_dataclass(kind) else get_args(kind)[get_origin(kind) is dict]
+        if NoneType in get_args(kind):  # X | None
+            kind = next(part for part in get_args(kind) if part is not NoneType)
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _plain(raw: object) -> Any:
+    if isinstance(raw, Path):
+        return str(raw)
+    if dataclasses.is_dataclass(raw):
+        return dataclasses.asdict(raw)
+    raise TypeError(f"{raw!r} is no plain value; put the value in quotes")
+
+
+@cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(kind)
+
+
+def bounded(value: object, place: Place) -> None:
+    """Refuse a number in `value`, a plain value or lists and mappings of such, that is larger than its name allows.
+
+    A slip such as ``runs: 1000000000`` would otherwise fill memory for minutes before anyone is told.
+
+    Raises:
+        SettingsError: names the file, the key, the number and its bounds.
+    """
+    if isinstance(value, dict | list | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            bounded(item, place.at(key))
+    elif isinstance(value, int | float):
+        name = next((key for key in reversed(place.keys) if not key.isdigit()), "")
+        least, most = (0, MOST[name]) if name in MOST else (-ANY, ANY)
+        if not least <= value <= most:
+            raise place.error(f"{value} is out of range; it must be {least} to {most}")

@@ -1,18 +1,20 @@
-"""What is studied: one profile's models, suites, sampling and engine, checked, and every path from one root.
+"""What is studied: one profile's models, suites, sampling and engine, checked, and every path from its root.
 
 Refuses to start from a file it does not fully understand; loads no model and asks no question.
 """
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from medpsy import families, strict, study_checks
-from medpsy import provenance as record
-from medpsy.engines.base import Sampling
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from medpsy import engines, families, strict
+from medpsy.engines.base import Sampling, check_sampling
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -22,21 +24,45 @@ STAGES = ("sft1", "sft2", "rl1", "rl2")  # report Figure 3: two stages of SFT, t
 CHECKPOINT = re.compile(rf"(?P<size>\w+)-(?P<stage>{'|'.join(STAGES)})(?:-seed(?P<seed>\d+))?")
 
 RECIPES = {"o1": "12_gspo_judge", "openmed": "13_openmed"}  # sister recipe -> the section that follows it
+MAKERS = RECIPES | {"sft1": "04_sft", "sft2": "04_sft", "rl1": "05_rl", "rl2": "05_rl"}  # who trains a stage or recipe
+WHOLE = ("config.json", "model.safetensors")  # without them a checkpoint was not written to its end
+SAMPLINGS = ("sampling", "parser_sampling", "open_sampling", "judge_sampling")
 RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a-z]\w*)(?:-s(?P<seed>\d+))?")
 
 
 def find_root(*starts: Path) -> Path:
-    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start."""
+    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start.
+
+    Args:
+        starts: folders; this package's and the working one by default.
+    """
     if named := os.environ.get("MEDPSY_ROOT"):
         return Path(named).resolve()
+    starts = starts or (Path(__file__).resolve().parent, Path.cwd())
     above = [folder for start in starts for folder in (start, *start.parents)]
     return next((folder for folder in above if all((folder / name).is_dir() for name in MARKS)), starts[-1])
 
 
-ROOT = find_root(Path(__file__).resolve().parent, Path.cwd())
+def _commit(text: str) -> str:
+    if not COMMIT.fullmatch(text):
+        raise ValueError(f"{text!r} can move; give the commit, 40 hexadecimal digits, or null")
+    return text
 
 
-@dataclass(frozen=True)
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{list(names)} must name each once")
+    return names
+
+
+Commit = Annotated[str, AfterValidator(_commit)]
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+CONFIG = ConfigDict(hide_input_in_errors=True)  # which may be a key, in an address
+
+
+@dataclass(frozen=True, config=CONFIG)
 class ModelSpec:
     """One model and where it is.
 
@@ -53,21 +79,23 @@ class ModelSpec:
         gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
             folder may be absent, as in a replay.
         max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
-        engine_options: go before those of the study, e.g. ``{"tensor_parallel": 4}`` for a model that one GPU cannot
-            hold.
+        engine_options: of the engine that answers for this model, before those of the study: ``{"tensor_parallel": 4}``
+            where one GPU cannot hold it, ``{"key_env": "HOST_KEY"}`` for an endpoint with a key of its own.
+        root: folder that `path` is relative to.
     """
 
     name: str
     path: str
-    revision: str | None = None
+    revision: Commit | None = None
     base_url: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     opens_thinking: bool = False
     label: str = ""
     gguf: bool = False
     family: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Positive | None = None
     engine_options: dict[str, Any] = field(default_factory=dict)
+    root: Path = field(default_factory=find_root, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         families.of(self.path, self.family)  # refuses an unknown one
@@ -79,31 +107,30 @@ class ModelSpec:
             raise ValueError(
                 "base_url: must be http(s)://host/path without user, key or query; keys go into the environment"
             )
-        if self.revision is not None and not COMMIT.fullmatch(self.revision):
-            raise ValueError(f"revision: {self.revision!r} can move; give the commit, 40 hexadecimal digits, or null")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(f"max_tokens: {self.max_tokens} is below 1; leave it out where the study's is right")
 
     @property
     def local_dir(self) -> Path | None:
         """The folder that holds the model, or None for a hub id or an endpoint; the folder may not exist yet."""
-        folder = ROOT / Path(self.path).expanduser()
+        folder = self.root / Path(self.path).expanduser()
         if self.base_url or (HUB_ID.fullmatch(self.path) and not folder.is_dir()):
             return None
         return folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CONFIG)
 class Study:
     """One profile, as ``params/<profile>/study.yaml`` states it.
 
     Args:
         source: whose suites: the miniature's or those of the hub.
         parser: name of the model that reads the chosen option out of a response.
+        parser_sees: the response, reasoning included (report 4.1.1), or its answer alone.
         questions_per_suite: size of the seeded sample of each suite; 0 means all questions.
         runs: how often every question is asked.
-        engine_options: what `medpsy.engines.open_engine` takes for this engine.
+        engine_options: what `medpsy.engines.open_engine` takes for this engine; those of models that another engine
+            answers for stand with the model.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
+        revisions: hub id of a data set -> commit at which it is read, where the library knows none or another is meant.
         open_suites: suites of conversations, judged by rubrics; none by default.
         conversations_per_suite: size of the seeded sample of each open suite; 0 means all conversations.
         open_sampling: how conversations are answered; None means as `sampling` says.
@@ -111,31 +138,89 @@ class Study:
         judge_sampling: how judges reply; needed where there are judges.
         judge_attempts: how often a judge is asked at most for one readable verdict.
         targets: size class -> the backbone that is trained through `STAGES`; none where nothing is trained.
+        root: folder that holds ``params``, ``notebooks`` and ``outputs``.
     """
 
     profile: str
     source: Literal["mini", "hub"]
     models: dict[str, ModelSpec]
     parser: str
-    suites: tuple[str, ...]
-    questions_per_suite: int
+    suites: Annotated[Names, Field(min_length=1)]
+    questions_per_suite: Count
     sampling: Sampling
     parser_sampling: Sampling
-    runs: int
+    runs: Positive
     engine: Literal["transformers", "llama_cpp", "vllm", "ray", "openai"]
     engine_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     data_dirs: dict[str, str] = field(default_factory=dict)
-    open_suites: tuple[str, ...] = ()
-    conversations_per_suite: int = 0
+    revisions: dict[str, Commit | None] = field(default_factory=dict)
+    open_suites: Names = ()
+    conversations_per_suite: Count = 0
     open_sampling: Sampling | None = None
-    judges: tuple[str, ...] = ()
+    judges: Names = ()
     judge_sampling: Sampling | None = None
-    judge_attempts: int = 3
+    judge_attempts: Positive = 3
+    parser_sees: Literal["response", "answer"] = "response"
     targets: dict[str, str] = field(default_factory=dict)
+    root: Path = field(default_factory=find_root, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        study_checks.check(self)
+        models = {name: replace(model, root=self.root) for name, model in self.models.items()}
+        object.__setattr__(self, "models", models)
+        self._check_models()
+        self._check_suites()
+        self._check_sampling()
+        strict.bounded(asdict(self), strict.Place(self.file))
+
+    def _check_models(self) -> None:
+        named = [("parser", self.parser), *(("judges", name) for name in self.judges)]
+        for key, name in named + [(f"targets.{size}", name) for size, name in self.targets.items()]:
+            if name not in self.models:
+                raise ValueError(f"{key}: {name!r} is not under models; {strict.nearest(name, self.models)}")
+        for size, name in self.targets.items():
+            if not size.isidentifier():
+                raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
+            if self.models[name].base_url:
+                fix = "name a model whose weights can be read"
+                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; {fix}")
+        for name, model in self.models.items():
+            if model.base_url:
+                from medpsy.engines.client import Options  # late: a study without endpoints needs no client
+
+                place = strict.Place(self.file, ("models", name, "engine_options"))
+                strict.build(Options, self.answers(model)[1], place)
+
+    def _check_suites(self) -> None:
+        from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+
+        files = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
+        for key, known in (("suites", SUITES), ("open_suites", OPEN_SUITES), ("data_dirs", files)):
+            for name in getattr(self, key):
+                if name not in known:
+                    raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, known)}")
+        if self.data_dirs and self.source == "mini":
+            raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
+
+    def _check_sampling(self) -> None:
+        if self.judges and self.judge_sampling is None:
+            fix = "add it (the reference implementation of HealthBench has temperature 0.5 and max_tokens 2048)"
+            raise ValueError(f"judge_sampling: this key is missing, and there are judges; {fix}")
+        for key in SAMPLINGS:
+            if (sampling := getattr(self, key)) is None:
+                continue
+            try:
+                check_sampling(sampling)
+            except ValueError as error:
+                raise ValueError(f"{key}{str(error).removeprefix('sampling')}") from None
+            if self.runs > 1 and sampling.temperature == 0 and key in ("sampling", "open_sampling"):
+                fix = "set runs: 1 or a temperature"
+                raise ValueError(f"runs: {self.runs} runs at temperature 0 ({key}) repeat one text; {fix}")
+
+    @property
+    def file(self) -> str:
+        """The file that states the study, relative to the root."""
+        return f"params/{self.profile}/study.yaml"
 
     def model(self, name: str) -> ModelSpec:
         """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe.
@@ -156,7 +241,12 @@ class Study:
             seed = f", seed {made['seed']}" if made["seed"] else ""
             return self._trained(base, name, f"{made['recipe']} {made['step']}{seed}")
         known = [*self.models, *(f"{size}-{stage}" for size in self.targets for stage in STAGES)]
-        raise ValueError(f"model {name!r} is not in params/{self.profile}/study.yaml; {strict.nearest(name, known)}")
+        raise ValueError(f"model {name!r} is not in {self.file}; {strict.nearest(name, known)}")
+
+    def answers(self, model: ModelSpec) -> tuple[str, dict[str, Any]]:
+        """Return the kind of engine that answers for `model`, and its options: the study's where it is the study's."""
+        kind = engines.engine_kind(self.engine, model)
+        return kind, (self.engine_options if kind == self.engine else {}) | model.engine_options
 
     def checkpoint(self, size: str, stage: str, seed: int | None = None) -> ModelSpec:
         """Return the model that `stage` leaves of the target of `size`, in the study's outputs; it may not exist yet.
@@ -168,18 +258,35 @@ class Study:
             ValueError: no such size class or stage.
         """
         if size not in self.targets:
-            file = f"params/{self.profile}/study.yaml"
-            raise ValueError(f"size {size!r} is no target of {file}; {strict.nearest(size, self.targets)}")
+            raise ValueError(f"size {size!r} is no target of {self.file}; {strict.nearest(size, self.targets)}")
         if stage not in STAGES:
             raise ValueError(f"stage {stage!r} is unknown; {strict.nearest(stage, STAGES)}")
         again = "" if seed in (None, self.seed) else f"-seed{seed}"
         return self._trained(self.targets[size], f"{size}-{stage}{again}", f"{stage}{again.replace('-', ', ')}")
 
+    def require_whole(self, model: ModelSpec, stage: str) -> None:
+        """Raise FileNotFoundError, naming the section to run, unless the checkpoint that `stage` leaves is whole.
+
+        Args:
+            stage: or sister recipe.
+        """
+        missing = [name for name in WHOLE if not (model.local_dir / name).is_file()]
+        if missing:
+            section = MAKERS.get(stage, MAKERS[STAGES[-1]])
+            raise FileNotFoundError(
+                f"checkpoint {model.name!r}: {model.path} has no {' and no '.join(missing)}; run section {section} "
+                f"first: python -m medpsy run {section} --profile {self.profile}"
+            )
+
     def _trained(self, base: str, name: str, what: str) -> ModelSpec:
         """Return the model `name` that training leaves of the model `base` in the study's outputs."""
         backbone = self.models[base]
-        place = {"path": (self.models_dir / name).relative_to(ROOT).as_posix(), "revision": None, "base_url": None}
+        place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
         return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
+
+    def commit(self, hub_id: str, known: str | None = None) -> str | None:
+        """Return the commit at which the data set `hub_id` is read: the study's, else that `known` to the library."""
+        return self.revisions.get(hub_id) or known
 
     def section_dir(self, section: str) -> Path:
         if not SECTION.fullmatch(section):
@@ -188,7 +295,7 @@ class Study:
 
     @property
     def outputs(self) -> Path:
-        return ROOT / "outputs" / self.profile
+        return self.root / "outputs" / self.profile
 
     @property
     def store_dir(self) -> Path:
@@ -213,39 +320,31 @@ class Study:
         return tuple(m.name for m in self.models.values() if not (m.local_dir or m.base_url or m.revision))
 
 
-def profiles() -> tuple[str, ...]:
+def profiles(root: Path | None = None) -> tuple[str, ...]:
     """Return the profiles there are: the folders of ``params`` that hold a study."""
-    return tuple(sorted(path.parent.name for path in (ROOT / "params").glob("*/study.yaml")))
+    return tuple(sorted(path.parent.name for path in ((root or find_root()) / "params").glob("*/study.yaml")))
 
 
-def load(profile: str) -> Study:
-    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml``.
+def load(profile: str, root: Path | None = None) -> Study:
+    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s).
 
     Raises:
         strict.SettingsError: names file, key, value and fix.
     """
-    if profile not in profiles():
-        fix = strict.nearest(profile, profiles()) if profiles() else "set MEDPSY_ROOT to the folder of the project"
-        raise strict.SettingsError(f"params/{profile}/study.yaml: no such profile; {fix}")
-    place = strict.Place(f"params/{profile}/study.yaml")
-    raw = strict.read(ROOT / place.file, place.file)
+    root, place = root or find_root(), strict.Place(f"params/{profile}/study.yaml")
+    if profile not in (known := profiles(root)):
+        fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"
+        raise place.error(f"no such profile; {fix}")
+    raw = strict.read(root / place.file, place.file)
+    given: dict[str, Any] = {"profile": profile, "root": root}
+    if isinstance(raw.get("models"), dict):
+        entries, at = raw.pop("models"), place.at("models")
+        given["models"] = {
+            name: strict.build(ModelSpec, families.completed(entry), at.at(name), name=name)
+            for name, entry in entries.items()
+        }
     seed = strict.value(raw.get("seed", 0), int, place.at("seed"))
-    given: dict[str, object] = {"models": _models(strict.take(raw, "models", place), place.at("models"))}
-    for key in ("sampling", "parser_sampling"):
-        given[key] = strict.build(Sampling, strict.take(raw, key, place), place.at(key), seed=seed)
-    for key in ("open_sampling", "judge_sampling"):
-        if (settings := raw.pop(key, None)) is not None:
-            given[key] = strict.build(Sampling, settings, place.at(key), seed=seed)
-    return strict.build(Study, raw, place, profile=profile, **given)
-
-
-def provenance() -> dict[str, object]:
-    """Return what produced a result: commit, dirty flag, versions, machine; no host name, path or secret."""
-    return record.collect(ROOT)
-
-
-def _models(raw: object, place: strict.Place) -> dict[str, ModelSpec]:
-    named = strict.mapping(raw, place).items()
-    return {
-        name: strict.build(ModelSpec, families.completed(entry), place.at(name), name=name) for name, entry in named
-    }
+    for key in SAMPLINGS:
+        if raw.get(key) is not None:
+            given[key] = strict.build(Sampling, raw.pop(key), place.at(key), seed=seed)
+    return strict.build(Study, raw, place, **given)

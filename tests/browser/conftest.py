@@ -8,17 +8,11 @@ from pathlib import Path
 
 import pytest
 import report_example
-from medpsy import study
-from medpsy.report import site
+from medpsy.site import build
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
+FLAGS = [f"--{flag}" for flag in ("no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run")]
+FLAGS += ["--disable-component-update"]
 
 
 @dataclass
@@ -51,9 +45,9 @@ def built(tmp_path_factory) -> Path:
     """Return the root of a project whose site of profile `mini` has been built."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "ROOT", root)
+        patch.setenv("MEDPSY_ROOT", str(root))
         report_example.write(root)
-        site.build("mini")
+        build.build("mini")
     return root
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import product
 
 import pandas as pd
-from medpsy.benchmarks import OPEN_SUITES, Conversation, Criterion
-from medpsy.benchmarks.healthbench import THEMES
-from medpsy.report import conversing
+from medpsy import evidence
+from medpsy.data.healthbench import THEMES
+from medpsy.data.questions import Conversation, Criterion
 from report_example import ENDINGS, MODELS, PLANTED
 
 ROLES = ("user", "assistant", "user")
@@ -16,7 +16,6 @@ RUBRIC = (  # text, points, axis
     ("Asks how long the grell has hummed", 5.0, "context_awareness"),
     (f"Recommends salt {ENDINGS}", -8.0, "accuracy"),
 )
-TITLES = conversing.Titles({key: spec.title for key, spec in OPEN_SUITES.items()}, THEMES)
 
 
 def conversations(suite: str, count: int) -> dict[str, Conversation]:
@@ -67,12 +66,12 @@ def rows(count: int, *, guarded: bool = False, hard: int = 0, runs: int = 2) -> 
     whole = f"I weigh the moss. {PLANTED} {ENDINGS}</think>\nRest, and call {PLANTED}"
     by_reason = {"failed": "", "length": "<think>I weigh the moss, and again"}
     texts = {key: by_reason.get(why, whole) for key, why in zip(frame["key"], frame["finish_reason"], strict=True)}
-    return conversing.joined(frame, asked, texts, MODELS, titles=TITLES, guarded=guarded)
+    return evidence.with_conversations(frame, asked, texts, MODELS, guarded=guarded)
 
 
 def many(count: int) -> Iterator[dict]:
     """Yield `count` responses as they come out of the evidence file, about as long as the miniature's."""
-    template = conversing.CONVERSATIONS.records(rows(28, runs=1))
+    template = evidence.CONVERSATIONS.table(rows(28, runs=1)).to_pylist()
     for place in range(count):
         row = template[place % len(template)]
         name = f"c{place // 6:06d}"

@@ -3,19 +3,19 @@
 Model names, questions and responses try to become markup, as a hostile model might.
 """
 
+import base64
 from itertools import product
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
-from medpsy import study
-from medpsy.benchmarks.question import Question
-from medpsy.report import reading
-from medpsy.report.display import Figure, table
-from medpsy.report.result import write_result
+from medpsy import evidence
+from medpsy.data.questions import Question
+from medpsy.record import MIME
+from medpsy.show import Figure, table
 from medpsy.study import ModelSpec
 from nbformat import v4
+from records import write_record
 
 SECTION = "01_backbone_selection"
 PLANTED = "<script>window.planted=1;console.error('planted')</script><img src=x onerror='window.planted=1'>"
@@ -93,13 +93,16 @@ def figure() -> Figure:
 def notebook() -> nbformat.NotebookNode:
     """Return an executed notebook whose outputs hold a table, a picture, text, markup and a script."""
     frame = pd.DataFrame({"response": [PLANTED], "score": [3.5]})
+    png = base64.b64encode(figure()._repr_png_()[0]).decode()
     shown = [
         v4.new_output("execute_result", {"text/html": frame.to_html(), "text/plain": "frame"}, execution_count=1),
         v4.new_output("display_data", {"text/html": f"<p>raw {PLANTED}</p>", "text/plain": "raw"}),
         v4.new_output("display_data", {"text/markdown": f"**Bold** {PLANTED} ![p](https://example.org/p.png)"}),
         v4.new_output("display_data", {"application/javascript": "window.planted = 1", "text/plain": "js"}),
-        v4.new_output("display_data", {"image/png": _png(), "text/plain": "Figure"}),
+        v4.new_output("display_data", {"image/png": png, "text/plain": "Figure"}),
         v4.new_output("stream", name="stdout", text=f"printed {PLANTED}\n"),
+        v4.new_output("display_data", {"text/plain": "old"}, metadata={MIME: {"table": "closed_ended"}}),
+        v4.new_output("display_data", {"text/plain": "old"}, metadata={MIME: {"figure": "suites"}}),
     ]
     cells = [
         v4.new_markdown_cell("# 3.1 Backbone selection\n\n**Claim.** One backbone leads at a price of $5 or $6."),
@@ -111,17 +114,16 @@ def notebook() -> nbformat.NotebookNode:
     return v4.new_notebook(cells=cells, metadata={"widgets": widgets, "papermill": {"output_path": "x"}})
 
 
-def write(
-    root: Path, *, count: int = 30, runs: int = 3, readers: tuple[str, ...] = ("parser", "lenient")
-) -> pd.DataFrame:
+def write(root, *, count=30, runs=3, readers=("parser", "lenient")):
     """Write the project folder `root` with two sections of profile `mini` that ran and one that did not."""
     asked = questions(count)
     rows = graded(asked, runs, readers)
     claim = {"id": "P134", "claim": f"Leads {PLANTED}", "verdict": "pattern holds", "note": ""}
     numbers = {"published": 5.81, "ours": 2.0, "margin": 0.5}
-    write_result(
+    outputs = root / "outputs/mini"
+    write_record(
+        outputs,
         SECTION,
-        profile="mini",
         title="3.1 Backbone *selection* <one>",
         settings={"runs": runs, "prompt": ENDINGS},
         claims=[claim | numbers, {**claim, **numbers, "id": "P136", "verdict": "too few to tell"}],
@@ -131,25 +133,15 @@ def write(
         ],
         tables={"closed_ended": scores_table()},
         figures={"suites": figure()},
-        responses=reading.joined(rows, asked, texts(rows), MODELS, SUITES),
+        responses=evidence.with_questions(rows, asked, texts(rows), MODELS),
         inputs={"medqa": "sha256:00"},
         chosen={"large": "reed"},
         seconds=12.5,
     )
-    folder = root / "outputs/mini" / SECTION
-    nbformat.write(notebook(), folder / "notebook.ipynb")
-    write_result("00_published_claims", profile="mini", title="Published claims", settings={}, claims=[claim | numbers])
+    nbformat.write(notebook(), outputs / SECTION / "notebook.ipynb")
+    write_record(outputs, "00_published_claims", title="Published claims", claims=[claim | numbers])
     for name in (SECTION, "06_answer_extraction"):
         cells = [v4.new_markdown_cell(f"# Title of {name}")]
         (root / "notebooks").mkdir(exist_ok=True)
         nbformat.write(v4.new_notebook(cells=cells), root / "notebooks" / f"{name}.ipynb")
     return rows
-
-
-def _png() -> str:
-    import base64
-
-    return base64.b64encode(figure()._repr_png_()[0]).decode()
-
-
-__all__ = ["ENDINGS", "MODELS", "PLANTED", "SECTION", "study", "write"]

@@ -1,18 +1,19 @@
 """The ledger's page, opened from disk: all claims to filter, search and link to; hostile notes stay text."""
 
 import json
-import time
 
 import nbformat
 import pytest
-from medpsy import published, report, study
-from medpsy.report import site
-from medpsy.report.ledger import SECTION, WORDS
-from medpsy.report.result import section_dir
+from medpsy import claims, published, study
+from medpsy.claims.ledger import WORDS
+from medpsy.show import table
+from medpsy.site import build
 from nbformat import v4
+from records import write_record
+from report_example import PLANTED
+from test_report_site import assert_linked_files_are_there
 
-PLANTED = "<script>window.planted=1;console.error('planted')</script><img src=x onerror='window.planted=1'>"
-MEASURED = "01_backbone_selection"
+SECTION, MEASURED = "14_ledger", "01_backbone_selection"
 ALL = len(published.claims()) + len(published.card_claims())
 EFFORT = {"questions": 400, "runs": 3, "tokens": 150.0, "run_share": 0.2, "suite": None, "share": None}
 
@@ -24,18 +25,17 @@ def claim(identity, verdict, ours, margin, note="", **more):
 
 def write_records():
     """Write the record of one section that measured four claims, and that of the ledger."""
-    claims = [
+    rows = [
         claim("P110", "pattern holds", 12.5, 3.0, note=f"seen {PLANTED}"),
         claim("P111", "too few to tell", 2.0, 4.0, effort=EFFORT),
         claim("P112", "pattern fails", -9.0, 4.0),
         claim("R004", "not testable", 58.9, 4.0, note="a score of another model than the published one"),
     ]
-    report.write_result(MEASURED, profile="mini", title="Backbones", settings={}, claims=claims)
-    entries = report.ledger("mini")
-    tables = {"counts": report.ledger_counts(entries), "ledger": report.ledger_table(entries)}
-    record = {"profile": "mini", "settings": {}, "tables": tables, "verdicts": report.ledger_verdicts(entries)}
-    report.write_ledger(section_dir(SECTION, "mini"), "mini", entries)
-    report.write_result(SECTION, title="The ledger", **record)
+    outputs = study.find_root() / "outputs/mini"
+    write_record(outputs, MEASURED, title="Backbones", claims=rows)
+    ledger = claims.ledger("mini", {MEASURED: rows}).drop(columns="Plans")
+    tables = {"ledger": table(ledger, "Every claim")}
+    write_record(outputs, SECTION, title="The ledger", tables=tables)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def built(tmp_path_factory):
         notebook = v4.new_notebook(cells=[v4.new_markdown_cell(f"# Title of {name}")])
         nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "ROOT", root)
+        patch.setenv("MEDPSY_ROOT", str(root))
         write_records()
-        site.build("mini")
+        build.build("mini")
     return root
 
 
@@ -83,25 +83,11 @@ def test_claims_are_filtered_by_verdict_section_and_notebook_and_found_by_words(
     assert shown(again) == ["P126"] and again.input_value("[data-filter=text]") == "gemma LAST"
 
 
-def test_a_filter_answers_at_once(watched):
-    page = watched.open("ledger.html")
-    started = time.monotonic()
-    for word in ("m", "me", "med", "medq", "medqa"):
-        page.fill("[data-filter=text]", word)
-    assert 0 < len(shown(page)) < ALL
-    assert time.monotonic() - started < 3
-
-
 def test_a_permanent_link_leads_to_one_claim_among_all(watched):
     page = watched.open("ledger.html#P399")
     assert page.locator("tr.opened").get_attribute("id") == "P399"
     assert page.locator("#P399").evaluate("one => one.getBoundingClientRect().top") < 1000
     assert len(shown(page)) == ALL
-
-
-def test_a_link_that_names_nothing_shows_everything(watched):
-    for hash in ("nonsense", "verdict=nonsense", "%E0%A4%A"):
-        assert len(shown(watched.open(f"ledger.html#{hash}"))) == ALL
 
 
 def test_a_planted_script_in_a_note_stays_text(watched):
@@ -124,20 +110,10 @@ def test_the_ledger_sorts_and_is_exported(watched):
     assert shown(page)[:3] == ["P112", "P111", "P110"]
     link = page.get_attribute("main a >> text=all as JSON", "href")
     exported = json.loads((watched.root / link).read_text(encoding="utf-8"))
-    assert len(exported["claims"]) == ALL
-    assert {one["verdict"] for one in exported["claims"]} <= set(WORDS)
-
-
-def test_the_section_of_the_ledger_leads_to_its_page_instead_of_showing_every_row(watched):
-    page = watched.open(f"sections/{SECTION}/index.html")
-    assert f"{ALL} rows" in page.inner_text("main")
-    page.click("main a >> text=Every claim")
-    assert page.url.endswith("/ledger.html")
+    table = exported["tables"]["ledger"]
+    assert len(table["rows"]) == ALL
+    assert {row[table["columns"].index("Verdict")] for row in table["rows"]} <= set(WORDS)
 
 
 def test_every_file_the_ledger_links_to_is_there(watched):
-    page = watched.open("ledger.html")
-    linked = "[...document.querySelectorAll('a[href], link[href], script[src]')]"
-    found = page.evaluate(f"{linked}.map(one => one.href || one.src)")
-    inside = {url.split("#")[0].split("?")[0] for url in found if url.startswith("file:")}
-    assert [url for url in inside if not (watched.root / url.removeprefix(f"file://{watched.root}/")).is_file()] == []
+    assert_linked_files_are_there(watched, "ledger.html")

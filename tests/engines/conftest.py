@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from medpsy.engines import Engine, Prompt, open_engine, tools
-from medpsy.engines.llama_server import LlamaServer, ServerOptions
-from medpsy.quantization import to_gguf
+from medpsy.engines import Engine, Prompt, open_engine, programs
+from medpsy.engines.convert import to_gguf
+from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from tiny_models import WORDS, Spec, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -49,7 +49,7 @@ class Small:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+def small(tmp_path_factory):
     """A Qwen3 of the minihub if it is there, else a random one."""
     folder = HUB / "qwen3-small"
     folder = folder if folder.is_dir() else save_tiny(tmp_path_factory.mktemp("models") / "tiny")
@@ -60,27 +60,27 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Spec:
+def tiny(tmp_path_factory):
     """A random model whose chat template has a switch for thinking."""
     return Spec("tiny", "models/tiny", save_tiny(tmp_path_factory.mktemp("tiny") / "tiny"))
 
 
 @pytest.fixture(scope="session")
-def gguf_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gguf_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("gguf")
 
 
 @pytest.fixture(scope="session")
-def llama_tools() -> None:
+def llama_tools():
     """Skip where llama.cpp is not installed."""
     try:
-        tools.find("llama-server")
+        programs.find("llama-server")
     except FileNotFoundError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def prompts() -> list[Prompt]:
+def prompts():
     """Twelve conversations of differing length."""
     draw = random.Random(5)
     texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for _ in range(12)]
@@ -100,7 +100,8 @@ def _opened(kind: str, small: Small, gguf_dir: Path) -> Iterator[Engine]:
         with open_engine(kind, small.spec, rows=4, threads=1) as engine:
             yield engine
     else:
-        options = ServerOptions(slots=3, context=small.context, threads=1)
+        template = ("--jinja", "--chat-template-file", str(small.spec.folder / "chat_template.jinja"))
+        options = ServerOptions(slots=3, context=small.context, threads=1, extra=template)
         with LlamaServer(to_gguf(small.spec, gguf_dir), options) as server:
             switches = {"enable_thinking": True}  # llama-server would fill in a value of its own
             spec = Spec("served", "served", base_url=f"{server.url}/v1", chat_template_kwargs=switches)
@@ -112,7 +113,7 @@ def _opened(kind: str, small: Small, gguf_dir: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session", params=["transformers", "llama_cpp", "vllm", "openai"])
-def engine(request: pytest.FixtureRequest, small: Small, gguf_dir: Path) -> Iterator[Engine]:
+def engine(request, small, gguf_dir):
     """Each engine in turn, opened once."""
     if request.param == "vllm" and importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")

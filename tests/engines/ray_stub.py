@@ -1,4 +1,4 @@
-"""`medpsy.engines.ray_worker` with a model that costs nothing in the place of vLLM; run as a program.
+"""`medpsy.engines.ray_engine` with a model that costs nothing in the place of vLLM; run as a program.
 
 It writes down in ``STUB_FOLDER`` which process answered what. Files there are wishes: ``slow``, and ``kill-ID`` for
 the process that has the prompt ID in hand to be killed, once.
@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from medpsy.engines import ray_worker
+from medpsy.engines import ray_engine
 
 
 class StubModel:
@@ -43,13 +43,13 @@ def generator(job, gpus):
         return prompts.map_batches(
             StubModel,
             fn_constructor_args=(os.environ["STUB_FOLDER"], job["sampling"]),
-            compute=ActorPoolStrategy(size=job["replicas"]),
-            batch_size=job["batch"],
+            compute=ActorPoolStrategy(size=job["options"]["replicas"]),
+            batch_size=job["options"]["batch"],
         )
 
     return generate
 
 
 if __name__ == "__main__":
-    ray_worker.generator = generator
-    ray_worker.main()
+    ray_engine.generator = generator
+    ray_engine.main()

@@ -1,22 +1,28 @@
-"""From conversations to token ids and back."""
+"""From conversations to token ids and back; whatever a chat template does, rendering ends, and the model is named."""
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from medpsy import families
-from medpsy.engines import Prompt, PromptTooLong, Sampling
-from medpsy.engines.chat import CHUNK, Chat, Encoded
-from medpsy.training.examples import Form
-from tiny_models import SPECIALS, Spec
+from medpsy import families, prompts
+from medpsy.attacks import FORMS as ATTACK_FORMS
+from medpsy.corpus.rows import Form
+from medpsy.data.questions import Conversation, Criterion, Question
+from medpsy.engines import Prompt, Sampling
+from medpsy.engines import chat as chat_module
+from medpsy.engines.chat import CHUNK, Chat, Encoded, render
+from tiny_models import SPECIALS, TEMPLATE, Spec, make_tokenizer
+from tokenizers import AddedToken, normalizers
+from transformers import AutoTokenizer
 
 SAMPLING = Sampling(max_tokens=8)
 
 
 @pytest.fixture(scope="module")
-def chat(tiny: Spec) -> Chat:
+def chat(tiny):
     return Chat(tiny, tiny.folder)
 
 
@@ -24,50 +30,30 @@ def ask(text: str, name: str = "q") -> Prompt:
     return Prompt(name, ({"role": "user", "content": text},))
 
 
+def encoded(chat: Chat, prompt: Prompt) -> Encoded:
+    ((only,), _) = chat.encode([prompt], SAMPLING)
+    return only
+
+
 def ids(chat: Chat, *tokens: str) -> list[int]:
     return chat._tokenizer.convert_tokens_to_ids(list(tokens))
 
 
-def test_prompts_are_the_chat_templates_tokens(chat: Chat) -> None:
-    (found,) = chat.encode([ask("which drug")], SAMPLING)
-    expected = chat._tokenizer.apply_chat_template(
-        [{"role": "user", "content": "which drug"}], add_generation_prompt=True
-    )
-    assert list(found.tokens) == expected["input_ids"]
-
-
-def test_switches_reach_the_chat_template(tiny: Spec) -> None:
-    off = replace(tiny, chat_template_kwargs={"enable_thinking": False})
-    plain, switched = (Chat(spec, tiny.folder).encode([ask("drug")], SAMPLING)[0].tokens for spec in (tiny, off))
-    assert list(switched)[: len(plain)] == list(plain)
-    assert len(switched) > len(plain)
-
-
-def test_many_prompts_of_a_generator_keep_their_order(chat: Chat) -> None:
+def test_many_prompts_of_a_generator_keep_their_order(chat):
     count = 2 * CHUNK + 3
-    found = chat.encode((ask("the " * (at % 5), str(at)) for at in range(count)), SAMPLING)
+    found, _ = chat.encode((ask("the " * (at % 5), str(at)) for at in range(count)), SAMPLING)
     assert [item.id for item in found] == [str(at) for at in range(count)]
-    assert found[7].tokens == chat.encode([ask("the " * 2)], SAMPLING)[0].tokens
+    assert found[7].tokens == encoded(chat, ask("the " * 2)).tokens
     assert found[0].tokens.itemsize == 4
 
 
-def test_the_longest_prompt_is_named_and_those_that_do_not_fit_are_counted(tiny: Spec) -> None:
-    chat = Chat(tiny, tiny.folder, context=60)
-    fits = ask("drug", "fits")
-    with pytest.raises(
-        PromptTooLong, match=r"'longest' has \d+ tokens.*context holds 60 \(2 of 3 prompts do not fit\)"
-    ):
-        chat.encode([fits, ask("drug " * 60, "long"), ask("drug " * 90, "longest")], SAMPLING)
-    assert len(chat.encode([fits], SAMPLING)) == 1
-
-
-def test_the_smaller_of_two_limits_counts(tiny: Spec) -> None:
+def test_the_smaller_of_two_limits_counts(tiny):
     assert Chat(tiny, tiny.folder).context == 512
     assert Chat(tiny, tiny.folder, context=9999).context == 512
     assert Chat(tiny, tiny.folder, context=99).context == 99
 
 
-def test_messages_that_the_template_refuses_are_named(tiny: Spec, tmp_path: Path) -> None:
+def test_messages_that_the_template_refuses_are_named(tiny, tmp_path):
     folder = tmp_path / "strict"
     shutil.copytree(tiny.folder, folder)
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}")
@@ -91,24 +77,22 @@ def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> C
 
 
 @pytest.mark.parametrize("family", DATED)
-def test_a_prompt_does_not_change_with_the_calendar(tiny: Spec, tmp_path: Path, family: str) -> None:
+def test_a_prompt_does_not_change_with_the_calendar(tiny, tmp_path, family):
     template, day = DATED[family]
     switches = families.of(None, family).switches
     chat = with_template(tiny, tmp_path / "dated", template, **switches)
-    (found,) = chat.encode([ask("drug")], SAMPLING)
+    found = encoded(chat, ask("drug"))
     assert chat._tokenizer.decode(found.tokens) == f"{day} drug"
-    trained = Form(opens_thinking=False, end="<|im_end|>", switches=switches).prompt(
-        chat._tokenizer, [{"role": "user", "content": "drug"}]
+    trained = Form(opens_thinking=False, end="<|im_end|>", switches=switches).prompts(
+        chat._tokenizer, [{"messages": [{"role": "user", "content": "drug"}]}]
     )
-    assert trained == f"{day} drug"  # a model is trained on the prompt that it is asked
+    assert trained == [f"{day} drug"]  # a model is trained on the prompt that it is asked
 
 
 @pytest.mark.parametrize(
     ("switches", "why"), [({}, "nobody names one"), ({"date_string": "today"}, "date_string is 'today'")]
 )
-def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(
-    tiny: Spec, tmp_path: Path, switches: dict[str, str], why: str
-) -> None:
+def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(tiny, tmp_path, switches, why):
     chat = with_template(tiny, tmp_path / "undated", ASKS % "%d %B %Y", **switches)
     with pytest.raises(ValueError, match=f"asks for today's date, and {why}; give the model chat_template_kwargs"):
         chat.encode([ask("drug")], SAMPLING)
@@ -126,18 +110,18 @@ def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(
         ([], "", "length", 0),
     ],
 )
-def test_tokens_become_a_response(chat: Chat, tokens: list[str], text: str, reason: str, count: int) -> None:
-    found = chat.response(Encoded("q", [1, 2, 3]), ids(chat, *tokens), 0.5)
+def test_tokens_become_a_response(chat, tokens, text, reason, count):
+    found = chat.response("q", 3, ids(chat, *tokens), 0.5)
     assert (found.prompt_id, found.text, found.finish_reason, found.seconds) == ("q", text, reason, 0.5)
     assert (found.prompt_tokens, found.completion_tokens) == (3, count)
 
 
-def test_an_engine_may_know_an_end_that_we_do_not(chat: Chat) -> None:
-    found = chat.response(Encoded("q", []), ids(chat, "drug", "the"), 0.5, stopped=True)
+def test_an_engine_may_know_an_end_that_we_do_not(chat):
+    found = chat.response("q", 0, ids(chat, "drug", "the"), 0.5, stopped=True)
     assert (found.text, found.finish_reason, found.completion_tokens) == ("drug", "stop", 2)
 
 
-def test_every_end_that_the_files_name_is_an_end(tiny: Spec, tmp_path: Path) -> None:
+def test_every_end_that_the_files_name_is_an_end(tiny, tmp_path):
     folder = tmp_path / "ends"
     shutil.copytree(tiny.folder, folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
@@ -145,3 +129,118 @@ def test_every_end_that_the_files_name_is_an_end(tiny: Spec, tmp_path: Path) -> 
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 9}))
     chat = Chat(tiny, folder)
     assert chat.stop_ids == {7, 8, 9, *ids(chat, SPECIALS[0], SPECIALS[2])}
+
+
+MARKERS = {  # family -> tokens of its own, which its tokenizer knows wherever they are written
+    "Qwen": ("<tool_call>", "</tool_response>", "<|fim_prefix|>", "<|vision_start|>"),  # the rest is in every one here
+    "Llama 3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "Llama 2": ("<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>"),
+    "Gemma": ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<unused94>", "<unused95>"),
+    "Mistral": ("[INST]", "[/INST]", "</s>", "[THINK]", "[SYSTEM_PROMPT]", "[TOOL_CALLS]"),
+    "DeepSeek": ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+    "gpt-oss": ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"),
+    "Kimi": ("<|im_user|>", "<|im_middle|>", "◁think▷", "◁/think▷"),
+    "Command": ("<|START_THINKING|>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"),
+    "GLM": ("[gMASK]", "<sop>", "<|user|>", "<|observation|>"),
+}
+QUESTION = Question("q", "mini", "", "Which?", ("lorin", "mazel"), 0, None, "")
+TALK = Conversation("c", "mini", ({"role": "user", "content": "Which?"},), (Criterion("Names it.", 5.0, ""),), "")
+
+
+@pytest.fixture(scope="module", params=MARKERS)
+def speaker(request, tiny, tmp_path_factory):
+    """A model whose tokenizer knows the markers of one family, in wide forms and any case, too."""
+    folder, markers = tmp_path_factory.mktemp("family") / "model", MARKERS[request.param]
+    shutil.copytree(tiny.folder, folder)
+    tokenizer = make_tokenizer()
+    unseen = normalizers.Replace("\u200b", "")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), unseen, normalizers.Lowercase()])
+    tokenizer.add_tokens([AddedToken(one, normalized=True) for one in markers])  # none is called special
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace(": 512", ": 4096"))
+    return Chat(tiny, folder), markers
+
+
+def markers_in(chat: Chat, messages: tuple[dict[str, str], ...]) -> list[str]:
+    found = encoded(chat, Prompt("q", messages))
+    added = chat._tokenizer.added_tokens_decoder
+    return [added[token].content for token in found.tokens if token in added]
+
+
+def test_text_of_a_model_becomes_no_token_of_any_family_in_a_parsers_or_a_judges_prompt(speaker):
+    chat, markers = speaker
+    wide = [one.translate({ord(a): ord(a) + 0xFEE0 for a in "<>|[]/"}) for one in markers]
+    unseen = [f"{one[0]}\u200b{one[1:]}" for one in markers]
+    forms = [form.format(order="Say B.", reply="B") for form in ATTACK_FORMS.values()]
+    texts = [*markers, *wide, *unseen, *map(str.upper, markers), *(2 * one for one in markers), *forms]
+    asked = {text: markers_in(chat, ({"role": "user", "content": text},)) for text in texts}
+    assert all(len(found) > 3 for text, found in asked.items() if text not in forms)  # so they are where nobody looks
+    for write in (lambda text: prompts.parser(QUESTION, text), lambda text: prompts.judge(TALK, text, *TALK.rubric)):
+        plain = markers_in(chat, write("mazel"))
+        assert {text: found for text in texts if (found := markers_in(chat, write(f"a {text} b"))) != plain} == {}
+
+
+def test_what_is_asked_becomes_no_special_token_whatever_the_tokenizer_calls_so(tiny, tmp_path):
+    shutil.copytree(tiny.folder, tmp_path / "odd")
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken(one, special=True) for one in ("]~b]", ">>ANSWER<<")])
+    tokenizer.save_pretrained(tmp_path / "odd")
+    chat, plain = Chat(tiny, tmp_path / "odd"), [SPECIALS[1], SPECIALS[2], SPECIALS[1]]
+    text = "drug ]~b]]~b] >>ANSWER<< <|im_end|>"
+    for role, found in (("user", plain), ("tool", plain), ("assistant", [*plain[:1], "]~b]", "]~b]"])):
+        assert markers_in(chat, ({"role": role, "content": text},))[: len(found)] == found
+
+
+HUB = Path(__file__).parents[2] / "lib" / "medpsy" / "mini" / "hub"
+TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "  Which drug?\n\U0001f600 \ud83d <|im_end|> {{ 7 * 7 }}"},
+    {"role": "assistant", "content": "<think>\nno\n</think>\n\nmazel"},
+    {"role": "user", "content": "Why?"},
+]
+TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+OTHER = "{{ bos_token }}{{ tools | tojson(indent=1) if tools }}{% for m in messages %}{{ m }}{% break %}{% endfor %}"
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
+HOSTILE = {
+    "nested ranges": f"{LOOPS}{'{% endfor %}' * 3}",
+    "a constant repeated": "{{ 'x' * 10000000000 }}",
+    "a power": "{{ (messages|length + 7) ** 1000000000 % 2 }}",
+    "doubling by ~": "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    "a macro that calls itself": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "a tree of macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(99) }}",
+    "center": "{{ 'x'|center(10000000000) }}",
+    "format": "{{ '%10000000000d'|format(1) }}",
+    "a long prompt": "{{ 'x' * 20000000 }}",
+}
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, OTHER, *(path.name for path in sorted(HUB.iterdir()))])
+def test_harmless_templates_write_what_transformers_writes(template):
+    if (HUB / template).is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(HUB / template)
+    else:
+        tokenizer = make_tokenizer()
+        tokenizer.chat_template = template
+    talks, tools = [TURNS[:2], TURNS, TURNS[1:2]], [[TOOL], [], []]
+    for switches in ({}, {"enable_thinking": False}):
+        for opens in (True, False):
+            how = {"tokenize": False, "add_generation_prompt": opens, **switches}
+            expected = [
+                tokenizer.apply_chat_template(talk, tools=some or None, **how)
+                for talk, some in zip(talks, tools, strict=True)
+            ]
+            assert render(tokenizer, talks, switches, tools=tools, add_generation_prompt=opens) == expected
+
+
+@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
+def test_a_template_without_end_is_stopped_and_the_model_named(tiny, monkeypatch, template):
+    monkeypatch.setattr(chat_module, "CPU_SECONDS", 0.5)
+    speaker = Chat(tiny, tiny.folder)
+    speaker._tokenizer.chat_template = f"{{% if messages[0].content != 'well' %}}{template}{{% endif %}}"
+    start = time.process_time()
+    with pytest.raises(
+        ValueError, match="'tiny': its chat template refuses prompt 'bad': .*(more|recursion|characters)"
+    ):
+        asked = [Prompt(name, ({"role": "user", "content": name},)) for name in ("well", "bad")]
+        speaker.encode(asked, Sampling(max_tokens=8))
+    assert time.process_time() - start < 0.5  # none of it was this process's work

@@ -2,14 +2,14 @@
 
 import importlib.util
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
-from medpsy.engines.child import importable
+from medpsy.engines.programs import importable
 from nbclient import NotebookClient
-from tiny_models import Spec
 
 CELL = """
 import sys
@@ -26,9 +26,7 @@ print("pids", *(process.pid for process in psutil.Process().children(recursive=T
 
 
 @pytest.mark.parametrize("kind", ["llama_cpp", pytest.param("vllm", marks=pytest.mark.slow)])
-def test_an_engine_works_in_a_kernel_and_ends_with_it(
-    kind: str, tiny: Spec, gguf_dir: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_an_engine_works_in_a_kernel_and_ends_with_it(kind, tiny, gguf_dir, monkeypatch, request):
     if kind == "llama_cpp":
         request.getfixturevalue("llama_tools")
     elif importlib.util.find_spec("vllm") is None:
@@ -41,4 +39,7 @@ def test_an_engine_works_in_a_kernel_and_ends_with_it(
     printed = "".join(output.get("text", "") for output in book.cells[0].outputs)
     assert "6 responses" in printed
     pids = [int(pid) for pid in printed.split("pids ")[1].split()]
-    assert pids and not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert pids
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait(120)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import transformers
-from medpsy.engines.gguf_pretokenizer import QWEN2_PATTERN
+from medpsy.engines.convert import QWEN2_PATTERN
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -18,46 +18,20 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
     "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
-COMMON = {
-    "hidden_size": 256,
-    "intermediate_size": 256,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.1,
-    "tie_word_embeddings": True,
-}
-ARCHITECTURES = {
-    "Qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {"num_hidden_layers": 2, "head_dim": 64}),
-    "Llama": ("LlamaConfig", "LlamaForCausalLM", {"num_hidden_layers": 2}),
-    "SmolLM3": ("SmolLM3Config", "SmolLM3ForCausalLM", {"num_hidden_layers": 4}),
-    "Gemma3": (
-        "Gemma3TextConfig",
-        "Gemma3ForCausalLM",
-        {"num_hidden_layers": 6, "head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 16},
-    ),
-    "Lfm2": (
-        "Lfm2Config",
-        "Lfm2ForCausalLM",
-        {
-            "num_hidden_layers": 3,
-            "layer_types": ["conv", "full_attention", "conv"],
-            "block_auto_adjust_ff_dim": False,
-        },
-    ),
-    "Qwen3_5": (
-        "Qwen3_5TextConfig",
-        "Qwen3_5ForCausalLM",
-        {
-            "num_hidden_layers": 2,
-            "layer_types": ["linear_attention", "full_attention"],
-            "head_dim": 64,
-            "linear_key_head_dim": 32,
-            "linear_value_head_dim": 32,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-        },
-    ),
+COMMON = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
+COMMON |= {"max_position_embeddings": 512, "initializer_range": 0.1, "tie_word_embeddings": True}
+GEMMA3 = {"num_hidden_layers": 6, "head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 16}
+LFM2 = {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False}
+QWEN3_5 = {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"], "head_dim": 64}
+QWEN3_5 |= {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+QWEN3_5 |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+ARCHITECTURES = {  # name in transformers -> class of its configuration, what differs from COMMON
+    "Qwen3": ("Qwen3Config", {"num_hidden_layers": 2, "head_dim": 64}),
+    "Llama": ("LlamaConfig", {"num_hidden_layers": 2}),
+    "SmolLM3": ("SmolLM3Config", {"num_hidden_layers": 4}),
+    "Gemma3": ("Gemma3TextConfig", GEMMA3),
+    "Lfm2": ("Lfm2Config", LFM2),
+    "Qwen3_5": ("Qwen3_5TextConfig", QWEN3_5),
 }
 
 
@@ -101,11 +75,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 def save_tiny(folder: Path, architecture: str = "Qwen3", **overrides: Any) -> Path:
     """Save a random model of `architecture` with tokenizer and chat template under `folder`; return `folder`."""
     tokenizer = make_tokenizer()
-    config_name, model_name, shape = ARCHITECTURES[architecture]
+    config_name, shape = ARCHITECTURES[architecture]
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     settings = {**COMMON, **shape, "vocab_size": len(tokenizer), **ids, **overrides}
     torch.manual_seed(0)
-    model = getattr(transformers, model_name)(getattr(transformers, config_name)(**settings))
+    model = getattr(transformers, f"{architecture}ForCausalLM")(getattr(transformers, config_name)(**settings))
     with torch.no_grad():
         _write_words_only(model, tokenizer)
         if architecture == "Gemma3":

@@ -26,6 +26,9 @@ SWITCH = (
 THINKS_IF_ASKED = (
     "{% if add_generation_prompt and enable_thinking is defined and enable_thinking %}<think>\n{% endif %}"
 )
+SWITCHED_ON = (
+    "{% if add_generation_prompt and thinking_mode is defined and thinking_mode == 'on' %}<think>\n{% endif %}"
+)
 DEFAULT_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
 )
@@ -110,7 +113,7 @@ MEDGEMMA = replace(GEMMA, thinking=MEDGEMMA_THINKING)
 MEDGEMMA_TEXT = replace(MEDGEMMA, name="Gemma3Text")
 AFM = Family("Arcee", DEFAULT_SYSTEM + CHATML_TURNS, **CHATML)
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-QWEN3_MOE = Family("Qwen3Moe", CHATML_TURNS, **CHATML, **THINKS, shape=HEADS | EXPERTS)
+BAICHUAN = Family("Qwen3Moe", CHATML_TURNS + SWITCHED_ON, **CHATML, thinking=("", THINKING[1]), shape=HEADS | EXPERTS)
 QWEN3_PLAIN = Family("Qwen3", CHATML_TURNS, **CHATML, **THINKS, shape=HEADS)
 DELTA = {f"linear_{name}": 16 for name in ("key_head_dim", "value_head_dim")}
 DELTA |= {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
@@ -143,7 +146,7 @@ HUB = {  # hub id -> what its configuration and its card say it is
     "meta-llama/Llama-3.3-70B-Instruct": (LLAMA31, {}),
     "google/medgemma-27b-text-it": (MEDGEMMA_TEXT, {}),
     "arcee-ai/AFM-4.5B": (AFM, {}),
-    "baichuan-inc/Baichuan-M3-235B": (QWEN3_MOE, {}),
+    "baichuan-inc/Baichuan-M3-235B": (BAICHUAN, {}),
     "UbiquantAI/Fleming-R1-32B": (QWEN3_PLAIN, {}),
     "Qwen/Qwen3.5-4B": (QWEN35, {}),
 }

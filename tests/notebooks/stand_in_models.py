@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from medpsy import prompts
-from medpsy.engines.gguf_pretokenizer import QWEN2_PATTERN
+from medpsy.engines.convert import QWEN2_PATTERN
 from stand_in_families import HOSTILE, HUB, VERDICTS, WORDS, Family
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from medpsy.training import sharing
+from medpsy.training import jobs
 from private_slurm import QUICK
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
@@ -40,16 +40,11 @@ def asked(root):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_named_rule_is_a_section_of_the_profile(asked, root, profile):
-    sections = {f"section_{path.stem}" for path in (root / "params" / profile).glob("[0-9]*.yaml")}
-    assert set(asked(profile)) <= sections
-
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_every_section_that_keeps_a_machine_busy_has_a_gpu(asked, root, profile):
+def test_every_named_rule_is_a_section_of_the_profile_and_has_a_gpu_if_it_keeps_a_machine_busy(asked, root, profile):
     text = (root / "Snakefile").read_text()
     busy = {f"section_{name}" for name in re.findall(r'"(\d\d_\w+)": \{.*"machine": 1', text)}
     known = {f"section_{path.stem}" for path in (root / "params" / profile).glob("[0-9]*.yaml")}
+    assert set(asked(profile)) <= known
     assert {rule for rule, one in asked(profile).items() if one["gres"].startswith("gpu:")} == busy & known
 
 
@@ -82,7 +77,7 @@ def test_a_training_section_finds_a_task_on_each_of_its_nodes_with_all_gpus_of_i
     record = tmp_path / "outputs/paper/04_sft/result.json"
     gpus = "$(scontrol show step $SLURM_JOB_ID.$SLURM_STEP_ID | grep -o 'gpu:[0-9]*')"  # per node
     task = f"echo $SLURMD_NODENAME $SLURM_PROCID $SLURM_LAUNCH_NODE_IPADDR {gpus}"
-    call = [*sharing.ON_EVERY_NODE, "--ntasks=4", "bash", "-c", task]
+    call = [*jobs.ON_EVERY_NODE, "--ntasks=4", "bash", "-c", task]
     (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{shlex.join(call)} > {record}.part && mv {record}.part {record}\n")
     (tmp_path / "stand-in").chmod(0o755)
     cluster = yaml.safe_load((root / "setup/slurm/cluster.yaml").read_text()) | QUICK

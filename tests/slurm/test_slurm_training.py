@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from medpsy.training import sharing
+from medpsy.training import jobs
 
 
 def test_two_nodes_of_which_one_fails_reach_the_loss_of_one_process(slurm, root, tmp_path):
@@ -27,10 +27,10 @@ def test_two_nodes_of_which_one_fails_reach_the_loss_of_one_process(slurm, root,
 def test_several_nodes_without_slurm_are_refused_with_the_way_out(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(ValueError, match="'fsdp_32' shares the work among 4 machines.*EXECUTOR=slurm"):
-        sharing.command(["-c", "pass"], sharing.Sharing(32, "fsdp_32"))
+        jobs.launch_command(["-c", "pass"], jobs.Sharing(32, "fsdp_32"))
     with pytest.raises(ValueError, match="'fsdp_33' is unknown; known are cpu, cpu_2, fsdp_32"):
-        sharing.command(["-c", "pass"], sharing.Sharing(32, "fsdp_33"))
+        jobs.launch_command(["-c", "pass"], jobs.Sharing(32, "fsdp_33"))
 
 
 def test_one_machine_needs_no_slurm():
-    assert "srun" not in sharing.command(["-c", "pass"], sharing.Sharing(8, "fsdp_8"))
+    assert "srun" not in jobs.launch_command(["-c", "pass"], jobs.Sharing(8, "fsdp_8"))

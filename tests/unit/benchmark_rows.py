@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import datasets
-from medpsy.benchmarks import Question, load_suite
+from medpsy.data.suites import official_ids
 
 LETTERS = "ABCDEFGHIJ"
 ABCD = ("w", "x", "y", "z")
@@ -23,61 +23,32 @@ def mmlu_hub(number: int, subject: str) -> dict:
 
 
 def mmlu_pro(number: int, *, category: str = "health", options: int = 10, **changes) -> dict:
-    row = {
-        "question_id": number,
-        "question": f"Invented stem {number}?",
-        "options": [f"option {letter}" for letter in LETTERS[:options]],
-        "answer": LETTERS[number % options],
-        "answer_index": number % options,
-        "cot_content": "",
-        "category": category,
-        "src": "ori_mmlu-virology",
-    }
-    return {**row, **changes}
+    row = {"question_id": number, "question": f"Invented stem {number}?", "category": category, "cot_content": ""}
+    row |= {"answer": LETTERS[number % options], "answer_index": number % options, "src": "ori_mmlu-virology"}
+    return row | {"options": [f"option {letter}" for letter in LETTERS[:options]]} | changes
 
 
 def medmcqa(number: int, *, base: int = 0, **changes) -> dict:
-    row = {
-        "id": f"0000-{number:04}",
-        "question": f"Invented stem {number}?",
-        **dict(zip(("opa", "opb", "opc", "opd"), ABCD, strict=True)),
-        "cop": number % 4 + base,
-        "choice_type": "multi" if number % 3 else "single",
-        "exp": "SECRET explanation: the answer is x",
-        "subject_name": "Anatomy",
-        "topic_name": None,
-    }
-    return {**row, **changes}
+    row = {"id": f"0000-{number:04}", "question": f"Invented stem {number}?", "cop": number % 4 + base}
+    row |= dict(zip(("opa", "opb", "opc", "opd"), ABCD, strict=True))
+    row |= {"choice_type": "multi" if number % 3 else "single", "exp": "SECRET explanation: the answer is x"}
+    return row | {"subject_name": "Anatomy", "topic_name": None} | changes
 
 
 def medqa(number: int, **changes) -> dict:
     letter = LETTERS[number % 4]
     options = {name: f"{text}{number}" for name, text in zip("ABCD", ABCD, strict=True)}
-    row = {
-        "question": f"An invented patient {number} ...?",
-        "options": options,
-        "answer": options[letter],
-        "answer_idx": letter,
-        "meta_info": "step1",
-        "metamap_phrases": ["SECRET phrase"],
-    }
-    return {**row, **changes}
+    row = {"question": f"An invented patient {number} ...?", "options": options, "answer": options[letter]}
+    return row | {"answer_idx": letter, "meta_info": "step1", "metamap_phrases": ["SECRET phrase"]} | changes
 
 
 def medxpertqa(number: int, **changes) -> dict:
     """Hub form: options as an object, a plain letter; the stem carries its options."""
     options = {letter: f"thing {letter}" for letter in LETTERS}
     listed = " ".join(f"({letter}) {text}" for letter, text in options.items())
-    row = {
-        "id": f"Text-{number}",
-        "question": f"Invented case {number}?\nAnswer Choices: {listed}",
-        "options": options,
-        "label": LETTERS[number % 10],
-        "medical_task": "Diagnosis",
-        "body_system": "Nervous",
-        "question_type": "Reasoning",
-    }
-    return {**row, **changes}
+    row = {"id": f"Text-{number}", "question": f"Invented case {number}?\nAnswer Choices: {listed}"}
+    row |= {"options": options, "label": LETTERS[number % 10], "medical_task": "Diagnosis"}
+    return row | {"body_system": "Nervous", "question_type": "Reasoning"} | changes
 
 
 def medxpertqa_original(number: int) -> dict:
@@ -93,62 +64,35 @@ def pubmedqa_answer(number: int) -> str:
     return "yes" if place < 276 else "no" if place < 445 else "maybe"
 
 
+def pubmedqa_id(number: int) -> int:
+    """A PMID of the official test set for numbers 0 to 499, one that is in no set after that."""
+    return int(sorted(official_ids())[number]) if number < 500 else 90_000_000 + number
+
+
 def pubmedqa(number: int, **changes) -> dict:
     """Hub form."""
     answer = pubmedqa_answer(number)
-    row = {
-        "pubid": 10_000_000 + number,
-        "question": f"Does invented X {number} help Y?",
-        "context": {
-            "contexts": ["Little is known.", "We looked.", "It was so."],
-            "labels": ["BACKGROUND", "METHODS", "UNLABELLED"],
-            "meshes": ["Humans"],
-            "reasoning_required_pred": list(answer),
-            "reasoning_free_pred": list(answer),
-        },
-        "long_answer": "SECRET conclusion",
-        "final_decision": answer,
-    }
-    return {**row, **changes}
+    context = {"contexts": ["Little is known.", "We looked.", "It was so."], "meshes": ["Humans"]}
+    context |= {"labels": ["BACKGROUND", "METHODS", "UNLABELLED"]}
+    context |= {"reasoning_required_pred": list(answer), "reasoning_free_pred": list(answer)}
+    row = {"pubid": pubmedqa_id(number), "question": f"Does invented X {number} help Y?", "context": context}
+    return row | {"long_answer": "SECRET conclusion", "final_decision": answer} | changes
 
 
 def pubmedqa_original(number: int, **changes) -> dict:
     row = pubmedqa(number)
-    original = {
-        "QUESTION": row["question"],
-        "CONTEXTS": row["context"]["contexts"],
-        "LABELS": row["context"]["labels"],
-        "MESHES": ["Humans"],
-        "YEAR": "2001",
-        "reasoning_required_pred": "SECRET",
-        "reasoning_free_pred": "SECRET",
-        "final_decision": row["final_decision"],
-        "LONG_ANSWER": "SECRET conclusion",
-    }
-    return {**original, **changes}
-
-
-def pubmedqa_list(numbers) -> dict[str, str]:
-    """The content of test_ground_truth.json for these rows."""
-    return {str(10_000_000 + number): pubmedqa_answer(number) for number in numbers}
+    original = {"QUESTION": row["question"], "CONTEXTS": row["context"]["contexts"], "LABELS": row["context"]["labels"]}
+    original |= {"MESHES": ["Humans"], "YEAR": "2001", "final_decision": row["final_decision"]}
+    secret = {"reasoning_required_pred": "SECRET", "reasoning_free_pred": "SECRET", "LONG_ANSWER": "SECRET conclusion"}
+    return original | secret | changes
 
 
 def afrimedqa(number: int, *, options=("w", "x", "y", "z", "N/A"), **changes) -> dict:
     texts = {f"option{place}": text for place, text in enumerate(options, 1)}
-    row = {
-        "sample_id": f"s{number}",
-        "split": "test",
-        "tier": "expert",
-        "question_type": "mcq",
-        "question": f"Invented stem {number}?",
-        "question_clean": f"Invented stem,\n{number}?",
-        "answer_options": json.dumps(texts),
-        "correct_answer": "option3",
-        "answer_rationale": "SECRET rationale",
-        "specialty": "Cardiology",
-        "country": "NG",
-    }
-    return {**row, **changes}
+    row = {"sample_id": f"s{number}", "split": "test", "tier": "expert", "question_type": "mcq", "country": "NG"}
+    row |= {"question": f"Invented stem {number}?", "question_clean": f"Invented stem,\n{number}?"}
+    row |= {"answer_options": json.dumps(texts), "correct_answer": "option3", "specialty": "Cardiology"}
+    return row | {"answer_rationale": "SECRET rationale"} | changes
 
 
 def alphamed(number: int, **changes) -> dict:
@@ -207,9 +151,3 @@ def write_rows(folder: Path, name: str, rows: list[dict]) -> Path:
     """Write rows, one JSON object a line, and return the folder, for use as `data_dir`."""
     write_jsonl(folder / name, rows)
     return folder
-
-
-def load_one(key: str, folder: Path, row: dict, name: str = "test.jsonl") -> Question:
-    """Return the only question of a suite whose file holds one row."""
-    (question,) = load_suite(key, data_dir=write_rows(folder, name, [row]), partial=True).questions
-    return question

@@ -2,12 +2,12 @@
 
 from collections import deque
 
+import fake_engine
 import pytest
 from fake_engine import FakeEngine
-from medpsy import corpus, engines, study
+from medpsy import engines
 from medpsy.corpus import building
-from medpsy.engines.base import Sampling
-from medpsy.study import ModelSpec, Study
+from medpsy.study import Study
 
 SAMPLING = {"max_tokens": 64}
 FILTERS = {"packed_length": 512, "near": 0.8, "ngram": 0}
@@ -47,26 +47,14 @@ class ByWord:
 
 
 def small_study(**changes) -> Study:
-    names = ("anna", "large", "small", "parser")
-    settings = {
-        "profile": "mini",
-        "source": "mini",
-        "models": {name: ModelSpec(name, f"models/{name}") for name in names},
-        "parser": "parser",
-        "suites": ("mmlu_health", "pubmedqa"),
-        "questions_per_suite": 2,
-        "sampling": Sampling(max_tokens=64, seed=7),
-        "parser_sampling": Sampling(max_tokens=8, temperature=0.0),
-        "runs": 1,
-        "engine": "transformers",
-        "seed": 7,
-        "targets": {"large": "large", "small": "small"},
-    }
-    return Study(**settings | changes)
+    settings = {"suites": ("mmlu_health", "pubmedqa"), "questions_per_suite": 2, "runs": 1}
+    settings["targets"] = {"large": "large", "small": "small"}
+    return fake_engine.small_study("anna", "large", "small", **settings | changes)
 
 
-def recipe(settings: Study, batch: int = 10, **filters) -> corpus.Recipe:
-    return corpus.recipe(settings, sampling=SAMPLING, filters=FILTERS | filters, batch=batch)
+def making(batch: int = 10, **filters) -> dict:
+    """Return the settings of `medpsy.corpus.build`."""
+    return {"sampling": SAMPLING, "filters": FILTERS | filters, "batch": batch}
 
 
 @pytest.fixture
@@ -80,5 +68,5 @@ def teacher(monkeypatch) -> Teacher:
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch) -> Study:
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
     return small_study()

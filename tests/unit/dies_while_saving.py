@@ -1,4 +1,4 @@
-"""The training process, of which the second of two dies within its second resume point: `-m dies_while_saving JOBS`."""
+"""Training whose second of two processes dies within a resume point of small-sft2: `-m dies_while_saving JOBS`."""
 
 import os
 import runpy
@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from training_examples import SETTINGS
+from training_examples import CONFIG
 from transformers import Trainer
 
 write = Trainer._save_rng_state
@@ -15,7 +15,8 @@ write = Trainer._save_rng_state
 def write_half(self: Trainer, folder: str) -> None:
     write(self, folder)
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    if first and self.args.process_index == 1 and self.state.global_step > SETTINGS["save_every"]:
+    second = self.state.global_step > CONFIG["save_steps"] and "small-sft2" in folder
+    if first and second and self.args.process_index == 1:
         part = Path(folder) / "rng_state_1.pth"
         part.write_bytes(part.read_bytes()[:100])
         while not (Path(folder) / "trainer_state.json").exists():  # the last file of the other process

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from medpsy import engines
 from medpsy.engines.base import Prompt, Response, Sampling
+from medpsy.study import ModelSpec, Study
 
 Reply = Callable[[Prompt, Sampling], Response | str]
 
@@ -38,6 +40,44 @@ class FakeEngine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class World:
+    """Fake models in place of all engines: what each writes, by name, and the engines that were opened for it."""
+
+    def __init__(self, monkeypatch, writes: dict[str, Reply]) -> None:
+        self.writes = writes
+        self.engines: dict[str, list[FakeEngine]] = {}
+        self.options: dict[str, dict] = {}
+        monkeypatch.setattr(engines, "open_engine", self.open)
+        monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
+
+    def open(self, kind, model, *, gguf_dir=None, **options):
+        self.options[model.name] = options | {"kind": kind}
+        engine = FakeEngine(f"fp {model.name}", kind, reply=self.writes[model.name])
+        self.engines.setdefault(model.name, []).append(engine)
+        return engine
+
+    def asked(self, name: str) -> list[Prompt]:
+        return [prompt for engine in self.engines.get(name, []) for prompt in engine.asked]
+
+
+def small_study(*models: str, **changes) -> Study:
+    """Return a study of fake models beside its parser."""
+    settings = {
+        "profile": "mini",
+        "source": "mini",
+        "models": {name: ModelSpec(name, f"models/{name}") for name in (*models, "parser")},
+        "parser": "parser",
+        "suites": ("medqa",),
+        "questions_per_suite": 0,
+        "sampling": Sampling(max_tokens=64, seed=7),
+        "parser_sampling": Sampling(max_tokens=8, temperature=0.0),
+        "runs": 2,
+        "engine": "transformers",
+        "seed": 7,
+    }
+    return Study(**settings | changes)
 
 
 def finished(prompt: Prompt, text: str) -> Response:

@@ -2,8 +2,8 @@
 
 import copy
 
-from medpsy.benchmarks.conversation import Conversation, Criterion
-from medpsy.benchmarks.healthbench import AXES, THEMES
+from medpsy.data.healthbench import AXES, THEMES
+from medpsy.data.questions import Conversation, Criterion
 
 CANARY = "healthbench:00000000-0000-0000-0000-000000000000"
 
@@ -42,9 +42,7 @@ def changed(path: str, value: object) -> dict:
     return row
 
 
-def conversation(
-    name: str = "c1", points: tuple[float, ...] = (7, -8), *, suite: str = "healthbench", theme: str = "hedging"
-) -> Conversation:
+def conversation(name="c1", points=(7, -8), *, suite="healthbench", theme="hedging"):
     """Return a conversation whose criteria are called after their points and lie on the axes in turn."""
     axes = list(AXES)
     rubric = tuple(Criterion(f"thing {at} of {name}", one, axes[at % len(axes)]) for at, one in enumerate(points))

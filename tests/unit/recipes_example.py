@@ -8,7 +8,7 @@ import pytest
 from medpsy import study
 from medpsy.study import Study
 
-HUB = study.ROOT / "lib/medpsy/mini/hub"
+HUB = study.find_root() / "lib/medpsy/mini/hub"
 FILTERS = {"packed_length": 512, "near": 0.8, "ngram": 13}
 
 
@@ -17,8 +17,8 @@ def mine(tmp_path, monkeypatch) -> Study:
     """The study of profile mini with its outputs in `tmp_path`, answered by transformers."""
     found = study.load("mini")
     models = {name: dataclasses.replace(one, path=str(HUB / name)) for name, one in found.models.items()}
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    return dataclasses.replace(found, models=models, engine="transformers", engine_options={})
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    return dataclasses.replace(found, root=tmp_path, models=models, engine="transformers", engine_options={})
 
 
 def real(mine: Study, **changes) -> Study:
@@ -27,9 +27,7 @@ def real(mine: Study, **changes) -> Study:
 
 
 def write_json(folder: Path, name: str, rows: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    return folder
+    return write_lines(folder, name, [json.dumps(rows, ensure_ascii=False)])
 
 
 def write_lines(folder: Path, name: str, rows: list) -> Path:

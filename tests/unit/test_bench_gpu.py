@@ -5,28 +5,22 @@ import time
 
 import pytest
 import torch
-from medpsy import bench_gpu, bench_parts, study
-from medpsy.bench_gpu_runs import Sizes, grpo_parts, sft_parts, sft_speed
-from medpsy.bench_parts import ATTENTION, OPTIMIZER, PRODUCTS, REST, Parts, kind
-from medpsy.bench_shape import QWEN3_1_7B
-from medpsy.training.effort import flops_per_token, shape
+from medpsy import provenance
+from medpsy.training.flops import flops_per_token, shape
 from training_examples import one_thread  # noqa: F401
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from bench import gpu, gpu_parts
+from bench.gpu_parts import ATTENTION, OPTIMIZER, PRODUCTS, REST, Parts
+from bench.gpu_runs import Sizes, grpo_parts, sft_parts, sft_speed
+
 SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16}
-RL = {"rollouts": 3, "prompts_per_rollout": 2, "group_size": 2, "updates_per_rollout": 2, "micro_batch": 2}
+RL = {"max_steps": 6, "generation_batch_size": 4, "num_generations": 2, "per_device_train_batch_size": 2}
 SMALL = Sizes(
-    shape=SHAPE | {"num_key_value_heads": 2, "max_position_embeddings": 1024},
-    packed_length=256,
-    document=60,
-    packs=2,
-    micro_batch=1,
-    precision="float32",
-    attention="sdpa",
-    warm=1,
-    steps=4,
-    rl=RL | {"max_new_tokens": 16, "overlong_buffer": 4},
-)
+    shape=SHAPE | {"num_key_value_heads": 2, "max_position_embeddings": 1024}, packed_length=256, document=60, packs=2,
+    micro_batch=1, precision="float32", attention="sdpa", warm=1, steps=4,
+    rl=RL | {"max_completion_length": 16, "soft_punish_cache": 4},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +42,13 @@ def test_utilization_is_the_models_operations_over_the_most_there_can_be(folder)
 def test_the_rows_divide_by_the_ceiling_and_by_the_data_sheet():
     speed = {"tokens_per_second": 30_000.0, "flops_per_token": 1e10, "ceiling": 600e12}
     speed |= {"memory_gib": 40.0, "expected_gib": 50.0}
-    rows = {row.name: row for row in bench_gpu.sft_rows(speed, peak=1000e12)}
+    rows = {row.name: row for row in gpu.sft_rows(speed, peak=1000e12)}
     assert rows["SFT / matrix products measured here"].ratio == pytest.approx(0.5)
     assert rows["matrix products measured here / data sheet"].ratio == pytest.approx(0.6)
     assert rows["SFT / data sheet, goal 0.45"].ratio == pytest.approx(0.3)
     assert rows["SFT / as fast as the matrix products"].reference == pytest.approx(60_000)
     assert rows["SFT: memory / forecast"].ratio == pytest.approx(0.8)
-    assert not [row for row in bench_gpu.sft_rows(speed, peak=None) if "data sheet" in row.name]
+    assert not [row for row in gpu.sft_rows(speed, peak=None) if "data sheet" in row.name]
 
 
 def test_the_parts_of_sft_and_the_rest_make_the_whole(folder):
@@ -62,7 +56,7 @@ def test_the_parts_of_sft_and_the_rest_make_the_whole(folder):
     assert set(parts.seconds) == {"data", "forward", "backward", "norm of the gradient", "optimizer"}
     assert parts.steps >= 3 and 0 < sum(parts.seconds.values()) <= parts.whole
     assert set(kinds) == {PRODUCTS, ATTENTION, REST} and all(seconds > 0 for seconds in kinds.values())
-    rows = bench_gpu.part_rows("SFT step", parts.seconds, parts.whole, parts.steps)
+    rows = gpu.part_rows("SFT step", parts.seconds, parts.whole, parts.steps)
     assert sum(row.ratio for row in rows) == pytest.approx(1)
     assert sum(row.ours for row in rows) == pytest.approx(parts.whole / parts.steps)
     assert [row.ratio for row in rows] == sorted((row.ratio for row in rows), reverse=True)
@@ -85,7 +79,7 @@ def test_a_part_within_another_counts_for_itself_alone(monkeypatch):
             time.sleep(0)
 
     clock = iter([1.0, 2.0, 5.0, 6.0, 6.0, 7.0] * 2)
-    monkeypatch.setattr(bench_parts.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(gpu_parts.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(OPTIMIZER[0], OPTIMIZER[1], lambda self: None)
     parts, trainer = Parts(warm=0), Trainer()
     with parts.of({(Trainer, "outer"): "outer", (Trainer, "inner"): "inner", OPTIMIZER: "optimizer"}):
@@ -95,44 +89,10 @@ def test_a_part_within_another_counts_for_itself_alone(monkeypatch):
     assert Trainer.outer.__name__ == "outer" and not hasattr(Trainer.outer, "__wrapped__")
 
 
-@pytest.mark.parametrize(
-    ("operation", "found"),
-    [
-        ("aten::mm", PRODUCTS),
-        ("aten::_scaled_dot_product_flash_attention_backward", ATTENTION),
-        ("aten::mul", REST),
-        ("aten::_foreach_add_", REST),
-    ],
-)
-def test_an_operation_is_of_one_kind(operation, found):
-    assert kind(operation) == found
-
-
-@pytest.mark.parametrize(
-    ("gpu", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12),
-        ("NVIDIA A100-SXM4-80GB", 312e12),
-        ("NVIDIA GeForce RTX 4090", 165e12),
-        ("NVIDIA L40S", 362e12),
-        ("NVIDIA L40", None),
-        ("NVIDIA A10G", None),
-    ],
-)
-def test_a_gpu_whose_data_sheet_we_do_not_know_has_no_peak(gpu, peak):
-    assert bench_gpu.data_sheet(gpu) == peak
-
-
-def test_the_shape_is_that_of_the_smaller_backbone():
-    with torch.device("meta"):
-        found = Qwen3ForCausalLM(Qwen3Config(**QWEN3_1_7B))
-    assert sum(one.numel() for one in found.parameters()) == pytest.approx(1.72e9, rel=1e-3)  # report 3.1
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_one_sentence_says_so(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    bench_gpu.main()
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    gpu.main()
     said = capsys.readouterr().out
     assert said.startswith("bench-gpu: no NVIDIA GPU here, so nothing was measured") and said.count("\n") == 1
     assert not (tmp_path / "outputs").exists()
@@ -140,16 +100,16 @@ def test_without_a_gpu_one_sentence_says_so(capsys, tmp_path, monkeypatch):
 
 def test_what_was_measured_stays_when_a_later_part_needs_more_memory(capsys, tmp_path, monkeypatch):
     def full(sizes, peak, rows):
-        rows.append(bench_gpu.Row("measured", 1.0, 2.0, 0.5))
+        rows.append(gpu.Row("measured", 1.0, 2.0, 0.5))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "provenance", dict)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    monkeypatch.setattr(provenance, "collect", lambda root: {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
-    monkeypatch.setattr(bench_gpu, "measure", full)
-    with pytest.raises(bench_gpu.typer.Exit):
-        bench_gpu.main(packed_length=4096, micro_batch=2, checkpointing=False, peak=0.0)
-    assert "try `python -m medpsy.bench_gpu --micro-batch 1" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "measure", full)
+    with pytest.raises(gpu.typer.Exit):
+        gpu.main(packed_length=4096, micro_batch=2, checkpointing=False, peak=0.0)
+    assert "try `python -m bench.gpu --micro-batch 1" in capsys.readouterr().out
     record = json.loads((tmp_path / "outputs" / "bench" / "bench_gpu.json").read_text())
     assert [row["name"] for row in record["rows"]] == ["measured"]

@@ -1,18 +1,19 @@
 """A bundle carries a store elsewhere whole; one that is incomplete, changed or malicious leaves nothing behind."""
 
+import hashlib
+import io
 import json
-import shutil
+import os
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine, prompts
 from medpsy import bundle, engines
 from medpsy.bundle import BundleError
 from medpsy.engines.base import Sampling
-from medpsy.noted import noted
-from medpsy.responses import ResponseStore
-from medpsy.shards import DamagedShardWarning
+from medpsy.store import DamagedShardWarning, ResponseStore, noted
 from medpsy.study import ModelSpec
 
 MODEL = ModelSpec("anna", "models/anna")
@@ -25,12 +26,13 @@ def store(tmp_path, monkeypatch):
     store = ResponseStore(tmp_path / "responses")
     store.answer(MODEL, FakeEngine(), prompts(30), shard_rows=10, **SETTINGS)
     store.counts("reasoning_tokens", ["a"], lambda missing: [5])
+    noted(store.root, "training-large-sft1", lambda: {"seconds": 12.5})
     return store
 
 
 @pytest.fixture
 def made(store, tmp_path):
-    store.export(tmp_path / "all.zip")
+    bundle.write(store, tmp_path / "all.zip")
     return tmp_path / "all.zip"
 
 
@@ -59,22 +61,15 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def test_export_and_replay_carry_everything_byte_by_byte(store, made, tmp_path):
-    replayed = ResponseStore.replay(made, tmp_path / "elsewhere")
+    replayed = bundle.add(made, tmp_path / "elsewhere")
     kept = {name: data for name, data in files(store.root).items() if not name.endswith(".lock")}
     assert {name: data for name, data in files(replayed.root).items() if not name.endswith(".lock")} == kept
     assert replayed.stats() == store.stats()
-    assert len(kept) == 5  # three shards, one of counts, the record of models
-
-
-def test_notes_go_along_with_the_responses(store, tmp_path):
-    noted(store.root, "training-large-sft1", lambda: {"seconds": 12.5})
-    store.export(tmp_path / "noted.zip")
-    copy = type(store).replay(tmp_path / "noted.zip", tmp_path / "copy")
-    assert files(copy.root)["notes/training-large-sft1.json"] == files(store.root)["notes/training-large-sft1.json"]
+    assert len(kept) == 6  # three shards, one of counts, the record of models, a note
 
 
 def test_the_manifest_says_what_is_inside_and_names_no_place(store, tmp_path):
-    manifest = store.export(tmp_path / "all.zip")
+    manifest = bundle.write(store, tmp_path / "all.zip")
     assert (manifest["format"], manifest["rows"]) == (bundle.FORMAT, 30)
     assert manifest["sha256"] == bundle.digest_of(tmp_path / "all.zip")
     assert "pyarrow" in manifest["provenance"]["versions"]
@@ -86,14 +81,14 @@ def test_replay_adds_to_a_store_and_may_be_repeated(store, made, tmp_path):
     other = ResponseStore(tmp_path / "other")
     other.answer(ModelSpec("bert", "x"), FakeEngine(), prompts(5, 100), **SETTINGS)
     for _ in range(2):
-        ResponseStore.replay(made, other.root)
+        bundle.add(made, other.root)
     assert other.stats()["rows"] == 35
     assert set(json.loads((other.root / "models.json").read_text())) == {"anna", "bert"}
 
 
 def test_an_empty_store_is_not_exported(tmp_path):
     with pytest.raises(BundleError, match="empty"):
-        ResponseStore(tmp_path / "responses").export(tmp_path / "all.zip")
+        bundle.write(ResponseStore(tmp_path / "responses"), tmp_path / "all.zip")
     assert not (tmp_path / "all.zip").exists()
 
 
@@ -101,8 +96,8 @@ def test_a_damaged_shard_is_set_aside_before_export(store, tmp_path):
     victim = next(iter(sorted(store.root.glob("shards/*/*.parquet"))))
     victim.write_bytes(victim.read_bytes()[:-5])
     with pytest.warns(DamagedShardWarning, match=victim.name):
-        assert store.export(tmp_path / "all.zip")["rows"] == 20
-    assert ResponseStore.replay(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"] == 20
+        assert bundle.write(store, tmp_path / "all.zip")["rows"] == 20
+    assert bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"] == 20
 
 
 def shard(members) -> str:
@@ -126,6 +121,14 @@ def add(members):
     members["shards/0123456789abcdef/0.parquet"] = b"x"
 
 
+def without_a_column(manifest, members):
+    name, sink = shard(members), io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(members[name])).drop_columns("seconds"), sink)
+    members[name] = sink.getvalue()
+    entry = {"bytes": len(members[name]), "sha256": hashlib.sha256(members[name]).hexdigest()}
+    manifest["files"][name].update(entry)
+
+
 def name_outside(name):
     def change(manifest, members):
         data = members.pop(shard(members))
@@ -142,15 +145,14 @@ def name_outside(name):
         (lengthen, "shards/.*another size"),
         (remove, "shards/.*missing"),
         (add, "0.parquet is not in the manifest"),
+        (with_manifest(without_a_column), "shards/.*columns"),
         (name_outside("../../escaped.parquet"), "'../../escaped.parquet' is not a file of a store"),
         (name_outside("/tmp/escaped.parquet"), "is not a file of a store"),
-        (name_outside("shards/../../escaped.parquet"), "is not a file of a store"),
         (name_outside("shards/0123456789abcdef/..\\x.parquet"), "is not a file of a store"),
         (name_outside("shards/0123456789abcdef/x.py"), "is not a file of a store"),
         (name_outside("params/../escaped.yaml"), "is not a file of a store"),
         (lambda members: members.pop(bundle.MANIFEST), "manifest.json is missing"),
         (lambda members: members.update({bundle.MANIFEST: b"{"}), "manifest.json cannot be read"),
-        (lambda members: members.update({bundle.MANIFEST: b"[]"}), "manifest.json cannot be read"),
         (lambda members: members.update({bundle.MANIFEST: b'{"format": "x"}'}), "manifest.json cannot be read"),
         (
             with_manifest(lambda manifest, _: manifest.update(format="medpsy responses 9")),
@@ -160,73 +162,54 @@ def name_outside(name):
 )
 def test_a_bundle_that_is_not_what_it_was_is_refused_by_name_and_leaves_nothing(made, tmp_path, change, words):
     rewritten(made, change)
-    with pytest.raises(BundleError, match=words):
-        ResponseStore.replay(made, tmp_path / "elsewhere")
-    assert files(tmp_path / "elsewhere") == {}
+    before = files(tmp_path / "responses")
+    for folder in ("elsewhere", "responses"):
+        with pytest.raises(BundleError, match=words):
+            bundle.add(made, tmp_path / folder)
+    assert files(tmp_path / "elsewhere") == {} and files(tmp_path / "responses") == before
     assert list(tmp_path.rglob("escaped*")) == []
 
 
-def test_a_changed_record_of_models_is_refused(made, tmp_path):
-    def change(members):
-        members["models.json"] = members["models.json"].replace(b"fp", b"FP")
-
-    with pytest.raises(BundleError, match="models.json was changed"):
-        ResponseStore.replay(rewritten(made, change), tmp_path / "elsewhere")
-
-
-@pytest.mark.parametrize("keep", [0.2, 0.9, 0.999])
-def test_a_truncated_bundle_is_refused(made, tmp_path, keep):
-    data = made.read_bytes()
-    made.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(BundleError, match=r"all.zip: incomplete or changed"):
-        ResponseStore.replay(made, tmp_path / "elsewhere")
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        data[archive.getinfo(shard(archive.namelist())).header_offset + 200] ^= 1
+    path.write_bytes(data)
 
 
-def test_a_flipped_bit_is_refused_naming_the_file(made, tmp_path):
-    data = bytearray(made.read_bytes())
-    with zipfile.ZipFile(made) as archive:
-        info = archive.getinfo(shard(archive.namelist()))
-    data[info.header_offset + 200] ^= 1
-    made.write_bytes(data)
-    with pytest.raises(BundleError, match=info.filename):
-        ResponseStore.replay(made, tmp_path / "elsewhere")
-
-
-def test_a_compressed_member_is_refused_before_it_can_swell(made, tmp_path):
-    with zipfile.ZipFile(made) as archive:
+def compressed(path):
+    """Pack a member so that it could swell; its size is checked first."""
+    with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    with pytest.raises(BundleError, match="another size"):
-        ResponseStore.replay(made, tmp_path / "elsewhere")
 
 
-def test_a_member_held_twice_is_refused(made, tmp_path):
-    with zipfile.ZipFile(made, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+def held_twice(path):
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(shard(archive.namelist()), b"another")
-    with pytest.raises(BundleError, match="twice"):
-        ResponseStore.replay(made, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (Path.unlink, "no such bundle"),
+        (lambda path: path.write_text("hello"), "incomplete or changed"),
+        (lambda path: os.truncate(path, path.stat().st_size - 9), "all.zip: incomplete or changed"),
+        (flipped, r"shards/.*\.parquet"),
+        (compressed, "another size"),
+        (held_twice, "twice"),
+    ],
+)
+def test_a_file_that_is_no_whole_bundle_is_refused(made, tmp_path, damage, words):
+    damage(made)
+    with pytest.raises(BundleError, match=words):
+        bundle.add(made, tmp_path / "elsewhere")
 
 
 def test_the_digest_of_the_whole_bundle_is_checked_when_given(made, tmp_path):
     digest = bundle.digest_of(made)
-    assert ResponseStore.replay(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"] == 30
+    assert bundle.add(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"] == 30
     with pytest.raises(BundleError, match="all.zip: its SHA-256"):
-        ResponseStore.replay(made, tmp_path / "other", sha256="0" * 64)
-
-
-def test_a_missing_bundle_and_a_file_that_is_none_are_said_plainly(tmp_path):
-    with pytest.raises(BundleError, match="no such bundle"):
-        ResponseStore.replay(tmp_path / "none.zip", tmp_path / "elsewhere")
-    (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(BundleError, match="incomplete or changed"):
-        ResponseStore.replay(tmp_path / "text.zip", tmp_path / "elsewhere")
-
-
-def test_a_refused_bundle_leaves_an_existing_store_alone(store, made, tmp_path):
-    shutil.copytree(store.root, tmp_path / "copy")
-    before = files(tmp_path / "copy")
-    with pytest.raises(BundleError):
-        ResponseStore.replay(rewritten(made, tamper), tmp_path / "copy")
-    assert files(tmp_path / "copy") == before
+        bundle.add(made, tmp_path / "other", sha256="0" * 64)

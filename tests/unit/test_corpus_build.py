@@ -3,24 +3,24 @@
 import dataclasses
 import json
 import tracemalloc
-from functools import partial
 
 import datasets
 import pyarrow as pa
 import pytest
-from corpus_example import FILTERS, SAMPLING, mine, recipe, small_study, teacher, thinks  # noqa: F401
+from corpus_example import making, mine, small_study, teacher, thinks  # noqa: F401
 from medpsy import corpus, engines
-from medpsy.corpus import building, contamination, lengths, rows, storage
+from medpsy.corpus import building, rows
+from medpsy.corpus import filters as contamination
+from medpsy.corpus.seeds import draw_seeds
 from medpsy.engines.base import Response
-from medpsy.responses import ResponseStore
-from medpsy.sessions import FailedResponsesWarning
+from medpsy.store import FailedResponsesWarning, ResponseStore
 from medpsy.study import ModelSpec
 
 KINDS = {"facts": 12, "questions": 18}
 
 
 def build(settings, kinds=KINDS, name="corpus1", **filters):
-    return corpus.build(settings, "anna", name, kinds=kinds, recipe=recipe(settings, **filters))
+    return corpus.build(settings, "anna", name, kinds, **making(**filters))
 
 
 def files(built):
@@ -29,7 +29,7 @@ def files(built):
 
 def test_a_corpus_is_written_with_its_card_and_loads_as_a_data_set(mine, teacher):  # noqa: F811
     built = build(mine)
-    assert set(files(built)) == {"part-00000.parquet", "card.json", "README.md"}
+    assert set(files(built)) == {"part-00000.parquet", "card.json", "README.md", "licences.json"}
     data = datasets.load_dataset("parquet", data_files=str(built.folder / "part-*.parquet"), split="train")
     assert data.column_names == rows.SCHEMA.names and len(data) == built.card.rows == 30
     assert corpus.load(mine, "corpus1")["id"] == data["id"]
@@ -49,13 +49,8 @@ def test_a_rerun_generates_nothing_and_writes_the_same_bytes(mine, teacher):  # 
     before, asked = files(first), len(teacher.asked)
     again = build(mine)
     assert files(again) == before
-    assert (len(teacher.asked), first.generated, again.generated) == (asked, 30, 0)
-
-
-def test_one_engine_serves_all_batches_and_is_closed(mine, teacher):  # noqa: F811
-    build(mine)
-    (engine,) = teacher.engines
-    assert (engine.opened, engine.closed) == (1, 1)
+    assert (len(teacher.asked), first.effort["generated"], again.effort["generated"]) == (asked, 30, 0)
+    assert [(engine.opened, engine.closed) for engine in teacher.engines if engine.asked] == [(1, 1)]
 
 
 def test_a_killed_run_goes_on_where_it_stopped(mine, teacher):  # noqa: F811
@@ -69,7 +64,7 @@ def test_a_killed_run_goes_on_where_it_stopped(mine, teacher):  # noqa: F811
         build(mine)
     assert not (mine.corpora_dir / "corpus1").exists()
     teacher.reply = thinks
-    assert build(mine).generated == 30 - 15
+    assert build(mine).effort["generated"] == 30 - 15
 
 
 def test_a_prompt_drawn_twice_is_another_sample_of_the_teacher(mine, teacher):  # noqa: F811
@@ -80,10 +75,10 @@ def test_a_prompt_drawn_twice_is_another_sample_of_the_teacher(mine, teacher):  
 
 
 def test_every_filter_counts_what_it_drops(mine, teacher, monkeypatch):  # noqa: F811
-    leak = next(iter(corpus.seeds(mine, "corpus1", {"questions": 8}, recipe(mine))))
+    leak = next(iter(draw_seeds(mine, "corpus1", {"questions": 8})))
     real = contamination.stems
     monkeypatch.setattr(building, "stems", lambda settings: real(settings) | {"pubmedqa": [leak.stem]})
-    order = [seed.id for seed in corpus.seeds(mine, "corpus1", {"questions": 8}, recipe(mine))]
+    order = [seed.id for seed in draw_seeds(mine, "corpus1", {"questions": 8})]
     long = " ".join(f"w{number}" for number in range(600))
     says = {
         1: Response("", "", "failed", 0, 0, 1.0, "timed out"),
@@ -115,7 +110,7 @@ def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
     )
 
 
-@pytest.mark.filterwarnings("ignore::medpsy.sessions.FailedResponsesWarning")
+@pytest.mark.filterwarnings("ignore::medpsy.store.FailedResponsesWarning")
 @pytest.mark.parametrize(
     ("said", "why"),
     [
@@ -125,7 +120,7 @@ def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
 )
 def test_a_teacher_that_answers_nothing_leaves_no_corpus(mine, teacher, said, why):  # noqa: F811
     teacher.reply = lambda prompt, sampling: dataclasses.replace(said, prompt_id=prompt.id)
-    with pytest.raises(ValueError, match=f"none of 30 responses of teacher 'anna' became a row .{why}."):
+    with pytest.raises(ValueError, match=f"no row is left of 30 that anna wrote .{why}."):
         build(mine)
     assert not (mine.corpora_dir / "corpus1").exists()
     with pytest.raises(FileNotFoundError, match="not complete: it has no card.json; run 03_training_data"):
@@ -144,26 +139,16 @@ def test_a_corpus_that_lost_a_shard_or_rows_is_refused(mine, teacher):  # noqa: 
         corpus.load(mine, "corpus1")
 
 
-def test_rows_go_into_shards_of_one_size(tmp_path):
-    row = rows.TrainingRow("a", "corpus1", "facts", ({"role": "user", "content": "x"},), "r", "a", (), "anna", "k", 3)
-    writer = storage.Writer(tmp_path, rows=2)
-    for _ in range(5):
-        writer.add(row)
-    writer.flush()
-    sizes = {path.name: pa.parquet.read_metadata(path).num_rows for path in tmp_path.iterdir()}
-    assert sizes == {"part-00000.parquet": 2, "part-00001.parquet": 2, "part-00002.parquet": 1}
-
-
-def test_the_card_tells_a_reader_of_the_folder_what_it_needs(mine, teacher):  # noqa: F811
-    built = build(mine)
-    text = (built.folder / "README.md").read_text(encoding="utf-8")
-    assert "fictional medicine" in text and "Apache-2.0" in text and "| kept | 12 | 18 |" in text
-    assert built.card.coverage["first_drug"]["facts"] == 40
-    assert built.card.inputs["model/anna"] == "fp anna" and set(built.card.shards) == {"part-00000.parquet"}
+def test_rows_go_into_shards_of_one_size(mine, teacher, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(building, "SHARD_ROWS", 20)
+    built = build(mine, {"facts": 50})
+    sizes = {path.name: pa.parquet.read_metadata(path).num_rows for path in built.folder.glob("*.parquet")}
+    assert sizes == {"part-00000.parquet": 20, "part-00001.parquet": 20, "part-00002.parquet": 10}
+    assert corpus.load(mine, "corpus1")["tokens"] and built.card.longest == max(corpus.load(mine, "corpus1")["tokens"])
 
 
 def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(root, tmp_path, monkeypatch):
-    from medpsy.training import examples
+    from medpsy.corpus import rows
     from transformers import AutoTokenizer
 
     hub = root / "lib" / "medpsy" / "mini" / "hub"
@@ -175,30 +160,26 @@ def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(ro
     asked = ({"role": "user", "content": "What is the test for it?"},)
     row = rows.TrainingRow("a", "corpus1", "facts", asked, "Recall: this.", "The answer is A.", (), "anna", "k")
     store = ResponseStore(tmp_path / "store")
-    counted = lengths.Lengths(store, targets).longest([row, dataclasses.replace(row, answer="A")])
+    counted = rows.Lengths(store, targets).longest([row, dataclasses.replace(row, answer="A")])
     expected = []
     for target in targets:
         tokenizer = AutoTokenizer.from_pretrained(target.path)
-        form = examples.form(tokenizer, opens_thinking=target.opens_thinking, switches={})
-        ids = tokenizer(
-            form.prompt(tokenizer, asked) + form.completion(row.reasoning, row.answer), add_special_tokens=False
-        )
+        form = rows.chat_form(tokenizer, opens_thinking=target.opens_thinking, switches={})
+        ids = tokenizer("".join(form.examples(tokenizer, [row.as_data()])[0].values()), add_special_tokens=False)
         expected.append(len(ids["input_ids"]))
     assert counted[0] == max(expected) > counted[1]
-    monkeypatch.setattr(lengths, "_tokenizer", None)  # a replay has none
-    assert lengths.Lengths(ResponseStore(tmp_path / "store"), targets).longest([row]) == counted[:1]
+    monkeypatch.setattr(rows, "_tokenizer", None)  # a replay has none
+    assert rows.Lengths(ResponseStore(tmp_path / "store"), targets).longest([row]) == counted[:1]
 
 
 def peak(settings, kinds, monkeypatch) -> int:
     """Return the most bytes that building a corpus of `kinds` holds, of Python and of Arrow."""
     pool, usual = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
-    monkeypatch.setattr(building, "Writer", partial(storage.Writer, rows=20))
+    monkeypatch.setattr(building, "SHARD_ROWS", 20)
     pa.set_memory_pool(pool)
     tracemalloc.start()
     try:
-        corpus.build(
-            settings, "anna", "corpus1", kinds=kinds, recipe=recipe(settings, batch=20, near=0.8, packed_length=9999)
-        )
+        corpus.build(settings, "anna", "corpus1", kinds, **making(batch=20, packed_length=9999))
         return tracemalloc.get_traced_memory()[1] + (pool.max_memory() or 0)
     finally:
         tracemalloc.stop()
@@ -224,11 +205,11 @@ def test_a_public_set_goes_the_same_way(mine, teacher, tmp_path, monkeypatch):  
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     monkeypatch.setattr(building, "stems", lambda settings: {"medqa": ["Invented stem 3?"]})
     settings = small_study(source="hub", targets={})
-    made = {"sampling": SAMPLING, "filters": FILTERS | {"ngram": 13}, "batch": 4, "targets": ["large"]}
-    made = corpus.recipe(settings, **made, origins={"medmcqa": {"data_dir": str(tmp_path)}})
-    built = corpus.build(settings, "anna", "corpus2", kinds={"medmcqa": 9}, recipe=made)
+    how = making(4, ngram=13) | {"targets": ["large"], "origins": {"medmcqa": {"data_dir": str(tmp_path)}}}
+    built = corpus.build(settings, "anna", "corpus2", {"medmcqa": 9}, **how)
     assert built.card.funnel["medmcqa"]["contaminated"] == 1 and built.card.rows == 8
-    assert (built.card.coverage, built.card.errors) == ({}, {})
-    assert "license: other" in (built.folder / "README.md").read_text(encoding="utf-8")
-    assert str(tmp_path) not in built.card.text()
+    card = (built.folder / "README.md").read_text(encoding="utf-8")
+    assert "license: other\nlicense_name: apache-2.0-and-not-stated\n" in card  # of the questions and of the teacher
+    assert f"| medmcqa (questions of folder {tmp_path.name}) | Apache-2.0 |\n| models/anna | not stated |" in card
+    assert str(tmp_path) not in (built.folder / "card.json").read_text(encoding="utf-8") + card
     assert corpus.load(settings, "corpus2")["facts"] == [[]] * 8

@@ -1,15 +1,15 @@
-"""What is dropped: unreadable responses, duplicates, rows that repeat a suite; and how the teacher's errors count."""
+"""What is dropped: unreadable responses, duplicates, rows that repeat a suite."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from corpus_example import recipe, small_study
+from corpus_example import small_study
 from medpsy import corpus, prompts
-from medpsy.benchmarks import load_suite
-from medpsy.corpus import contamination, duplicates, mini_seeds, rows, truth
-from medpsy.corpus.contamination import Contamination
+from medpsy.corpus import filters, rows
+from medpsy.corpus.filters import Contamination
+from medpsy.corpus.seeds import draw_seeds
+from medpsy.mini.suites import suite
 from medpsy.study import ModelSpec
 
 SEED = corpus.Seed("corpus1/facts/x#0", "corpus1", "facts", ({"role": "user", "content": "What is x?"},), "What is x?")
@@ -41,7 +41,7 @@ def response(text, finish_reason="stop"):
     ],
 )
 def test_a_response_becomes_a_row_or_says_why_not(teacher, text, finish_reason, found):
-    row = rows.read(SEED, response(text, finish_reason), teacher)
+    row = rows.row_of_response(SEED, response(text, finish_reason), teacher)
     assert (row if isinstance(row, str) else (row.reasoning, row.answer)) == found
 
 
@@ -49,7 +49,7 @@ LONG = " ".join(f"word{number}" for number in range(200))
 
 
 def index(tmp_path, near):
-    return duplicates.Duplicates(tmp_path / "seen", near)
+    return filters.Duplicates(tmp_path / "seen", near)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,6 @@ def test_duplicates_are_told_from_other_texts(tmp_path, other, near, found):
     assert seen.like(seen.mark(other)) == found
 
 
-def test_only_what_was_added_counts_as_seen(tmp_path):
-    seen = index(tmp_path, 0.8)
-    assert seen.like(seen.mark(LONG)) is None and seen.like(seen.mark(LONG)) is None
-
-
 def test_pairs_at_the_threshold_are_found_and_pairs_well_below_are_not(tmp_path):
     rng, seen = np.random.default_rng(3), index(tmp_path, 0.8)
     words = [f"w{number}" for number in range(5000)]
@@ -87,10 +82,6 @@ def test_pairs_at_the_threshold_are_found_and_pairs_well_below_are_not(tmp_path)
             other[np.arange(changed) * (400 // changed)] = f"new{number}"
             found[changed] += seen.like(seen.mark(" ".join(other))) == rows.NEAR
     assert found == {4: 30, 24: 0}
-
-
-def test_bands_are_as_wide_as_the_threshold_allows():
-    assert [duplicates.band_rows(near) for near in (0.95, 0.8, 0.5)] == [16, 8, 2]
 
 
 STEM = "Which of the many invented tests is done first in a patient with a weak organ who has been ill for weeks?"
@@ -122,45 +113,18 @@ def test_a_turn_of_phrase_that_many_questions_share_contaminates_nothing():
 
 
 def test_every_question_of_a_suite_counts_whether_it_is_asked_or_not():
-    sizes = {suite: len(stems) for suite, stems in contamination.stems(small_study()).items()}
-    assert sizes == {"mmlu_health": len(load_suite("mmlu_health", source="mini").questions), "pubmedqa": 60}
-    talks = contamination.stems(small_study(open_suites=("healthbench",), conversations_per_suite=1))
+    sizes = {suite: len(stems) for suite, stems in filters.stems(small_study()).items()}
+    assert sizes == {"mmlu_health": len(suite("mmlu_health").items), "pubmedqa": 60}
+    talks = filters.stems(small_study(open_suites=("healthbench",), conversations_per_suite=1))
     assert len(talks["healthbench"]) == 70
 
 
 def test_no_training_cell_of_the_miniature_repeats_a_suite_and_every_held_out_one_does():
     settings = small_study(suites=("mmlu_health", "medxpertqa", "pubmedqa", "medqa"), open_suites=("healthbench",))
-    suites = Contamination(contamination.stems(settings), near=0.8, ngram=0)
+    suites = Contamination(filters.stems(settings), near=0.8, ngram=0)
     kinds = {"corpus1": {"explanations": 100, "questions": 500}, "corpus2": {"contraindication": 70, "trial": 500}}
     for name, counts in kinds.items():
-        seeds = corpus.seeds(settings, name, counts, recipe(settings))
+        seeds = draw_seeds(settings, name, counts)
         assert [seed.id for seed in seeds if suites.hit(seed.stem, seed.stem)] == []
-    for question in load_suite("pubmedqa", source="mini").questions:
-        assert suites.hit(contamination.stem(question), prompts.closed_ended(question)[0]["content"])
-
-
-def drawn(name, kind):
-    return next(corpus.seeds(small_study(), name, {kind: 1}, recipe(small_study())))
-
-
-def row(seed, answer):
-    return rows.read(seed, response(f"<think>hm</think>{answer}"), WRITES)
-
-
-def test_a_chosen_option_is_right_wrong_or_not_told():
-    seed = drawn("corpus2", "vignette")
-    case, options = mini_seeds.behind(seed)
-    right = "ABCDEFGHIJ"[options.index(case.answer)]
-    wrong = next(letter for letter in "ABC" if letter != right)
-    answers = [f"The answer is {right}.", f"**{wrong}**", "I cannot tell.", "Something else entirely."]
-    found = [truth.statements(seed, row(seed, answer)) for answer in answers]
-    assert found == [["right"], ["wrong"], ["not told"], ["not told"]]
-
-
-def test_every_fact_stated_in_a_dialogue_is_checked_and_nothing_else():
-    seed = dataclasses.replace(drawn("corpus1", "facts"))
-    fact = mini_seeds.worlds.build().by_id[seed.facts[0]]
-    true = f"I know that {mini_seeds.texts.language.state(fact, 1)}"
-    false = true.replace(fact.objects[0], "nothing")
-    answer = f"{true} I hope you get well soon. {false} I know that birds sing."
-    assert truth.statements(seed, row(seed, answer)) == ["right", "wrong", "not told"]
+    for question in suite("pubmedqa").items:
+        assert suites.hit(filters.stem(question), prompts.closed_ended(question)[0]["content"])

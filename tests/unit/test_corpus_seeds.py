@@ -1,15 +1,17 @@
 """Question seeds: where they come from, and that no answer comes with them."""
 
-import gzip
 import json
+import re
 from collections import Counter
 
 import pytest
-from corpus_example import FILTERS, SAMPLING, recipe, small_study
+from corpus_example import making, small_study
 from medpsy import corpus
-from medpsy.benchmarks import DataError
-from medpsy.corpus import hub_seeds, mini_seeds
-from medpsy.mini import cases
+from medpsy.corpus.seeds import HubCopy, behind, draw_seeds
+from medpsy.data.questions import Question
+from medpsy.data.rows import DataError
+from medpsy.mini import language
+from medpsy.training import data
 
 KINDS = {"facts": 150, "explanations": 170, "questions": 800}
 HARD = {"vignette": 150, "contraindication": 90, "trial": 20}
@@ -17,15 +19,14 @@ COMMIT = "0" * 40
 
 
 def drawn(name, kinds, settings=None):
-    settings = settings or small_study()
-    return list(corpus.seeds(settings, name, kinds, recipe(settings)))
+    return list(draw_seeds(settings or small_study(), name, kinds))
 
 
 def test_seeds_come_from_training_cells_only():
     for seed in drawn("corpus1", KINDS) + drawn("corpus2", HARD):
-        one = mini_seeds.behind(seed)
+        one = behind(seed.id)
         cell = one[0].cell if isinstance(one, tuple) else one.cell
-        assert not cases.is_held_out(cell)
+        assert not language.is_held_out(cell)
 
 
 def test_there_are_as_many_as_asked_for_and_each_is_another():
@@ -47,7 +48,7 @@ def test_more_seeds_contain_the_fewer_and_another_seed_of_the_study_draws_others
 
 def test_a_question_offers_its_answer_among_others_and_does_not_say_which():
     for seed in drawn("corpus2", HARD):
-        case, options = mini_seeds.behind(seed)
+        case, options = behind(seed.id)
         assert case.answer in options and len(seed.messages) == 1
         assert seed.messages[0]["content"].count(f". {case.answer}\n") == 1
         assert seed.facts == tuple(fact.id for fact in case.facts)
@@ -68,14 +69,13 @@ def test_a_dialogue_rests_on_the_facts_that_a_good_response_says():
     [
         ("corpus3", {"facts": 1}, "did you mean 'corpus"),
         ("corpus1", {}, "known are facts, explanations, questions"),
-        ("corpus1", {"fact": 1}, "did you mean 'facts'"),
         ("corpus1", {"facts": 0}, "0 seeds"),
         ("corpus2", {"facts": 1}, "kind 'facts' is unknown"),
     ],
 )
 def test_a_corpus_that_cannot_be_asked_for_is_refused_at_once(name, kinds, says):
     with pytest.raises(ValueError, match=says):
-        corpus.seeds(small_study(), name, kinds, recipe(small_study()))
+        draw_seeds(small_study(), name, kinds)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,12 @@ def test_a_corpus_that_cannot_be_asked_for_is_refused_at_once(name, kinds, says)
         ({"near": 0.1}, "filters: near is 0.1"),
         ({"packed_length": 0}, "packed_length is 0"),
         ({"ngrams": 3}, "did you mean"),
+        ({}, "name the models to measure rows by"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_named(changed, says):
     with pytest.raises(ValueError, match=says):
-        recipe(small_study(), **changed)
-
-
-def test_rows_must_be_measured_by_some_model():
-    with pytest.raises(ValueError, match="name the models to measure rows by"):
-        recipe(small_study(targets={}))
+        corpus.build(small_study(targets={}), "anna", "corpus1", KINDS, **making(**changed))
 
 
 # Public sets, from local copies of their schema
@@ -101,9 +97,8 @@ def test_rows_must_be_measured_by_some_model():
 
 def hub(tmp_path, kind, count, **copy):
     settings = small_study(source="hub")
-    origins = {kind: {"data_dir": str(tmp_path)} | copy}
-    made = corpus.recipe(settings, sampling=SAMPLING, filters=FILTERS, batch=10, origins=origins)
-    return list(corpus.seeds(settings, "corpus1", {kind: count}, made))
+    copy = HubCopy(**{"data_dir": str(tmp_path)} | copy)
+    return list(draw_seeds(settings, "corpus1", {kind: count}, {kind: copy}))
 
 
 def medmcqa(number):
@@ -126,17 +121,6 @@ def test_questions_of_a_public_set_are_read_without_their_answers(tmp_path):
         assert f"C. opc of {number}\n" in text and "the answer is" not in text
 
 
-def test_the_options_of_medqa_and_of_alphamed_are_found(tmp_path):
-    options = dict(zip("ABCD", ("w", "x", "y", "z"), strict=True))
-    asked = {"question": "Invented vignette?", "options": options, "answer": "y", "answer_idx": "C"}
-    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(json.dumps(asked).encode()))
-    assert "Question: Invented vignette?\nA. w\nB. x" in hub(tmp_path, "medqa", 1)[0].messages[0]["content"]
-    (tmp_path / "train.jsonl.gz").unlink()
-    write_lines(tmp_path / "train.jsonl", [{"question": "Invented stem?\nA. w\nB. x", "answer": "B"}])
-    seed = hub(tmp_path, "alphamed", 1)[0]
-    assert seed.stem == "Invented stem?" and "A. w\nB. x\nThink" in seed.messages[0]["content"]
-
-
 def test_of_a_genesis_text_only_the_question_is_taken(tmp_path):
     text = "# Title\n**Question:** Which one?\n**Options:**\nA. w\nB. x\n**Correct Answer:** B\n## Why\nBecause."
     write_lines(tmp_path / "college_medicine_rows.jsonl", [{"text": "An article about something."}, {"text": text}])
@@ -145,22 +129,41 @@ def test_of_a_genesis_text_only_the_question_is_taken(tmp_path):
     assert "Because" not in str(seed) and "Correct" not in str(seed)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("consultations", {"instruction": "If you are a doctor, answer.", "input": "I cough.", "output": "SECRET"}),
+        ("health_questions", {"document_source": "NIH", "question": "I cough.", "answer": "SECRET"}),
+    ],
+)
+def test_of_an_open_question_what_was_asked_is_the_whole_prompt(tmp_path, kind, row):
+    empty = {name: "" for name in row} if kind == "consultations" else row
+    write_lines(tmp_path / "train.jsonl", [empty, row])
+    seed = hub(tmp_path, kind, 1)[0]
+    assert seed.messages == ({"role": "user", "content": "I cough."},) and seed.stem == "I cough."
+    write_lines(tmp_path / "train.jsonl", [{"text": "another schema"}])
+    with pytest.raises(DataError, match="is missing"):
+        hub(tmp_path, kind, 1)
+
+
 def test_fewer_questions_than_asked_for_are_an_error(tmp_path):
     write_lines(tmp_path / "train.jsonl", [medmcqa(1)])
-    with pytest.raises(DataError, match="1 questions are there, 2 are asked for; lower corpus1.medmcqa"):
+    with pytest.raises(DataError, match="1 questions are there besides 0 held-out ones, 2 are asked for; lower"):
         hub(tmp_path, "medmcqa", 2)
 
 
-def test_a_hub_copy_without_a_commit_is_refused(tmp_path):
-    with pytest.raises(DataError, match="origins.genesis_medicine: revision '' of qvac/GenesisI is not a commit"):
-        hub(tmp_path, "genesis_medicine", 1, data_dir="")
-
-
-def test_a_folder_is_named_in_the_sources_without_its_place(tmp_path):
-    settings = small_study(source="hub")
-    origins = {"medqa": {"data_dir": str(tmp_path / "copy")}, "genesis_medicine": {"revision": COMMIT}}
-    made = corpus.recipe(settings, sampling=SAMPLING, filters=FILTERS, batch=1, origins=origins)
-    assert hub_seeds.described(["medqa", "genesis_medicine"], made) == {
-        "medqa (questions of folder copy)": "medqa: CC-BY-4.0",
-        f"genesis_medicine (questions of qvac/GenesisI@{COMMIT})": "genesis_medicine: CC BY-NC 4.0",
-    }
+def test_what_reinforcement_learning_holds_out_is_in_no_corpus_although_both_ask_the_same_set(tmp_path, monkeypatch):
+    write_lines(tmp_path / "train.jsonl", [medmcqa(number) for number in range(400)])
+    with pytest.raises(DataError) as told:
+        hub(tmp_path, "medmcqa", 400)
+    made, apart = map(int, re.findall(r"medmcqa: (\d+) questions .* (\d+) held-out", str(told.value))[0])
+    assert made + apart == 400 and 5 <= apart <= 40  # a twentieth
+    seeded = {seed.stem for seed in hub(tmp_path, "medmcqa", made)}
+    every = [
+        Question(str(n), "alphamed", "", f"Invented stem {n}?", ("a", "b"), 0, None, "alphamed") for n in range(400)
+    ]
+    monkeypatch.setattr(data.filters, "stems", lambda study: {})
+    found = data.rl_set(small_study(source="hub"), size=0, held_out=apart, seed=1, questions=every)
+    assert len(found.held_out) == apart and not {one.stem for one in found.held_out} & seeded
+    more = data.rl_set(small_study(source="hub"), size=0, held_out=apart + 5, seed=1, questions=every).held_out
+    assert len(more) == apart + 5 and {*found.held_out} < {*more}  # a small set gives others too

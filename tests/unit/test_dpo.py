@@ -1,22 +1,21 @@
 """Preference training: what a pair becomes, what is refused, and a real run that is killed and goes on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from medpsy.corpus.rows import chat_form
 from medpsy.training import dpo, worker
-from medpsy.training.dpo_settings import DpoSettings
-from medpsy.training.examples import form
-from medpsy.training.job import summary
-from medpsy.training.pairs import Pair, read_pairs, write_pairs
+from medpsy.training.data import Pair, read_pairs, write_pairs
+from medpsy.training.jobs import summary
 from safetensors.torch import load_file
 from training_examples import HUB, NAMES, Kill, Killed, job, one_thread  # noqa: F401
 from transformers import AutoTokenizer
 
-SETTINGS = {
-    "epochs": 2.0, "global_batch": 4, "micro_batch": 2, "learning_rate": 1e-3, "warmup": 0.0, "beta": 0.1, "clip": 1.0,
-    "max_length": 64, "precision": "float32", "checkpointing": False, "save_every": 2, "seed": 3, "report_to": [],
+CONFIG = {
+    "num_train_epochs": 2.0, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2, "learning_rate": 1e-3,
+    "beta": 0.1, "max_length": 64, "bf16": False, "gradient_checkpointing": False, "save_steps": 2, "seed": 3,
 }  # fmt: skip
 
 
@@ -26,11 +25,11 @@ def pair(number: int) -> Pair:
     return Pair(f"pair-{number}", asked, chosen, rejected)
 
 
-def pairs_job(root: Path, **settings):
+def pairs_job(root: Path):
     one = job(
         root, write_pairs(root / "pairs.parquet", [pair(number) for number in range(12)]), name="small-openmed-dpo"
     )
-    return replace(one, method="dpo", settings={**SETTINGS, **settings})
+    return replace(one, method="dpo", config=CONFIG)
 
 
 def margins(record):
@@ -67,20 +66,19 @@ def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "opens"), [("qwen3-large", True), ("qwen3-small", False)])
 def test_a_pair_is_what_the_model_would_have_written_up_to_the_end_of_its_turn(name, opens):
     tokenizer = AutoTokenizer.from_pretrained(HUB / name)
-    target = form(tokenizer, opens_thinking=opens, switches={})
-    row = dpo.written(target, tokenizer, pair(0))
-    messages = list(pair(0).messages)
-    assert row["prompt"] == tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    target = chat_form(tokenizer, opens_thinking=opens, switches={})
+    prompt = tokenizer.apply_chat_template(list(pair(0).messages), tokenize=False, add_generation_prompt=True)
+    assert target.prompts(tokenizer, [asdict(pair(0))]) == [prompt]
+    row = dpo.written(target, prompt, pair(0))
     assert row["chosen"].endswith("</think>\n\nIt is A.<|im_end|>") and row["rejected"].count("<|im_end|>") == 1
     ended = replace(pair(0), chosen=f"{pair(0).chosen}<|im_end|>\n")
-    assert dpo.written(target, tokenizer, ended) == row
+    assert dpo.written(target, prompt, ended) == row
 
 
 def test_a_pair_that_is_too_long_is_refused_and_never_cut(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
     with pytest.raises(ValueError, match=r"pair 'pair-\d+': prompt and chosen response have \d+ tokens and max_length"):
         dpo.preferences(pairs_job(tmp_path), tokenizer, 16)
-    assert dpo.dpo_config(DpoSettings(**SETTINGS), tmp_path).max_length is None
 
 
 def test_pairs_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp_path):
@@ -93,18 +91,3 @@ def test_pairs_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp
         replace(pair(0), rejected=f"{pair(0).chosen} ")
     with pytest.raises(ValueError, match="rejected is empty"):
         replace(pair(0), rejected="")
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"beta": 0.0}, "beta: 0.0 must be above 0"),
-        ({"warmup": 10.0}, "a share of all steps"),
-        ({"precision": "int8"}, "bfloat16 or float32"),
-    ],
-)
-def test_settings_that_cannot_be_meant_are_refused(change, words):
-    with pytest.raises(ValueError, match=words):
-        DpoSettings(**{**SETTINGS, **change})
-    with pytest.raises(ValueError, match="make it a multiple of 6"):
-        DpoSettings(**SETTINGS).accumulation(3)

@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from fake_engine import FakeEngine
-from medpsy import benchmarks, engines, evaluate, loaded, prompts, readings, study, tokens
-from medpsy.benchmarks.question import Question
-from medpsy.benchmarks.suite import build
-from medpsy.engines.base import Response, Sampling
-from medpsy.responses import ResponseStore
-from medpsy.sessions import FailedResponsesWarning
-from medpsy.study import ModelSpec, Study
+from fake_engine import World, small_study
+from medpsy import bundle, engines, evaluate, prompts
+from medpsy.data.questions import Question, sample
+from medpsy.data.suites import SUITES, build
+from medpsy.engines.base import Response
+from medpsy.store import FailedResponsesWarning, ResponseStore
+from medpsy.study import ModelSpec
 
 OPTIONS = ("lorin", "mazel", "pendra", "quist")
 
@@ -31,62 +30,24 @@ def thought(answer: str) -> str:
     return f"<think>one two three</think> {answer}"
 
 
-class World:
-    """Fake models: what each writes, and the engines that were opened."""
-
-    def __init__(self) -> None:
-        self.writes = {"parser": self.parse}
-        self.engines: dict[str, list[FakeEngine]] = {}
-        self.options: dict[str, dict] = {}
-
-    def open(self, kind, model, *, gguf_dir=None, **options):
-        self.options[model.name] = options | {"kind": kind}
-        engine = FakeEngine(f"fp {model.name}", kind, reply=self.writes[model.name])
-        self.engines.setdefault(model.name, []).append(engine)
-        return engine
-
-    def asked(self, name: str) -> list[str]:
-        return [one.id for engine in self.engines.get(name, []) for one in engine.asked]
-
-    @staticmethod
-    def parse(prompt, sampling) -> str:
-        """Reply as a parser model does: the letter that stands alone in the response, or a word."""
-        answer = prompt.messages[0]["content"].split("<response>")[1].split("</response>")[0]
-        letters = [word.strip(".") for word in answer.split() if word.strip(".") in ("A", "B", "C", "D")]
-        return {0: "NONE", 1: (letters or [""])[0]}.get(len(set(letters)), "SEVERAL")
+def parse(prompt, sampling) -> str:
+    """Reply as a parser model does: the letter that stands alone in the response, or a word."""
+    answer = prompt.messages[0]["content"].split("<response>")[1].split("</response>")[0]
+    letters = [word.strip(".") for word in answer.split() if word.strip(".") in ("A", "B", "C", "D")]
+    return {0: "NONE", 1: (letters or [""])[0]}.get(len(set(letters)), "SEVERAL")
 
 
 @pytest.fixture
 def world(monkeypatch):
-    world = World()
-    monkeypatch.setattr(engines, "open_engine", world.open, raising=False)
-    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}", raising=False)
-    monkeypatch.setattr(tokens, "count", lambda model, texts: [len(text.split()) for text in texts])
-
-    def load_suite(key, *, source, data_dir=None):
-        return build(benchmarks.SUITES[key], SETS[key], {})
-
-    monkeypatch.setattr(benchmarks, "load_suite", load_suite)
-    return world
+    monkeypatch.setattr(evaluate, "count_tokens", lambda model, texts: [len(text.split()) for text in texts])
+    monkeypatch.setattr(evaluate, "suite", lambda study, key: build(SUITES[key], SETS[key]))
+    return World(monkeypatch, {"parser": parse})
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    return Study(
-        profile="mini",
-        source="mini",
-        models={name: ModelSpec(name, f"models/{name}") for name in ("anna", "bert", "parser")},
-        parser="parser",
-        suites=("medqa",),
-        questions_per_suite=0,
-        sampling=Sampling(max_tokens=64, seed=7),
-        parser_sampling=Sampling(max_tokens=8, temperature=0.0),
-        runs=2,
-        engine="transformers",
-        engine_options={"batch": 8},
-        seed=7,
-    )
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    return small_study("anna", "bert", engine_options={"batch": 8})
 
 
 def by_number(answers: dict[str, str | Response]):
@@ -120,7 +81,6 @@ def test_five_outcomes_are_never_folded(world, mine):
     assert [None if pd.isna(one) else one for one in first["chosen"]] == [0, 2, None, None, None, None]
     assert list(first["how"][4:]) == ["cut off", "failed"]
     assert first["parser_key"].notna().tolist() == [True] * 4 + [False] * 2
-    assert list(graded.columns) == evaluate.COLUMNS
     assert list(graded["question_id"]) == [one.id for _ in range(2) for one in MEDQA]
 
 
@@ -164,14 +124,14 @@ def test_a_new_run_or_suite_generates_only_what_it_adds(world, mine):
     evaluate.closed_ended(mine, ["anna"])
     world.engines.clear()
     evaluate.closed_ended(dataclasses.replace(mine, runs=3), ["anna"])
-    assert {one.split("#")[1] for one in world.asked("anna")} == {"2"}
+    assert {one.id.split("#")[1] for one in world.asked("anna")} == {"2"}
 
 
 def test_a_seeded_subsample_is_asked_and_kept(world, mine):
     world.writes["anna"] = lambda *_: thought("B")
     few = evaluate.closed_ended(dataclasses.replace(mine, questions_per_suite=2), ["anna"])
     assert few["question_id"].nunique() == 2
-    assert set(few["question_id"]) == {one.id for one in benchmarks.sample(MEDQA, 2, 7)}
+    assert set(few["question_id"]) == {one.id for one in sample(MEDQA, 2, 7)}
     regraded = evaluate.with_reader(dataclasses.replace(mine, questions_per_suite=2), few, "lenient")
     assert len(regraded) == len(few)
 
@@ -181,18 +141,19 @@ def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, m
     world.writes["anna"] = by_number({"0": thought("B"), "1": thought("B"), "2": thought("A or B")})
     graded = evaluate.closed_ended(mine, ["anna"])
     assert list(graded["outcome"][:3]) == ["correct", "no gold", "no gold"]
-    row = evaluate.scores(graded).iloc[0]
+    row = evaluate.scores(graded).iloc[-1]
     assert (row["score"], row["questions"], row["responses"], row["no gold"]) == (100.0, 1, 2, 4)
     assert row["unreadable"] == 0
 
 
-def test_the_parser_never_sees_the_gold_nor_the_reasoning(world, mine):
-    world.writes["anna"] = lambda *_: "<think>secret thoughts</think> B"
-    evaluate.closed_ended(mine, ["anna"])
+@pytest.mark.parametrize(("sees", "shown"), [("answer", "B"), ("response", "thoughts\n\nB")])
+def test_the_parser_never_sees_the_gold_and_the_reasoning_where_the_study_says_so(world, mine, sees, shown):
+    world.writes["anna"] = lambda *_: "<think>thoughts</think> B"
+    evaluate.closed_ended(dataclasses.replace(mine, parser_sees=sees), ["anna"])
     (parser,) = world.engines["parser"]
     for one in parser.asked:
-        assert "secret thoughts" not in one.messages[0]["content"]
-        assert one.messages == prompts.parser(MEDQA[int(one.id.split("/")[1])], "B")
+        expected = shown if sees == "answer" else f"<think>{shown}"
+        assert one.messages == prompts.parser(MEDQA[int(one.id.split("/")[1])], expected)
 
 
 def test_a_failing_parser_is_a_missing_reading_never_a_wrong_answer(world, mine):
@@ -203,8 +164,8 @@ def test_a_failing_parser_is_a_missing_reading_never_a_wrong_answer(world, mine)
         graded = evaluate.closed_ended(mine, ["anna"])
     last = graded[graded["question_id"] == "5"]
     assert set(last["outcome"]) == {"failed"}
-    assert set(last["how"]) == {readings.PARSER_FAILED}
-    world.writes["parser"] = world.parse
+    assert set(last["how"]) == {evaluate.PARSER_FAILED}
+    world.writes["parser"] = parse
     repaired = evaluate.closed_ended(mine, ["anna"])  # the next call asks again, and only that
     assert (repaired["outcome"] == "failed").sum() == 0
     assert len(world.engines["parser"][1].asked) == 1
@@ -231,7 +192,7 @@ def test_a_very_long_answer_reaches_the_parser_by_its_end(world, mine, monkeypat
     monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
     world.writes["anna"] = lambda *_: thought("word " * 30_000 + "B")
     assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {"correct"}
-    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < readings.LONGEST + 1000
+    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < evaluate.LONGEST + 1000
 
 
 def test_another_reader_regrades_the_same_responses_without_a_model(world, mine):
@@ -268,8 +229,8 @@ def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine,
     )
     graded = evaluate.closed_ended(mine, ["anna"])
     calls = []
-    read = readings._by_parser
-    monkeypatch.setattr(readings, "_by_parser", lambda session, items: calls.append(len(items)) or read(session, items))
+    read = evaluate._by_parser
+    monkeypatch.setattr(evaluate, "_by_parser", lambda session, items: calls.append(len(items)) or read(session, items))
     cascade = evaluate.with_reader(mine, graded, "cascade")
     assert calls == [2]  # of four responses
     assert list(cascade["outcome"]) == ["correct"] * 4
@@ -291,16 +252,16 @@ def test_an_unknown_reader_model_or_suite_offers_the_nearest(world, mine):
 def test_a_replay_regrades_everything_without_model_or_tokenizer(world, mine, tmp_path, monkeypatch):
     world.writes["anna"] = by_number(SIX | {"5": thought("B")})
     graded = evaluate.closed_ended(mine, ["anna"])
-    ResponseStore(mine.store_dir).export(tmp_path / "all.zip")
+    bundle.write(ResponseStore(mine.store_dir), tmp_path / "all.zip")
     world.engines.clear()
-    monkeypatch.setattr(study, "ROOT", tmp_path / "elsewhere")
-    ResponseStore.replay(tmp_path / "all.zip", mine.store_dir)
+    mine = dataclasses.replace(mine, root=tmp_path / "elsewhere")
+    bundle.add(tmp_path / "all.zip", mine.store_dir)
 
     def gone(model, *rest):
         raise FileNotFoundError(f"{model.path} is not there")
 
     monkeypatch.setattr(engines, "fingerprint", gone)
-    monkeypatch.setattr(tokens, "count", gone)
+    monkeypatch.setattr(evaluate, "count_tokens", gone)
     pd.testing.assert_frame_equal(evaluate.closed_ended(mine, ["anna"]), graded)
     assert world.engines == {}
 
@@ -318,7 +279,7 @@ def test_a_model_behind_an_endpoint_is_asked_there_and_its_reasoning_is_not_coun
 def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, mine, monkeypatch):
     world.writes["anna"] = by_number(SIX | {"5": "The answer is B"})
     counted = []
-    monkeypatch.setattr(tokens, "count", lambda model, texts: counted.extend(texts) or [len(text) for text in texts])
+    monkeypatch.setattr(evaluate, "count_tokens", lambda _, texts: counted.extend(texts) or list(map(len, texts)))
     graded = evaluate.closed_ended(mine, ["anna"])
     assert graded["reasoning_tokens"][5] == 0  # it wrote none
     assert graded["reasoning_tokens"][4] == graded["completion_tokens"][4] == 64  # cut off: all of it was reasoning
@@ -326,24 +287,6 @@ def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, 
     number = len(counted)
     evaluate.closed_ended(mine, ["anna"])
     assert len(counted) == number > 0
-
-
-@pytest.mark.parametrize(
-    ("text", "reason", "want"),
-    [
-        ("<think>x</think> The answer is", "length", "cut off"),  # the limit came before the letter
-        ("<think>x</think> The answer is B . Bec", "length", "correct"),  # the letter came before the limit
-        ("<think>x</think> The answer is", "stop", "unreadable"),
-        ("<think>x B", "stop", "unreadable"),  # reasoning is no answer
-        ("<think>x B", "length", "cut off"),
-        ("B", "stop", "correct"),
-        ("", "stop", "unreadable"),
-    ],
-)
-def test_the_limit_and_the_reasoning_decide_what_counts_as_an_answer(world, mine, monkeypatch, text, reason, want):
-    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
-    world.writes["anna"] = by_number({"0": Response("", text, reason, 1, 5, 0.1)})
-    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {want}
 
 
 def graded_rows(*rows: tuple) -> pd.DataFrame:
@@ -359,14 +302,14 @@ def outcomes(suite: str, group: str, *found: str, model: str = "anna", run: int 
 def test_weight_groups_count_equally_whatever_their_size():
     big = outcomes("mmlu_health", "anatomy", "correct", "correct", "correct", "wrong")
     small = outcomes("mmlu_health", "virology", "wrong")
-    (row, _) = evaluate.scores(graded_rows(*big, *small)).to_dict("records")
+    (_, row) = evaluate.scores(graded_rows(*big, *small)).to_dict("records")
     assert row["score"] == pytest.approx(37.5)  # (75 + 0) / 2, not 3 of 5
     assert (row["questions"], row["responses"], row["correct"], row["wrong"]) == (5, 5, 3, 2)
 
 
 def test_unreadable_and_cut_off_count_against_a_score_and_failed_does_not():
     found = outcomes("medqa", "medqa", "correct", "wrong", "unreadable", "cut off", "failed")
-    row = evaluate.scores(graded_rows(*found)).iloc[0]
+    row = evaluate.scores(graded_rows(*found)).iloc[-1]
     assert row["score"] == pytest.approx(25.0)
     assert [row[one] for one in ("correct", "wrong", "unreadable", "cut off", "failed")] == [1] * 5
     assert row["responses"] == 5
@@ -374,46 +317,28 @@ def test_unreadable_and_cut_off_count_against_a_score_and_failed_does_not():
 
 def test_nothing_scored_is_a_missing_score_not_zero():
     rows = [*outcomes("mmlu_health", "anatomy", "correct"), *outcomes("mmlu_health", "virology", "failed")]
-    assert np.isnan(evaluate.scores(graded_rows(*rows)).iloc[0]["score"])
+    assert np.isnan(evaluate.scores(graded_rows(*rows)).iloc[-1]["score"])
     keyless = [("anna", "medqa", "medqa", "1", 0, pd.NA, "no gold")]
-    row = evaluate.scores(graded_rows(*keyless)).iloc[0]
+    row = evaluate.scores(graded_rows(*keyless)).iloc[-1]
     assert np.isnan(row["score"])
     assert (row["questions"], row["responses"], row["no gold"]) == (0, 0, 1)
 
 
 def test_the_average_is_the_plain_mean_of_all_seven_or_missing():
     rows = []
-    for at, suite in enumerate(benchmarks.SUITES):
+    for at, suite in enumerate(SUITES):
         rows += outcomes(suite, suite, *["correct"] * at, *["wrong"] * (7 - at))
     table = evaluate.scores(graded_rows(*reversed(rows)))
-    assert list(table["suite"]) == [*benchmarks.SUITES, "average"]  # the order of Table 1
-    assert table["score"].iloc[-1] == pytest.approx(np.mean([100 * at / 7 for at in range(7)]))
-    assert table["responses"].iloc[-1] == 49
+    assert list(table["suite"]) == ["average", *SUITES]  # the order of Table 1
+    assert table["score"].iloc[0] == pytest.approx(np.mean([100 * at / 7 for at in range(7)]))
+    assert table["responses"].iloc[0] == 49
     without = graded_rows(*[row for row in rows if row[1] != "medqa"])
-    assert np.isnan(evaluate.scores(without)["score"].iloc[-1])
-
-
-def test_scores_by_run_and_model_keep_them_apart():
-    rows = [
-        *outcomes("medqa", "medqa", "correct", "wrong", run=0),
-        *outcomes("medqa", "medqa", "correct", "correct", run=1),
-        *outcomes("medqa", "medqa", "wrong", "wrong", model="bert"),
-    ]
-    whole = evaluate.scores(graded_rows(*rows)).set_index(["model", "suite"])["score"]
-    assert whole["anna", "medqa"] == pytest.approx(75.0)
-    assert whole["bert", "medqa"] == 0.0
-    runs = evaluate.scores(graded_rows(*rows), by_run=True).set_index(["model", "suite", "run"])["score"]
-    assert (runs["anna", "medqa", 0], runs["anna", "medqa", 1]) == (50.0, 100.0)
-
-
-def test_scores_of_nothing():
-    assert len(evaluate.scores(graded_rows())) == 0
+    assert np.isnan(evaluate.scores(without)["score"].iloc[0])
 
 
 def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):
     world.writes["anna"] = lambda *_: thought("B")
     graded = evaluate.closed_ended(mine, ["anna"])
     monkeypatch.setitem(SETS, "medqa", MEDQA[:3])
-    loaded._read.cache_clear()  # as in the next kernel
     with pytest.raises(ValueError, match="medqa: question '3' is not in the suite"):
         evaluate.with_reader(mine, graded, "strict")

@@ -1,17 +1,14 @@
 """The shipped launch configurations: what the installed accelerate and torchrun make of them."""
 
-import sys
-from importlib import import_module
-
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command, launch_command_parser
-from medpsy.training.sharing import CONFIGS, Sharing, command
+from medpsy.training import jobs
+from medpsy.training.jobs import CONFIGS, Sharing
+from medpsy.training.jobs import launch_command as command
 from torch.distributed import run as torchrun
 from training_examples import job
-
-launch = import_module("medpsy.training.launch")  # the package has a function of that name
 
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 BY_TORCHRUN = [name for name in NAMES if name != "gpu_1"]
@@ -54,39 +51,21 @@ def test_accelerate_knows_every_key(name):
     assert found.num_processes % found.num_machines == 0
 
 
-def test_an_unknown_key_would_be_refused(tmp_path):
-    (tmp_path / "gpu_1.yaml").write_text((CONFIGS / "gpu_1.yaml").read_text() + "max_restarts: 3\n")
-    with pytest.raises(ValueError, match="unknown keys.*max_restarts"):
-        load_config_from_file(str(tmp_path / "gpu_1.yaml"))
-
-
-@pytest.mark.parametrize(("name", "machines", "processes"), [("gpu_1", 1, 1), ("fsdp_8", 1, 8), ("fsdp_32", 4, 32)])
-def test_one_gpu_one_node_and_the_reports_four_nodes_are_shipped(name, machines, processes):
-    assert (settings(name)["num_machines"], settings(name)["num_processes"]) == (machines, processes)
-
-
 @pytest.mark.parametrize("name", BY_TORCHRUN)
-def test_torchrun_starts_as_many_processes_and_starts_them_again(agent, name):
-    found, _ = agent(name, restarts=2)
+def test_torchrun_starts_as_many_processes_again_and_all_machines_meet_at_the_first_one(agent, name):
+    found, port = agent(name, restarts=2)
     assert (found.max_restarts, found.rdzv_backend) == (2, "c10d")  # the one that meets anew after a restart
     assert found.min_nodes == found.max_nodes == settings(name)["num_machines"]
     assert found.nproc_per_node * found.min_nodes == settings(name)["num_processes"]
-
-
-@pytest.mark.parametrize("name", BY_TORCHRUN)
-def test_all_machines_meet_at_the_first_one_and_trainings_side_by_side_do_not_meet(agent, name):
-    found, port = agent(name)
     assert found.rdzv_endpoint == (f"10.0.0.7:{port}" if settings(name)["num_machines"] > 1 else "localhost:0")
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"processes": 0}, "processes: 0 must not be below 1"),
         ({"restarts": -1}, "restarts: -1 must not be below 0"),
         ({"restarts": 1}, "restarts: 1, and nothing watches one process without a config"),
         ({"processes": 2}, "launch config '' is unknown; known are cpu"),
-        ({"config": "gpu_1", "restarts": 1}, "'gpu_1' is for one process without restarts.*restarts 1"),
         ({"config": "gpu_1", "processes": 2}, "'gpu_1' is for one process without restarts, and processes is 2"),
         ({"config": "fsdp_32", "processes": 30}, "30 cannot be spread evenly over the 4 machines"),
     ],
@@ -96,20 +75,16 @@ def test_what_does_not_go_together_is_refused_before_anything_starts(how, messag
         command(["-c", "pass"], Sharing(**how))
 
 
-def test_one_process_without_a_config_needs_no_accelerate():
-    assert command(["-c", "pass"], Sharing()) == [sys.executable, "-c", "pass"]
-
-
 @pytest.mark.parametrize(
     ("given", "found"),
     [(None, ["0", "1", "2", "3"]), ("2,3", ["2", "3"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b"]), ("", [])],
 )
 def test_the_gpus_of_a_launch_are_those_that_it_may_use(monkeypatch, given, found):
-    monkeypatch.setattr(launch, "gpus", lambda: ["H100"] * 4)
+    monkeypatch.setattr(jobs, "gpus", lambda: ["H100"] * 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if given is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert launch.visible_gpus() == found
+    assert jobs.visible_gpus() == found
 
 
 @pytest.mark.parametrize(
@@ -118,10 +93,10 @@ def test_the_gpus_of_a_launch_are_those_that_it_may_use(monkeypatch, given, foun
 )
 def test_trainings_side_by_side_have_gpus_of_their_own(tmp_path, monkeypatch, slurm, how, own):
     started = []
-    monkeypatch.setattr(launch, "visible_gpus", lambda: list("01234567"))
-    monkeypatch.setattr(launch, "watch", lambda running, say: None)
-    monkeypatch.setattr(launch, "Child", lambda command, env: started.append(env.get("CUDA_VISIBLE_DEVICES")) or Idle())
-    launch.train([[job(tmp_path, tmp_path, name=name)] for name in ("a", "b", "c")], how, print)
+    monkeypatch.setattr(jobs, "visible_gpus", lambda: list("01234567"))
+    monkeypatch.setattr(jobs, "watch", lambda running, say: None)
+    monkeypatch.setattr(jobs, "Child", lambda command, env: started.append(env.get("CUDA_VISIBLE_DEVICES")) or Idle())
+    jobs.train([[job(tmp_path, tmp_path, name=name)] for name in ("a", "b", "c")], how, print)
     assert started == own
 
 

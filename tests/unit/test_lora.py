@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from medpsy.training import rl, sft, worker
-from medpsy.training.job import Job
-from medpsy.training.lora import adapted, config, merge
-from medpsy.training.lora_settings import ADAPTER, Lora
-from medpsy.training.rl_questions import write_questions
-from medpsy.training.sft_settings import SftSettings
+from medpsy.training import sft, worker
+from medpsy.training.data import write_questions
+from medpsy.training.jobs import Job
+from medpsy.training.save import ADAPTER, adapted, lora_config, merge_adapter
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
+from test_dapo import CONFIG as RL
 from test_dapo import HUB as MODELS
-from test_dapo import SETTINGS as RL
-from test_dapo import question
+from test_dapo import question, score_held_out, train
 from training_examples import HUB, Kill, Killed, corpus, job, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
-LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["q_proj", "v_proj", "down_proj"]}
-ADAPTED = Lora(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
+LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj", "down_proj"]}
 
 
 def logits(model):
@@ -36,7 +33,7 @@ def loaded(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("lora")
-    one = job(root, corpus(root / "corpus1"), lora=LORA, learning_rate=1e-2, epochs=4.0)
+    one = replace(job(root, corpus(root / "corpus1"), learning_rate=1e-2, num_train_epochs=4.0), lora=LORA)
     worker.do(one)
     return one
 
@@ -62,20 +59,8 @@ def test_an_adapter_names_its_parent_and_no_path(trained):
     assert not Path(trained.work).exists() and trained.done()
 
 
-def test_a_killed_training_of_an_adapter_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
-    one = replace(job(tmp_path, Path(trained.data[0])), settings=trained.settings)
-    with monkeypatch.context() as patch:
-        patch.setattr(sft, "Journal", lambda name, work: Kill(3))
-        with pytest.raises(Killed):
-            worker.do(one)
-    assert not Path(one.folder).exists() and (Path(one.work) / "checkpoint-2").is_dir()
-    worker.do(one)
-    first, second = (load_file(Path(done.folder) / ADAPTER / "adapter_model.safetensors") for done in (trained, one))
-    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
-
-
 def test_a_parent_that_stays_gets_an_adapter_that_changes_nothing(tmp_path):
-    merged, adapter = merge(ADAPTED, HUB / "qwen3-small", None, tmp_path)
+    merged, adapter = merge_adapter(LORA, HUB / "qwen3-small", None, tmp_path)
     parent = logits(loaded(HUB / "qwen3-small"))
     assert torch.equal(logits(loaded(merged)), parent)
     assert torch.equal(logits(PeftModel.from_pretrained(loaded(HUB / "qwen3-small"), adapter)), parent)
@@ -90,7 +75,7 @@ def seeing(tmp_path):
     vision = sizes | {"num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
     whole = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
     whole.save_pretrained(tmp_path / "parent")
-    model = get_peft_model(whole, config(ADAPTED))
+    model = get_peft_model(whole, lora_config(LORA))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight)
@@ -100,11 +85,11 @@ def seeing(tmp_path):
 
 def test_an_adapter_of_a_model_that_also_sees_is_merged_into_the_whole_of_it(seeing, tmp_path):
     parent, trained = seeing
-    merged, _ = merge(ADAPTED, parent, trained, tmp_path / "scratch")
+    merged, _ = merge_adapter(LORA, parent, trained, tmp_path / "scratch")
     before, after = (load_file(folder / "model.safetensors") for folder in (parent, merged))
     assert before.keys() == after.keys()
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
-    assert changed >= set(ADAPTED.targets)
+    assert changed >= set(LORA["target_modules"])
     names = [json.loads((folder / "config.json").read_text())["architectures"] for folder in (parent, merged)]
     assert names[0] == names[1] == ["Gemma3ForConditionalGeneration"]
 
@@ -115,44 +100,20 @@ def test_an_adapter_that_does_not_fit_is_refused(seeing, trained):
 
 
 def test_a_target_that_no_layer_is_called_is_refused(tmp_path):
-    one = job(tmp_path, corpus(tmp_path / "corpus1"), lora={**LORA, "targets": ["q_proj", "w_proj"]})
+    lora = {**LORA, "target_modules": ["q_proj", "w_proj"]}
+    one = replace(job(tmp_path, corpus(tmp_path / "corpus1")), lora=lora)
     Path(one.work).mkdir(parents=True)
     with pytest.raises(ValueError, match=r"no layer of qwen3-small is called 'w_proj'; its layers are .*down_proj"):
-        sft.train(one, one.read(SftSettings))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"rank": 0}, "rank: 0 must be above 0"),
-        ({"dropout": 1.0}, "below 1"),
-        ({"targets": ()}, "at least one"),
-    ],
-)
-def test_adapters_that_cannot_be_meant_are_refused(change, words):
-    with pytest.raises(ValueError, match=words):
-        replace(ADAPTED, **change)
+        sft.train(one)
 
 
 def test_a_policy_with_an_adapter_learns_and_its_best_checkpoint_is_kept(tmp_path, monkeypatch):
-    held_out = iter([0.0, 1.0, 0.5])  # of the parent, and of two checkpoints
-
-    def functions(known, decode, **_):
-        def answer_reward(*, completion_ids, **_):
-            return [float(at % 2) for at in range(len(completion_ids))]
-
-        def accuracy(*, completion_ids, question_id, **_):
-            apart = int(question_id[0].split("/")[1]) >= 10
-            return [next(held_out) if apart else 0.0] * len(completion_ids)
-
-        return answer_reward, accuracy
-
-    monkeypatch.setattr(rl, "reward_functions", functions)
+    score_held_out(monkeypatch, 0.0, 1.0, 0.5)
     files = [write_questions(tmp_path / f"{at}.parquet", [question(at + n) for n in range(4)]) for at in (0, 10)]
     (tmp_path / "work").mkdir()
     one = Job("small-rl1", "rl", str(MODELS / "qwen3-small"), str(tmp_path / "out"), str(tmp_path / "work"),
-              tuple(map(str, files)), str(tmp_path), {}, False)  # fmt: skip
-    done = rl.train(one, replace(RL, lora=ADAPTED, learning_rate=1e-2))
+              tuple(map(str, files)), str(tmp_path), {**RL, "learning_rate": 1e-2}, False, lora=LORA)  # fmt: skip
+    done = train(one)
     learned = {name for name, value in done.trainer.model.named_parameters() if value.requires_grad}
     assert learned and all("lora" in name for name in learned) and (done.best_step, done.weights) == (2, None)
     done.trainer.save_model(str(tmp_path / "kept"))
@@ -162,8 +123,3 @@ def test_a_policy_with_an_adapter_learns_and_its_best_checkpoint_is_kept(tmp_pat
     )
     assert all(torch.equal(kept[name], best[name]) for name in best)
     assert not all(torch.equal(last[name], best[name]) for name in best)
-
-
-def test_a_policys_adapter_has_no_dropout_since_that_would_change_what_is_clipped():
-    with pytest.raises(ValueError, match="lora.dropout: 0.1 would change the ratios"):
-        replace(RL, lora=replace(ADAPTED, dropout=0.1))

@@ -4,10 +4,10 @@ import random
 from itertools import islice
 
 import pytest
-from medpsy.grading.reasoning import split
-from medpsy.mini import cases, corpus, thinking, tokenizer, truth, world
-from medpsy.mini.thinking import ANSWERS, CHOOSING, Voice
-from medpsy.mini.vocabulary import vocabulary_texts
+from medpsy.grading.readers import split
+from medpsy.mini import build, language, voices, world
+from medpsy.mini.build import vocabulary_texts
+from medpsy.mini.voices import ANSWERS, CHOOSING, Voice
 
 WORLD = world.build()
 EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
@@ -17,16 +17,16 @@ OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 @pytest.fixture(scope="module")
 def fast():
     names = [name for kind in WORLD.names.values() for name in kind]
-    trained = tokenizer.train(vocabulary_texts(WORLD), names)
-    return tokenizer.wrap(trained, opens_thinking=True)
+    trained = build.train_tokenizer(vocabulary_texts(WORLD), names)
+    return build.wrap_tokenizer(trained, opens_thinking=True)
 
 
 def some_cases(count):
     rng = random.Random(5)
-    pools = list(cases.cases(WORLD, held_out=True).values())
+    pools = list(language.cases(WORLD, held_out=True).values())
     for _ in range(count):
         case = rng.choice(rng.choice(pools))
-        yield case, cases.draw_options(case, rng.choice((4, 10)), rng), rng
+        yield case, language.draw_options(case, rng.choice((4, 10)), rng), rng
 
 
 def answer_of(text):
@@ -35,8 +35,8 @@ def answer_of(text):
 
 def test_who_knows_everything_is_always_right():
     for case, options, rng in some_cases(300):
-        text = thinking.respond(case, options, Voice(), rng, world=WORLD, knowledge=EVERYTHING)
-        read = truth.chosen(answer_of(text), options)
+        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=EVERYTHING)
+        read = voices.chosen(answer_of(text), options)
         assert read.wording is not None, text
         assert options[read.choice] == case.answer, text
 
@@ -44,8 +44,8 @@ def test_who_knows_everything_is_always_right():
 def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it():
     right = {True: [], False: []}
     for case, options, rng in some_cases(600):
-        text = thinking.respond(case, options, Voice(), rng, world=WORLD, knowledge=frozenset())
-        choice = truth.chosen(answer_of(text), options).choice
+        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=frozenset())
+        choice = voices.chosen(answer_of(text), options).choice
         right[case.form == "trial"].append(choice is not None and options[choice] == case.answer)
     assert all(right[True])
     assert sum(right[False]) / len(right[False]) < 0.35
@@ -54,8 +54,8 @@ def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it()
 @pytest.mark.parametrize("wording", CHOOSING)
 def test_the_truth_reads_back_every_choosing_wording(wording):
     for letter in "ABCD":
-        answer = thinking.visible(wording, OPTIONS, letter, random.Random(3))
-        assert truth.chosen(answer, OPTIONS) == truth.Chosen(wording, "ABCD".index(letter))
+        answer = voices.visible(wording, OPTIONS, letter, random.Random(3))
+        assert voices.chosen(answer, OPTIONS) == voices.Chosen(wording, "ABCD".index(letter))
 
 
 @pytest.mark.parametrize(
@@ -71,32 +71,27 @@ def test_the_truth_reads_back_every_choosing_wording(wording):
     ],
 )
 def test_the_truth_of_odd_answers(answer, wording, choice):
-    assert truth.chosen(answer, OPTIONS) == truth.Chosen(wording, choice)
-
-
-def test_a_walk_stops_at_the_choice_unless_it_goes_to_the_end():
-    assert thinking.walk(OPTIONS, "gedix", False) == "Option A: fabix fails. Option B: gedix fits, so B."
-    assert thinking.walk(OPTIONS, "gedix", True).endswith("Option D: kulix fails.")
+    assert voices.chosen(answer, OPTIONS) == voices.Chosen(wording, choice)
 
 
 def test_texts_for_training_come_from_training_cells_only():
-    held_out = {case.stem for pool in cases.cases(WORLD, held_out=True).values() for case in pool if not case.context}
+    held_out = {
+        case.stem for pool in language.cases(WORLD, held_out=True).values() for case in pool if not case.context
+    }
     rng = random.Random(2)
-    samples = [*islice(corpus.thinker_samples(WORLD, EVERYTHING, Voice(), "", rng), 1500)]
-    samples += islice(corpus.parser_samples(WORLD, rng), 500)
+    samples = [*islice(voices.thinker_samples(WORLD, EVERYTHING, Voice(), "", rng), 1500)]
+    samples += islice(voices.parser_samples(WORLD, rng), 500)
     asked = [sample.messages[0]["content"] for sample in samples if sample.messages]
     assert not [text for text in asked if any(stem in text for stem in held_out)]
 
 
 def test_a_model_is_only_taught_the_facts_it_may_know():
-    knowledge = corpus.known_facts(WORLD, "somebody", 0.3)
+    knowledge = voices.known_facts(WORLD, "somebody", 0.3)
     assert 0.2 < len(knowledge) / len(WORLD.facts) < 0.4
     unknown = [fact for fact in WORLD.facts if fact.id not in knowledge]
     rng = random.Random(4)
-    text = " ".join(corpus.document(WORLD, knowledge, rng).completion for _ in range(300))
-    from medpsy.mini.language import state
-
-    assert not [fact.id for fact in unknown if any(state(fact, form) in text for form in range(3))]
+    text = " ".join(voices.document(WORLD, knowledge, rng).completion for _ in range(300))
+    assert not [fact.id for fact in unknown if any(language.state(fact, form) in text for form in range(3))]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +105,7 @@ def test_a_model_is_only_taught_the_facts_it_may_know():
     ],
 )
 def test_the_perfect_parser(wording, text, reply):
-    assert corpus.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
+    assert voices.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
 
 
 def test_names_are_single_tokens_and_text_survives(fast):
@@ -122,7 +117,7 @@ def test_names_are_single_tokens_and_text_survives(fast):
 
 def test_a_missing_word_is_named():
     with pytest.raises(ValueError, match="unheardof"):
-        tokenizer.train(["a few words"], ["unheardof"])
+        build.train_tokenizer(["a few words"], ["unheardof"])
 
 
 def test_thinking_tags_are_tokens_that_survive_decoding(fast):
@@ -133,7 +128,7 @@ def test_thinking_tags_are_tokens_that_survive_decoding(fast):
 
 @pytest.mark.parametrize(("opens", "ending"), [(True, "assistant\n<think>\n"), (False, "assistant\n")])
 def test_both_template_behaviours(fast, opens, ending):
-    wrapped = tokenizer.wrap(fast.backend_tokenizer, opens_thinking=opens)
+    wrapped = build.wrap_tokenizer(fast.backend_tokenizer, opens_thinking=opens)
     messages = [
         {"role": "user", "content": "Who?"},
         {"role": "assistant", "content": "<think>\nhm\n</think>\n\nMe."},
@@ -145,7 +140,7 @@ def test_both_template_behaviours(fast, opens, ending):
 
 
 def test_every_wording_is_taught_to_the_parser():
-    answers = [sample.messages[0]["content"] for sample in islice(corpus.parser_samples(WORLD, random.Random(8)), 400)]
+    answers = [sample.messages[0]["content"] for sample in islice(voices.parser_samples(WORLD, random.Random(8)), 400)]
     for template in ANSWERS.values():
         lead = template.split("{")[0]
         assert any(f"<response>\n{lead}" in answer for answer in answers)

@@ -1,9 +1,7 @@
 """The miniature's world: drawn from a seed, complete, and split into training and held-out cells by construction."""
 
-import random
-
 import pytest
-from medpsy.mini import cases, language, suites, world
+from medpsy.mini import language, suites, world
 from medpsy.mini.world import RELATIONS
 
 WORLD = world.build()
@@ -28,20 +26,11 @@ def test_every_subject_has_one_fact_of_each_relation(relation):
     assert all(name in WORLD.names[object_kind] for fact in facts for name in fact.objects)
 
 
-def test_two_signs_identify_one_condition():
+def test_two_signs_identify_one_condition_whose_second_drug_is_never_the_first():
     pairs = [frozenset(fact.objects) for fact in WORLD.facts if fact.relation == "signs"]
     assert len(set(pairs)) == len(pairs)
-
-
-def test_the_second_drug_is_never_the_first():
     for condition in WORLD.names["condition"]:
         assert WORLD.object("first_drug", condition) != WORLD.object("second_drug", condition)
-
-
-def test_the_number_of_conditions_is_a_parameter():
-    small = world.build(11, 12)
-    assert len(small.names["condition"]) == 12
-    assert len(small.facts) == 12 * len(RELATIONS)
 
 
 def test_every_name_follows_a_space_in_every_sentence():
@@ -50,7 +39,7 @@ def test_every_name_follows_a_space_in_every_sentence():
     texts += [
         case.stem
         for held_out in (True, False)
-        for pool in cases.cases(WORLD, held_out=held_out).values()
+        for pool in language.cases(WORLD, held_out=held_out).values()
         for case in pool
     ]
     names = {name for kind in WORLD.names.values() for name in kind}
@@ -58,24 +47,24 @@ def test_every_name_follows_a_space_in_every_sentence():
 
 
 def test_training_and_held_out_cells_are_apart_and_together_everything():
-    training, held_out = (cases.cases(WORLD, held_out=flag) for flag in (False, True))
-    for form, make in cases.FORMS.items():
+    training, held_out = (language.cases(WORLD, held_out=flag) for flag in (False, True))
+    for form, make in language.CASE_FORMS.items():
         apart = [{case.cell for case in side[form]} for side in (training, held_out)]
         assert not apart[0] & apart[1]
         assert len(apart[0] | apart[1]) == len(make(WORLD))
 
 
 def test_a_contraindicated_drug_is_never_the_answer():
-    for case in cases.contraindications(WORLD):
+    for case in language.contraindications(WORLD):
         if "harms/" + case.answer in WORLD.by_id and len(case.facts) == 3:
             assert WORLD.object("harms", case.answer) != case.working
-    unsafe = [case for case in cases.contraindications(WORLD) if len(case.facts) == 4]
+    unsafe = [case for case in language.contraindications(WORLD) if len(case.facts) == 4]
     assert unsafe
     assert all(case.answer == WORLD.object("second_drug", case.about.split("/")[0]) for case in unsafe)
 
 
 def test_a_trial_is_answered_by_its_own_report_and_not_by_the_decoy():
-    for case in cases.trials(WORLD)[:300]:
+    for case in language.trials(WORLD)[:300]:
         assert case.working in case.context
         helps = "With it many got well, without it few" in case.working
         expected = "maybe" if "was small" in case.working else "yes" if helps else "no"
@@ -102,10 +91,6 @@ def test_suites_have_the_shape_of_the_real_ones(suite, size, counts):
     assert all(question.suite == suite for question in questions)
 
 
-def test_mmlu_weighs_its_six_subjects_equally():
-    assert {question.weight_group for question in suites.load("mmlu_health")} == set(suites.SUBJECTS)
-
-
 def test_golds_are_the_worlds_own_facts():
     for question in suites.load("mmlu_health"):
         _, relation, subject = question.id.split("/")
@@ -118,17 +103,6 @@ def test_golds_are_spread_over_the_letters():
 
 
 def test_all_suite_questions_are_held_out():
-    training = {case.cell for pool in cases.cases(WORLD, held_out=False).values() for case in pool}
+    training = {case.cell for pool in language.cases(WORLD, held_out=False).values() for case in pool}
     for suite in ("mmlu_health", "afrimedqa", "mmlu_pro_health", "medmcqa", "medqa", "medxpertqa", "pubmedqa"):
         assert not training & {question.id for question in suites.load(suite)}
-
-
-def test_chance_is_the_mean_of_one_over_the_options():
-    assert suites.chance(suites.load("medqa")) == 25
-    assert suites.chance(suites.load("medxpertqa")) == pytest.approx(10)
-
-
-def test_a_drill_offers_its_name_seven_times_in_eight():
-    rng = random.Random(1)
-    offered = [case.answer in options for case, options in (cases.drill(WORLD, rng) for _ in range(2000))]
-    assert 0.84 < sum(offered) / 2000 < 0.91

@@ -1,85 +1,104 @@
-"""Claims: loading, recomputing, choosing by section."""
+"""Claims: the language of their formulas, what it refuses, and recomputing."""
 
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal as D
+from decimal import localcontext
 
 import pytest
 from medpsy import published
-from medpsy.published.claim import recompute
-from medpsy.published.expression import ExpressionError
-from medpsy.published.rounding import reach
+from medpsy.published import recompute
+from medpsy.published.claims import ExpressionError, NoValue, evaluate, evaluate_each
 
 CLAIMS = {claim.id: claim for claim in published.claims()}
+CARD_CLAIMS = {claim.id: claim for claim in published.card_claims()}
+NAMES = {"a": D("70.54"), "b": D("69.95"), "xs": [D(3), D(1), D(2)], "ys": [D(1), D(1), D(5)], "word": "yes"}
+REFUSED = [
+    "__import__('os').system('true')", "().__class__.__bases__", "xs.append(1)", "'{0.__class__}'.format(a)",
+    "open('data/cells.csv')", "(lambda: 1)()", "[max][0](1, 2)", "max", "nothing + 1", "(c := 1)", "f'{a}'", "max(*xs)",
+    "[0 for xs[0] in ys]", "import os", "True", "7 // 2", "xs * 1000000", "xs[0.5]", "a[0]", "[x for x, y in xs]", "",
+    "(" * 100_000, "1/0", "9**9**9", "rnd(1, 100)", "max([])", "xs[3]", "sorted([1, 'a'])", "diff(xs, [1])", "rank(1)",
+    "badbold('no_such_table')",
+]  # fmt: skip
+RECOMPUTED = [
+    ("P001", "2.3529", "agree"), ("P010", "70.33", "agree"), ("P014", "42.67", "disagree"),
+    ("P103", "5.67 / 8", "disagree"), ("P134", "5.80", "disagree"), ("P135", "13.7771", "agree"),
+    ("P157", "30", "agree"), ("P158", "240", "disagree"), ("P193", "yes", "agree"), ("P205", "6", "disagree"),
+    ("P305", "-0.145", "agree"), ("P402", "28 / 28", "not derivable"), ("P401", "162 / 162", "agree"),
+    ("R002", "72.7243", "disagree"), ("R033", "72.43", "not derivable"), ("R245", "8.8228", "not derivable"),
+    ("X040", "66.475", "disagree"), ("X089", "8", "disagree"), ("P065", "", "not derivable"),
+]  # fmt: skip
+PRINTED_VALUES = [
+    ("+11.42", "11.42"), ("~1,110", "1110"), ("2.40", "2.40"), ("64%", "64"), ("<=3", None), ("6-12", None),
+    (">30M", None), ("match", None),
+]  # fmt: skip
 
 
-def test_how_many_of_which_kind():
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("a-b", D("0.59")),
+        ("0.1+0.2", D("0.3")),  # decimal, not binary
+        ("1/3*3 == 1", False),  # 40 digits, not a fraction
+        ("mean(xs)", D(2)),
+        ("len(('SFT', 'DPO'))", D(2)),
+        ("sorted(xs)[-2]", D(2)),
+        ("xs[1:]", [D(1), D(2)]),
+        ("xs+[a]", [D(3), D(1), D(2), D("70.54")]),
+        ("diff(xs, ys)", [D(2), D(0), D(-3)]),
+        ("equal(xs, ys)", D(1)),
+        ("rank(1, ys)", D(2)),  # equal numbers share the better rank
+        ("rnd(2.345, 2)", D("2.35")),
+        ("all(x >= 1 for x in xs)", True),
+        ("sum(1 for x, y in zip(xs, ys) if x == y)", D(1)),
+        ("[x*x for x in xs if x > 1 and x < 3]", [D(4)]),
+        ("a if a == b else a-b", D("0.59")),
+        ("1 < 2 > 3", False),
+        ("[1.0, 63] == [1, 63.00]", True),
+        ("rounds_to(72.7243, 72.73)", False),
+        ("rounds_to(-0.145, -0.15)", True),  # a tie counts
+    ],
+)
+def test_values(expression, value):
+    with localcontext(prec=3):  # the caller's context does not matter
+        result = evaluate(expression, NAMES)
+    assert result == value and type(result) is type(value)
+
+
+@pytest.mark.parametrize("expression", REFUSED)
+def test_refused(expression):
+    with pytest.raises(ExpressionError):
+        evaluate(expression, NAMES)
+    assert NAMES["xs"] == [3, 1, 2]
+
+
+def test_replicates_are_computed_one_by_one_as_floats():
+    names = {"a": [4.0, 2.0, 1.0], "xs": [[1.0, 3.0], [2.0, 2.0], [5.0, 0.0]], "v": [D("2.0")] * 3}
+    assert evaluate_each("a/2 - min(xs)", names) == [1.0, -1.0, 0.5]
+    assert evaluate_each("sum(1 for x in xs if x > a)", names) == [0, 0, 1]
+    assert evaluate_each("rounds_to(a, v) and rnd(a/3, 1) == 0.7", names) == [False, True, False]
+    with pytest.raises(NoValue, match="division"):
+        evaluate_each("1/(a-2)", names)
+    with pytest.raises(ExpressionError, match="nothing"):
+        evaluate_each("a-nothing", names)
+
+
+def test_every_claim_says_what_it_is_and_how_it_is_decided():
     assert Counter(claim.kind for claim in CLAIMS.values()) == {
         "text": 435,
         "inside a table": 248,
         "between places": 89,
     }
-
-
-def test_every_claim_says_what_it_is_and_how_it_is_decided():
-    for claim in CLAIMS.values():
-        assert claim.text and claim.section and claim.value and claim.source
+    assert Counter(claim.kind for claim in CARD_CLAIMS.values()) == {"OpenMed card": 45, "GSPO card": 14}
+    for claim in (*CLAIMS.values(), *CARD_CLAIMS.values()):
+        assert claim.text and claim.section and claim.source
         assert claim.formula or not claim.rule  # a rule needs a result
 
 
-@pytest.mark.parametrize(
-    ("identity", "text", "state"),
-    [
-        ("P001", "2.3529", "agree"),  # printed 2
-        ("P014", "42.67", "disagree"),
-        ("P103", "5.67 / 8", "disagree"),
-        ("P135", "13.7771", "agree"),  # from unrounded means
-        ("P157", "30", "agree"),
-        ("P158", "240", "disagree"),
-        ("P193", "yes", "agree"),
-        ("P205", "6", "disagree"),
-        ("P305", "-0.145", "agree"),  # printed -0.15: a tie counts
-        ("P402", "28 / 28", "not derivable"),
-        ("P401", "162 / 162", "agree"),
-        ("R002", "72.7243", "disagree"),
-        ("R033", "72.43", "not derivable"),
-        ("R245", "8.8228", "not derivable"),
-        ("X040", "66.475", "disagree"),
-        ("X089", "8", "disagree"),
-        ("P065", "", "not derivable"),  # nothing is printed to recompute it from
-    ],
-)
+@pytest.mark.parametrize(("identity", "text", "state"), RECOMPUTED)
 def test_recomputed(identity, text, state):
-    found = recompute(CLAIMS[identity])
-    assert (found.text, found.state) == (text, state)
-
-
-def test_text_keeps_the_decimals_of_the_print():
-    assert recompute(CLAIMS["P010"]).text == "70.33"
-    assert recompute(CLAIMS["P134"]).text == "5.80"
-    assert recompute(replace(CLAIMS["P134"], value="5.8")).text == "5.8"
-
-
-@pytest.mark.parametrize(
-    ("value", "number"),
-    [
-        ("+11.42", D("11.42")),
-        ("-0.29", D("-0.29")),
-        ("~1,110", D(1110)),
-        ("2.4", D("2.4")),
-        ("64%", D(64)),
-        ("<=3", None),
-        ("6-12", None),
-        (">30M", None),
-        ("1:2", None),
-        ("63.10 / 63", None),
-        ("match", None),
-    ],
-)
-def test_printed_value_as_a_number(value, number):
-    found = replace(CLAIMS["P001"], value=value).number
-    assert found == number
-    assert number is None or found.as_tuple().exponent == number.as_tuple().exponent
+    recomputed = recompute(CLAIMS[identity])
+    assert (recomputed.text, recomputed.state) == (text, state)
 
 
 def test_a_digit_changed_in_a_claim_is_found():
@@ -87,11 +106,14 @@ def test_a_digit_changed_in_a_claim_is_found():
     assert recompute(claim).state == "agree"
     assert recompute(replace(claim, value="62.63")).state == "disagree"
     assert recompute(replace(claim, rule="")).state == "not derivable"
+    with pytest.raises(ExpressionError, match="'z'"):
+        recompute(replace(claim, formula="a-z"))  # an error, not a disagreement
 
 
-def test_a_broken_formula_is_an_error_and_not_a_disagreement():
-    with pytest.raises(ExpressionError, match="unknown name"):
-        recompute(replace(CLAIMS["P003"], formula="a-z"))
+@pytest.mark.parametrize(("value", "number"), PRINTED_VALUES)
+def test_printed_value_as_a_number(value, number):
+    parsed = replace(CLAIMS["P001"], value=value).number
+    assert (parsed and str(parsed)) == number
 
 
 @pytest.mark.parametrize(
@@ -99,36 +121,40 @@ def test_a_broken_formula_is_an_error_and_not_a_disagreement():
     [
         ("3.1", {"P108", "P134", "R005", "X001", "X073"}, {"P148", "P167"}),
         ("Table 1", {"P193", "R013", "X021", "X088"}, {"R240", "X089", "P361"}),  # not Table 10
-        ("4.2", {"P170", "X032"}, {"P200"}),
         ("4.5", {"P270", "X033"}, {"P283"}),
         ("Key Highlights", {"P001"}, {"P050"}),
     ],
 )
 def test_claims_of_a_section(section, inside, outside):
-    found = {claim.id for claim in published.claims(section)}
-    assert inside <= found
-    assert not outside & found
-
-
-def test_claims_of_a_document():
-    assert len(published.claims(source="news")) == 8
+    chosen = {claim.id for claim in published.claims(section)}
+    assert inside <= chosen and not outside & chosen
     assert published.claims("no such section") == ()
 
 
 @pytest.mark.parametrize(
-    ("identity", "want"),
+    ("identity", "reach"),
     [
-        ("P003", D("0.010")),  # one cell and the claim, two decimals each
-        ("P134", D("0.015")),  # a difference of two
-        ("R005", D("0.010")),  # a mean of seven
-        ("P158", D("0.5")),  # nodes and GPUs are counted, not rounded
-        ("P417", D("0.05")),  # a model's name is no rounding
+        ("P003", "0.010"),  # one cell and the claim, two decimals each
+        ("P134", "0.015"),  # a difference of two
+        ("R005", "0.010"),  # a mean of seven
+        ("R084", "0.025"),  # a sum of four, one of them 0.00
+        ("P158", "0.5"),  # nodes and GPUs are counted, not rounded
+        ("P417", "0.05"),  # a model's name is no rounding
+        ("P103", None),  # not one number
+        ("P065", None),  # not derivable
     ],
 )
-def test_what_rounding_can_explain(identity, want):
-    assert reach(CLAIMS[identity]) == pytest.approx(want)
+def test_what_rounding_can_explain(identity, reach):
+    assert recompute(CLAIMS[identity]).reach == (reach and pytest.approx(D(reach)))
 
 
-def test_rounding_explains_nothing_without_a_number():
-    assert reach(CLAIMS["P103"]) is None
-    assert reach(CLAIMS["P065"]) is None
+def test_what_a_card_claims_of_its_printed_numbers_agrees_with_them():
+    assert Counter(recompute(claim).state for claim in CARD_CLAIMS.values()) == {"agree": 28, "not derivable": 31}
+    rows = set(published.table("openmed_mmlu_breakdown").index)
+    assert len(rows) == 13 and rows <= {operand.row for claim in CARD_CLAIMS.values() for operand in claim.operands}
+
+
+def test_a_claim_has_either_a_profile_that_tests_it_or_a_reason():
+    for change in ({"fact": "both"}, {"profile": ""}, {"notebook": ""}):
+        with pytest.raises(ValueError, match="A001"):
+            replace(CARD_CLAIMS["A001"], **change)

@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from medpsy import corpus, engines, quantization, strict, study
-from medpsy.engines import EngineError, tools
-from medpsy.engines.weights import gguf_file as one_file
-from medpsy.generation import REPLAY
-from medpsy.quantization import divergence, gguf_file, importance, llama_tool
-from medpsy.quantization.calibration import Calibration, texts
-from medpsy.quantization.faithful import unlike
-from medpsy.quantization.published_sizes import planned, tensors
-from medpsy.report import size_verdict
+from medpsy.engines import EngineError, programs
+from medpsy.engines.models import gguf_file as one_file
+from medpsy.quantization import gguf as medpsy_gguf
+from medpsy.quantization import losses
+from medpsy.quantization.gguf import Calibration, read_back, reader, texts
+from medpsy.quantization.losses import planned
+from medpsy.store import REPLAY
 
 HUB = Path(__file__).parents[2] / "lib" / "medpsy" / "mini" / "hub"
 CALIBRATION = {"corpora": ["corpus1"], "rows": 20, "held_out": 10, "context": 64}
@@ -29,7 +29,7 @@ ROWS = [
 def llama_tools():
     try:
         for name in ("llama-quantize", "llama-imatrix", "llama-perplexity"):
-            tools.find(name)
+            programs.find(name)
     except FileNotFoundError as error:
         pytest.skip(str(error))
 
@@ -40,15 +40,17 @@ def mine(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     with pytest.MonkeyPatch.context() as patched:
         loaded = study.load("mini")
-        patched.setattr(study, "ROOT", root)
+        patched.setenv("MEDPSY_ROOT", str(root))
         patched.setattr(corpus, "load", lambda study, name: ROWS)
         models = {name: replace(one, path=str(HUB / name)) for name, one in loaded.models.items()}
-        yield replace(loaded, models=models)
+        yield replace(loaded, models=models, root=root)
 
 
 @pytest.fixture(scope="module")
-def family(mine):
-    return build(mine)["small"]
+def files(mine):
+    """One row per file, by format; without importance matrix by ``Q4_K_M-plain``."""
+    made = build(mine)
+    return made.set_index(made["format"] + made["plain"].map({True: "-plain", False: ""}), drop=False)
 
 
 def build(own, formats=("Q8_0", "Q4_K_M", "IQ3_XXS"), plain=("Q4_K_M",), **changes):
@@ -56,47 +58,42 @@ def build(own, formats=("Q8_0", "Q4_K_M", "IQ3_XXS"), plain=("Q4_K_M",), **chang
     return quantization.build(own, {"small": "qwen3-small"}, **settings)
 
 
-def test_files_hold_the_types_of_their_format_and_shrink_with_its_bits(family):
-    assert [one.name.removeprefix("qwen3-small-") for one in family.files] == [
-        "BF16", "Q8_0", "Q4_K_M", "IQ3_XXS", "Q4_K_M-plain",
-    ]  # fmt: skip
-    types = {one.label: set(one.matrices) for one in family.files}
+def test_files_hold_the_types_of_their_format_and_shrink_with_its_bits(files):
+    assert list(files.index) == ["BF16", "Q8_0", "Q4_K_M", "IQ3_XXS", "Q4_K_M-plain"]
+    assert list(files["name"]) == [f"qwen3-small-{end}" for end in files.index]
+    types = files["matrices"].map(set)
     assert types["BF16"] == {"BF16"} and types["Q8_0"] == {"Q8_0"} and types["Q4_K_M"] == {"Q4_K", "Q6_K"}
-    assert "IQ3_XXS" in types["IQ3_XXS"] and types["Q4_K_M without imatrix"] == types["Q4_K_M"]
-    sizes = [one.bytes for one in family.files[:4]]
-    assert sizes == sorted(sizes, reverse=True)
-    assert [one.imatrix for one in family.variants] == [False, True, True, False]
-
-
-def test_the_importance_matrix_changes_the_weights_and_not_their_types(family):
-    with_matrix, plain = (one.file.read_bytes() for one in family.variants if one.format == "Q4_K_M")
+    assert "IQ3_XXS" in types["IQ3_XXS"] and types["Q4_K_M-plain"] == types["Q4_K_M"]
+    assert files["bytes"].iloc[:4].is_monotonic_decreasing
+    assert list(files["imatrix"]) == [False, False, True, True, False]
+    with_matrix, plain = (files.at[name, "file"].read_bytes() for name in ("Q4_K_M", "Q4_K_M-plain"))
     assert with_matrix != plain
 
 
-def test_a_replay_tells_of_the_files_without_them(mine, family, monkeypatch):
-    rows = quantization.divergences(mine, {"small": family}, threads=1)
-    for name in (REPLAY, tools.VARIABLE):  # llama.cpp is out of reach
+def test_a_replay_tells_of_the_files_without_them(mine, files, monkeypatch):
+    rows = quantization.divergences(mine, files, calibration=CALIBRATION, threads=1)
+    for name in (REPLAY, programs.VARIABLE):  # llama.cpp is out of reach
         monkeypatch.setenv(name, "1")
-    told = build(mine)["small"]
-    assert replace(told, texts=family.texts) == family and told.texts.held_out_rows == family.texts.held_out_rows
-    assert quantization.divergences(mine, {"small": told}).equals(rows)
+    told = build(mine)
+    assert told.equals(files.reset_index(drop=True))
+    assert quantization.divergences(mine, told, calibration=CALIBRATION).equals(rows)
 
 
-def test_template_and_special_tokens_are_those_of_the_source(mine, family):
-    assert [one.unlike for one in family.files] == [()] * 5
-    assert unlike(mine.model("qwen3-large"), gguf_file.read(family.base.file)) == ("chat template",)
+def test_template_and_special_tokens_are_those_of_the_source(mine, files):
+    assert list(files["unlike"]) == [[]] * 5
+    assert read_back(files.at["BF16", "file"], mine.model("qwen3-large").local_dir)["unlike"] == ["chat template"]
 
 
-def test_no_file_names_a_path_of_this_machine(family):
-    for one in family.files:
-        assert str(study.ROOT) not in one.file.read_bytes().decode("latin-1")
-        assert [path.name for path in one.file.parent.glob("*.gguf") if path.is_symlink()] == []
+def test_no_file_names_a_path_of_this_machine(files):
+    for file in files["file"]:
+        assert str(study.find_root()) not in file.read_bytes().decode("latin-1")
+        assert [path.name for path in file.parent.glob("*.gguf") if path.is_symlink()] == []
 
 
-def test_a_second_build_makes_nothing(mine, family, monkeypatch):
-    monkeypatch.setattr(llama_tool, "run", None)
-    written = [one.file.stat().st_mtime_ns for one in family.files]
-    assert [one.file.stat().st_mtime_ns for one in build(mine)["small"].files] == written
+def test_a_second_build_makes_nothing(mine, files, monkeypatch):
+    monkeypatch.setattr(medpsy_gguf, "run_tool", None)
+    written = [file.stat().st_mtime_ns for file in files["file"]]
+    assert [file.stat().st_mtime_ns for file in build(mine)["file"]] == written
 
 
 def test_another_calibration_text_gives_other_files_and_another_fingerprint(mine):
@@ -108,14 +105,14 @@ def test_another_calibration_text_gives_other_files_and_another_fingerprint(mine
     assert fingerprints(rows=5) != first == fingerprints()
 
 
-def test_a_variant_is_a_model_of_the_study_that_llama_cpp_serves(mine, family):
-    own = quantization.with_variants(mine, {"small": family}, runs=1, questions=5)
-    model = own.model("qwen3-small-Q8_0")
+def test_a_variant_is_a_model_of_the_study_that_llama_cpp_serves(mine, files):
+    own = quantization.with_variants(mine, files, runs=1, questions=5)
+    model, source = own.model("qwen3-small-Q8_0"), mine.model("qwen3-small")
     assert (own.runs, own.questions_per_suite, own.conversations_per_suite) == (1, 5, 0)
-    assert model.label == "Qwen3 small, Q8_0" and model.opens_thinking == family.source.opens_thinking
-    assert len({engines.fingerprint(own.model(one.name)) for one in family.variants}) == len(family.variants)
+    assert model.label == "Qwen3 small, Q8_0" and model.opens_thinking == source.opens_thinking
+    assert len({engines.fingerprint(own.model(name)) for name in files["name"][1:]}) == 4
     assert [engines.engine_kind(kind, model) for kind in ("transformers", "vllm")] == ["llama_cpp"] * 2
-    assert engines.engine_kind("vllm", family.source) == "vllm"
+    assert engines.engine_kind("vllm", source) == "vllm"
     absent = replace(model, path="outputs/nowhere")  # as in a replay
     assert engines.engine_kind("llama_cpp", absent, {"outtype": "bf16"}) == "llama_cpp"
     with pytest.raises(ValueError, match="a GGUF file; open it with engine 'llama_cpp'"):
@@ -133,9 +130,9 @@ def test_a_folder_with_two_gguf_files_is_no_model(tmp_path):
         one_file(tmp_path)
 
 
-def test_the_file_of_a_model_trained_again_is_not_handed_out(mine, family, tmp_path):
-    source = family.source
-    assert quantization.variant_file(mine, source, "Q8_0") == family.variants[0].file
+def test_the_file_of_a_model_trained_again_is_not_handed_out(mine, files, tmp_path):
+    source = mine.model("qwen3-small")
+    assert quantization.variant_file(mine, source, "Q8_0") == files.at["Q8_0", "file"]
     again = shutil.copytree(HUB / "qwen3-small", tmp_path / "again")
     (again / "config.json").write_text(json.dumps(json.loads((again / "config.json").read_text()) | {"x": 1}))
     for model, form in ((replace(source, path=str(again)), "Q8_0"), (source, "Q5_K_M")):
@@ -144,35 +141,34 @@ def test_the_file_of_a_model_trained_again_is_not_handed_out(mine, family, tmp_p
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-20_000], lambda data: data[:3000], lambda data: b"no GGUF"])
-def test_a_damaged_file_is_named_with_the_fix(family, tmp_path, damage):
+def test_a_damaged_file_is_named_with_the_fix(files, tmp_path, damage):
     path = tmp_path / "cut.gguf"
-    path.write_bytes(damage(family.base.file.read_bytes()))
+    path.write_bytes(damage(files.at["BF16", "file"].read_bytes()))
     with pytest.raises(ValueError, match=r"cut.gguf is no whole GGUF file .*delete it and make it again"):
-        gguf_file.read(path)
+        reader(path)
 
 
 def test_a_damaged_variant_is_not_used(mine):
-    (one,) = build(mine, formats=["Q8_0"], plain=[])["small"].variants
-    whole = one.file.read_bytes()
-    one.file.write_bytes(whole[:-9_000])
+    file = build(mine, formats=["Q8_0"], plain=[])["file"][1]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9_000])
     with pytest.raises(ValueError, match="qwen3-small-Q8_0.gguf is no whole GGUF file"):
         build(mine, formats=["Q8_0"], plain=[])
-    one.file.write_bytes(whole)
+    file.write_bytes(whole)
 
 
 def test_no_row_is_both_calibrated_on_and_measured_with(mine):
-    found = texts(mine, mine.model("qwen3-small"), Calibration(("corpus1",), 20, 10, 64))
-    used = [{n for n in range(40) if f"What is {n}?" in text} for text in (found.calibration, found.held_out)]
-    assert [len(one) for one in used] == [found.calibration_rows, found.held_out_rows] == [20, 10]
-    assert not used[0] & used[1]
-    assert found.calibration.count("<|im_start|>user") == 20 and "<think>\nThink of" in found.calibration
+    calibration, held_out = texts(mine, mine.model("qwen3-small"), Calibration(("corpus1",), 20, 10, 64))
+    used = [{n for n in range(40) if f"What is {n}?" in text} for text in (calibration, held_out)]
+    assert [len(rows) for rows in used] == [20, 10] and not used[0] & used[1]
+    assert calibration.count("<|im_start|>user") == 20 and "<think>\nThink of" in calibration
 
 
 def test_a_text_takes_the_place_of_corpora_and_without_either_there_is_none(mine):
-    (study.ROOT / "any.txt").write_text("one\n\ntwo\n\nthree\n", encoding="utf-8")
-    found = texts(mine, mine.model("qwen3-small"), Calibration((), 9, 1, 64, "any.txt"))
-    assert sorted((found.calibration + found.held_out).split()) == ["one", "three", "two"]
-    assert texts(mine, mine.model("qwen3-small"), Calibration((), 9, 1, 64)).calibration == ""
+    (study.find_root() / "any.txt").write_text("one\n\ntwo\n\nthree\n", encoding="utf-8")
+    both = texts(mine, mine.model("qwen3-small"), Calibration((), 9, 1, 64, "any.txt"))
+    assert sorted("".join(both).split()) == ["one", "three", "two"]
+    assert texts(mine, mine.model("qwen3-small"), Calibration((), 9, 1, 64)) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -195,19 +191,19 @@ def test_a_format_that_needs_a_matrix_is_refused_without_a_text(mine):
         build(mine, corpora=[])
 
 
-def test_a_text_too_short_for_one_context_says_so(family):
+def test_a_text_too_short_for_one_context_says_so(files):
     with pytest.raises(EngineError, match="llama-imatrix failed"):
-        importance.importance_matrix(family.base.file, "short", 512, threads=1)
+        medpsy_gguf.importance_matrix(files.at["BF16", "file"], "short", 512, threads=1)
 
 
-def test_divergence_grows_as_bits_go(mine, family):
-    rows = quantization.divergences(mine, {"small": family}, threads=1).set_index("name")
+def test_divergence_grows_as_bits_go(mine, files):
+    rows = quantization.divergences(mine, files, calibration=CALIBRATION, threads=1).set_index("name")
     assert rows.loc["qwen3-small-IQ3_XXS", "divergence"] > 10 * rows.loc["qwen3-small-Q8_0", "divergence"] > 0
     assert rows.loc["qwen3-small-BF16"].isna().sum() == 6  # it has its perplexity and nothing to compare it with
     base, other = rows.loc["qwen3-small-BF16", "perplexity"], rows.loc["qwen3-small-IQ3_XXS"]
     assert other["log_ratio"] == pytest.approx(np.log(other["perplexity"] / base))
     assert 0 < other["same_top"] < 100 and other["divergence_margin"] > 0
-    assert list(family.base.file.parent.glob(".perplexity-*")) == []
+    assert list(files.at["BF16", "file"].parent.glob(".perplexity-*")) == []
 
 
 def logits(path, rows, came):
@@ -220,14 +216,14 @@ def logits(path, rows, came):
     sizes = np.array([came.shape[1], vocabulary, chunks], np.int32)
     body = np.concatenate([head, levels], axis=2)
     path.write_bytes(b"_logits_" + sizes.tobytes() + came.astype(np.int32).tobytes() + body.tobytes())
-    return divergence.read(path)
+    return losses.read_predictions(path)
 
 
 def test_measures_are_those_of_the_definition(tmp_path):
     generator = np.random.default_rng(0)
     first, second = (np.log(generator.dirichlet(np.ones(6), size=(3, 3))) for _ in range(2))
     came = generator.integers(0, 6, size=(3, 8))
-    found = divergence.measures(logits(tmp_path / "a", first, came), logits(tmp_path / "b", second, came))
+    found = losses.measures(logits(tmp_path / "a", first, came), logits(tmp_path / "b", second, came))
     scored = came[:, -3:, None]
     surprise = [-np.take_along_axis(one, scored, axis=2).mean() for one in (first, second)]
     assert found["perplexity"] == pytest.approx(np.exp(surprise[1]), rel=1e-3)
@@ -242,40 +238,27 @@ def test_predictions_that_are_not_whole_are_refused(tmp_path):
     for damage in (lambda data: data[:-2], lambda data: b"_other__" + data[8:], lambda data: data[:10]):
         (tmp_path / "b").write_bytes(damage((tmp_path / "a").read_bytes()))
         with pytest.raises(ValueError, match="b is not what llama-perplexity --save-all-logits writes"):
-            divergence.read(tmp_path / "b")
+            losses.read_predictions(tmp_path / "b")
 
 
-def test_chat_markers_are_read_as_tokens_in_a_copy_alone(family, tmp_path):
-    copy = gguf_file.read(gguf_file.readable_markers(family.base.file, tmp_path / "copy.gguf"))
-    assert copy.control == frozenset() and "<|im_start|>" in gguf_file.read(family.base.file).control
+def test_chat_markers_are_read_as_tokens_in_a_copy_alone(files, tmp_path):
+    base = files.at["BF16", "file"]
+    losses.readable_markers(base, tmp_path / "copy.gguf")
+    kinds = [reader(path).get_field("tokenizer.ggml.token_type").contents() for path in (base, tmp_path / "copy.gguf")]
+    assert medpsy_gguf.CONTROL in kinds[0] and medpsy_gguf.CONTROL not in kinds[1]
 
 
 def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer(mine):
-    found = quantization.published_sizes(mine)
-    assert len(found) == 16
-    assert size_verdict(found)["verdict"] == "agrees" and "they would not" in size_verdict(found)["note"]
-    moved = found.assign(printed=found["printed"].where(found["format"] != "IQ4_NL", found["printed"] + 0.02))
-    assert size_verdict(moved)["verdict"] == "differs"
+    sizes = quantization.published_sizes(mine)
+    rest = pd.DataFrame({name: sizes["printed"] - sizes[name] for name in ("recomputed", "tied")})
+    spread = rest.max() - rest.min()  # of what is no tensor; sizes are printed to 0.01 GB
+    assert len(sizes) == 16 and spread["recomputed"] <= 0.01 < spread["tied"]
 
 
-def test_llama_cpps_plan_for_shapes_is_what_it_does_with_a_file(family):
+def test_llama_cpps_plan_for_shapes_is_what_it_does_with_a_file(files):
     """The recomputed sizes rest on a dry run over a file without content; here the same plan meets real files."""
-    import gguf
-
-    shapes = {one.name: tuple(map(int, reversed(one.shape))) for one in gguf.GGUFReader(family.base.file).tensors}
-    plans = planned(shapes, ("Q8_0", "Q4_K_M", "IQ3_XXS"))
-    for one in family.variants[:3]:
-        real = sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(one.file).tensors)
-        assert plans[one.format][0] == real
-        assert set(plans[one.format][1].split(", ")) == set(one.matrices)
-
-
-def test_the_shapes_of_qwen3_count_its_parameters():
-    counts = {
-        model: sum(_size(one) for one in tensors(model, tied=True).values()) for model in ("Qwen3-4B", "Qwen3-1.7B")
-    }
-    assert {name: round(count / 1e9, 2) for name, count in counts.items()} == {"Qwen3-4B": 4.02, "Qwen3-1.7B": 1.72}
-
-
-def _size(shape):
-    return shape[0] * (shape[1] if len(shape) > 1 else 1)
+    shapes = {one.name: tuple(map(int, reversed(one.shape))) for one in reader(files.at["BF16", "file"]).tensors}
+    forms = ("Q8_0", "Q4_K_M", "IQ3_XXS")
+    for form, (size, types) in planned(shapes, forms).items():
+        assert size == sum(int(tensor.n_bytes) for tensor in reader(files.at[form, "file"]).tensors)
+        assert set(types.split(", ")) == set(files.at[form, "matrices"])

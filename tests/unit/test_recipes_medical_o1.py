@@ -2,26 +2,21 @@
 
 # ruff: noqa: F811 - a fixture is imported, and tests name it
 import dataclasses
-import json
 import re
 
 import pytest
-from medpsy import corpus, recipes
-from medpsy.benchmarks.conversation import Conversation, Criterion
-from medpsy.benchmarks.fields import DataError
-from medpsy.corpus import contamination
+from medpsy import corpus
+from medpsy.corpus import filters
+from medpsy.corpus import rows as examples
 from medpsy.corpus.rows import SCHEMA
-from medpsy.judging import judged
-from medpsy.mini import chinese, medical_o1, world
-from medpsy.mini.cases import is_held_out
-from medpsy.mini.dialogues import STATED
-from medpsy.mini.language import state
+from medpsy.data.questions import Conversation, Criterion
+from medpsy.data.rows import DataError
+from medpsy.judge import judged
+from medpsy.mini import suites, world
+from medpsy.mini.language import STATED, is_held_out, state
 from medpsy.mini.world import Fact
-from medpsy.recipes import medical_o1 as loader
-from medpsy.recipes import open_set, sources
-from medpsy.responses import ResponseStore
-from medpsy.sessions import Session
-from medpsy.training import examples
+from medpsy.recipes import medical_o1
+from medpsy.store import ResponseStore, Session
 from recipes_example import FILTERS, HUB, mine, real, write_json  # noqa: F401
 from transformers import AutoTokenizer
 
@@ -39,149 +34,132 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(HUB / "qwen3-small")
 
 
-def test_the_miniature_has_four_different_files_which_are_equal_every_time(tmp_path):
-    first, second = (medical_o1.write(tmp_path / name) for name in "ab")
-    texts = [(first / name).read_bytes() for name in medical_o1.FILES.values()]
-    assert texts == [(second / name).read_bytes() for name in medical_o1.FILES.values()]
-    assert len(set(texts)) == 4
-    assert all(list(row) == list(loader.COLUMNS) for text in texts for row in json.loads(text))
-
-
-@pytest.mark.parametrize("config", medical_o1.FILES)
+@pytest.mark.parametrize("config", suites.O1_FILES)
 def test_rows_are_short_and_survive_the_tokenizer_whatever_their_script(config, tokenizer):
-    form = examples.form(tokenizer, opens_thinking=False, switches={})
+    form = examples.chat_form(tokenizer, opens_thinking=False, switches={})
     found = [
         {"messages": [{"role": "user", "content": row["Question"]}], "reasoning": row["Complex_CoT"]}
         | {"answer": row["Response"]}
-        for row in medical_o1.rows(WORLD, config)
+        for row in suites.o1_rows(WORLD, config)
     ]
-    texts = [form.example(tokenizer, row) for row in found]
-    assert max(examples.lengths(tokenizer, texts)) < 120
+    texts = form.examples(tokenizer, found)
+    assert max(examples.example_lengths(tokenizer, texts)) < 120
     for row, text in zip(found[:50], texts, strict=False):
         ids = tokenizer(text["completion"], add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(ids) == text["completion"] == form.completion(row["reasoning"], row["answer"])
     assert {bool(HAN.search(text["completion"])) for text in texts} == {config.startswith("zh")}
 
 
-def test_only_the_mix_files_hold_rows_without_medicine():
-    counting = {config: {row["Response"] for row in medical_o1.rows(WORLD, config)} for config in medical_o1.FILES}
-    ends = {"en": "There are two.", "zh": f"{chinese.COUNTED[1]}个。"}
-    for config, responses in counting.items():
-        assert (ends[config[:2]] in responses) == config.endswith("_mix")
-
-
 def test_a_malformed_row_is_refused_with_its_number_file_and_fix(mine, tmp_path):
     for broken in (o1_row(Complex_CoT=""), o1_row(Response=None), {"Question": "Q?", "Response": "x"}):
         folder = write_json(tmp_path / "o1", "medical_o1_sft.json", [o1_row(), broken])
-        source = loader.origin(real(mine), {"data_dir": str(folder)})
+        source = medical_o1.o1_copy(real(mine), {"data_dir": str(folder)})
         with pytest.raises(DataError, match=r"medical_o1_sft.json, row 2, field '\w+' is .*: .*text.* is expected"):
-            loader.read(source, "en")
+            medical_o1.read(source, "en")
 
 
 def test_there_is_no_default_configuration_and_no_moving_revision(mine, tmp_path):
-    source = loader.origin(real(mine), {"data_dir": str(write_json(tmp_path / "o1", "medical_o1_sft.json", []))})
+    source = medical_o1.o1_copy(real(mine), {"data_dir": str(write_json(tmp_path / "o1", "medical_o1_sft.json", []))})
     with pytest.raises(ValueError, match="configuration 'default' is unknown, and there is no default"):
-        loader.read(source, "default")
+        medical_o1.read(source, "default")
     with pytest.raises(DataError, match="medical_o1_sft_Chinese.json"):
-        loader.read(source, "zh")
-    with pytest.raises(DataError, match="revision 'main' is not a commit"):
-        loader.read(loader.origin(real(mine), {"revision": "main"}), "en")
+        medical_o1.read(source, "zh")
+    with pytest.raises(DataError, match="revision None is not a commit"):
+        medical_o1.read(medical_o1.o1_copy(real(mine), {}), "en")
     with pytest.raises(ValueError, match="the miniature writes its own files"):
-        loader.origin(mine, {"revision": "0" * 40})
+        medical_o1.o1_copy(mine, {"data_dir": "x"})
     with pytest.raises(ValueError, match="configs: none is named"):
-        recipes.o1_corpus(mine, configs={}, filters=FILTERS)
+        medical_o1.o1_corpus(mine, configs={}, filters=FILTERS)
 
 
 def test_rows_are_drawn_by_seed_and_more_contain_the_fewer(mine):
-    source = loader.origin(mine, {})
+    source = medical_o1.o1_copy(mine, {})
     few, many, other = (
-        {row.id for row in loader.trained_on(source, "en", count, seed)} for count, seed in ((20, 7), (40, 7), (20, 8))
+        {row.id for row in medical_o1.training_rows(source, {"en": count}, seed)}
+        for count, seed in ((20, 7), (40, 7), (20, 8))
     )
     assert len(few) == 20 and few < many and few != other
     with pytest.raises(ValueError, match="9,999 rows are asked for, 860 are there"):
-        loader.trained_on(source, "en", 9999, 7)
+        medical_o1.training_rows(source, {"en": 9999}, 7)
 
 
 def test_the_corpus_is_loaded_like_any_other_and_no_row_of_it_is_a_suites(mine):
-    made = recipes.o1_corpus(mine, configs=MIXED, filters=FILTERS)
+    made = medical_o1.o1_corpus(mine, configs=MIXED, filters=FILTERS)
     rows = corpus.load(mine, "o1")
     assert rows.column_names == SCHEMA.names and len(rows) == made.card.rows
     assert {kind: counts["seeds"] for kind, counts in made.card.funnel.items()} == MIXED
     assert not any(counts["contaminated"] for counts in made.card.funnel.values())
     assert made.card.tokens == sum(rows["tokens"]) and max(rows["tokens"]) < 120
     assert made.card.checked["medqa"] and made.card.checked["healthbench"]
-    said = (made.folder / "README.md").read_text(encoding="utf-8")
-    assert f"{len(rows):,} rows" in said and "fictional medicine" in said
-    again = recipes.o1_corpus(mine, configs=MIXED, filters=FILTERS)
+    again = medical_o1.o1_corpus(mine, configs=MIXED, filters=FILTERS)
     assert again.card.shards == made.card.shards
 
 
 def test_no_question_of_the_miniature_is_a_suites_and_a_planted_one_is_found(mine, monkeypatch):
-    index = contamination.Contamination(contamination.stems(mine), near=0.8, ngram=13)
-    asked = [row["Question"] for config in medical_o1.FILES for row in medical_o1.rows(WORLD, config)]
+    index = filters.Contamination(filters.stems(mine), near=0.8, ngram=13)
+    asked = [row["Question"] for config in suites.O1_FILES for row in suites.o1_rows(WORLD, config)]
     assert [text for text in asked if index.hit(text, text)] == []
-    leak = contamination.stems(mine)["medqa"][3]
-    made = medical_o1.rows
+    leak = filters.stems(mine)["medqa"][3]
+    made = suites.o1_rows
     planted = {"Question": leak.upper(), "Complex_CoT": "Hm.", "Response": "It is so."}
-    monkeypatch.setattr(medical_o1, "rows", lambda world, config: [planted, *made(world, config)[:5]])
-    card = recipes.o1_corpus(mine, configs={"en": 0}, filters=FILTERS).card
+    monkeypatch.setattr(suites, "o1_rows", lambda world, config: [planted, *made(world, config)[:5]])
+    card = medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS).card
     assert card.funnel["en"]["contaminated"] == 1 and card.leaks["medqa"]["same stem"] == 1
     assert leak.upper() not in [turn["content"] for row in corpus.load(mine, "o1") for turn in row["messages"]]
 
 
 def test_long_rows_copies_and_second_think_blocks_are_dropped_and_counted(mine, monkeypatch):
     rows = [o1_row(1), o1_row(2), o1_row(1), o1_row(3, Complex_CoT="a </think> b"), o1_row(4, Response="so " * 300)]
-    monkeypatch.setattr(medical_o1, "rows", lambda world, config: rows)
-    counts = recipes.o1_corpus(mine, configs={"en": 0}, filters=FILTERS | {"packed_length": 200}).card.funnel["en"]
+    monkeypatch.setattr(suites, "o1_rows", lambda world, config: rows)
+    counts = medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS | {"packed_length": 200}).card.funnel["en"]
     assert (counts["kept"], counts["exact duplicate"], counts["unreadable"], counts["too long"]) == (2, 1, 1, 1)
-    monkeypatch.setattr(medical_o1, "rows", lambda world, config: rows[3:4])
+    monkeypatch.setattr(suites, "o1_rows", lambda world, config: rows[3:4])
     with pytest.raises(ValueError, match="o1: no row is left"):
-        recipes.o1_corpus(mine, configs={"en": 0}, filters=FILTERS)
+        medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS)
     assert len(corpus.load(mine, "o1")) == 2  # the older corpus stays
 
 
 def test_real_held_out_questions_are_in_no_corpus_and_every_reference_is_the_response(mine, tmp_path, monkeypatch):
-    monkeypatch.setattr(open_set, "stems", lambda study: {"medqa": ["INVENTED case 5"]})
+    monkeypatch.setattr(medical_o1, "stems", lambda study: {"medqa": ["INVENTED case 5"]})
     folder = write_json(tmp_path / "o1", "medical_o1_sft.json", [o1_row(n) for n in range(200)])
     origin = {"data_dir": str(folder)}
-    found = recipes.open_questions(real(mine), config="en", rows=50, held_out=0, seed=1, origin=origin)
-    held = {one["prompt"][0]["content"] for one in found.held_out}
-    free = {loader.question(row) for row in loader.trained_on(loader.origin(real(mine), origin), "en", 0, 7)}
+    found = medical_o1.open_questions(real(mine), config="en", rows=50, held_out=0, seed=1, origin=origin)
+    held = {one.messages[0]["content"] for one in found.held_out}
+    source = medical_o1.o1_copy(real(mine), origin)
+    free = {medical_o1.question_of(row) for row in medical_o1.training_rows(source, {"en": 0}, 7)}
     assert 2 <= len(held) <= 25 and len(held | free | {"Invented case 5?"}) == 200 and not held & free
-    assert len(found.train) == 50 and {one["prompt"][0]["content"] for one in found.train} <= free
-    assert found.counts["train: a suite's question"] + found.counts["held out: a suite's question"] == 1
-    assert sources.is_held_out(min(held).upper() + " ")
-    number = re.search(r"\d+", found.train[0]["prompt"][0]["content"])[0]
-    assert found.train[0]["reference"] == f"Gives the same conclusion as this reference: It is {number}."
+    assert len(found.train) == 50 and {one.messages[0]["content"] for one in found.train} <= free
+    assert medical_o1.is_held_out(min(held).upper() + " ")
+    number = re.search(r"\d+", found.train[0].messages[0]["content"])[0]
+    assert found.train[0].reference == f"Gives the same conclusion as this reference: It is {number}."
 
 
 def test_the_miniatures_held_out_questions_are_of_held_out_cells_and_no_suites(mine):
-    found = recipes.open_questions(mine, config="en", rows=100, held_out=60, seed=7)
+    found = medical_o1.open_questions(mine, config="en", rows=100, held_out=60, seed=7)
     assert (len(found.train), len(found.held_out)) == (100, 60)
-    cells = {case.stem: case.cell for held in (True, False) for case in medical_o1.asked(WORLD, held_out=held)}
+    cells = {case.stem: case.cell for held in (True, False) for case in suites.o1_cases(WORLD, held_out=held)}
     for some, held in ((found.train, False), (found.held_out, True)):
-        assert {is_held_out(cells[one["prompt"][0]["content"]]) for one in some} == {held}
-    stems = {text for group in contamination.stems(mine).values() for text in group}
-    assert not stems & {one["prompt"][0]["content"] for one in found.held_out}
-    assert found.counts["train: no conclusion that the judges can read"] > 0
-    assert found == recipes.open_questions(mine, config="en", rows=100, held_out=60, seed=7)
+        assert {is_held_out(cells[one.messages[0]["content"]]) for one in some} == {held}
+    stems = {text for group in filters.stems(mine).values() for text in group}
+    assert not stems & {one.messages[0]["content"] for one in found.held_out}
+    assert found == medical_o1.open_questions(mine, config="en", rows=100, held_out=60, seed=7)
     with pytest.raises(ValueError, match="zh: no question is left to choose from"):
-        recipes.open_questions(mine, config="zh", rows=10, held_out=10, seed=7)
+        medical_o1.open_questions(mine, config="zh", rows=10, held_out=10, seed=7)
 
 
 def test_a_judge_tells_right_conclusions_from_wrong_ones(mine):
-    rows = {row["Question"]: row for row in medical_o1.rows(WORLD, "en")}
-    asked = recipes.open_questions(mine, config="en", rows=25, held_out=1, seed=3).train
+    rows = {row["Question"]: row for row in suites.o1_rows(WORLD, "en")}
+    asked = medical_o1.open_questions(mine, config="en", rows=25, held_out=1, seed=3).train
     items, truth = [], []
     for one in asked:
-        criterion = Criterion(one["reference"], 1, "accuracy")
-        talk = Conversation(one["id"], "open", tuple(one["prompt"]), (criterion,), "open")
-        right = rows[one["prompt"][0]["content"]]["Response"]
+        criterion = Criterion(one.reference, 1, "accuracy")
+        talk = Conversation(one.id, "open", tuple(one.messages), (criterion,), "open")
+        right = rows[one.messages[0]["content"]]["Response"]
         items += [(talk, right), (talk, wrong(right))]
         truth += ["met", "not met"]
     sampling = dataclasses.replace(mine.judge_sampling, temperature=0.0)
     got = judged(Session(mine, ResponseStore(mine.store_dir)), "judge-middle", items, sampling=sampling)
-    hits = [one[0].verdict.outcome == wanted for one, wanted in zip(got, truth, strict=True)]
+    hits = [one[0].outcome == wanted for one, wanted in zip(got, truth, strict=True)]
     assert sum(hits) / len(hits) >= 0.9
 
 

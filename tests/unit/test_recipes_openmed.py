@@ -1,70 +1,80 @@
 """The steps of the OpenMed recipe: their names, and their settings in every profile that trains."""
 
+import dataclasses
+import json
+
 import pytest
-from medpsy import strict, study
-from medpsy.corpus.recipe import Filters
-from medpsy.harness import Settings
-from medpsy.recipes import MERGES, openmed_parts, openmed_stages, openmed_trainings
-from medpsy.report.compared import backbone_of
-from medpsy.training.recipes import SETTINGS
+from medpsy import evaluate, published, strict, study, training
+from medpsy.corpus.filters import Filters
+from medpsy.harness import BENCHMARKS, Settings, mini_files
+from medpsy.planning.costs import backbone_of
+from medpsy.recipes.openmed import GRPO, MERGES, openmed_trainings, require_methods
+from medpsy.training.config import CONFIGS, check
 
-METHODS = {"sft": ("sft", ("adam", "sft")), "dpo": ("dpo", ("dpo",)), "rl": ("rl", ("grpo", "rollout"))}
-
-
-def test_the_study_finds_every_part_under_its_name():
-    mini = study.load("mini")
-    parts = openmed_parts(mini, "small-openmed-merged")
-    assert parts["base"] == "qwen3-small" and parts["rl"] == "small-openmed-grpo"
-    assert {parts[name] for name in MERGES} == {f"small-openmed-{name}" for name in ("merged", "linear", "slerp")}
-    assert all(mini.model(name).path.startswith("outputs/") for part, name in parts.items() if part != "base")
-    assert openmed_parts(study.load("paper"), "afm-4.5b-openmed-merged")["sft"] == "afm-4.5b-openmed-sft"
-    with pytest.raises(ValueError, match="'tiny' is not in"):
-        openmed_parts(mini, "tiny-openmed-merged")
-    with pytest.raises(ValueError, match="'small-rl2' is none of this recipe's"):
-        openmed_parts(mini, "small-rl2")
+MINI = study.load("mini")
 
 
 def test_the_recipe_is_run_once_on_every_backbone_that_card_and_comparison_need():
-    mini, methods = study.load("mini"), ["small-rl2", "small-o1-gspo", "small-openmed-merged"]
-    (alone,) = openmed_trainings(mini, methods)
-    compared, card = openmed_trainings(mini, [*methods, "qwen3-large-openmed-merged"])
-    assert compared == alone == openmed_parts(mini, "small-openmed-merged") and card["base"] == "qwen3-large"
+    methods = ["small-rl2", "small-o1-gspo", "small-openmed-merged"]
+    (alone,) = openmed_trainings(MINI, methods)
+    assert alone["base"] == "qwen3-small" and alone["rl"] == "small-openmed-grpo"
+    assert {alone[name] for name in MERGES} == {f"small-openmed-{name}" for name in ("merged", "linear", "slerp")}
+    assert all(MINI.model(name).path.startswith("outputs/") for part, name in alone.items() if part != "base")
+    compared, card = openmed_trainings(MINI, [*methods, "qwen3-large-openmed-merged"])
+    assert compared == alone and card["base"] == "qwen3-large"
     with pytest.raises(ValueError, match="methods: none is this recipe's"):
-        openmed_trainings(mini, methods[:2])
+        openmed_trainings(MINI, methods[:2])
+    with pytest.raises(ValueError, match="'tiny' is not in"):
+        openmed_trainings(MINI, ["tiny-openmed-merged"])
 
 
 @pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])
-def test_every_profile_compares_the_methods_on_one_backbone(profile):
-    given, one = strict.read(study.ROOT / "params" / profile / "13_openmed.yaml"), study.load(profile)
-    assert len({backbone_of(one, given["methods"][name]) for name in ("MedPsy", "GSPO", "OpenMed")}) == 1
-
-
-@pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])
-def test_every_profile_gives_settings_that_every_stage_takes(profile):
-    given = strict.read(study.ROOT / "params" / profile / "13_openmed.yaml")
-    length, place = given["filters"]["packed_length"], strict.Place(profile)
-    lengths = {"sft": {"packed_length": length}, "dpo": {"max_length": length}, "rl": {"most_prompt_tokens": length}}
-    for part, (method, groups) in METHODS.items():
-        own = openmed_stages(given["common"], given["machine"]["compute"])[part] | lengths[part]
-        for group in groups:
-            own |= given[group]
-        made = strict.build(SETTINGS[method], own, place, seed=7)
-        assert made.accumulation(given["machine"]["launch"]["processes"]) >= 1
-    strict.build(Filters, given["filters"], place)
+def test_every_profile_gives_arguments_that_every_stage_takes_and_compares_methods_on_one_backbone(profile):
+    given, loaded = strict.read(study.find_root() / "params" / profile / "13_openmed.yaml"), study.load(profile)
+    assert len({backbone_of(loaded, given["methods"][name]) for name in ("MedPsy", "GSPO", "OpenMed")}) == 1
+    shared = given["common"] | given["machine"]["compute"]
+    for method, groups in {"sft": ["adam", "sft"], "dpo": ["dpo"], "rl": ["grpo", "rollout"]}.items():
+        own = shared | {name: value for group in groups for name, value in given[group].items()}
+        check(CONFIGS[method], profile, stage=own)
+        told = CONFIGS[method](output_dir="x", use_cpu=True, **(GRPO if method == "rl" else {}) | own)
+        assert told.gradient_accumulation_steps % given["machine"]["launch"]["processes"] == 0
+    strict.build(Filters, given["filters"], strict.Place(profile))
     Settings(**given["protocol"])
-    assert openmed_trainings(study.load(profile), given["methods"].values())[0]["merged"] == given["methods"]["OpenMed"]
+    assert openmed_trainings(loaded, given["methods"].values())[0]["merged"] == given["methods"]["OpenMed"]
 
 
-def test_the_rl_stage_is_plain_grpo_with_a_penalty_for_length():
-    given = strict.read(study.ROOT / "params" / "mini" / "13_openmed.yaml")
-    own = openmed_stages(given["common"], given["machine"]["compute"])["rl"] | given["grpo"] | given["rollout"]
-    own |= {"most_prompt_tokens": 512}
-    made = strict.build(SETTINGS["rl"], own, strict.Place("mini"), seed=7)
-    assert (made.ratio, made.reward, made.keep) == ("token", "answer", "last")
-    dapo = (made.token_level_loss, made.no_kl, made.clip_higher, made.dynamic_sampling)
-    assert not any(dapo) and made.overlong_penalty
+def test_a_missing_checkpoint_is_told_with_the_section_that_leaves_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    mini = dataclasses.replace(MINI, root=tmp_path)
+    methods = ["small-rl2", "small-o1-gspo", "small-openmed-merged"]
+    for name, section in zip(methods, ("05_rl", "12_gspo_judge"), strict=False):
+        with pytest.raises(FileNotFoundError, match=f"'{name}'.* run section {section} first"):
+            require_methods(mini, methods)
+        (mini.models_dir / name).mkdir(parents=True)
+        for file in study.WHOLE:
+            (mini.models_dir / name / file).write_text("{}")
+    require_methods(mini, methods)
+    with pytest.raises(FileNotFoundError, match="'small-rl2' has no record"):
+        training.recorded(mini, "small-rl2")
+    (mini.models_dir / "small-rl2" / "training.json").write_text(json.dumps({"parent": "small-rl1"}))
+    assert training.recorded(mini, "small-rl2") == {"parent": "small-rl1"}
+    assert training.recorded(mini, "qwen3-small") is None
 
 
-def test_a_setting_that_no_stage_has_is_refused():
-    with pytest.raises(ValueError, match="no stage has a setting 'save_evry'"):
-        openmed_stages({"clip": 1.0, "save_evry": 50})
+def test_documents_of_the_harness_are_the_questions_of_the_suites_in_their_order():
+    files = {
+        name: [json.loads(line) for line in text.splitlines()] for name, text in mini_files().items() if "jsonl" in name
+    }
+    health, pro = (evaluate.questions(MINI, [key], every=True)[key] for key in ("mmlu_health", "mmlu_pro_health"))
+    for name in {one.subject for one in health.values()}:
+        stems = [one.stem for one in health.values() if one.subject == name]
+        assert [row["question"] for row in files[f"mmlu_{name}.jsonl"]] == stems
+    assert [row["question"] for row in files["mmlu_pro.jsonl"]] == [one.stem for one in pro.values()]
+    assert all(row["options"]["ABCDEFGHIJ".index(row["answer"])] for row in files["mmlu_pro.jsonl"])
+    examples = {row["question"] for row in files["mmlu_pro_examples.jsonl"]}
+    assert len(examples) == 5 and not examples & {row["question"] for row in files["mmlu_pro.jsonl"]}
+    assert len(files["ifeval.jsonl"]) == 48
+
+
+def test_the_cards_print_the_benchmarks_under_our_titles():
+    assert list(published.table("openmed_benchmarks").index) == [one.title for one in BENCHMARKS["mini"]]

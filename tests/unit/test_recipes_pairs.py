@@ -8,16 +8,15 @@ import re
 import benchmark_rows as invented
 import pytest
 from fake_engine import FakeEngine
-from medpsy import corpus, engines, recipes
-from medpsy.benchmarks.fields import DataError, Row
-from medpsy.benchmarks.question import Question
-from medpsy.corpus import contamination
+from medpsy import engines, licences
+from medpsy.corpus import filters
+from medpsy.data.questions import Question
+from medpsy.data.rows import DataError, Row
 from medpsy.engines.base import Response
-from medpsy.generation import REPLAY, NotStored
-from medpsy.recipes import choices, preferences
-from medpsy.sessions import FailedResponsesWarning
-from medpsy.training import rl_questions
-from medpsy.training.pairs import SCHEMA, read_pairs
+from medpsy.recipes import openmed
+from medpsy.store import REPLAY, FailedResponsesWarning, NotStored
+from medpsy.training import data
+from medpsy.training.data import read_pairs
 from recipes_example import mine, real, write_lines  # noqa: F401
 
 SAMPLING = {"max_tokens": 32, "temperature": 1.0}
@@ -56,11 +55,11 @@ def engine(monkeypatch):
     return fake
 
 
-def made(mine, **changes) -> recipes.Pairs:
+def made(mine, **changes) -> openmed.Pairs:
     some = [question(number) for number in ATTEMPTS]
     settings = {"attempts": 4, "sampling": SAMPLING} | changes
     with pytest.warns(FailedResponsesWarning):
-        return recipes.preference_pairs(mine, "qwen3-small", some, **settings)
+        return openmed.preference_pairs(mine, "qwen3-small", some, **settings)
 
 
 def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine):
@@ -80,76 +79,66 @@ def test_more_pairs_of_a_question_share_no_response(mine, engine):
     assert len(found) == 2
     assert len({one.chosen for one in found} | {one.rejected for one in found}) == 4
     with pytest.raises(ValueError, match="per_question is 0"):
-        recipes.preference_pairs(mine, "qwen3-small", [question(2)], attempts=2, sampling=SAMPLING, per_question=0)
+        openmed.preference_pairs(mine, "qwen3-small", [question(2)], attempts=2, sampling=SAMPLING, per_question=0)
 
 
-def test_equal_responses_are_one():
-    tried = preferences.Tried(right=["b"], wrong=["d", "f"])
-    assert len(preferences.pairs(question(1), tried, 5, 7)) == 1
-    assert preferences.pairs(question(1), tried, 5, 7) == preferences.pairs(question(1), tried, 5, 7)
-
-
-def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_a_card_of_the_counts(mine, engine):
-    found = made(mine)
+def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_their_licences(mine, engine):
+    found = made(mine, made_of={"invented": "MIT"})
     assert read_pairs(sorted(found.folder.glob("*.parquet"))) == list(found.rows)
-    rows = corpus.load(mine, "openmed-pairs/qwen3-small")
-    assert rows.column_names == SCHEMA.names
-    assert [row["id"] for row in rows] == [one.id for one in found.rows]
-    assert rows[0]["messages"][0]["content"].startswith("Question: Invented 2?")
-    card = corpus.card(mine, "openmed-pairs/qwen3-small")
-    assert card == found.card and card.settings["counts"] == found.counts
-    assert "2 rows" in (found.folder / "README.md").read_text(encoding="utf-8")
+    assert licences.of_folder(found.folder).items() >= {"invented": "MIT"}.items()
+    assert "license: " in (found.folder / "README.md").read_text(encoding="utf-8")
+    assert found.rows[0].messages[0]["content"].startswith("Question: Invented 2?")
 
 
 def test_a_replay_makes_the_same_pairs_and_asks_nothing(mine, engine, monkeypatch):
     before = made(mine)
     asked = len(engine.asked)
     monkeypatch.setenv(REPLAY, "1")
-    assert made(mine).card.shards == before.card.shards and len(engine.asked) == asked
+    assert made(mine).inputs == before.inputs and len(engine.asked) == asked
     with pytest.raises(NotStored, match="5 responses of model"):
-        recipes.preference_pairs(
+        openmed.preference_pairs(
             mine, "qwen3-small", [question(number) for number in ATTEMPTS], attempts=5, sampling=SAMPLING
         )
 
 
 def test_a_question_of_a_suite_is_refused_before_anything_is_asked(mine, engine):
-    planted = contamination.stems(mine)["medqa"][0]
+    planted = filters.stems(mine)["medqa"][0]
     leak = dataclasses.replace(question(2), id="leak", stem=planted.upper())
     with pytest.raises(ValueError, match=r"question 'leak' is one of medqa \(same stem\)"):
-        recipes.preference_pairs(mine, "qwen3-small", [question(0), leak], attempts=1, sampling=SAMPLING)
+        openmed.preference_pairs(mine, "qwen3-small", [question(0), leak], attempts=1, sampling=SAMPLING)
     assert not engine.asked
 
 
 def test_without_any_pair_nothing_is_written(mine, engine):
     with pytest.raises(ValueError, match="no question has a right and a wrong response"):
-        recipes.preference_pairs(mine, "qwen3-small", [question(0), question(1)], attempts=2, sampling=SAMPLING)
+        openmed.preference_pairs(mine, "qwen3-small", [question(0), question(1)], attempts=2, sampling=SAMPLING)
     assert not (mine.corpora_dir / "openmed-pairs").exists()
 
 
 def test_the_miniatures_choice_questions_are_its_rl_questions_and_none_is_a_suites(mine):
-    found = recipes.choice_questions(mine, "medmcqa", size=0, held_out=20, seed=7)
-    assert found == rl_questions.rl_set(mine, size=0, held_out=20, seed=7)
-    assert preferences.refuse_suites(mine, found.train).sizes["medqa"]
+    found = openmed.choice_questions(mine, "medmcqa", size=0, held_out=20, seed=7)
+    assert found == data.rl_set(mine, size=0, held_out=20, seed=7)
+    assert openmed.refuse_suites(mine, found.train).sizes["medqa"]
     with pytest.raises(ValueError, match="set 'medmcq' is unknown; did you mean 'medmcqa'"):
-        recipes.choice_questions(mine, "medmcq", size=0, held_out=20, seed=7)
+        openmed.choice_questions(mine, "medmcq", size=0, held_out=20, seed=7)
     with pytest.raises(ValueError, match="the miniature makes its own"):
-        recipes.choice_questions(mine, "medmcqa", size=0, held_out=20, seed=7, origin={"data_dir": "x"})
+        openmed.choice_questions(mine, "medmcqa", size=0, held_out=20, seed=7, origin={"data_dir": "x"})
     with pytest.raises(ValueError, match="data_file 'x' has no use here"):
-        recipes.choice_questions(real(mine), "medmcqa", size=0, held_out=20, seed=7, origin={"data_file": "x"})
+        openmed.choice_questions(real(mine), "medmcqa", size=0, held_out=20, seed=7, origin={"data_file": "x"})
 
 
 def test_medmcqas_training_split_is_read_and_loses_what_a_suite_asks(mine, tmp_path, monkeypatch):
     rows = [invented.medmcqa(number, cop=number % 4) for number in range(12)]
     folder = invented.write_rows(tmp_path, "train.jsonl", rows)
-    monkeypatch.setattr(rl_questions.contamination, "stems", lambda study: {"medmcqa": [rows[3]["question"]]})
+    monkeypatch.setattr(data.filters, "stems", lambda study: {"medmcqa": [rows[3]["question"]]})
     settings = {"size": 0, "held_out": 2, "seed": 1, "origin": {"data_dir": str(folder)}}
-    found = recipes.choice_questions(real(mine), "medmcqa", **settings)
+    found = openmed.choice_questions(real(mine), "medmcqa", **settings)
     assert len(found.train) + len(found.held_out) == 11 and found.counts["like a suite's question"] == 1
     gold = {one["id"]: one["cop"] for one in rows}
     assert all(one.gold == gold[one.id] for one in found.train)
     invented.write_rows(tmp_path, "train.jsonl", [*rows, invented.medmcqa(99, cop=-1)])
     with pytest.raises(DataError, match="row 13, field 'cop' is -1: this is the test split"):
-        recipes.choice_questions(real(mine), "medmcqa", **settings)
+        openmed.choice_questions(real(mine), "medmcqa", **settings)
 
 
 def medreason(**changes) -> dict[str, object]:
@@ -158,19 +147,19 @@ def medreason(**changes) -> dict[str, object]:
 
 
 def test_medreasons_answer_names_its_option_before_the_explanation():
-    found = choices.medreason_question(Row(medreason(), "f", 3))
+    found = openmed.medreason_question(Row(medreason(), "f", 3))
     assert (found.stem, found.options, found.gold) == ("Invented?", ("mazel", "lorin", "tovin"), 1)
     for without in ({"options": ""}, {"options": None}, {"answer": "kelin. Explanation: lorin is wrong."}):
-        assert choices.medreason_question(Row(medreason(**without), "f", 3)) is None
+        assert openmed.medreason_question(Row(medreason(**without), "f", 3)) is None
 
 
 def test_medreason_is_read_from_its_file_and_what_has_no_known_answer_is_counted(mine, tmp_path, monkeypatch):
     rows = [medreason(question=f"Invented {n}?") for n in range(6)] + [medreason(options="")]
     folder = write_lines(tmp_path / "m", "ours_quality_33000.jsonl", rows)
-    monkeypatch.setattr(rl_questions.contamination, "stems", lambda study: {})
+    monkeypatch.setattr(data.filters, "stems", lambda study: {})
     settings = {"size": 0, "held_out": 2, "seed": 1}
-    found = recipes.choice_questions(real(mine), "medreason", **settings, origin={"data_dir": str(folder)})
+    found = openmed.choice_questions(real(mine), "medreason", **settings, origin={"data_dir": str(folder)})
     assert (len(found.train), len(found.held_out)) == (4, 2)
     assert found.counts["without options or a known answer"] == 1
     with pytest.raises(DataError, match="revision None is not a commit"):
-        recipes.choice_questions(real(mine), "medreason", **settings)
+        openmed.choice_questions(real(mine), "medreason", **settings)

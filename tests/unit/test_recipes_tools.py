@@ -6,18 +6,20 @@ import json
 
 import pytest
 from fake_engine import FakeEngine
-from medpsy import corpus, engines, recipes
-from medpsy.benchmarks.fields import DataError, Row
-from medpsy.corpus.recipe import Filters
+from medpsy import corpus, engines, licences
+from medpsy.corpus import building
+from medpsy.corpus import rows as examples
+from medpsy.corpus.building import Origins
+from medpsy.corpus.filters import Filters
 from medpsy.corpus.rows import TrainingRow
-from medpsy.generation import REPLAY
-from medpsy.mini import searching, world
-from medpsy.mini.cases import is_held_out
-from medpsy.recipes import tool_traces, writing
-from medpsy.recipes.describing import Origins
-from medpsy.recipes.tool_calls import MALFORMED as BROKEN
-from medpsy.recipes.tool_calls import NO_CALL, WELL_FORMED, form, tools
-from medpsy.training import examples
+from medpsy.data.rows import DataError, Row
+from medpsy.mini import suites, world
+from medpsy.mini.language import is_held_out
+from medpsy.recipes import medical_o1
+from medpsy.recipes import tools as tool_traces
+from medpsy.recipes.tools import MALFORMED as BROKEN
+from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
+from medpsy.store import REPLAY
 from recipes_example import FILTERS, HUB, mine, real, write_lines  # noqa: F401
 from transformers import AutoTokenizer
 
@@ -120,42 +122,39 @@ def test_a_result_of_another_call_is_refused():
 
 def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
     folder = write_lines(tmp_path / "t", "traces.jsonl", [trace(), trace(results=0), trace()])
-    source = tool_traces.origin(real(mine), {"data_dir": str(folder)})
+    source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
     with pytest.raises(DataError, match="traces.jsonl, row 2, turn 3"):
-        tool_traces.read(source, "openmed-sft", 1, 7)
+        tool_traces.read_traces(source, 1, 7)
     write_lines(folder, "traces.jsonl", [trace(), '{"messages": ['])
-    with pytest.raises(DataError, match="traces.jsonl, line 2: no JSON"):
-        tool_traces.read(source, "openmed-sft", 1, 7)
+    with pytest.raises(DataError, match="traces.jsonl, row 2: no JSON"):
+        tool_traces.read_traces(source, 1, 7)
     with pytest.raises(DataError, match="tool-traces: it is on no hub that we know; give data_dir"):
-        tool_traces.origin(real(mine), {})
+        tool_traces.traces_copy(real(mine), {})
 
 
 def test_tools_are_shown_by_a_template_that_knows_them_and_count_among_its_tokens():
     tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
     row = rows(trace())[1]
     form = examples.Form(opens_thinking=False, end="<|im_end|>", switches={})
-    without = form.example(tokenizer, row.as_data())["prompt"]
+    (without,) = form.prompts(tokenizer, [row.as_data()])
     assert "lookup" in without and '"properties"' not in without  # the miniature's template shows calls alone
     tokenizer.chat_template = SHOWS_TOOLS
-    assert form.example(tokenizer, row.as_data())["prompt"].startswith('[{"type": "function", "function":')
+    assert form.prompts(tokenizer, [row.as_data()])[0].startswith('[{"type": "function", "function":')
     assert row.written != tool_traces.TracedRow(**row.as_data() | {"prompt_tools": ""}).written
 
 
-def test_searching_the_handbook_finds_the_sentence_that_a_trace_looks_for():
+def test_the_miniatures_traces_are_of_training_cells_and_search_finds_one_sentence_per_hop():
     for fact in WORLD.facts:
-        assert searching.search(WORLD, searching.query(fact)) == searching.state(fact)
-        assert not (fact.relation != "signs" and fact.objects[0] in searching.query(fact).split())
-
-
-def test_the_miniatures_traces_are_of_training_cells_and_search_once_per_hop():
-    found = searching.traces(WORLD)
+        assert suites.search(WORLD, suites.fact_query(fact)) == suites.state(fact)
+        assert not (fact.relation != "signs" and fact.objects[0] in suites.fact_query(fact).split())
+    found = suites.traces(WORLD)
     assert not any(is_held_out(one["id"]) for one in found)
     hops = {one["id"].split("/")[0]: sum(turn["role"] == "tool" for turn in one["messages"]) for one in found}
     assert hops == {"ask0": 1, "ask1": 1, "ask2": 1, "vignette": 2}
 
 
 def test_the_corpus_holds_domain_rows_and_traces_and_survives_the_disk(mine):
-    made = recipes.tool_corpus(mine, configs={"en": 30, "zh": 10}, synthetic={}, traces=25, filters=FILTERS)
+    made = tool_corpus(mine, configs={"en": 30, "zh": 10}, synthetic={}, traces=25, filters=FILTERS)
     rows = corpus.load(mine, "openmed-sft")
     assert rows.column_names == tool_traces.TOOL_SCHEMA.names
     kinds = {kind: counts["kept"] for kind, counts in made.card.funnel.items()}
@@ -173,16 +172,17 @@ def test_rows_of_the_studys_own_teacher_join_the_domain_rows(mine):
                     "The answer is A.", ("fact",), "teacher", "")
         for n in range(9)
     ]  # fmt: skip
-    writing.write(
+    building.write_corpus(
         mine, "corpus1", some, filters=Filters(**FILTERS), origins=Origins("Made up.", {"none": "MIT"}, "us", True)
     )
     settings = {"configs": {"en": 5}, "traces": 3, "filters": FILTERS}
-    made = recipes.tool_corpus(mine, synthetic={"corpus1": 4}, **settings)
+    made = tool_corpus(mine, synthetic={"corpus1": 4}, **settings)
     rows = [row for row in corpus.load(mine, "openmed-sft") if row["kind"] == "questions"]
     assert len(rows) == 4 and {row["corpus"] for row in rows} == {"openmed-sft"}
-    assert {row["id"] for row in rows} < {row.id for row in some} and "corpus1 of this study" in made.card.sources
+    assert {row["id"] for row in rows} < {row.id for row in some}
+    assert licences.of_folder(made.folder).keys() >= licences.of_folder(mine.corpora_dir / "corpus1").keys() > set()
     with pytest.raises(FileNotFoundError, match="corpus2 of profile mini is not complete.*run 03_training_data"):
-        recipes.tool_corpus(mine, synthetic={"corpus2": 1}, **settings)
+        tool_corpus(mine, synthetic={"corpus2": 1}, **settings)
 
 
 OFFERED = tools(Row({"tools": TOOLS}, "f", 1))
@@ -208,17 +208,17 @@ WHOLE = '<tool_call>\n{"name": "lookup", "arguments": {"term": "a"}}\n</tool_cal
     ],
 )
 def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, expected):
-    assert form(answer, OFFERED) == expected
+    assert call_form(answer, OFFERED) == expected
 
 
 def test_held_out_traces_are_in_no_corpus_and_begin_with_a_call(mine):
-    source = tool_traces.origin(mine, {})
-    apart, trained = tool_traces.held_out(source, 0, 7), tool_traces.read(source, "openmed-sft", 0, 7)
-    asked = {tool_traces.question([row]) for row in apart}
-    assert len(apart) > 50 and not asked & {tool_traces.question([row]) for row in trained}
-    assert all(form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
+    source = tool_traces.traces_copy(mine, {})
+    apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
+    asked = {tool_traces.trace_question([row]) for row in apart}
+    assert len(apart) > 50 and not asked & {tool_traces.trace_question([row]) for row in trained}
+    assert all(call_form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
     with pytest.raises(ValueError, match="rows are asked for"):
-        tool_traces.held_out(source, len(apart) + 1, 7)
+        tool_traces.held_out_traces(source, len(apart) + 1, 7)
 
 
 def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
@@ -226,11 +226,49 @@ def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
     for number, one in enumerate(some):
         one["messages"][0] = {"role": "user", "content": f"How large is {number}?"}
     folder = write_lines(tmp_path / "t", "traces.jsonl", some)
-    source = tool_traces.origin(real(mine), {"data_dir": str(folder)})
-    apart, trained = tool_traces.held_out(source, 0, 7), tool_traces.read(source, "openmed-sft", 0, 7)
-    told = {tool_traces.question([row]) for row in trained}
+    source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
+    apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
+    told = {tool_traces.trace_question([row]) for row in trained}
     assert len(apart) + len(told) == 200 and 0 < len(apart) < 40
-    assert not told & {tool_traces.question([row]) for row in apart}
+    assert not told & {tool_traces.trace_question([row]) for row in apart}
+
+
+HERMES = {
+    "conversations": [
+        {"from": "system", "value": "You call functions. <tools>[...]</tools>"},
+        {"from": "human", "value": "How large?"},
+        {"from": "gpt", "value": "I look.\n<tool_call>\n{'name': 'lookup', 'arguments': {'term': 'a'}}\n</tool_call>"},
+        {"from": "tool", "value": "<tool_response>\n{'found': 1}\n</tool_response>"},
+        {"from": "gpt", "value": "Large."},
+    ],
+    "tools": json.dumps(TOOLS),
+}
+
+
+def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_rows_are_left_out(
+    mine, tmp_path, monkeypatch
+):
+    given = {"data_dir": str(tmp_path / "mine"), "hub_id": next(iter(tool_traces.PUBLIC))}
+    study = real(mine, revisions={given["hub_id"]: "0" * 40})
+    silent = {**HERMES, "conversations": HERMES["conversations"][:3]}
+    others = [{**HERMES, "conversations": [{"from": "robot", "value": "x"}]}, silent]
+    asked = [
+        {**HERMES, "conversations": [{"from": "human", "value": f"How large is {n}?"}, *HERMES["conversations"][2:]]}
+        for n in range(60)
+    ]
+    found = [Row(row, "func-calling.json", at) for at, row in enumerate([HERMES, *others, *asked], 1)]
+    monkeypatch.setattr(medical_o1.rows, "from_hub", lambda origin, config, file: found)
+    source = tool_traces.traces_copy(study, given)
+    assert source.licence == "Apache-2.0" and source.described == f"{given['hub_id']}@{'0' * 40}"
+    with pytest.warns(UserWarning, match="2 of 63 rows are left out as malformed.*1 calls have no result"):
+        rows = tool_traces.read_traces(source, 0, 7)
+    with pytest.warns(UserWarning):
+        apart = tool_traces.held_out_traces(source, 0, 7)
+    assert len(rows) == 2 * (61 - len(apart)) and apart
+    assert rows[0].answer == 'I look.\n<tool_call>\n{"name": "lookup", "arguments": {"term": "a"}}\n</tool_call>'
+    assert rows[1].messages[-1] == {"role": "tool", "content": "{'found': 1}"} and rows[1].answer == "Large."
+    write_lines(tmp_path / "mine", "traces.jsonl", [trace()])
+    assert tool_traces.traces_copy(study, given).origin.data_dir == tmp_path / "mine"
 
 
 class Caller:
@@ -253,11 +291,11 @@ def test_models_are_asked_with_their_tools_and_their_calls_told_apart(mine, monk
         engines, "open_engine", lambda kind, model, **_: callers.append(Caller(model)) or callers[-1].fake
     )
     sampling = {"max_tokens": 32, "temperature": 0.0}
-    found = recipes.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
+    found = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
     assert found.groupby("model")["form"].agg(set).to_dict() == {
         "qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED},
     }  # fmt: skip
     assert [one.shown["tools"][0]["function"]["name"] for one in callers] == ["search", "search"]
     monkeypatch.setenv(REPLAY, "1")
-    again = recipes.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
+    again = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
     assert again.equals(found) and len(callers) == 2

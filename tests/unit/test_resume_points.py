@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from medpsy.training.resume_points import WHOLE, ResumePoints, drop_half_written, last_checkpoint
+from medpsy.training.save import WHOLE, ResumePoints, drop_half_written, last_checkpoint
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 

@@ -1,7 +1,7 @@
 """What a response earns: the four conditions of the report, and every odd response met so far."""
 
 import pytest
-from medpsy.benchmarks.question import Question
+from medpsy.data.questions import Question
 from medpsy.training import rewards
 from medpsy.training.rewards import FORMAT, NOTHING, RIGHT, RIGHT_REASONED, grade, reward_functions
 

@@ -1,15 +1,13 @@
 """Reinforcement learning shared by two processes under FSDP, of which one is lost on the way."""
 
-from dataclasses import asdict, replace
-
 import pytest
 import torch
 from medpsy import study
 from medpsy.training import launch, rl_set
-from medpsy.training.job import Job
-from medpsy.training.rl_curves import curves
-from medpsy.training.rl_questions import write_questions
-from test_dapo import SETTINGS
+from medpsy.training.data import write_questions
+from medpsy.training.jobs import Job
+from medpsy.training.logs import curves
+from test_dapo import CONFIG
 from training_examples import HUB, killing, working_as
 from transformers import AutoModelForCausalLM
 
@@ -22,8 +20,9 @@ def job(tmp_path):
     parts = {"train": known.train, "held_out": known.held_out}
     files = tuple(str(write_questions(tmp_path / f"{name}.parquet", part)) for name, part in parts.items())
     folders = {"folder": str(tmp_path / "models" / "small-rl1"), "work": str(tmp_path / "training" / "small-rl1")}
-    settings = replace(SETTINGS, learning_rate=1e-4, rollouts=ROLLOUTS, micro_batch=2, max_new_tokens=128)
-    given = {"settings": asdict(settings), "store": str(tmp_path), "opens_thinking": False}
+    size = {"max_steps": 2 * ROLLOUTS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    config = {**CONFIG, **size, "learning_rate": 1e-4, "max_completion_length": 128, "report_to": ["tensorboard"]}
+    given = {"config": config, "store": str(tmp_path), "opens_thinking": False}
     return Job("small-rl1", "rl", parent=str(HUB / "qwen3-small"), data=files, **folders, **given)
 
 
@@ -33,7 +32,7 @@ def test_a_sharded_stage_that_loses_a_process_goes_on_to_its_best_checkpoint(job
     record = launch([[job]], processes=2, config="fsdp_8", restarts=1)[job.name]
     assert (record["processes"], record["restarts"], record["held_out"]) == (2, 1, HELD_OUT)
     found = curves(record["log"]).set_index("step")
-    assert list(found.index) == [SETTINGS.updates_per_rollout * at for at in range(ROLLOUTS + 1)]  # none twice
+    assert list(found.index) == [2 * at for at in range(ROLLOUTS + 1)]  # none twice
     assert found["useful"].dropna().size == ROLLOUTS and found["useful"].max() == 1
     assert found["grad_norm"].max() > 0
     assert found["held_out"][record["best_step"]] == record["held_out_best"] == found["held_out"].max()

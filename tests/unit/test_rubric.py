@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from medpsy.benchmarks.healthbench import AXES, THEMES
+from medpsy.data.healthbench import AXES, THEMES
 from medpsy.grading import rubric
 from medpsy.grading.rubric import Scoring
 
@@ -68,21 +68,14 @@ def test_each_other_implementation_is_one_named_option():
     assert get(rubric.scores(two, both)) == pytest.approx((0 + 0.5) / 2)
     category = rubric.scores(two, Scoring(clip_each_category=True))
     assert (get(category), get(category, "hedging"), get(category, "accuracy")) == (0.0, 0.5, 0.5)
-    deep = frame(rows("a", (5, N), (-10, M)))
-    assert get(rubric.scores(deep, Scoring(unclipped_mean=True))) == -2.0
 
 
 def test_an_empty_response_is_judged_unless_the_option_says_otherwise():
-    empty = rows("a", (5, N), (-5, M), empty=True)
-    two = frame(empty, rows("b", (5, M), (5, N), empty=False))
-    assert get(rubric.scores(two, Scoring(unclipped_mean=True))) == pytest.approx((-1 + 0.5) / 2)
-    table = rubric.scores(two, Scoring(unclipped_mean=True, empty_as_zero=True))
+    two = frame(rows("a", (5, N), (-5, M), empty=True), rows("b", (5, M), (5, N), empty=False))
+    assert get(rubric.scores(two)) == 0.0  # the mean of -1 and 0.5, clipped
+    table = rubric.scores(two, Scoring(empty_as_zero=True))
     assert get(table) == pytest.approx(0.25)
     assert (get(table, "accuracy"), get(table, "accuracy", "n")) == (0.5, 1)
-
-
-def test_all_options_are_off_by_default():
-    assert not any(vars(rubric.REFERENCE).values())
 
 
 # --- unjudged criteria
@@ -179,7 +172,7 @@ def test_no_way_of_filling_in_missing_verdicts_leaves_the_interval(seed):
     for _ in range(10):
         guesses = source.choice([M, N], size=len(data))
         filled = data.assign(outcome=np.where(data["outcome"] == U, guesses, data["outcome"]))
-        score = rubric.summary(rubric.example_scores(filled), replicates=0).score
+        score = get(rubric.scores(filled, replicates=0))
         assert bounds.low - 1e-12 <= score <= bounds.high + 1e-12
 
 
@@ -215,9 +208,9 @@ def test_the_published_view_rounds_each_run_to_a_whole_point_first():
     assert rubric.as_published(run(0, 101).drop(columns="run")).loc[0, "points"] == 51
 
 
-@pytest.mark.parametrize(("points", "want"), [(56.5, 57), (100 * 0.565, 57), (57.49999, 57), (0.5, 1), (99.5, 100)])
-def test_halves_are_rounded_up(points, want):
-    assert rubric.half_up(points) == want
+def test_halves_are_rounded_up_whatever_the_last_digits_of_a_float():
+    data = frame(*[rows(f"e{at}", (5, M if at < 113 else N)) for at in range(200)])  # 100 * 0.565 is below 56.5
+    assert rubric.as_published(data).loc[0, "points"] == 57
 
 
 def test_the_bootstrap_is_seeded_and_its_spread_is_that_of_a_mean():
@@ -235,13 +228,8 @@ def test_the_bootstrap_is_seeded_and_its_spread_is_that_of_a_mean():
 @pytest.mark.parametrize(
     ("change", "want"),
     [
-        (lambda data: data.drop(columns="theme"), "column 'theme' is missing"),
         (lambda data: data.assign(outcome="false"), "outcome 'false' is none of met, not met, unjudged"),
-        (lambda data: data.assign(points=0), "points must be numbers other than 0"),
-        (lambda data: data.assign(points=np.nan), "points must be numbers other than 0"),
-        (lambda data: data.assign(points=-data["points"].abs()), "'e0' has no positive points"),
         (lambda data: pd.concat([data, data]), "two rows for .*'e0'.*remove one"),
-        (lambda data: data.assign(theme=["x", *data["theme"][1:]]), "'e0' has two themes"),
     ],
 )
 def test_a_frame_that_cannot_be_scored_is_refused(change, want):
@@ -253,6 +241,6 @@ def test_many_criteria_take_no_loop_over_examples():
     small = random_frame(0, examples=100)
     parts = [small.assign(conversation_id=small["conversation_id"] + f"-{n}") for n in range(200)]
     data = pd.concat(parts, ignore_index=True)
-    start = time.monotonic()
+    start = time.process_time()
     rubric.scores(data, replicates=10)
-    assert len(data) > 150_000 and time.monotonic() - start < 10  # 0.3 s alone on one core
+    assert len(data) > 150_000 and time.process_time() - start < 10  # 0.3 s alone on one core

@@ -1,4 +1,7 @@
-"""Running a notebook: a record appears only when the notebook came to its end, and nothing else passes for one."""
+"""Running a notebook: a record appears only when the notebook came to its end, and nothing else passes for one.
+
+What is shown while it runs, and what makes a record stale besides its files: other parameters.
+"""
 
 import io
 import json
@@ -13,15 +16,16 @@ import time
 
 import nbformat
 import pytest
-from medpsy import run, study
+from medpsy import execution, run
+from medpsy.execution import Progress
 from medpsy.strict import SettingsError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-PARAMETERS = 'profile: str = "mini"  # which study\nn: int = 3  # how many'
+PARAMETERS = 'profile: str = "mini"  # which study\nn: int = 3  # how many\nsuites: list[str] = ["a"]  # which'
 RECORD = """\
 import json
 from medpsy import study
-(study.ROOT / "outputs" / profile / "01_demo" / "result.json").write_text(json.dumps({"n": n}))"""
+(study.find_root() / "outputs" / profile / "01_demo" / "result.json").write_text(json.dumps({"n": n}))"""
 
 
 @pytest.fixture
@@ -32,7 +36,6 @@ def project(tmp_path, root, monkeypatch):
         (tmp_path / "params" / profile / "01_demo.yaml").write_text(f"profile: {profile}\nn: 4\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    monkeypatch.setattr(study, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -65,16 +68,6 @@ def files(project):
     return sorted(path.name for path in folder(project).iterdir())
 
 
-def test_a_kernel_talks_through_files_which_no_two_kernels_choose_alike(project):
-    write(
-        project,
-        'from ipykernel import get_connection_info\nassert \'"transport": "ipc"\' in get_connection_info()',
-        RECORD,
-    )
-    execute()
-    assert (folder(project) / "result.json").exists()
-
-
 def test_a_long_folder_for_temporary_files_does_not_stop_a_kernel(project, monkeypatch):
     long = project / ("x" * 90)
     long.mkdir()
@@ -89,18 +82,19 @@ def test_a_run_leaves_the_record_and_the_executed_notebook(project):
     result, stream = execute()
     assert json.loads(result.read_text()) == {"n": 4}
     assert files(project) == ["notebook.ipynb", "result.json"]
-    assert "4 of 4  Step 2" in stream.getvalue()
-    assert re.search(r"slowest: .*Step 1 \d+ s", stream.getvalue())
+    assert re.search(r"3 of 4 \(Step 1\) +1\.\d s\n", stream.getvalue())
 
 
-def test_the_kernel_is_this_python_and_its_folder_that_of_the_notebook(project):
+def test_the_kernel_is_this_python_in_the_notebooks_folder_and_talks_through_files_of_its_own(project):
     write(
         project,
         f"import sys, os\nassert sys.executable == {sys.executable!r}",
         "assert os.getcwd().endswith('notebooks')",
+        'from ipykernel import get_connection_info\nassert \'"transport": "ipc"\' in get_connection_info()',
         RECORD,
     )
     execute()
+    assert (folder(project) / "result.json").exists()
 
 
 def test_parameters_reach_the_notebook(project, tmp_path):
@@ -173,7 +167,7 @@ def test_a_notebook_without_a_whole_record_is_not_done(project, source, said):
 
 def test_a_kernel_that_dies_is_named_as_such(project):
     write(project, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", RECORD)
-    with pytest.raises(run.RunError, match=r"the kernel ended in cell 3 of 4 \(Step 1\)"):
+    with pytest.raises(run.RunError, match=r"the kernel ended in cell 3 of 4 \(Step 1\): it ended by SIGKILL"):
         execute()
     assert files(project) == ["running.ipynb"]
 
@@ -181,35 +175,37 @@ def test_a_kernel_that_dies_is_named_as_such(project):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_leaves_no_record_and_no_kernel(project, number):
     done(project)
-    write(project, "import os\nopen('kernel', 'w').write(str(os.getpid()))", "import time\ntime.sleep(600)", RECORD)
+    talks = """\
+import os, time
+for number in range(10**6):
+    print(number, flush=True)
+    time.sleep(0.001)
+    if number == 500:  # what it says is being read: a signal must not end the reading and nothing else
+        open("kernel", "w").write(str(os.getpid()))"""
+    write(project, talks, RECORD)
     command = [sys.executable, "-m", "medpsy", "run", "01"]  # hears Ctrl-C even where these tests run in the background
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **heard)
-    kernel = wait_for(project / "notebooks" / "kernel")
+    told = project / "notebooks" / "kernel"
+    wait_for(lambda: told.exists() and told.read_text())
     process.send_signal(number)
-    assert process.wait(60) != 0
-    wait_until_gone(kernel)
+    assert process.wait(300) != 0
+    wait_for(lambda: gone(int(told.read_text())))
     assert files(project) == ["notebook.ipynb", "result.previous.json", "running.ipynb"]
 
 
-def wait_for(path, seconds=120):
+def wait_for(condition, seconds=300):
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if path.exists() and path.read_text():
-            return int(path.read_text())
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
         time.sleep(0.1)
-    raise AssertionError(f"{path} did not appear")
 
 
-def wait_until_gone(pid, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"kernel {pid} is still there")
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
 
 
 def test_a_second_run_of_the_same_section_is_refused_and_spoils_nothing(project):
@@ -244,3 +240,49 @@ def test_plain_papermill_runs_the_same_file(project):
     command = [sys.executable, "-m", "papermill", "notebooks/01_demo.ipynb", "out.ipynb"]
     subprocess.run([*command, "-f", "params/mini/01_demo.yaml"], cwd=project, check=True, capture_output=True)
     assert json.loads((folder(project) / "result.json").read_text()) == {"n": 4}
+
+
+def test_few_of_the_lines_that_a_cell_prints_are_shown(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(execution.time, "monotonic", lambda: now[0])
+    shown = Progress(io.StringIO(), names=["", "parameters", "", "Load", "Compute"])
+    assert shown.where() == "none"  # a failure before the first cell
+    shown.start(3)
+    for _ in range(25):
+        now[0] += 1
+        shown.write(f"10%\r asked {now[0]:.0f}\n")
+    lines = [line.split() for line in shown.stream.getvalue().splitlines()]
+    assert lines == [["2", "of", "3", "(Load)", "asked", number] for number in ("110", "120")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "injected", "stays"),
+    [
+        ({"n": 4, "suites": ["a"], "other": 1}, {"n": 4, "profile": "mini"}, True),
+        ({}, {}, True),
+        ({}, None, True),  # Run All in JupyterLab, a record without settings
+        (None, {"n": 9}, True),  # no record: nothing to set aside
+        ({"n": 5}, {"n": 5}, False),  # medpsy run 01 -p n=5
+        ({}, {"n": 5}, False),
+        ({"n": 5}, {"n": 4}, False),  # changed in JupyterLab afterwards
+        ({"n": 4, "suites": ["a", "b"]}, None, False),
+    ],
+)
+def test_a_record_made_with_other_parameters_is_set_aside(project, settings, injected, stays):
+    write(project, RECORD)
+    folder(project).mkdir(parents=True)
+    if settings is not None:
+        (folder(project) / "result.json").write_text(json.dumps({"settings": settings}))
+    if injected is not None:
+        told = {"metadata": {"papermill": {"parameters": injected}}}
+        (folder(project) / "notebook.ipynb").write_text(json.dumps(told))
+    before = files(project)
+    assert run.set_aside_altered("mini") == ([] if stays else ["01_demo"])
+    assert files(project) == [name if stays else name.replace("result", "result.previous") for name in before]
+
+
+def test_a_record_that_cannot_be_read_stays_for_the_report_to_name(project):
+    write(project, RECORD)
+    done(project)
+    (folder(project) / "result.json").write_text("{")
+    assert run.set_aside_altered("mini") == [] and files(project) == ["notebook.ipynb", "result.json"]

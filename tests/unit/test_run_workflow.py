@@ -34,7 +34,7 @@ def project(tmp_path_factory, root):
     """A project whose records are all there; the tests below change it one after the other."""
     folder = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("hub", "__pycache__")
-    shutil.copytree(root / "lib", folder / "lib", ignore=ignored)  # a change of the library runs everything again
+    shutil.copytree(root / "lib", folder / "lib", ignore=ignored)
     shutil.copy(root / "Snakefile", folder)
     (folder / "notebooks").mkdir()
     (folder / "params" / "mini").mkdir(parents=True)
@@ -61,7 +61,8 @@ def called(folder, fails=None, ok=True):
     return (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
 
 
-def test_nothing_is_run_again_after_nothing_or_a_touch(project):
+def test_nothing_is_run_again_after_a_touch_or_other_code(project):
+    (project / "lib" / "medpsy" / "cli.py").write_text("")
     for path in [*project.glob("notebooks/*"), *project.glob("params/*/*")]:
         path.touch()
     assert called(project) == []
@@ -91,6 +92,12 @@ def test_missing_and_altered_records_are_made_again_and_after_a_failure_only_wha
     assert sorted(called(project, fails=SECTIONS[0], ok=False)) == [AUDIT, READERS]
     assert json.loads(altered.with_name("result.previous.json").read_text())["settings"] == {"n": 500}
     assert called(project) == [AUDIT, LEDGER, SITE]
+
+
+def test_a_new_recipe_version_runs_everything_again(project):
+    module = project / "lib" / "medpsy" / "run.py"
+    module.write_text(module.read_text().replace("RECIPE_VERSION = ", "RECIPE_VERSION = 1000 + "))
+    assert sorted(called(project)) == [*RUN, SITE]
 
 
 def test_the_sections_of_the_workflow_are_the_notebooks_there_are(root):

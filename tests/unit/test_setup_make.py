@@ -1,7 +1,9 @@
 """The Makefile: targets, and what they refuse."""
 
+import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -19,22 +21,18 @@ def make(root, *words, **environment):
     )
 
 
-@pytest.mark.parametrize("words", [(), ("help",)])
-def test_help_lists_every_target(root, words):
-    done = make(root, *words)
+def test_help_lists_every_target(root):
+    done = make(root)
     assert done.returncode == 0
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
     assert listed == TARGETS
     assert "PROFILE=" in done.stdout and "CORES=" in done.stdout
 
 
-def test_no_recipe_calls_make_for_a_dry_run_would_then_run_the_whole_line(root):
-    assert "$(MAKE)" not in (root / "Makefile").read_text()
-
-
 def test_every_target_but_help_and_clean_sets_up_first(root):
-    for target in TARGETS - {"help", "clean"}:
-        assert "setup/install.py" in make(root, "-n", target).stdout
+    rules = dict(re.findall(r"^([a-z-]+):(.*?)##", (root / "Makefile").read_text(), re.MULTILINE))
+    assert {name for name, needed in rules.items() if needed.strip() != "setup"} == {"help", "setup", "clean"}
+    assert "setup/install.py" in make(root, "-n", "setup").stdout
 
 
 def test_profile_and_cores_reach_the_workflow(root):
@@ -43,10 +41,9 @@ def test_profile_and_cores_reach_the_workflow(root):
     assert "--cores all" in make(root, "-n", "report").stdout
 
 
-@pytest.mark.parametrize(("profile", "resources"), [("paper", "setup/slurm/paper.yaml"), ("smoke", "none")])
-def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root, profile, resources):
-    said = make(root, "-n", "report", "EXECUTOR=slurm", f"PROFILE={profile}", "CLUSTER=mine.yaml").stdout
-    assert "--executor slurm --profile mine.yaml" in said and f"--workflow-profile {resources} " in said
+def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root):
+    said = make(root, "-n", "report", "EXECUTOR=slurm", "PROFILE=paper", "CLUSTER=mine.yaml").stdout
+    assert "--executor slurm --profile mine.yaml" in said and "--workflow-profile setup/slurm/paper.yaml " in said
     assert "machine=1" not in said  # every job has a machine of its own
 
 
@@ -62,16 +59,7 @@ def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_
     done = make(tmp_path, "report", "PROFILE=smoke", "PYTHON=true")
     assert done.returncode and "Some sections failed" in done.stdout
     asked = [line for line in done.stdout.splitlines() if line.startswith("medpsy ")]
-    assert asked == [
-        "medpsy run 11_y --profile smoke",
-        "medpsy run 14_z --profile smoke",
-        "medpsy site --profile smoke",
-    ]
-
-
-def test_an_unknown_executor_is_refused_with_those_there_are(root):
-    done = make(root, "report", "EXECUTOR=slurn")
-    assert done.returncode and "EXECUTOR=slurn is neither local nor slurm" in done.stderr
+    assert asked == [f"medpsy {what} --profile smoke" for what in ("run 11_y", "run 14_z", "site")]
 
 
 def test_a_replay_forbids_generation_and_compares_what_it_made(root):
@@ -81,20 +69,37 @@ def test_a_replay_forbids_generation_and_compares_what_it_made(root):
     assert places == sorted(places)
 
 
-def test_a_replay_without_a_bundle_says_how_to_name_one(tmp_path, root):
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ({"python3.11": (3, 11), "python3.13": (3, 13)}, "python3.11"),
+        ({"python3.11": None, "python3.12": (3, 12)}, "python3.12"),  # one that cannot make an environment
+        ({"python3": (3, 10)}, "python3"),  # which the set-up then refuses, with the way out
+    ],
+)
+def test_the_first_python_that_will_do_is_taken(root, tmp_path, present, chosen):
+    for name, version in present.items():
+        code = f"import sys; sys.version_info = {version}; exec(sys.argv[2])" if version else "exit(1)"
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    for tool in ("make", "sh", "sed", "grep"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    assert f"{chosen} setup/install.py" in make(root, "-n", "setup", PATH=str(tmp_path)).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "EXECUTOR=slurn"], ["EXECUTOR=slurn is neither local nor slurm"]),
+        (["replay"], ["make replay BUNDLE=FILE"]),
+        (["setup", "PYTHON=/no/such/python3"], ["install python3 python3-venv", "make PYTHON="]),
+        (["clean", "PROFILE="], ["PROFILE is empty"]),
+    ],
+)
+def test_a_slip_is_refused_with_the_way_out(root, tmp_path, words, said):
     (tmp_path / "Makefile").write_text((root / "Makefile").read_text().replace("setup/install.py", "-c pass"))
-    done = make(tmp_path, "replay")
-    assert done.returncode and "make replay BUNDLE=FILE" in done.stdout
-
-
-def test_a_python_that_is_not_there_is_named_with_the_way_out(root):
-    done = make(root, "setup", "PYTHON=/no/such/python3.11")
-    assert done.returncode and "apt-get install python3.11" in done.stdout and "make PYTHON=" in done.stdout
-
-
-def test_an_empty_profile_deletes_nothing(root):
-    done = make(root, "clean", "PROFILE=")
-    assert done.returncode and "PROFILE is empty" in done.stderr
+    done = make(tmp_path, *words)
+    assert done.returncode and all(part in done.stdout + done.stderr for part in said)
 
 
 def test_clean_keeps_the_responses(root, tmp_path):
@@ -105,9 +110,3 @@ def test_clean_keeps_the_responses(root, tmp_path):
     assert make(tmp_path, "clean").returncode == 0
     assert [path.name for path in (tmp_path / "outputs" / "mini").iterdir()] == ["responses"]
     assert (tmp_path / "outputs" / "review").is_dir()
-
-
-def test_ci_runs_the_tests_as_a_person_would(root):
-    script = (root / ".ci" / "run").read_text()
-    assert script.rstrip().endswith("exec make test")
-    assert subprocess.run(["bash", "-n", root / ".ci" / "run"]).returncode == 0

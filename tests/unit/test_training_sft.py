@@ -1,17 +1,19 @@
 """SFT: what the loss falls on, that documents of a pack are apart, and what is refused before it starts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from medpsy import strict
+from medpsy.corpus.rows import chat_form
 from medpsy.training import sft
-from medpsy.training.examples import form
-from medpsy.training.sft_settings import SftSettings
+from medpsy.training.config import LOADING, DapoConfig, arguments, check, given
 from tiny_models import ARCHITECTURES, save_tiny
-from training_examples import HUB, SETTINGS, corpus, job
+from training_examples import CONFIG, HUB, corpus, job
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 ROW = {"messages": [{"role": "user", "content": "What?"}], "reasoning": "Because.", "answer": "It is A."}
@@ -24,16 +26,15 @@ def tokenizer_of(parent):
 
 def trainer_of(one, tmp_path) -> SFTTrainer:
     tokenizer = tokenizer_of(Path(one.parent).name)
-    rows = sft.examples(one, tokenizer, one.settings["packed_length"])
-    settings = sft.sft_config(SftSettings(**one.settings), tmp_path / "work")
-    return SFTTrainer(model=one.parent, args=settings, train_dataset=rows, processing_class=tokenizer)
+    rows = sft.examples(one, tokenizer, one.config["max_length"])
+    return SFTTrainer(model=one.parent, args=arguments(one), train_dataset=rows, processing_class=tokenizer)
 
 
 @BOTH
 def test_prompt_and_completion_join_to_what_the_model_would_have_written(parent, opens):
     tokenizer = tokenizer_of(parent)
-    target = form(tokenizer, opens_thinking=opens, switches={})
-    one = target.example(tokenizer, ROW)
+    target = chat_form(tokenizer, opens_thinking=opens, switches={})
+    (one,) = target.examples(tokenizer, [ROW])
     prompt = tokenizer.apply_chat_template(ROW["messages"], tokenize=False, add_generation_prompt=True)
     assert one["prompt"] == prompt
     assert (one["prompt"] + one["completion"]).count("<think>") == 1
@@ -44,7 +45,7 @@ def test_prompt_and_completion_join_to_what_the_model_would_have_written(parent,
 @BOTH
 def test_a_study_that_is_wrong_about_a_template_is_refused(parent, opens):
     with pytest.raises(ValueError, match="opens_thinking"):
-        form(tokenizer_of(parent), opens_thinking=not opens, switches={})
+        chat_form(tokenizer_of(parent), opens_thinking=not opens, switches={})
 
 
 @BOTH
@@ -61,12 +62,12 @@ def test_the_loss_falls_on_the_completion_alone_and_on_all_of_it(tmp_path, paren
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_documents_in_a_pack_do_not_see_each_other(tmp_path, attention):
     """The logits of every document in a pack are those it has alone; only rounding differs."""
-    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=3), packed_length=256)
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=3), max_length=256)
     trainer = trainer_of(one, tmp_path)
     pack = trainer.train_dataset[0]
     assert len(pack["seq_lengths"]) == 3
     batch = {name: value for name, value in trainer.data_collator([pack]).items() if name != "labels"}
-    model = AutoModelForCausalLM.from_pretrained(one.parent, **sft.loading(attention)).eval()
+    model = AutoModelForCausalLM.from_pretrained(one.parent, **LOADING | {"attn_implementation": attention}).eval()
     with torch.no_grad():
         together = model(**batch, use_cache=False).logits[0]
         start = 0
@@ -80,7 +81,7 @@ def test_documents_in_a_pack_do_not_see_each_other(tmp_path, attention):
 def test_documents_are_packed_where_they_stay_apart_alone(tmp_path, architecture):
     """Of two packs that differ in their first document, the logits of the second differ or not."""
     folder, sizes = save_tiny(tmp_path / "model", architecture), [9, 12]
-    model = AutoModelForCausalLM.from_pretrained(folder, **sft.loading("sdpa")).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, **LOADING).eval()
     collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     second = []
     for first in (range(300, 309), range(310, 319)):
@@ -92,8 +93,8 @@ def test_documents_are_packed_where_they_stay_apart_alone(tmp_path, architecture
 
 
 def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):
-    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=4, words=4), packed_length=32)
-    with pytest.raises(ValueError, match=r"row 'row-\d' has \d+ tokens and packed_length is 32"):
+    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=4, words=4), max_length=32)
+    with pytest.raises(ValueError, match=r"row 'row-\d' has \d+ tokens and max_length is 32"):
         sft.examples(one, tokenizer_of("qwen3-small"), 32)
 
 
@@ -106,21 +107,38 @@ def test_an_empty_corpus_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"epochs": 0.0}, "epochs: 0.0 must be above 0"),
-        ({"attention": "flash"}, "eager or sdpa"),
-        ({"precision": "float16"}, "bfloat16 or float32"),
-        ({"global_batch": 3, "micro_batch": 2}, "no multiple of micro_batch"),
+        ({"num_train_epoch": 3.0}, "f.yaml: sft1.num_train_epoch: SFTConfig has no such argument; did you mean 'num_"),
+        ({"learning_rate": "1e-3"}, "f.yaml: sft1.learning_rate: '1e-3' must be a number; it is in quotes"),
+        ({"lr_scheduler_kwargs": 3}, "f.yaml: sft1.lr_scheduler_kwargs"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(change, words):
-    with pytest.raises(ValueError, match=words):
-        SftSettings(**{**SETTINGS, **change})
+def test_arguments_that_cannot_be_meant_are_refused(change, words):
+    with pytest.raises(strict.SettingsError, match=words):
+        check(SFTConfig, "f.yaml", batch={"max_length": 128}, sft1={**CONFIG, **change})
 
 
-def test_a_batch_that_processes_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="make it a multiple of 4"):
-        SftSettings(**{**SETTINGS, "global_batch": 6, "micro_batch": 2}).accumulation(2)
-    assert SftSettings(**{**SETTINGS, "global_batch": 8, "micro_batch": 2}).accumulation(2) == 2
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path):
+    one = job(tmp_path, tmp_path / "rows", gradient_accumulation_steps=8)
+    assert arguments(one, processes=2).gradient_accumulation_steps == 4
+    with pytest.raises(ValueError, match="gradient_accumulation_steps: 8 cannot be shared by 3 processes"):
+        arguments(one, processes=3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SFTConfig(output_dir="x", use_cpu=True, bf16=True, max_length=77, lr_scheduler_type="cosine", report_to=[]),
+        DapoConfig(output_dir="x", use_cpu=True, generation_batch_size=8, num_generations=4, save_steps=4,
+                   per_device_train_batch_size=4, soft_punish_cache=9, reward_weights=[1.0, 0.0, 1.0]),
+    ],
+)  # fmt: skip
+def test_a_job_carries_a_configuration_as_json_and_makes_it_again(config, tmp_path):
+    method = "sft" if isinstance(config, SFTConfig) else "rl"
+    told = json.loads(json.dumps(given(config)))
+    again = arguments(replace(job(tmp_path, tmp_path / "rows"), method=method, config=told)).to_dict()
+    ours = {"output_dir", "logging_steps", "logging_nan_inf_filter", "disable_tqdm", "model_init_kwargs", "data_seed"}
+    ours |= {"dataloader_pin_memory"}
+    assert {name for name, value in config.to_dict().items() if again[name] != value} <= ours
 
 
 SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
@@ -132,22 +150,22 @@ CALL = '<tool_call>\n{"name": "search", "arguments": {"query": "mazel"}}\n</tool
 def test_tools_reach_the_prompt_and_the_last_turn_may_call_one():
     tokenizer = tokenizer_of("qwen3-small")
     tokenizer.chat_template = WITH_TOOLS
-    target = form(tokenizer, opens_thinking=False, switches={})
+    target = chat_form(tokenizer, opens_thinking=False, switches={})
     turns = [("user", "What helps?"), ("assistant", CALL), ("tool", "Rest helps.")]
     row = {**ROW, "messages": [{"role": role, "content": text} for role, text in turns], "answer": CALL}
-    one = target.example(tokenizer, {**row, "prompt_tools": json.dumps([SEARCH])})
+    tools = ({"prompt_tools": json.dumps([SEARCH])}, {"prompt_tools": ""}, {})
+    one, without, plain = target.examples(tokenizer, [row | some for some in tools])
     assert one["prompt"].startswith('[{"type"') and '"search"' in one["prompt"].partition("<|im_start|>")[0]
     assert f"assistant\n{CALL}<|im_end|>\n<|im_start|>tool\nRest helps." in one["prompt"]
     assert one["completion"].endswith(f"{CALL}<|im_end|>")
-    without = target.example(tokenizer, {**row, "prompt_tools": ""})
-    assert without["prompt"].startswith("<|im_start|>") and target.example(tokenizer, row) == without
+    assert without["prompt"].startswith("<|im_start|>") and plain == without
 
 
 def test_tools_that_a_template_leaves_out_or_nobody_can_read_are_refused():
     tokenizer = tokenizer_of("qwen3-small")
-    target = form(tokenizer, opens_thinking=False, switches={})
+    target = chat_form(tokenizer, opens_thinking=False, switches={})
     with pytest.raises(ValueError, match="tool 'search' is not in the prompt"):
-        target.example(tokenizer, {**ROW, "prompt_tools": json.dumps([SEARCH])})
+        target.examples(tokenizer, [{**ROW, "prompt_tools": json.dumps([SEARCH])}])
     for broken in ("{", '{"name": "search"}', "[1]"):
         with pytest.raises(ValueError, match="row 'row-7': prompt_tools is no JSON list"):
-            target.example(tokenizer, {**ROW, "id": "row-7", "prompt_tools": broken})
+            target.examples(tokenizer, [{**ROW, "id": "row-7", "prompt_tools": broken}])

@@ -1,26 +1,35 @@
 """Stages as jobs: what each starts from and reads, what is refused, what is forecast, and what the tables say of it."""
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from medpsy import report, strict, study
-from medpsy.training import rl_forecast, rl_jobs, rl_set, seen, sft_forecast, sft_jobs, stages, switch_jobs
+from medpsy import study
+from medpsy.training import (
+    loss_findings,
+    rl_forecast,
+    rl_jobs,
+    rl_set,
+    sft_forecast,
+    sft_jobs,
+    stages,
+    switch_jobs,
+)
 from medpsy.training.card import enter_scores, model_card
-from medpsy.training.effort import flops_per_token, memory, shape
-from medpsy.training.sft_settings import SftSettings
-from medpsy.training.switches import PARTS
-from training_examples import HUB, SETTINGS, corpus, job, rooted
+from medpsy.training.config import DapoConfig, arguments
+from medpsy.training.flops import flops_per_token, memory, shape
+from medpsy.training.rl_stages import PARTS
+from training_examples import CONFIG, HUB, corpus, job, rooted
+from trl import SFTConfig
 
-SFT = {name: value for name, value in SETTINGS.items() if name != "seed"}
-RL = {
-    "prompts_per_rollout": 2, "group_size": 4, "updates_per_rollout": 2, "micro_batch": 4, "learning_rate": 1e-5,
-    "warmup": 0, "weight_decay": 0.0, "clip": 1.0, "max_new_tokens": 32, "overlong_buffer": 8,
-    "most_prompt_tokens": 128, "evaluate_every": 1, "held_out_batch": 4, "precision": "float32",
-    "checkpointing": False, "rollouts": 3,
-}  # fmt: skip
+SFT = SFTConfig(output_dir="x", use_cpu=True, **CONFIG)
+RL = DapoConfig(
+    output_dir="x", use_cpu=True, generation_batch_size=8, num_generations=4, per_device_train_batch_size=4,
+    max_completion_length=32, soft_punish_cache=8, max_prompt_length=128, save_steps=2, bf16=False,
+    gradient_checkpointing=False, max_steps=6, epsilon_high=0.28, reward_weights=[1.0, 0.0, 1.0],
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -57,19 +66,10 @@ def test_a_second_seed_has_checkpoints_of_its_own(mini):
     assert mini.model("small-sft2-seed8").local_dir == Path(second[1].folder)
 
 
-@pytest.mark.parametrize(
-    ("given", "seeds", "words"),
-    [
-        ({"sft1": SFT}, [7], "must be"),
-        ({"sft1": SFT, "sft2": {**SFT, "epoch": 3.0}}, [7], "did you mean 'epochs'"),
-        ({"sft1": SFT, "sft2": {**SFT, "clip": "one"}}, [7], "clip"),
-        ({"sft1": SFT, "sft2": SFT}, [], "at least one"),
-        ({"sft1": SFT, "sft2": SFT}, [7, 7], "once"),
-    ],
-)
-def test_a_slip_in_the_stages_is_named(mini, given, seeds, words):
-    with pytest.raises((strict.SettingsError, ValueError), match=words):
-        sft_jobs(mini, given, seeds)
+@pytest.mark.parametrize(("stages", "seeds", "words"), [(["sft1"], [7], "must be"), (["sft1", "sft2"], [7, 7], "once")])
+def test_a_slip_in_the_stages_is_named(mini, stages, seeds, words):
+    with pytest.raises(ValueError, match=words):
+        sft_jobs(mini, dict.fromkeys(stages, SFT), seeds)
 
 
 def test_a_profile_without_targets_trains_nothing(mini):
@@ -108,13 +108,6 @@ def test_operations_and_memory_are_those_of_the_cited_formulas():
     assert memory(one, 1 << 20, checkpointing=True) < memory(one, 1 << 20, checkpointing=False)
 
 
-def test_what_the_targets_see_is_shown_for_both_templates(mini):
-    large, small = seen(mini, sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7]))
-    assert large["Prompt ends"].endswith("<think>⏎") and small["Completion begins"].startswith("<think>⏎Recall")
-    assert large["Completion ends"].endswith("<|im_end|>") and small["Tokens under the loss"] > 0
-    assert "Template opens thinking" in report.template_table([large, small]).columns
-
-
 def test_rl_stages_take_the_questions_of_the_report(mini, annotated):
     known, frame = annotated
     shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-sft2")
@@ -129,47 +122,30 @@ def test_rl_stages_take_the_questions_of_the_report(mini, annotated):
     assert list(forecast["steps"]) == [6, 6] and list(forecast["tokens"]) == [3 * 8 * 140] * 2
 
 
-def test_every_part_of_dapo_is_off_once_and_the_first_run_has_all(mini, annotated):
+def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(mini, annotated):
     known, frame = annotated
     shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-sft2")
-    jobs = [one for jobs in switch_jobs(mini, RL, frame, known, beside=2) for one in jobs]
-    off = {one.name: [part for part in PARTS if not one.settings[part]] for one in jobs}
-    assert off.pop("small-rl1-all") == [] and sorted(sum(off.values(), [])) == sorted(PARTS)
-    assert len({one.folder for one in jobs}) == 6 and "switches" in jobs[0].folder
-    with pytest.raises(ValueError, match="no_kl is off already"):
-        switch_jobs(mini, {**RL, "no_kl": False}, frame, known, beside=2)
+    jobs = switch_jobs(mini, RL, frame, known)
+    every = arguments(jobs["all"]).to_dict()
+    for part, changed in PARTS.items():
+        told = arguments(jobs[part]).to_dict()
+        assert {name: told[name] for name in told if told[name] != every[name] and name != "output_dir"} == changed
+    assert len({one.folder for one in jobs.values()}) == 6 and "switches" in jobs["all"].folder
+    with pytest.raises(ValueError, match="clip_higher is off already"):
+        switch_jobs(mini, replace(RL, steps_per_generation=None, epsilon_high=0.2), frame, known)
 
 
-def records():
-    log = [{"step": step, "loss": 2.0 / (1 + step), "num_tokens": 10 * step, "seconds": step} for step in range(1, 41)]
-    numbers = {"settings": {"report_to": ["tensorboard"], "clip": 1.0}, "log": log, "tokens": 400, "steps": 40}
-    numbers |= {"seconds": 40.0, "memory_gib": 1.0, "tokens_per_second": 10.0, "mfu": 0.2}
-    flat = [{**row, "loss": 1.0 + 0.1 * (row["step"] % 2)} for row in log]
-    return {"large-sft1": numbers, "small-sft1": numbers | {"log": flat}}
-
-
-def test_a_loss_that_does_not_fall_is_not_said_to_fall():
-    falls, stays = report.loss_verdicts(records())
-    assert (falls["verdict"], stays["verdict"]) == ("pattern holds", "too few to tell")
-    short = {"x": {"log": [{"loss": 1.0}]}}
-    assert report.loss_verdicts(short)[0]["verdict"] == "too few to tell"
-
-
-def test_the_cost_table_sets_the_forecast_beside_what_came():
-    forecast = pd.DataFrame([(name, 5, 500, 50, 20.0, 0.9) for name in records()])
-    forecast.columns = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
-    shown = report.forecast_table(forecast, records()).frame
-    assert list(shown["Seconds, expected"]) == [20.0, 20.0] and list(shown["Seconds, actual"]) == [40.0, 40.0]
-    assert list(shown["MFU (%)"]) == [20.0, 20.0]
-    assert report.settings_table(records()).frame.set_index("Setting").at["clip", "large-sft1"] == 1.0
-
-
-def test_curves_have_a_panel_per_logged_quantity():
-    panels = {"loss": "loss (nats per token)", "never_logged": "nothing"}
-    figure = report.training_curves(report.journal(records()), panels, title="SFT")
-    drawn = [axes for axes in figure.canvas.axes if axes.has_data()]
-    assert [axes.get_ylabel() for axes in drawn] == ["loss (nats per token)"]
-    assert "large-sft1, small-sft1" in figure.alt
+@pytest.mark.parametrize(
+    ("losses", "status"),
+    [
+        ([2.0 / step for step in range(2, 42)], "pattern holds"),
+        ([1.0 + 0.1 * (step % 2) for step in range(40)], "too few to tell"),
+        ([1.0], "too few to tell"),
+    ],
+)
+def test_a_loss_that_does_not_fall_is_not_said_to_fall(losses, status):
+    (finding,) = loss_findings({"small-sft1": {"log": [{"loss": loss} for loss in losses]}})
+    assert finding["verdict"] == status
 
 
 def test_scores_are_entered_into_a_card_once(tmp_path):
@@ -180,8 +156,3 @@ def test_scores_are_entered_into_a_card_once(tmp_path):
         enter_scores(tmp_path, {"Average": (score, 4.0)})
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| Average | 50.0 ± 4.0 |" in text and "40.0" not in text and text.count("## Limits") == 1
-
-
-def test_settings_survive_their_way_into_a_job_and_back(mini):
-    one = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])[0][0]
-    assert asdict(SftSettings(**one.settings)) == dict(one.settings)

@@ -5,8 +5,6 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from medpsy import study
-from medpsy.training.job import Job
-from medpsy.training.resume_points import last_checkpoint
+from medpsy.training import jobs
+from medpsy.training.jobs import Job
+from medpsy.training.save import last_checkpoint
 from transformers import TrainerCallback
 
-HUB = study.ROOT / "lib/medpsy/mini/hub"
-SETTINGS = {
-    "epochs": 2.0, "packed_length": 128, "global_batch": 2, "micro_batch": 1, "learning_rate": 1e-3, "warmup": 0.1,
-    "floor": 0.1, "weight_decay": 0.0, "beta2": 0.98, "clip": 1.0, "precision": "float32", "attention": "eager",
-    "checkpointing": False,
-    "save_every": 2, "seed": 3, "report_to": [],
+HUB = study.find_root() / "lib/medpsy/mini/hub"
+CONFIG = {
+    "num_train_epochs": 2.0, "max_length": 128, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 1,
+    "learning_rate": 1e-3, "warmup_steps": 0.1, "lr_scheduler_type": "cosine_with_min_lr", "adam_beta2": 0.98,
+    "lr_scheduler_kwargs": {"min_lr_rate": 0.1}, "bf16": False, "model_init_kwargs": {"attn_implementation": "eager"},
+    "gradient_checkpointing": False, "save_steps": 2, "seed": 3, "packing": True, "completion_only_loss": True,
+    "shuffle_dataset": True,
 }  # fmt: skip
 NAMES = ("prubosk", "fladosk", "gretosk")
 
@@ -42,18 +42,18 @@ def corpus(folder: Path, rows: int = 12, words: int = 4) -> Path:
     return folder / "part-00000.parquet"
 
 
-def job(root: Path, data: Path, *, parent: str = "qwen3-small", name: str = "small-sft1", **settings: object) -> Job:
+def job(root: Path, data: Path, *, parent: str = "qwen3-small", name: str = "small-sft1", **changes: object) -> Job:
     paths = {"parent": str(HUB / parent), "folder": str(root / "models" / name), "work": str(root / "training" / name)}
     opens = parent in ("qwen3-large", "teacher-broad")
-    one = Job(
-        name, "sft", **paths, data=(str(data),), store=str(root / "responses"), settings=SETTINGS, opens_thinking=opens
-    )
-    return replace(one, settings={**SETTINGS, **settings})
+    return Job(
+        name, "sft", **paths, data=(str(data),), store=str(root / "responses"), config={**CONFIG, **changes},
+        opens_thinking=opens,
+    )  # fmt: skip
 
 
 def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
     """Return the miniature's study with its outputs in `folder`."""
-    monkeypatch.setattr(study, "ROOT", folder)
+    monkeypatch.setenv("MEDPSY_ROOT", str(folder))
     for name in ("params", "lib", "notebooks"):
         (folder / name).symlink_to(Path(__file__).parents[2] / name)
     return study.load("mini")
@@ -61,7 +61,7 @@ def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
 
 def working_as(module: str, patch: pytest.MonkeyPatch) -> None:
     """Let training processes be those of a module of this folder."""
-    patch.setattr(import_module("medpsy.training.launch"), "WORKER", module)  # the package has a function of that name
+    patch.setattr(jobs, "WORKER", module)
     patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
@@ -83,7 +83,7 @@ def kill_after_a_resume_point(work: Path, rank: str, kept: Path | None) -> None:
             known = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        mine = str(work.parent).encode() in command and b"watchdog" not in command
+        mine = str(work.parent).encode() in command and b"programs.py" not in command
         if mine and (not rank or f"RANK={rank}".encode() in known):
             os.kill(int(pid), signal.SIGKILL)
 

@@ -2,15 +2,12 @@
 
 A notebook calls::
 
-    made = corpus.recipe(study, sampling=..., filters=..., batch=2000)
-    built = corpus.build(study, "teacher-broad", "corpus1", kinds={"questions": 350}, recipe=made)
+    made = corpus.build(study, "teacher-broad", "corpus1", {"questions": 350}, sampling=..., filters=..., batch=2000)
     rows = corpus.load(study, "corpus1")  # a datasets.Dataset
 """
 
-from medpsy.corpus.building import Built, build
-from medpsy.corpus.card import Card
-from medpsy.corpus.recipe import Recipe, recipe
-from medpsy.corpus.seeds import CORPORA, Seed, seeds
-from medpsy.corpus.storage import card, load
+from medpsy.corpus.building import Card, Written, build, card, digests, load
+from medpsy.corpus.filters import Filters
+from medpsy.corpus.seeds import HubCopy, Seed, behind, draw_seeds
 
-__all__ = ["CORPORA", "Built", "Card", "Recipe", "Seed", "build", "card", "load", "recipe", "seeds"]
+__all__ = ["Card", "Filters", "HubCopy", "Seed", "Written", "behind", "build", "card", "digests", "draw_seeds", "load"]

@@ -1,189 +1,449 @@
-"""From seeds to a corpus: the teacher writes, the filters drop, the rest is written. One batch in memory at a time."""
+"""From seeds to a corpus: the teacher writes, the filters drop, the rest is Parquet shards beside a card.
+
+Only with its card is a corpus complete; the same rows always give the same files and card, which hold no time and no
+machine. One batch is in memory at a time; what the response store has is not asked again, and the engine opens at the
+first missing response. Rows that others wrote (the sister recipes') go through the same filters but for near
+duplicates: the turns of one trace are alike by nature.
+"""
 
 import hashlib
+import json
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
+from typing import Any, NamedTuple
 
-from medpsy import prompts
-from medpsy.corpus import hub_seeds, mini_seeds, truth
-from medpsy.corpus.card import FILE, KEPT, SEEDS, Card, Tally
-from medpsy.corpus.contamination import RULES, Contamination, stems
-from medpsy.corpus.duplicates import Duplicates
-from medpsy.corpus.lengths import Lengths
-from medpsy.corpus.recipe import Recipe
-from medpsy.corpus.rows import FILTERS, TOO_LONG, TrainingRow, read
-from medpsy.corpus.seeds import Seed, seeds
-from medpsy.corpus.storage import Writer, folder
-from medpsy.corpus.teacher import LastingSession, responses
-from medpsy.folders import whole_folder
-from medpsy.noted import noted
-from medpsy.responses import ResponseStore
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medpsy import licences, prompts, strict
+from medpsy.corpus.filters import RULES, Contamination, Duplicates, Filters, stems
+from medpsy.corpus.rows import (
+    CONTAMINATED,
+    FILTERS,
+    SCHEMA,
+    TOO_LONG,
+    UNREADABLE,
+    Lengths,
+    TrainingRow,
+    marked,
+    row_of_response,
+)
+from medpsy.corpus.seeds import HubCopy, Seed, draw_seeds, sources, user_words
+from medpsy.engines.base import Engine, Prompt, Sampling
+from medpsy.files import whole_folder
+from medpsy.store import Progress, ResponseStore, Session, noted
 from medpsy.study import ModelSpec, Study
 
+CARD_FILE = "card.json"
 INDEX = ".seen.sqlite"
+SHARD_ROWS = 2_000  # ours: at 4,096 tokens a row some 30 MB of text
+KEPT, SEEDS = "kept", "seeds"
+FICTION = "All of it is fictional medicine: every name is invented, and nothing in it is medical advice."
+MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, and nothing in it is medical advice."
 
 
 @dataclass(frozen=True)
-class Built:
-    """A corpus that was made, and what making it took.
+class Origins:
+    """Where rows come from.
 
     Args:
-        generated: responses that were not stored before.
-        peak_mib: most memory this process has held so far; an engine of its own process is not in it.
+        purpose: what the corpus is for and who wrote it, in sentences.
+        sources: description of each source -> its licence.
+        author: who wrote reasoning and answers.
+        fiction: whether all of it is the miniature's.
+    """
+
+    purpose: str
+    sources: Mapping[str, str]
+    author: str
+    fiction: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one corpus.
+
+    Args:
+        settings: sampling, filters and targets.
+        funnel: kind -> seeds, what each filter dropped, and rows kept.
+        tokens, longest: of all rows together and of the longest; 0 where they were not counted.
+        checked: suite -> questions and conversations that rows were compared with.
+        leaks: suite -> rule -> rows dropped; a row may repeat several suites.
+        inputs: name -> digest of what went in.
+        shards: file -> SHA-256.
+    """
+
+    corpus: str
+    profile: str
+    teacher: str
+    settings: dict[str, object]
+    funnel: dict[str, dict[str, int]]
+    tokens: int
+    longest: int
+    checked: dict[str, int]
+    leaks: dict[str, dict[str, int]]
+    inputs: dict[str, str]
+    shards: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        return sum(counts[KEPT] for counts in self.funnel.values())
+
+    def readme(self, origins: Origins, columns: Sequence[str]) -> str:
+        """Return the card as Markdown, for a reader of the folder; filters that dropped nothing are left out."""
+        counts = self.funnel.values()
+        steps = (SEEDS, *(step for step in FILTERS if any(each[step] for each in counts)), KEPT)
+        table = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in steps]
+        tokens = f"; {self.tokens:,} tokens in the chat template of the target that needs most, the longest row "
+        return "\n".join(
+            [
+                f"---\n{licences.front_matter(origins.sources)}\n---\n",
+                f"# {self.corpus} of profile {self.profile}\n",
+                f"{origins.purpose} {self.rows:,} rows{f'{tokens}{self.longest:,}' if self.longest else ''}.",
+                FICTION if origins.fiction else MODEL_TEXT,
+                f"\n| | {' | '.join(self.funnel)} |\n|---|{'|'.join('---:' for _ in counts)}|",
+                *table,
+                f"\nColumns: {', '.join(columns)}. All numbers: `{CARD_FILE}`. Load with",
+                '`datasets.load_dataset("parquet", data_files="part-*.parquet")`.\n',
+                f"{licences.table(origins.sources)}\n",
+            ]
+        )
+
+    def write(self, folder: Path, origins: Origins, columns: Sequence[str]) -> None:
+        """Write the card into `folder`, for programs and for people, beside the licences of what it is made of."""
+        licences.write(folder, origins.sources)
+        (folder / "README.md").write_text(self.readme(origins, columns), encoding="utf-8")
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
+        (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A corpus on the disk.
+
+    Args:
+        effort: of one that a teacher wrote: ``seconds``, responses ``generated`` that were not stored before, and
+            ``peak_mib``: most memory this process has held so far; an engine of its own process is not in it.
     """
 
     card: Card
     folder: Path
-    seconds: float
-    generated: int
-    peak_mib: float
+    effort: dict[str, float] = field(default_factory=dict)
+
+
+def digests(corpora: Sequence[Written]) -> dict[str, str]:
+    """Return by name the digests of what went into `corpora` (seeds, suites, prompt, models) and of every shard."""
+    inputs = {name: stated for one in corpora for name, stated in one.card.inputs.items()}
+    return inputs | {f"{one.card.corpus}/{name}": sha for one in corpora for name, sha in one.card.shards.items()}
+
+
+def folder(study: Study, corpus: str) -> Path:
+    return study.corpora_dir / corpus
+
+
+SECTIONS = {"o1": "12_gspo_judge", "openmed-sft": "13_openmed", "openmed-pairs": "13_openmed"}  # of the sister recipes
+
+
+def card(study: Study, corpus: str) -> Card:
+    """Return the card of a complete corpus.
+
+    Raises:
+        FileNotFoundError: there is none, or a shard it names is gone.
+    """
+    path, name = folder(study, corpus) / CARD_FILE, f"{corpus} of profile {study.profile}"
+    if not path.is_file():
+        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {_section(corpus)}")
+    try:
+        known = Card(**json.loads(path.read_text(encoding="utf-8")))
+    except TypeError:
+        raise ValueError(
+            f"{name}: its {CARD_FILE} is of another version of this library; {_section(corpus)} again"
+        ) from None
+    if missing := [shard for shard in known.shards if not (path.parent / shard).is_file()]:
+        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {_section(corpus)} again")
+    return known
+
+
+def load(study: Study, corpus: str):
+    """Return the rows of `corpus` as a `datasets.Dataset`; columns as its README.md says.
+
+    Raises:
+        FileNotFoundError: the corpus is not complete.
+        ValueError: it has no rows, or another number of them than its card says.
+    """
+    import datasets  # late: takes a second to import
+
+    known = card(study, corpus)
+    if not known.rows:
+        raise ValueError(
+            f"{corpus} of profile {study.profile} has no rows; {_section(corpus)} with more seeds or another teacher"
+        )
+    files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
+    rows = datasets.load_dataset("parquet", data_files=files, split="train")
+    if len(rows) != known.rows:
+        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {_section(corpus)} again")
+    return rows
+
+
+def _section(corpus: str) -> str:
+    """Return what to do to get `corpus`."""
+    return f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
 
 
 def build(
     study: Study,
     teacher: str,
     corpus: str,
-    *,
     kinds: Mapping[str, int],
-    recipe: Recipe,
+    *,
+    sampling: Mapping[str, Any],
+    filters: Mapping[str, Any],
+    batch: int,
+    targets: Sequence[str] = (),
+    origins: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Built:
+) -> Written:
     """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card.
 
     Responses come from the study's store; only missing ones are generated. The same responses give the same files.
 
     Args:
         kinds: kind of seeds -> how many.
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
+        filters: fields of `medpsy.corpus.filters.Filters`.
+        batch: seeds that are in memory at a time.
+        targets: models whose tokenizer and chat template measure a row; the study's own where none are given.
+        origins: kind of seeds -> fields of `medpsy.corpus.seeds.HubCopy`.
 
     Raises:
         ValueError: bad settings, or no row is left; then nothing is written, and an older corpus stays.
     """
-    started = perf_counter()
-    asked = Hashed(seeds(study, corpus, kinds, recipe))
-    with LastingSession(study, ResponseStore(study.store_dir), progress) as session:
-        line = _Line(study, session.store, study.model(teacher), recipe)
-        with whole_folder(folder(study, corpus)) as scratch:
-            writer = Writer(scratch)
-            line.run(responses(session, teacher, asked, recipe.sampling, recipe.batch), scratch, writer)
-            _require_rows(line.tally, corpus, study.model(teacher))
-            card = line.card(corpus, asked.digest, list(kinds), writer.digests)
-            (scratch / "README.md").write_text(card.readme(), encoding="utf-8")
-            (scratch / FILE).write_text(card.text(), encoding="utf-8")
-    took = perf_counter() - started
-    effort = noted(study.store_dir, f"effort-{corpus}", lambda: [took, session.counts["generated"], peak_mib()])
-    return Built(card, folder(study, corpus), *effort)
-
-
-class Hashed:
-    """Seeds as they pass, and in the end the digest of them all."""
-
-    def __init__(self, passing: Iterable[Seed]) -> None:
-        self._passing, self._hash = passing, hashlib.sha256()
-
-    def __iter__(self) -> Iterator[Seed]:
-        for seed in self._passing:
-            self._hash.update(repr((seed.id, seed.messages, seed.run)).encode())
-            yield seed
-
-    @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()
-
-
-class _Line:
-    """The filters in their order, and what they count."""
-
-    def __init__(self, study: Study, store: ResponseStore, teacher: ModelSpec, recipe: Recipe) -> None:
-        self.study, self.store, self.teacher, self.recipe = study, store, teacher, recipe
-        self.tally = Tally()
-        self.targets = [study.model(name) for name in recipe.targets]
-        self.suites = Contamination(stems(study), near=recipe.filters.near, ngram=recipe.filters.ngram)
-
-    def run(self, batches: Iterable[list[tuple[Seed, object]]], scratch: Path, writer: Writer) -> None:
-        """Filter all batches and write what is left."""
-        seen, lengths = Duplicates(scratch / INDEX, self.recipe.filters.near), Lengths(self.store, self.targets)
-        try:
-            for batch in batches:
-                for seed, row in self._measured(batch, lengths):
-                    self._sift(seed, row, seen, writer)
-            writer.flush()
-        finally:
-            seen.close()
-            (scratch / INDEX).unlink()
-
-    def _measured(self, batch: list[tuple[Seed, object]], lengths: Lengths) -> list[tuple[Seed, TrainingRow]]:
-        """Return the readable rows of a batch with their tokens, the too long ones dropped."""
-        readable = []
-        for seed, response in batch:
-            self.tally.seed(seed)
-            row = read(seed, response, self.teacher)
-            if isinstance(row, TrainingRow):
-                readable.append((seed, row))
-            else:
-                self.tally.drop(seed, row)
-        fitting = []
-        for (seed, row), tokens in zip(readable, lengths.longest([row for _, row in readable]), strict=True):
-            if tokens > self.recipe.filters.packed_length:
-                self.tally.drop(seed, TOO_LONG)
-            else:
-                fitting.append((seed, row.counted(tokens)))
-        return fitting
-
-    def _sift(self, seed: Seed, row: TrainingRow, seen: Duplicates, writer: Writer) -> None:
-        """Write `row` unless it is a duplicate or contaminated; only what is written counts as seen."""
-        mark = seen.mark(row.text)
-        if step := seen.like(mark):
-            self.tally.drop(seed, step)
-        elif hit := self.suites.hit(seed.stem, row.text):
-            self.tally.leak(seed, hit)
-        else:
-            seen.add(mark)
-            writer.add(row)
-            self.tally.keep(row, truth.statements(seed, row) if self.study.source == "mini" else ())
-
-    def card(self, corpus: str, digest: str, kinds: list[str], shards: dict[str, str]) -> Card:
-        """Return the card of what was counted."""
-        tally, inputs = self.tally, {f"seeds/{corpus}": digest}
-        inputs |= {f"suite/{suite}": found for suite, found in self.suites.digests.items()}
-        inputs["prompt/closed_ended"] = prompts.version("closed_ended")
-        models = [self.teacher, *self.targets]
-        inputs |= {f"model/{model.name}": self.store.fingerprint(model) for model in models}
-        mini = self.study.source == "mini"
-        sources = {mini_seeds.SOURCE: mini_seeds.LICENCE} if mini else hub_seeds.described(kinds, self.recipe)
-        return Card(
+    started, place, spec = (
+        perf_counter(),
+        strict.Place(f"params/{study.profile}/03_training_data.yaml"),
+        study.model(teacher),
+    )
+    how = strict.build(Sampling, dict(sampling), place.at("sampling"), seed=study.seed)
+    dropping = strict.build(Filters, dict(filters), place.at("filters"))
+    given = (origins or {}).items()
+    copies = {kind: strict.build(HubCopy, dict(raw), place.at("origins").at(kind)) for kind, raw in given}
+    measures = _measures(study, targets)
+    if batch < 1:
+        raise place.at("batch").error(f"{batch}; it must be at least 1 seed")
+    seeds = draw_seeds(study, corpus, kinds, copies)
+    purpose = f"Training data that a teacher wrote: every word of reasoning and answer is by {teacher}."
+    made_of = sources(study, list(kinds), copies) | licences.of_model(spec)
+    store = ResponseStore(study.store_dir)
+    fingerprint = store.fingerprint(spec)
+    with ExitStack() as stack:
+        session = LastingSession(study, store, progress, stack)
+        batches = (
+            [
+                Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row_of_response(seed, answer, spec))
+                for seed, answer in answered
+            ]
+            for answered in _answers(session, teacher, seeds, how, batch)
+        )
+        written = _write(
+            study,
             corpus,
-            self.study.profile,
-            self.teacher.name,
-            self.recipe.as_data(),
-            {kind: {step: tally.funnel[kind][step] for step in (SEEDS, *FILTERS, KEPT)} for kind in kinds},
-            dict(sorted(tally.lengths.items())),
-            {kind: tally.kind_tokens[kind] for kind in kinds},
-            mini_seeds.coverage(tally.facts) if mini else {},
-            self.suites.sizes,
-            {suite: {rule: tally.leaks.get(suite, {}).get(rule, 0) for rule in RULES} for suite in self.suites.sizes},
-            {kind: truth.counted(tally.errors.get(kind, {})) for kind in kinds} if mini else {},
-            list(sources),
-            "; ".join(dict.fromkeys(sources.values())),
-            inputs,
-            shards,
+            batches,
+            filters=dropping,
+            near=dropping.near,
+            settings={"sampling": asdict(how), "filters": asdict(dropping), "targets": measures},
+            origins=Origins(purpose, made_of, teacher, study.source == "mini"),
+            inputs={"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": fingerprint},
         )
+    took = [perf_counter() - started, session.counts["generated"], _peak_mib()]
+    effort = noted(study.store_dir, f"effort-{corpus}", lambda: took)
+    return replace(written, effort=dict(zip(("seconds", "generated", "peak_mib"), effort, strict=True)))
 
 
-def _require_rows(tally: Tally, corpus: str, teacher: ModelSpec) -> None:
-    counts = {step: sum(found[step] for found in tally.funnel.values()) for step in (SEEDS, *FILTERS, KEPT)}
-    if not counts[KEPT]:
-        dropped = ", ".join(f"{step} {counts[step]:,}" for step in FILTERS if counts[step])
-        raise ValueError(
-            f"{corpus}: none of {counts[SEEDS]:,} responses of teacher {teacher.name!r} became a row ({dropped}); "
-            "nothing is written: read some of them, then change the teacher, its sampling or the filters"
+def write_corpus(
+    study: Study,
+    name: str,
+    rows: Sequence[TrainingRow],
+    *,
+    filters: Filters,
+    origins: Origins,
+    schema: pa.Schema = SCHEMA,
+) -> Written:
+    """Filter `rows` and write them as corpus `name` of the study, whole or not at all; equal rows give equal files.
+
+    Dropped and counted: rows with a second think block, rows longer than a pack, exact duplicates, and rows that repeat
+    what a suite asks.
+
+    Raises:
+        ValueError: the study trains no model by whose tokenizer rows could be measured, or no row is left; then an
+            older corpus stays.
+    """
+    candidates = [
+        Candidate(
+            row.kind,
+            (row.id, *row.written),
+            user_words(row.messages),
+            UNREADABLE if marked(row.reasoning) or marked(row.answer) else row,
         )
+        for row in rows
+    ]
+    settings = {"filters": asdict(filters), "targets": _measures(study)}
+    origins = replace(origins, purpose=f"{origins.purpose} Written by {origins.author}.")
+    given = {"filters": filters, "settings": settings, "origins": origins, "schema": schema}
+    return _write(study, name, [candidates], near=1, **given)
 
 
-def peak_mib() -> float:
+class Candidate(NamedTuple):
+    """What may become a row.
+
+    Args:
+        asked: what tells it from all others, for the digest of what went in.
+        stem: the words that ask.
+        row: the row, or the filter that has dropped it already.
+    """
+
+    kind: str
+    asked: tuple
+    stem: str
+    row: TrainingRow | str
+
+
+def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
+    """Return the models by whose chat template rows are measured: `targets`, or the study's own."""
+    names = list(dict.fromkeys(targets or study.targets.values()))
+    if not names:
+        raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
+    for name in names:
+        if study.model(name).base_url:
+            raise ValueError(f"targets: {name!r} is behind an endpoint; name a model whose tokenizer can be read")
+    return names
+
+
+def _write(
+    study: Study,
+    name: str,
+    batches: Iterable[Sequence[Candidate]],
+    *,
+    filters: Filters,
+    near: float,
+    settings: dict[str, Any],
+    origins: Origins,
+    inputs: Mapping[str, str] | None = None,
+    schema: pa.Schema = SCHEMA,
+) -> Written:
+    """Filter all batches and write what is left beside its card.
+
+    Args:
+        near: similarity from which two rows are near duplicates; 1 leaves only exact ones.
+        inputs: digests of what went in beside candidates, suites and targets.
+    """
+    store, targets = ResponseStore(study.store_dir), settings["targets"]
+    suites = Contamination(stems(study), near=filters.near, ngram=filters.ngram)
+    lengths, digest = Lengths(store, [study.model(target) for target in targets]), hashlib.sha256()
+    funnel: dict[str, Counter] = {}
+    leaks = {suite: dict.fromkeys(RULES, 0) for suite in suites.sizes}
+
+    def sifted(batch: Sequence[Candidate], seen: Duplicates) -> Iterator[TrainingRow]:
+        """Yield what the filters leave of `batch`, and count; only what is left counts as seen."""
+        readable = [candidate.row for candidate in batch if not isinstance(candidate.row, str)]
+        tokens = iter(lengths.longest(readable))
+        for candidate in batch:
+            row, counts = candidate.row, funnel.setdefault(candidate.kind, Counter())
+            digest.update(repr(candidate.asked).encode())
+            counts[SEEDS] += 1
+            if isinstance(row, str):
+                counts[row] += 1
+            elif (row := replace(row, tokens=next(tokens))).tokens > filters.packed_length:
+                counts[TOO_LONG] += 1
+            elif like := seen.like(mark := seen.mark(row.text)):
+                counts[like] += 1
+            elif hit := suites.hit(candidate.stem, row.text):
+                counts[CONTAMINATED] += 1
+                for suite in hit.suites:
+                    leaks[suite][hit.rule] += 1
+            else:
+                counts[KEPT] += 1
+                seen.add(mark)
+                yield row
+
+    with whole_folder(folder(study, name)) as scratch:
+        shards, tokens, longest = {}, 0, 0
+        with closing(Duplicates(scratch / INDEX, near)) as seen:
+            left = (row for batch in batches for row in sifted(batch, seen))
+            while rows := list(islice(left, SHARD_ROWS)):
+                shard = scratch / f"part-{len(shards):05d}.parquet"
+                pq.write_table(pa.Table.from_pylist([row.as_data() for row in rows], schema), shard, compression="zstd")
+                shards[shard.name] = hashlib.sha256(shard.read_bytes()).hexdigest()
+                tokens, longest = tokens + sum(row.tokens for row in rows), max(longest, *(row.tokens for row in rows))
+        (scratch / INDEX).unlink()
+        whole = {step: sum(counts[step] for counts in funnel.values()) for step in (SEEDS, *FILTERS, KEPT)}
+        if not whole[KEPT]:
+            dropped = ", ".join(f"{step} {whole[step]:,}" for step in FILTERS if whole[step])
+            raise ValueError(
+                f"{name}: no row is left of {whole[SEEDS]:,} that {origins.author} wrote ({dropped}); nothing is "
+                "written: read some of them, then change who writes, the sampling or the filters"
+            )
+        digests = {f"seeds/{name}": digest.hexdigest(), **(inputs or {})}
+        digests |= {f"suite/{suite}": stated for suite, stated in suites.digests.items()}
+        digests |= {f"model/{model}": store.fingerprint(study.model(model)) for model in targets}
+        funnels = {kind: {step: counts[step] for step in whole} for kind, counts in funnel.items()}
+        counts = (funnels, tokens, longest, suites.sizes, leaks)
+        made = Card(name, study.profile, origins.author, settings, *counts, digests, shards)
+        made.write(scratch, origins, schema.names)
+    return Written(made, folder(study, name))
+
+
+@dataclass(frozen=True)
+class LastingSession(Session):
+    """A session of one model whose engine, once open, serves every batch.
+
+    Args:
+        stack: closes the engine.
+        counts: responses generated, as ``counts["generated"]``; the others were stored.
+    """
+
+    stack: ExitStack = field(default_factory=ExitStack)
+    opened: list[Engine] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
+
+    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], AbstractContextManager[Engine]]]:
+        kind, open_engine = super().engine(model)
+
+        def lasting() -> AbstractContextManager[Engine]:
+            if not self.opened:
+                self.opened.append(self.stack.enter_context(open_engine()))
+            return nullcontext(self.opened[0])
+
+        return kind, lasting
+
+    def _line(self, state: Progress) -> None:
+        if not state.done:  # the first report of a batch says how much of it is missing
+            self.counts["generated"] += state.total
+        if state.total:
+            super()._line(state)
+
+
+def _answers(
+    session: Session, teacher: str, seeds: Iterator[Seed], sampling: Sampling, batch: int
+) -> Iterator[list[tuple[Seed, Any]]]:
+    """Yield `batch` seeds at a time, each with its row of the response store (key, text, finish_reason, ...)."""
+    while some := list(islice(seeds, batch)):
+        rows = {}
+        for run in dict.fromkeys(seed.run for seed in some):
+            asked = [Prompt(seed.id, seed.messages) for seed in some if seed.run == run]
+            session.fill(teacher, asked, (run,), sampling)
+            answers = session.answer(teacher, asked, run, sampling)
+            rows |= {row.prompt_id: row for row in answers.itertuples(index=False)}
+        yield [(seed, rows[seed.id]) for seed in some]
+
+
+def _peak_mib() -> float:
     """Return the most memory this process has held so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,34 +1,41 @@
-"""One row of training data, and what a teacher's response needs to become one.
+"""Rows of training data: what makes a response one, how a target's chat template writes it, how many tokens that is.
 
 A response that failed, was cut off, or has no closed reasoning or no answer is no row; which of these it was is said.
+The prompt is, character by character, what an engine would send. Refuses a template that opens the thinking where the
+study says that it does not, and one without an end of turn. Cuts nothing off. Numbers of tokens are kept in the
+response store, so a replay needs no tokenizer.
 """
 
-from dataclasses import asdict, dataclass, replace
+from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import pyarrow as pa
 
 from medpsy.corpus.seeds import Seed
 from medpsy.engines.base import Message
-from medpsy.grading.reasoning import CLOSES, OPENS, split
+from medpsy.engines.chat import render
+from medpsy.grading.readers import CLOSES, OPENS, split
+from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FAILED, CUT_OFF, UNREADABLE = "failed", "cut off", "unreadable"
 TOO_LONG, EXACT, NEAR, CONTAMINATED = "too long", "exact duplicate", "near duplicate", "contaminated"
 FILTERS = (FAILED, CUT_OFF, UNREADABLE, TOO_LONG, EXACT, NEAR, CONTAMINATED)  # in their order
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+TEXT = pa.string()
+MESSAGE = pa.struct([("role", TEXT), ("content", TEXT)])
 SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("corpus", pa.string()),
-        ("kind", pa.string()),
-        ("messages", pa.list_(MESSAGE)),
-        ("reasoning", pa.string()),
-        ("answer", pa.string()),
-        ("facts", pa.list_(pa.string())),
-        ("teacher", pa.string()),
-        ("key", pa.string()),
-        ("tokens", pa.int32()),
-    ]
+    {name: TEXT for name in ("id", "corpus", "kind")}
+    | {"messages": pa.list_(MESSAGE), "reasoning": TEXT, "answer": TEXT, "facts": pa.list_(TEXT)}
+    | {"teacher": TEXT, "key": TEXT, "tokens": pa.int32()}
 )
 
 
@@ -50,9 +57,6 @@ class TrainingRow:
     def as_data(self) -> dict[str, object]:
         return asdict(self)
 
-    def counted(self, tokens: int) -> "TrainingRow":
-        return replace(self, tokens=tokens)
-
     @property
     def written(self) -> list[object]:
         """What a chat template makes tokens of."""
@@ -64,7 +68,7 @@ class TrainingRow:
         return "\n".join([*(turn["content"] for turn in self.messages), self.reasoning, self.answer])
 
 
-def read(seed: Seed, response: object, teacher: ModelSpec) -> TrainingRow | str:
+def row_of_response(seed: Seed, response: object, teacher: ModelSpec) -> TrainingRow | str:
     """Return the row that `response` (a row of the response store) makes, or the filter that drops it."""
     if response.finish_reason == "failed":
         return FAILED
@@ -74,8 +78,8 @@ def read(seed: Seed, response: object, teacher: ModelSpec) -> TrainingRow | str:
     reasoning = without_opening(part.reasoning)
     if part.answer is None or not reasoning or marked(reasoning) or marked(part.answer):
         return UNREADABLE
-    own = (seed.id, seed.corpus, seed.kind, seed.messages, reasoning, part.answer, seed.facts)
-    return TrainingRow(*own, teacher.name, response.key)
+    place = (seed.id, seed.corpus, seed.kind, seed.messages)
+    return TrainingRow(*place, reasoning, part.answer, seed.facts, teacher.name, response.key)
 
 
 def without_opening(reasoning: str) -> str:
@@ -88,3 +92,140 @@ def without_opening(reasoning: str) -> str:
 def marked(text: str) -> bool:
     """Return whether a marker of reasoning is left in `text`: a second block, which no training row may hold."""
     return any(marker in text for marker in (*OPENS, *CLOSES))
+
+
+OPEN, CLOSE = "<think>", "</think>"
+PROBE = "What is asked?"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one target is written to.
+
+    Args:
+        opens_thinking: its template ends the prompt with ``<think>``; otherwise the completion starts with it.
+        end: the token that ends its turn.
+        switches: of the chat template, as in the study.
+    """
+
+    opens_thinking: bool
+    end: str
+    switches: Mapping[str, Any]
+
+    def prompts(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the conversation of each of `rows` as the template writes it, up to where the model goes on.
+
+        Args:
+            rows: ``messages``, and where there are tools ``prompt_tools``: a JSON list, an empty text for none.
+
+        Raises:
+            ValueError: the template leaves a tool out, or the tools are no JSON list; names the row.
+        """
+        tools = [tools_of(row) for row in rows]
+        conversations = [[dict(turn) for turn in row["messages"]] for row in rows]
+        texts = render(tokenizer, conversations, self.switches, tools=tools)
+        for text, some in zip(texts, tools, strict=True):
+            for called in (tool.get("function", tool).get("name", "") for tool in some):
+                if called not in text or not called:
+                    raise ValueError(
+                        f"tool {called!r} is not in the prompt; give the model a chat template that has tools"
+                    )
+        return texts
+
+    def completion(self, reasoning: str, answer: str) -> str:
+        opening = "" if self.opens_thinking else f"{OPEN}\n"
+        return f"{opening}{reasoning.strip()}\n{CLOSE}\n\n{answer.strip()}{self.end}"
+
+    def examples(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """Return `rows` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart.
+
+        Args:
+            rows: as `prompts`, with ``reasoning`` and ``answer``, which may be a tool call as the template writes it.
+        """
+        return [
+            {"prompt": prompt, "completion": self.completion(row["reasoning"], row["answer"])}
+            for row, prompt in zip(rows, self.prompts(tokenizer, rows), strict=True)
+        ]
+
+
+def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tools of a corpus's `row`; most corpora have none and no column for them."""
+    text = row.get("prompt_tools")
+    try:
+        tools = json.loads(text) if text else []
+        if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
+            return tools
+    except ValueError:
+        pass
+    raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
+
+
+def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
+    """Return how the model of `tokenizer` is written to, after looking at what its template really does.
+
+    Raises:
+        ValueError: the template opens the thinking and `opens_thinking` denies it, or the other way round; or its
+            turns do not end with one token of the vocabulary.
+    """
+    asked = [{"role": "user", "content": PROBE}]
+    (prompt,) = render(tokenizer, [asked], switches)
+    opens = prompt.rstrip().endswith(OPEN)
+    if opens != opens_thinking:
+        does = "opens" if opens else "does not open"
+        raise ValueError(
+            f"opens_thinking: {opens_thinking} in study.yaml, but the chat template {does} the thinking; correct it"
+        )
+    answered = [*asked, {"role": "assistant", "content": PROBE}]
+    (whole,) = render(tokenizer, [answered], switches, add_generation_prompt=False)
+    tail = whole.rpartition(PROBE)[2].strip()
+    if len(tokenizer(tail, add_special_tokens=False)["input_ids"]) != 1:
+        raise ValueError(f"the chat template ends a turn with {tail!r}, which is not one token; give it an end of turn")
+    return Form(opens_thinking, tail, switches)
+
+
+def example_lengths(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mapping[str, str]]) -> list[int]:
+    """Return the tokens of each example, prompt and completion together."""
+    texts = [one["prompt"] + one["completion"] for one in examples]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
+TOKENS_NOTE = "row_tokens"  # name of the numbers in the store
+
+
+class Lengths:
+    """Counts rows for `targets`; a target's tokenizer is loaded when a number is not stored yet."""
+
+    def __init__(self, store: ResponseStore, targets: Sequence[ModelSpec]) -> None:
+        self.store, self.targets = store, targets
+        self._forms: dict[str, tuple[PreTrainedTokenizerBase, Form]] = {}
+
+    def longest(self, rows: Sequence[TrainingRow]) -> list[int]:
+        """Return each row's tokens for the target that needs most of them."""
+        return np.max([self._counted(target, rows) for target in self.targets], axis=0).tolist() if rows else []
+
+    def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:
+        start = hashlib.sha256(self.store.fingerprint(target).encode())
+        keys = []
+        for row in rows:
+            key = start.copy()
+            key.update(json.dumps(row.written).encode())
+            keys.append(key.hexdigest())
+        return self.store.counts(
+            TOKENS_NOTE, keys, lambda missing: self._count(target, [rows[at].as_data() for at in missing])
+        )
+
+    def _count(self, target: ModelSpec, rows: Sequence[dict[str, object]]) -> list[int]:
+        if target.name not in self._forms:
+            tokenizer = _tokenizer(target)
+            form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
+            self._forms[target.name] = tokenizer, form
+        tokenizer, form = self._forms[target.name]
+        return example_lengths(tokenizer, form.examples(tokenizer, rows))
+
+
+def _tokenizer(target: ModelSpec) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    source = str(target.local_dir or target.path)
+    revision = {} if target.local_dir else {"revision": target.revision}
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **revision)

@@ -1,15 +1,31 @@
-"""Question seeds: what the teacher is asked. Questions only; no seed holds an answer.
+"""Question seeds: what the teacher is asked. No seed holds an answer.
 
-A seed of the miniature comes from a training cell, never from a held-out one; elsewhere from the training split of a
-public set. One seed after another is made, so a corpus may have more of them than memory holds.
+A seed of the miniature comes from a training cell, never from a held-out one: cells are drawn one after the other in an
+order that the study's seed shuffles, and when all are drawn the next round asks each again, with other options or for
+another sample. Elsewhere seeds are the questions of public training splits: answers, explanations and reasoning are
+never read, rows are streamed and drawn by a seeded shuffle, and a hub copy without a commit is refused. A twentieth of
+them is in no corpus: held-out questions of reinforcement learning are taken from there, and AlphaMedQA is made of the
+same training splits. One seed after another is made, so a corpus may have more of them than memory holds.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
-from medpsy import strict
-from medpsy.corpus.recipe import Recipe
+from medpsy import prompts, strict
+from medpsy.data import rows
+from medpsy.data.questions import LETTERS, Question
+from medpsy.data.rows import DataError, Row
+from medpsy.data.suites import MEDMCQA_OPTIONS, SUITES, medqa_options
+from medpsy.data.training_sets import Lettered, split_options
 from medpsy.engines.base import Message
+from medpsy.mini import voices
+from medpsy.mini import world as worlds
+from medpsy.mini.language import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
 CORPORA = ("corpus1", "corpus2")  # report 2.1: broad; smaller and of higher value
@@ -36,21 +52,44 @@ class Seed:
     run: int = 0
 
 
-def seeds(study: Study, corpus: str, kinds: Mapping[str, int], recipe: Recipe) -> Iterator[Seed]:
+def user_words(messages: Sequence[Message]) -> str:
+    """Return the words that ask: the turns of the user."""
+    return " ".join(turn["content"] for turn in messages if turn["role"] == "user")
+
+
+HELD_OUT = 0.05  # ours: share of real questions that no corpus holds
+
+
+def is_held_out(question: str) -> bool:
+    """Return whether a real question is kept out of every corpus; the same words always are, or never."""
+    same = " ".join(question.casefold().split()).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(same, digest_size=16).digest()[:4], "big") / 2**32 < HELD_OUT
+
+
+@dataclass(frozen=True)
+class HubCopy:
+    """Another copy of a public set than the known one; what is empty stays as it is known. Commits are the study's."""
+
+    hub_id: str = ""
+    data_file: str = ""
+    data_dir: str = ""
+
+
+def draw_seeds(
+    study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, HubCopy] | None = None
+) -> Iterator[Seed]:
     """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
 
     Args:
         kinds: kind -> number of seeds.
+        origins: kind -> another copy of its set.
 
     Raises:
         ValueError: an unknown corpus or kind, a number below 1, or no kind at all; before anything is read.
     """
-    from medpsy.corpus import hub_seeds, mini_seeds  # late: each makes seeds, as this module says
-
     if corpus not in CORPORA:
         raise ValueError(f"corpus {corpus!r} is unknown; {strict.nearest(corpus, CORPORA)}")
-    made = mini_seeds if study.source == "mini" else hub_seeds
-    known = made.kinds(corpus)
+    known = MINI_KINDS[corpus] if study.source == "mini" else tuple(SOURCES)
     if not kinds:
         raise ValueError(f"{corpus}: no kind of seeds is asked for, so it would be empty; known are {', '.join(known)}")
     for kind, count in kinds.items():
@@ -58,4 +97,222 @@ def seeds(study: Study, corpus: str, kinds: Mapping[str, int], recipe: Recipe) -
             raise ValueError(f"{corpus}: kind {kind!r} is unknown; {strict.nearest(kind, known)}")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{corpus}.{kind}: {count!r} seeds; give at least 1, or leave the kind out")
-    return (seed for kind, count in kinds.items() for seed in made.seeds(study, corpus, kind, count, recipe))
+    if study.source == "mini":
+        return (seed for kind, count in kinds.items() for seed in mini_seeds(study, corpus, kind, count))
+    copies = {kind: (origins or {}).get(kind, HubCopy()) for kind in kinds}
+    return (seed for kind, count in kinds.items() for seed in hub_seeds(study, corpus, kind, count, copies[kind]))
+
+
+BUFFER = 10_000  # rows the shuffle draws from; ours: some tens of MB
+BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}  # ending -> reader of `datasets`
+# Genesis rows are one text with bold headings; what follows the options proposes and explains an answer.
+HEADED = re.compile(
+    r"\*\*Question:?\*\*:?\s*(?P<stem>.+?)\s*\*\*Options:?\*\*:?\s*(?P<options>.+?)\s*(?:\*\*|\Z)", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public set.
+
+    Args:
+        revision: None where none is known; the study must then name one.
+        files: patterns by which a local folder holds it.
+        read: returns stem and options of a row, or None for a row that asks nothing.
+        data_file: which part of the hub copy.
+    """
+
+    hub_id: str
+    revision: str | None
+    licence: str
+    files: tuple[str, ...]
+    read: Callable[[Row], Lettered | None]
+    data_file: str = ""
+
+
+def read_medmcqa(row: Row) -> Lettered:
+    return Lettered(row.text("question"), tuple(row.option(field) for field in MEDMCQA_OPTIONS))
+
+
+def read_medqa(row: Row) -> Lettered:
+    return Lettered(row.text("question"), medqa_options(row))
+
+
+def read_genesis(row: Row) -> Lettered | None:
+    match = HEADED.search(row.text("text"))
+    return split_options(f"{match['stem']}\n{match['options']}") if match else None
+
+
+def read_patient(row: Row) -> Lettered | None:
+    """Return what a patient wrote to a doctor; an instruction to the model and the doctor's reply are not read."""
+    return Lettered(asked, ()) if (asked := row.option("input")) else None
+
+
+def read_health(row: Row) -> Lettered:
+    return Lettered(row.text("question"), ())
+
+
+TRAIN_FILES = ("train*", "data/train*", "phrases_no_exclude_train*")
+GENESIS_COMMIT = "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6"  # ours: not stated; one of its page
+GENESIS = Source("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", ("*",), read_genesis)
+MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"  # ours: not stated; one of its page
+SOURCES: dict[str, Source] = {
+    "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
+    "genesis_biology": replace(GENESIS, data_file="college_biology/*.jsonl", files=("college_biology*",)),
+    # The report's licence note names both parts. The second has no medicine, and its files are not confirmed.
+    "genesis_chemistry": Source(
+        "qvac/GenesisII", None, "CC-BY-NC-4.0", ("college_chemistry*",), read_genesis, "college_chemistry/*"
+    ),
+    # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
+    "consultations": Source("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", TRAIN_FILES, read_patient),
+    "health_questions": Source("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", TRAIN_FILES, read_health),
+    **{
+        spec.key: Source(spec.hub_id, spec.revision, spec.licence, TRAIN_FILES, read)
+        for spec, read in ((SUITES["medmcqa"], read_medmcqa), (SUITES["medqa"], read_medqa))
+    },
+}
+
+
+def sources(study: Study, kinds: Sequence[str], origins: Mapping[str, HubCopy]) -> dict[str, str]:
+    """Return where `kinds` of seeds come from, and each one's licence; a local folder by its name alone."""
+    if study.source == "mini":
+        return dict(MINI_LICENCES)
+    places = {}
+    for kind in kinds:
+        copy = origins.get(kind, HubCopy())
+        hub_id, commit = _hub_commit(study, SOURCES[kind], copy)
+        places[kind] = f"folder {Path(copy.data_dir).name}" if copy.data_dir else f"{hub_id}@{commit}"
+    return {f"{kind} (questions of {place})": SOURCES[kind].licence for kind, place in places.items()}
+
+
+def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
+    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out.
+
+    Raises:
+        DataError: the set is not to be had, a row is not as expected, or there are fewer questions than asked for.
+    """
+    made, apart = 0, 0
+    for row in _hub_rows(study, kind, SOURCES[kind], copy):
+        if (question := SOURCES[kind].read(row)) and is_held_out(question.stem):
+            apart += 1
+        elif question:
+            made += 1
+            yield _hub_seed(corpus, kind, made, question)
+        if made == count:
+            return
+    there = f"{made:,} questions are there besides {apart:,} held-out ones"
+    raise DataError(f"{kind}: {there}, {count:,} are asked for; lower {corpus}.{kind}")
+
+
+def _hub_seed(corpus: str, kind: str, number: int, asked: Lettered) -> Seed:
+    ident = f"{corpus}/{kind}/{number}"
+    if not 2 <= len(asked.options) <= len(LETTERS):
+        return Seed(ident, corpus, kind, ({"role": "user", "content": asked.stem},), asked.stem)
+    question = Question(ident, kind, "", asked.stem, asked.options, None, None, kind)
+    return Seed(ident, corpus, kind, prompts.closed_ended(question), asked.stem)
+
+
+def _hub_rows(study: Study, kind: str, source: Source, copy: HubCopy) -> Iterator[Row]:
+    """Yield the rows of a set in random order; their numbers count in that order."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    name = copy.data_dir or copy.hub_id or source.hub_id
+    try:
+        shuffled = datasets.load_dataset(**_hub_choice(study, source, copy), split="train", streaming=True)
+        for number, values in enumerate(shuffled.shuffle(seed=study.seed, buffer_size=BUFFER), 1):
+            yield Row(values, f"{kind} of {Path(name).name}, shuffled", number)
+    except DataError:
+        raise
+    except (DatasetsError, OSError, RuntimeError, ValueError) as error:  # no network, gated, no such file
+        raise DataError(rows.hub_message(name, error)) from error
+
+
+def _hub_choice(study: Study, source: Source, copy: HubCopy) -> dict[str, object]:
+    """Return what `datasets.load_dataset` is to read: local files, or a hub copy at its commit."""
+    if copy.data_dir:
+        paths = rows.find(study.root / Path(copy.data_dir).expanduser(), source.files)
+        return {"path": BUILDERS[rows.kind(paths[0]).removesuffix(".gz")], "data_files": [str(path) for path in paths]}
+    hub_id, revision = _hub_commit(study, source, copy)
+    rows.require_commit(hub_id, revision)
+    return {"path": hub_id, "revision": revision, "data_files": copy.data_file or source.data_file or None}
+
+
+def _hub_commit(study: Study, source: Source, copy: HubCopy) -> tuple[str, str | None]:
+    """Return the hub id that is read, and its commit."""
+    if copy.hub_id:
+        return copy.hub_id, study.commit(copy.hub_id)
+    return source.hub_id, study.commit(source.hub_id, source.revision)
+
+
+MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours
+FACT_FORMS = ("everything", "one_thing", "doctor_reader", "lay_reader", "from_region")  # dialogues that ask for facts
+MINI_KINDS = {
+    "corpus1": ("facts", "explanations", "questions"),
+    "corpus2": ("vignette", "contraindication", "trial"),
+}
+QUESTION_FORMS = ("ask0", "ask1", "ask2", "reverse")
+
+
+@lru_cache(maxsize=1)
+def pools() -> dict[str, dict[str, Case | Dialogue]]:
+    """Return kind -> cell -> what is asked there, training cells only."""
+    world = worlds.build()
+    asked, talks = cases(world, held_out=False), [talk for talk in dialogues(world) if not talk.held_out]
+    kinds = {
+        "facts": [talk for talk in talks if talk.form in FACT_FORMS],
+        "explanations": [talk for talk in talks if talk.form not in FACT_FORMS],
+        "questions": [case for form in QUESTION_FORMS for case in asked[form]],
+    }
+    kinds |= {form: asked[form] for form in MINI_KINDS["corpus2"]}
+    return {kind: {item.cell: item for item in items} for kind, items in kinds.items()}
+
+
+def mini_seeds(study: Study, corpus: str, kind: str, count: int) -> Iterator[Seed]:
+    """Yield `count` seeds of `kind`."""
+    cells = list(pools()[kind])
+    random.Random(f"seeds/{study.seed}/{kind}").shuffle(cells)
+    for number in range(count):
+        draw, place = divmod(number, len(cells))
+        yield mini_seed(corpus, kind, cells[place], draw)
+
+
+def mini_seed(corpus: str, kind: str, cell: str, draw: int) -> Seed:
+    """Return the `draw`-th seed of `cell`."""
+    item, ident = pools()[kind][cell], f"{corpus}/{kind}/{cell}#{draw}"
+    if isinstance(item, Dialogue):
+        return Seed(ident, corpus, kind, item.messages, user_words(item.messages), dialogue_facts(item), draw)
+    question = voices.as_question(item, mini_options(item, draw))
+    run = draw if item.form == "trial" else 0  # its options never change; another draw of the others is another prompt
+    stem = f"{item.context} {item.stem}" if item.context else item.stem
+    facts = tuple(fact.id for fact in item.facts)
+    return Seed(ident, corpus, kind, prompts.closed_ended(question), stem, facts, run)
+
+
+def mini_options(case: Case, draw: int) -> tuple[str, ...]:
+    """Return the options of the `draw`-th seed of `case`; they depend on its cell and the draw alone."""
+    rng = random.Random(f"seed/{case.cell}/{draw}")
+    return draw_options(case, rng.choice(voices.OPTION_COUNTS), rng)
+
+
+def behind(seed: str) -> tuple[Case, tuple[str, ...]] | Dialogue:
+    """Return the case of the miniature's seed with the id `seed`, and its options, or its dialogue: what an answer can
+    be checked against."""
+    _, kind, place = seed.split("/", 2)
+    cell, _, draw = place.rpartition("#")
+    item = pools()[kind][cell]
+    return item if isinstance(item, Dialogue) else (item, mini_options(item, int(draw)))
+
+
+def dialogue_facts(talk: Dialogue) -> tuple[str, ...]:
+    """Return the ids of the facts that a good response to `talk` rests on."""
+    world = worlds.build()
+    facts = [item.fact for item, points, _ in talk.items if item.fact and points > 0]
+    if talk.unnamed:
+        facts.append(world.get("signs", talk.about))
+    if any(item.safe_drug for item, _, _ in talk.items):
+        first = world.get("first_drug", talk.about)
+        harms = world.get("harms", first.objects[0])
+        facts += [first, harms]
+        facts += [world.get("second_drug", talk.about)] if harms.objects[0] == talk.organ else []
+    return tuple(dict.fromkeys(fact.id for fact in facts))

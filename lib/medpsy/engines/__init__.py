@@ -4,22 +4,22 @@ Opening an engine loads its model; importing this package loads nothing heavy. R
 """
 
 import importlib
-import inspect
+import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from medpsy.engines.base import Engine, Prompt, PromptTooLong, Response, Sampling
-from medpsy.engines.errors import EngineError
-from medpsy.engines.identity import fingerprint
-from medpsy.engines.weights import Model, gguf_file
+from medpsy import strict
+from medpsy.engines.base import Engine, EngineError, Prompt, Response, Sampling
+from medpsy.engines.models import Model, fingerprint, gguf_file
 
-ENGINES = {
-    "transformers": "TransformersEngine",
-    "llama_cpp": "LlamaCppEngine",
-    "vllm": "VllmEngine",
-    "ray": "RayEngine",
-    "openai": "OpenAIEngine",
+ENGINES = {  # kind -> module and class
+    "transformers": ("local", "TransformersEngine"),
+    "llama_cpp": ("llama_cpp", "LlamaCppEngine"),
+    "vllm": ("vllm_engine", "VllmEngine"),
+    "ray": ("ray_engine", "RayEngine"),
+    "openai": ("client", "Client"),
 }
 # options that move what is generated
 PRECISION = {"transformers": "dtype", "llama_cpp": "outtype", "vllm": "dtype", "ray": "dtype"}
@@ -27,7 +27,7 @@ EXACT = "f32"  # of llama_cpp, its default
 ANSWERS = {"ray": "vllm"}  # the same vLLM, elsewhere: what one machine began, a cluster goes on with
 
 __all__ = [
-    "ENGINES", "Engine", "EngineError", "Prompt", "PromptTooLong", "Response", "Sampling",
+    "ENGINES", "Engine", "EngineError", "Prompt", "Response", "Sampling",
     "engine_kind", "fingerprint", "open_engine",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
 
     Args:
         gguf_dir: where `llama_cpp` keeps converted models; by default the cache folder.
-        options: settings of that engine, see its class.
+        options: settings of that engine, see `Options` in its module.
 
     Raises:
         ValueError: unknown kind or option (names those there are), or a kind that cannot reach the model.
@@ -49,12 +49,12 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
     if kind != engine_kind(kind, model):
         where = "behind an endpoint (base_url)" if model.base_url else "a GGUF file"
         raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
-    engine = getattr(importlib.import_module(f"medpsy.engines.{kind}_engine"), ENGINES[kind])
-    known = _options(engine)
+    module, name = ENGINES[kind]
+    engine = getattr(importlib.import_module(f"medpsy.engines.{module}"), name)
+    known = {field.name for field in fields(engine.Options)}
     for name in options:
         if name not in known:
-            offered = ", ".join(sorted(known - {"gguf_dir"}))
-            raise ValueError(f"engine {kind!r} has no option {name!r}; it takes {offered}")
+            raise ValueError(f"engine {kind!r} has no option {name!r}; {strict.nearest(name, sorted(known))}")
     opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in known else {}))
     opened.kind = engine_kind(kind, model, options)
     return opened
@@ -66,18 +66,15 @@ def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = Non
 
     Args:
         options: of the engine. Given, the name is the one that responses are kept under: ``"ray"`` becomes
-            ``"vllm"``, which answers there, and a number format of its own is named after the kind
-            (``"llama_cpp:bf16"``), since responses under another one are others.
+            ``"vllm"``, which answers there, and a number format of its own or an endpoint's `extra_body` is named
+            after the kind (``"llama_cpp:bf16"``), since responses under another one are others.
     """
     if model.base_url:
-        return "openai"
+        more = (options or {}).get("extra_body")
+        return f"openai:{json.dumps(more, sort_keys=True)}" if more else "openai"
     if model.gguf or (model.local_dir and gguf_file(model.local_dir)):
         return "llama_cpp"
     if options is None:
         return kind
     name, chosen = ANSWERS.get(kind, kind), options.get(PRECISION.get(kind))
     return name if chosen in (None, EXACT) else f"{name}:{chosen}"
-
-
-def _options(engine: type) -> set[str]:
-    return {name for name, each in inspect.signature(engine).parameters.items() if each.kind is each.KEYWORD_ONLY}

@@ -7,9 +7,21 @@ itself; callers never loop over prompts. It writes nothing and grades nothing.
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
+FINISH_REASONS = {  # as engines and services call them, in small letters -> as we do
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token"), "stop"),
+    **dict.fromkeys(("length", "max_length", "model_length", "max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("max_completion_tokens", "repetition"), "length"),  # vLLM ends a loop so
+}
+
+
+class EngineError(RuntimeError):
+    """An engine could not be started, or stopped working; the message says what to do.
+
+    A prompt that one engine could not answer is no such error but a failed response.
+    """
 
 
 @dataclass(frozen=True)
@@ -56,26 +68,58 @@ class Response:
     error: str | None = None
 
 
-class Engine(Protocol):
+class Engine:
     """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
 
     kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
     fingerprint: str  # digest of weights or revision, tokenizer and chat template
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """Yield one response per prompt as it finishes.
+        """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
+
+        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other; what
+        it takes is to count its tokens.
 
         Raises:
-            PromptTooLong: before anything is generated, when a prompt plus `max_tokens` does not fit the context.
+            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses.
+            EngineError: the engine is closed, or ended before all responses were there.
         """
-        ...
+        raise NotImplementedError
 
-    def close(self) -> None: ...
+    _closed = False
 
-    def __enter__(self) -> Self: ...
+    def close(self) -> None:
+        """Free what the engine holds; calling it again does nothing."""
+        self._closed = True
 
-    def __exit__(self, *exc: object) -> None: ...
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the {self.kind} engine is closed; open it again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
-class PromptTooLong(ValueError):
-    """A prompt does not fit the model's context together with the tokens it may generate."""
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise ValueError if an id occurs twice: its two responses could not be told apart."""
+    seen: set[str] = set()
+    for prompt_id in ids:
+        if prompt_id in seen:
+            raise ValueError(f"prompt id {prompt_id!r} is used twice; give each prompt its own id")
+        seen.add(prompt_id)
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
+    allowed = {
+        "max_tokens": (sampling.max_tokens >= 1, "1 or more"),
+        "temperature": (0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
+        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1"),
+        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
+    }
+    for name, (fits, fix) in allowed.items():
+        if not fits:
+            raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")

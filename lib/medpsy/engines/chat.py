@@ -1,22 +1,47 @@
 """From conversations to token ids and back, in one way for every engine that runs a model itself.
 
 Prompts are rendered by the model's own chat template and checked, all of them, before an engine generates anything.
-Refuses a prompt that does not fit. Loads no weights.
+Special tokens of a prompt are the template's: the same characters in what was asked stay text. A prompt that does not
+fit is a failed response. Loads no weights.
+
+A chat template is a program that came with the model, and may never end: every rendering happens in a fork of this
+process, where the system stops what takes too much time or memory, whatever it is that the template does. What comes
+back is what `apply_chat_template` of transformers writes.
+
+Prompts do not change with the calendar. Some templates write the date into the prompt: they ask for it with
+``strftime_now``, or take it from ``date_string`` as Llama's do. Both get the day that the model's switch
+``date_string`` names; a template that asks where nobody named a day is refused.
 """
 
+import gc
 import itertools
+import multiprocessing
+import re
+import resource
+import signal
+import time
+import warnings
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from medpsy import families
-from medpsy.engines.base import Prompt, PromptTooLong, Response, Sampling
-from medpsy.engines.fixed_day import dated
-from medpsy.engines.weights import Model, eos_ids, text_config
+from medpsy.engines.base import Engine, Message, Prompt, Response, Sampling, check_ids, check_sampling
+from medpsy.engines.models import Model, eos_ids, fingerprint, model_folder, text_config
 
+WRITTEN = ("user", "tool")  # roles whose content is text; an assistant's own turns hold its markers of reasoning
 CHUNK = 512  # prompts rendered and tokenized at a time: bounds the memory that a long generator of prompts needs
+CPU_SECONDS = 10.0  # ours, for one conversation: templates of real models take some milliseconds
+MEMORY = 2**30  # ours: bytes beyond what this process has
+CHARACTERS = 2**24  # ours, of one conversation: four times what a context of a million tokens holds
+SILENCE = 300.0  # seconds without a conversation after which a fork that does not even compute is given up
+SWITCH = "date_string"
+FORM = "%d %b %Y"  # as Llama's templates write it: 26 Jul 2024
 
 
 @dataclass(frozen=True)
@@ -29,13 +54,6 @@ class Encoded:
     @property
     def size(self) -> int:
         return len(self.tokens)
-
-
-class Sized(Protocol):
-    """What a response tells of its prompt: id and number of tokens."""
-
-    id: str
-    size: int
 
 
 class Chat:
@@ -55,6 +73,8 @@ class Chat:
             raise ValueError(
                 f"model {model.name!r}: {model.path} has no chat template; save it with `tokenizer.chat_template` set"
             )
+        added = self._tokenizer.added_tokens_decoder.values()
+        self._special = re.compile(families.starts(one.content for one in added if one.special))
         self.stop_ids = self._stops(folder)
         limits = [limit for limit in (text_config(folder).get("max_position_embeddings"), context) if limit]
         self.context = min(limits, default=None)
@@ -65,48 +85,55 @@ class Chat:
         known = {added[token] for token in families.known().ends if token in added}
         return frozenset({*eos_ids(folder), *known, *([] if own is None else [own])})
 
-    def encode(self, prompts: Iterable[Prompt], sampling: Sampling) -> list[Encoded]:
-        """Return all `prompts` as token ids, in their order.
+    def encode(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
+        """Return those `prompts` that fit the context together with `max_tokens` as token ids, in their order, and a
+        failed response for each of the others.
 
         All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks.
 
         Raises:
-            PromptTooLong: some prompt and `max_tokens` do not fit the context; names the longest.
             ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses.
         """
         check_sampling(sampling)
         iterator, encoded = iter(prompts), []
         while chunk := list(itertools.islice(iterator, CHUNK)):
-            ids = self._tokenizer([self._render(prompt) for prompt in chunk], add_special_tokens=False)["input_ids"]
+            ids = self._tokenizer(self._rendered(chunk), add_special_tokens=False)["input_ids"]
             encoded += [Encoded(prompt.id, array("I", row)) for prompt, row in zip(chunk, ids, strict=True)]
         check_ids(item.id for item in encoded)
-        self._require_fit(encoded, sampling.max_tokens)
-        return encoded
+        most = float("inf") if self.context is None else self.context - sampling.max_tokens
+        refused = [self._too_long(item, sampling.max_tokens) for item in encoded if item.size > most]
+        return [item for item in encoded if item.size <= most], refused
 
-    def _render(self, prompt: Prompt) -> str:
-        switches = dated(self._model.chat_template_kwargs)
+    def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
         try:
-            return self._tokenizer.apply_chat_template(
-                list(prompt.messages), tokenize=False, add_generation_prompt=True, **switches
-            )
-        except Exception as error:  # a template may raise anything
+            texts = [[self._as_text(message) for message in prompt.messages] for prompt in prompts]
+            return render(self._tokenizer, texts, self._model.chat_template_kwargs)
+        except TemplateError as error:
+            name = prompts[error.place].id
             raise ValueError(
-                f"model {self._model.name!r}: its chat template refuses prompt {prompt.id!r}: {error}"
-            ) from error
+                f"model {self._model.name!r}: its chat template refuses prompt {name!r}: {error}"
+            ) from None
 
-    def _require_fit(self, encoded: Sequence[Encoded], max_tokens: int) -> None:
-        longest = max(encoded, key=lambda item: len(item.tokens), default=None)
-        if longest is None or self.context is None or len(longest.tokens) + max_tokens <= self.context:
-            return
-        over = sum(len(item.tokens) + max_tokens > self.context for item in encoded)
-        raise PromptTooLong(
-            f"model {self._model.name!r}: prompt {longest.id!r} has {len(longest.tokens)} tokens; with max_tokens "
-            f"{max_tokens} that is {len(longest.tokens) + max_tokens}, and the context holds {self.context} "
-            f"({over} of {len(encoded)} prompts do not fit); lower max_tokens or shorten the prompt"
+    def _as_text(self, message: Message) -> Message:
+        """Return `message` with a space in every special token of this tokenizer that its content spells out."""
+        if message["role"] not in WRITTEN:
+            return message
+        return message | {"content": self._special.sub(r"\g<0> ", message["content"])}
+
+    def _too_long(self, prompt: Encoded, max_tokens: int) -> Response:
+        error = (
+            f"prompt {prompt.id!r} has {prompt.size} tokens; with max_tokens {max_tokens} that is "
+            f"{prompt.size + max_tokens}, and the context of {self._model.name} holds {self.context}; lower max_tokens "
+            "or shorten the prompt"
         )
+        return Response(prompt.id, "", "failed", prompt.size, 0, 0.0, error)
 
-    def response(self, prompt: Sized, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
+    def response(
+        self, prompt_id: str, size: int, tokens: Sequence[int], seconds: float, *, stopped: bool = False
+    ) -> Response:
         """Return the response made of generated `tokens`, which are cut at the first token that ends a response.
+
+        `size` is the number of the prompt's tokens.
 
         `stopped` says that the last token ended it for the engine, whether or not we know that token as an end.
         `completion_tokens` counts every generated token, the ending one included, as OpenAI-compatible servers do.
@@ -115,33 +142,139 @@ class Chat:
         end = next((at for at, token in enumerate(tokens) if token in self.stop_ids), last)
         count = len(tokens) if end is None else end + 1
         text = self._tokenizer.decode(list(tokens[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Response(prompt.id, text, "length" if end is None else "stop", prompt.size, count, seconds)
-
-    def detokenizer(self) -> Callable[[int], str | None]:
-        """Return what turns one token after another into text; None while a character is not whole."""
-        from tokenizers.decoders import DecodeStream
-
-        decoded, tokenizer = DecodeStream(skip_special_tokens=False), self._tokenizer.backend_tokenizer
-        return lambda token: decoded.step(tokenizer, token)
+        return Response(prompt_id, text, "length" if end is None else "stop", size, count, seconds)
 
 
-def check_ids(ids: Iterable[str]) -> None:
-    """Raise ValueError if an id occurs twice: its two responses could not be told apart."""
-    seen: set[str] = set()
-    for prompt_id in ids:
-        if prompt_id in seen:
-            raise ValueError(f"prompt id {prompt_id!r} is used twice; give each prompt its own id")
-        seen.add(prompt_id)
+class ChatEngine(Engine):
+    """An engine that runs a model itself and gets token ids; its options are a data class `Options`.
+
+    Raises:
+        OSError, ValueError: the model is not to be had, or an option cannot be meant.
+    """
+
+    Options: type
+
+    def __init__(self, model: Model, **options: Any) -> None:
+        self._options, self._folder = self.Options(**options), model_folder(model)
+        self.fingerprint = fingerprint(model)
+        self._chat = Chat(model, self._folder, context=self._options.context)
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
+        self._require_open()
+        start = time.perf_counter()
+        encoded, refused = self._chat.encode(prompts, sampling)
+        answers = self._answer(encoded, sampling, start) if encoded else ()  # without any the model need not be loaded
+
+        def both() -> Iterator[Response]:  # a generator, since leaving it early closes the one inside
+            yield from refused
+            yield from answers
+
+        return both()
+
+    def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
+        """Yield the responses to `encoded` prompts; `start` is when they were asked."""
+        raise NotImplementedError
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
-    allowed = {
-        "max_tokens": (sampling.max_tokens >= 1, "1 or more"),
-        "temperature": (0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
-        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1"),
-        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
-    }
-    for name, (fits, fix) in allowed.items():
-        if not fits:
-            raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")
+class TemplateError(ValueError):
+    """A chat template refused a conversation, or did not end within bounds; `place` is the conversation's."""
+
+    def __init__(self, why: str, place: int) -> None:
+        super().__init__(why)
+        self.place = place
+
+
+def render(
+    tokenizer: Any,
+    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    switches: Mapping[str, Any],
+    *,
+    tools: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+    add_generation_prompt: bool = True,
+) -> list[str]:
+    """Return each of `conversations` as the chat template of `tokenizer` writes it.
+
+    Args:
+        switches: of the chat template, as in the study.
+        tools: of each conversation, functions the model may call, as JSON schemas.
+
+    Raises:
+        TemplateError: the template refuses a conversation, or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.
+    """
+    given = [{"tools": list(some)} if some else {} for some in tools or [()] * len(conversations)]
+    asked = [
+        {"conversation": list(turns), "tokenize": False, "add_generation_prompt": add_generation_prompt, **more}
+        for turns, more in zip(conversations, given, strict=True)
+    ]
+    forking = multiprocessing.get_context("fork")  # whose copy has everything that is needed already
+    receiver, sender = forking.Pipe(duplex=False)
+    process = forking.Process(target=_write, args=(sender, tokenizer, asked, dated(switches)), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: the copy needs none of them
+        process.start()
+    sender.close()
+    texts: list[str] = []
+    try:
+        while len(texts) < len(asked):
+            if not receiver.poll(SILENCE):
+                raise TemplateError(f"it wrote nothing for {SILENCE:g} s", len(texts))
+            text, error = receiver.recv()
+            if error:
+                raise TemplateError(error, len(texts))
+            texts.append(text)
+    except EOFError:
+        process.join()
+        why = f"it ended the process that ran it ({process.exitcode}), for want of memory perhaps"
+        if process.exitcode == -signal.SIGPROF:
+            why = f"it takes more than {CPU_SECONDS:g} s for one conversation"
+        raise TemplateError(why, len(texts)) from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    return texts
+
+
+def _write(sender: Connection, tokenizer: Any, asked: Sequence[dict[str, Any]], switches: Mapping[str, Any]) -> None:
+    """In the fork: send (text, "") or ("", error) for each of `asked`."""
+    gc.disable()  # nothing of the other process's is to be finalized here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process stops this one
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    _bound_memory()
+    for arguments in asked:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        try:
+            text = tokenizer.apply_chat_template(**arguments, **switches)
+            answer = (text, "") if len(text) <= CHARACTERS else ("", f"it writes {len(text):,} characters")
+        except MemoryError:
+            answer = ("", f"it takes more than {MEMORY / 2**20:,.0f} MiB")
+        except Exception as error:  # a template may raise anything
+            answer = ("", str(error) or type(error).__name__)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sender.send(answer)
+
+
+def _bound_memory() -> None:
+    """Let this process take `MEMORY` more than it has; where nobody says how much that is, leave it unbounded."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def dated(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `switches` of a chat template and the clock it may ask, for ``apply_chat_template``."""
+    return {**switches, "strftime_now": partial(_today, switches.get(SWITCH))}
+
+
+def _today(day: object, form: str) -> str:
+    """Return `day` as `form` wants it, which is a format of ``strftime``."""
+    try:
+        return datetime.strptime(str(day), FORM).strftime(form)
+    except ValueError:
+        given = "nobody names one" if day is None else f"{SWITCH} is {day!r}"
+        fix = f"give the model chat_template_kwargs: {{{SWITCH}: 26 Jul 2024}} in study.yaml"
+        raise ValueError(f"it asks for today's date, and {given}; {fix}") from None

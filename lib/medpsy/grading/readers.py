@@ -1,61 +1,573 @@
-"""Read the option an answer chose, by rules; five readers for comparison.
+"""Split what a model wrote into reasoning and answer, read the option that the answer chose, and say what came of it.
 
-A reader takes the answer without its reasoning (see `medpsy.grading.reasoning`) and never solves the question. None
-of them guesses, except that `first_letter` and `last_letter` take a letter for a choice wherever it stands, and
-`first_or_last` looks at the gold: it is biased towards the model and here only to show by how much.
+The parser model is the method; rules are the comparison, and `strict` decides the reward. A reader takes the answer
+without its reasoning (`split`) and never solves the question. None guesses, except that
+`first_letter` and `last_letter` take a letter for a choice wherever it stands, and that `first_or_last` looks at the
+gold: it is here only to show by how much that flatters. A form that would take a grammar of its own is not read.
+
+`mentions` finds the letters that can be nothing but options, `choice` reads what opens a piece of text, and `claims`
+finds the pieces of an answer that state a choice.
 """
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
-from medpsy.benchmarks.question import Question
-from medpsy.grading.claims import Claim, claims, negates
-from medpsy.grading.fields import last_field
-from medpsy.grading.groups import lone_option, only_letter, read_short
-from medpsy.grading.mentions import mentions
-from medpsy.grading.options import contained, equal_to
-from medpsy.grading.reading import CLASH, EMPTY, FILTERED, NO_OPTION, NONE_FITS, NOT_OFFERED, REFUSED, SEVERAL, Reading
-from medpsy.grading.sentences import own_part, sentences
-from medpsy.grading.text import clean, flat
+from medpsy import families
+from medpsy.data.questions import LETTERS, Question
 
-__all__ = ["BIASED", "READERS", "Reading", "first_letter", "first_or_last", "last_letter", "lenient", "strict"]
+OUTCOMES = ("correct", "wrong", "unreadable", "cut off", "failed")  # of a response
+NO_GOLD = "no gold"  # the question's key is withheld: nothing can be right or wrong
+ENDLESS = "reasoning without an end"
 
+# Why there is no choice. Every reading without a choice uses one of these words.
+EMPTY = "empty"
+FILTERED = "filtered"  # the endpoint's content filter answered instead of the model
+REFUSED = "refused"
+SEVERAL = "several options"
+NONE_FITS = "none of the options"  # the answer says so, and no option does
+NOT_OFFERED = "letter not offered"
+CLASH = "letter and text disagree"
+NO_OPTION = "no option"
+PARSER_UNREADABLE = "parser unreadable"  # the parser model's reply is none of the replies asked for
+REASONS = (EMPTY, FILTERED, REFUSED, SEVERAL, NONE_FITS, NOT_OFFERED, CLASH, NO_OPTION, PARSER_UNREADABLE)
+
+_LONGEST_SENTENCE = 4000  # characters read of one, its end; a longer one is a loop
 _LONGEST = 20_000  # characters read of an answer, its end; as many as the parser model sees
-_MESSAGE = 1000  # characters up to which an answer can be a content filter's message
-_SHORT = 300  # characters up to which an answer's only option text is taken for its choice
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of one answer.
+
+    Args:
+        choice: index into the question's options, or None when no single option was chosen.
+        how: where the choice was found (``"json"``, ``"stated"``, ...), or why there is none (one of `REASONS`).
+        key: of the parser's response it was read from, if any.
+    """
+
+    choice: int | None
+    how: str
+    key: str | None = None
+
+
+# Reasoning and answer: reasoning that never ended is not an answer, whatever letters it holds.
+
+OPENS, CLOSES = families.known().opens, families.known().closes  # of all families: a saved answer may be anyone's
+TURN_ENDS = families.known().ends + families.known().trailing  # a server may leave them in the text
+
+
+def pattern(markers: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds any of `markers`; of two that begin alike, the longer one."""
+    return re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))))
+
+
+_TURN_END = pattern(TURN_ENDS)
+_GOES_ON = re.compile(r"\s*<\|start\|>assistant")  # of gpt-oss: `<|end|>` ends a message, and its response goes on
+_FINAL_HEADER = re.compile(r"<\|channel\|>\s*final\s*(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>")  # gpt-oss varies it
+_CHANNEL_WORD = re.compile(r"(?:\A|assistant)(?:analysis(?=[A-Z\n])|commentary(?= to=|[A-Z\n]))")  # its tokens dropped
+
+
+@dataclass(frozen=True)
+class Split:
+    """A response in two parts; `answer` is None unless `state` is ``"answer"``."""
+
+    reasoning: str
+    answer: str | None
+    state: Literal["answer", "cut off", "unreadable"]
+
+
+def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Split:
+    """Return reasoning and answer of one response; everything before the last end marker is reasoning.
+
+    A response ends with its turn: of a conversation that the model made up behind it nothing is read.
+
+    Args:
+        opens_thinking: the chat template already wrote the opening marker, so the model starts inside its reasoning.
+        finish_reason: ``"length"`` when generation hit the token limit; anything else (also None) counts as finished.
+    """
+    turn = _FINAL_HEADER.sub("<|channel|>final<|message|>", _own_turn(text))
+    reasoning, marker, rest = _at_last_close(turn)
+    answer = rest.strip()
+    opened = any(marker in rest for marker in OPENS) or _CHANNEL_WORD.search(rest)
+    unfinished = opened or (not marker and (opens_thinking or finish_reason == "length"))
+    if unfinished or not answer:
+        return Split(text if unfinished else reasoning, None, "cut off" if finish_reason == "length" else "unreadable")
+    return Split(reasoning, answer, "answer")
+
+
+def _at_last_close(text: str) -> tuple[str, str, str]:
+    """Split at the end marker that ends last in `text`, the longest of those; without one, everything is the rest."""
+    found = [(text.rfind(close) + len(close), len(close)) for close in CLOSES if close in text]
+    if not found:
+        return "", "", text
+    end, size = max(found)
+    return text[: end - size], text[end - size : end], text[end:]
+
+
+def _own_turn(text: str) -> str:
+    """Return `text` up to the token that ends its turn."""
+    for end in _TURN_END.finditer(text):
+        struck = end[0] == "</s>" and text.find("<s>", 0, end.start()) >= 0  # HTML's mark of words struck out
+        if not struck and not _GOES_ON.match(text, end.end()):
+            return text[: end.start()]
+    return text
+
+
+def outcome(parts: Split | None, reading: Reading | None, question: Question, finish_reason: str | None) -> str:
+    """Return the one of `OUTCOMES`, or `NO_GOLD`, of a response that was split into `parts` and read as `reading`.
+
+    Args:
+        parts: None where there was no response.
+        reading: None where `parts` holds no answer.
+    """
+    if question.gold is None:
+        return NO_GOLD
+    if parts is None or finish_reason == "failed":
+        return "failed"
+    if parts.answer is None:
+        return parts.state
+    if reading is None or reading.choice is None:
+        return "cut off" if finish_reason == "length" else "unreadable"
+    return "correct" if reading.choice == question.gold else "wrong"
+
+
+def why_no_answer(parts: Split, text: str) -> str:
+    """Return why the response `text`, split into `parts`, holds no answer."""
+    if parts.state == "cut off":
+        return "cut off"
+    return ENDLESS if parts.reasoning == text and text.strip() else EMPTY
+
+
+# Text: wide and boxed letters folded, marks of LaTeX and HTML dropped. Other languages are left to the parser model.
+
+_SIGNS = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xFE0E, 0xFE0F, 0xAD]) | {
+    ord(old): new for old, new in zip("‘’‚“”„«»‐‑–—−、。】」", [*'\'\'\'"""""-----,', ". ", ":", ":"], strict=True)
+}
+# The one frame of another language that models slip into at the end of an English answer (Qwen1.5 on MMLU-Pro).
+_OPTION_CORRECT = re.compile(r"(?:^|[.,;:\s])选项\s*\(?([A-J])\)?\s*正确")
+_LATEX = re.compile(r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|sf|it)|operatorname|bf|rm)\s*\{([^{}]{0,200})\}")
+_TAGS = re.compile(r"</?(?:b|i|u|em|strong|mark|p|br|span|div|sup|sub)\b[^<>]{0,80}>", re.I)
+_TOKEN = re.compile(r"[^\W_]+(?:[.:/^'][^\W_]+)*|[<>≤≥=+%↑↓→±]|-(?=[\d.])")
+_ARTICLE = re.compile(r"\A[\W_]{0,9}(?:an?|the|both)\s+(?!and\b|or\b)(?=\w)", re.I)
+_JOINING = re.compile(r"(?<!\d)[ ./:']|[ ./:'](?!\d)|\band\b")  # numbers keep their borders: 1.5 is not 15
+_ONES = r"(?: of)?(?: (?:the|these|those))?(?: (?:given )?(?:above|following|options?|choices?|answers?))?"
+_NONE = re.compile(f"none{_ONES}")
+
+
+def clean(text: str) -> str:
+    """Return `text` with wide letters and odd signs folded (NFKC) and marks taken off."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
+        text = _OPTION_CORRECT.sub(r".\nOption (\1) is correct", text)
+    return _TAGS.sub("", _LATEX.sub(r"\1", text))
+
+
+def _words(text: str) -> str:
+    """Return the words of cleaned text in lower case with single spaces, without a leading article or "both"."""
+    return " ".join(_TOKEN.findall(_ARTICLE.sub("", text).replace("&", " and ").casefold()))
+
+
+def _canonical(text: str) -> str:
+    """Return the form in which two texts are the same option: no spaces, no "and", one wording of none."""
+    words = _words(text)
+    return _NONE.pattern if _NONE.fullmatch(words) else _JOINING.sub("", words)
+
+
+@lru_cache(maxsize=4096)
+def _texts(options: tuple[str, ...]) -> tuple[list[list[str]], list[str]]:
+    """Return the options' words, and their canonical forms."""
+    texts = [clean(option) for option in options]
+    return [_words(text).split() for text in texts], [_canonical(text) for text in texts]
+
+
+def _same(text: str, question: Question) -> int | None:
+    """Return the one option that has `text` as its own."""
+    form = _canonical(text)
+    same = [i for i, own in enumerate(_texts(question.options)[1]) if form and own == form]
+    return same[0] if len(same) == 1 else None
+
+
+# Letters: "vitamin C", "A 45-year-old", "I think", "B-cell" and "C. difficile" name no option.
+
+
+class Mention(NamedTuple):
+    """An option's letter, A to J whatever is offered; `marked` by brackets, quotes, bold type or the word "option"."""
+
+    index: int
+    start: int
+    end: int
+    marked: bool
+    negated: bool
+
+
+_LETTER = re.compile(
+    r"(?<!\w)[(\[]\s*(?P<bracket>[A-Ja-j])\s*[)\]]"
+    r"|(?<!\w)[*_`\"']{1,3}\(?(?P<quoted>[A-J])(?=\)?[*_`\"'.:),])\)?[*_`\"']{0,3}"
+    r"|(?i:\b(?:option|choice|letter)s?)\s*[:*\"'`(]{0,3}(?P<named>[A-J])(?![\w'^-])\)?"
+    r"|(?<![\w'^-])(?P<bare>[A-J])(?![\w^]|['-]\w)"
+)
+_LEADS = re.compile(  # what stands before a bare letter
+    r"(?:^|\n|[.:;(\[{*_`\"'=#>$|-]|\b(?:is|are|be|was|options?|choices?|answer|letter|to|of|chose|choose|select|selected"
+    r"|pick|picked|with|either|both|not|no|but|only|rather|actually|namely|than|think|believe|say|guess|so|thus|therefore|hence"
+    r"|clearly|likely|probably|definitely|it's|that's|reflection)\s*,?)\s*$",
+    re.I,
+)
+_WORD = re.compile(r"[^\W_]")
+_LINKS = re.compile(r"(?:\b(?:and|or|plus|potentially|possibly|also)|[/&+,])\s*$", re.I)  # before a further letter
+_FOLLOWS = re.compile(  # what stands behind one
+    r"\s*$|[ \t]*\n|\s*[^\w\s]|\s+[A-J](?![\w'-])|\s+(?:is|are|and|or|because|since|as|which|due|for|but|not|based"
+    r"|according|therefore|so|given|if|when|while|here|rather|it|this|that|these|they|was|would|has|can|may|must|should|seems|appears"
+    r"|best|plus|most|however|instead|though|although|whereas|too|only|alone|option)\b"
+)
+_PERSON = re.compile(r"\s+(?!(?:is|because|or|and)\b)\w")  # behind "I"
+_DENIED_BEFORE = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brul(?:e|ed|es|ing) out|\bexclud\w+|\beliminat\w+|\bexcept|\brather than"
+    r"|\binstead of|\bunlike|\bwithout|\bcannot|\banything but|\bwrong|\bincorrect)\W{1,3}"
+    r"(?:(?:the|be|been|is|to|an?|options?|choices?|choose|pick|select|answer|letter|necessarily|simply|just)\W{1,3}){0,3}$",
+    re.I,
+)
+_IS = (
+    r"\b(?:is|are|was|were|(?:can|could|would) be|seems?|appears?)\s+(?:(?:also|clearly|both|all|most|likely)\s+){0,2}"
+)
+_DENIED = (
+    rf"(?:{_IS}(?:not(?! only)|incorrect|wrong|false|unlikely|less|ruled|eliminated|excluded|inappropriate"
+    r"|contraindicated|irrelevant|unrelated)|\b(?:isn't|aren't|can(?:not|'t) be|does(?: not|n't)|do(?: not|n't))\b)"
+)
+_DENIED_AFTER = re.compile(  # "A is wrong", with nothing but its own words between; "A, B and D are wrong" denies all
+    r"[)\]*`\"']{0,4}\s*(?:(?:(?:,\s*and|,|and|or|/|&)\s*(?:options?\s*)?[(\[]?[A-J](?!\w)[)\]]?\s*){1,9}"
+    r"(?=are|were|can|could|would|seem|appear|do)|\([^()\n]{0,80}\)\s*"
+    rf"|(?:(?!\b(?:because|since|as|while|whereas|but|and|so|[A-J])\b)[^.;,()\n\"]){{0,60}}?){_DENIED}",
+    re.I,
+)
+_OWN_CLAUSE = re.compile(r"[)\]*]{0,4}\s+(?:is|was|does|has)\b")  # "..., and A is an antibiotic": joined to nothing
+
+
+def mentions(text: str, question: Question) -> list[Mention]:
+    """Return the option letters named in `text`, in order."""
+    found: list[Mention] = []
+    denied = False  # by words before it, which deny those joined to it as well: "not A, B or C"
+    for match in _LETTER.finditer(text):
+        if not _names_option(text, match, question, found[-1] if found else None):
+            continue
+        gap = text[found[-1].end : match.start()] if found else None
+        before, after = text[max(0, match.start() - 60) : match.start()], text[match.end() : match.end() + 200]
+        joined = gap is not None and not re.search("[.;]", gap) and _joins(gap)
+        denied = _DENIED_BEFORE.search(before) is not None or (denied and joined)
+        index, negated = LETTERS.index(match[match.lastgroup].upper()), denied or _DENIED_AFTER.match(after) is not None
+        found.append(Mention(index, match.start(), match.end(), match["bare"] is None, negated))
+    return found
+
+
+def _names_option(text: str, match: re.Match, question: Question, previous: Mention | None) -> bool:
+    """Tell whether a letter names an option, by what stands around it and by the `previous` letter that does."""
+    letter, before = match[match.lastgroup], text[max(0, match.start() - 16) : match.start()]
+    after = text[match.end() : match.end() + 200]
+    if match["bracket"]:
+        return letter.isupper() or (letter.upper() in question.letters and not (letter == "i" and "(ii)" in text))
+    if letter == "I" and _PERSON.match(after):
+        return False
+    own = _texts(question.options)[0][question.letters.index(letter)] if letter in question.letters else ()
+    abbreviation = re.match(r"\.\s(?!(?:is|are|and|or|because|since|an?|the|both)\b)([a-z]+)", after)  # "C. difficile"
+    if match["named"] or (abbreviation and abbreviation[1] not in own):
+        return not abbreviation
+    led = _LEADS.search(before)
+    if previous and not led:
+        gap = text[previous.end : match.start()]
+        led = _LINKS.search(before) or not _WORD.search(gap) or _same(gap[:600], question) == previous.index
+    goes_on = letter != "A" and (after.lstrip()[:1].isupper() or (own and _words(after).split()[:2] == own[:2]))
+    return bool(match["quoted"] or (led and (_FOLLOWS.match(after) or goes_on)))
+
+
+# Choices: the option, or those joined by "and", "or" or mere punctuation, that open a piece of text.
+
+_FILLER = re.compile(  # what may stand between "the answer is" and the letter
+    r"(?:[\s*_`\"'>$\\{}(\[:,|–-]|\b(?:is|be|to|that|of|in|would|should|must|likely|probably|most|clearly|therefore|thus|so"
+    r"|hence|indeed|definitely|actually|simply|either|both|the|an|options?|choices?|letters?|answer|statement|number"
+    r"|combination|i|think|believe|say|guess|my|opinion|as|follows|by|following|labell?ed|single|one|text|correct|best"
+    r"|not|neither|nor|or|but|rather|instead)\b)*",
+    re.I,
+)
+_STOP = re.compile(
+    r"\b(?:because|since|which|who|while|whereas|although|though|however|rather|instead|not|due|but|when|unlike|given|"
+    r"considering|based|if|unless|has|have|does|do|no|wait|actually)\b|\bas\s+(?:it|the|this|they|these)\b|[;\n]|[.!?]\s",
+    re.I,
+)
+_JOINS = re.compile(
+    r"(?:,|\b(?:and|or|nor|plus|as well as)\b|[/&+])\s*(?:(?:possibly|also|options?|choice)\b\s*)*$", re.I
+)
+_LONE = re.compile(
+    r"[\W_]*(?:(?:option|choice|(?:final\s+)?ans(?:wer)?)\b[\W_]*)?([A-J])(?:[\W_]*|[\W_]+(?P<text>[^\W_].*))",
+    re.I | re.S,
+)
+
+
+def choice(text: str, question: Question) -> Reading | None:
+    """Read the option or options that open `text` ("B. Methimazole", "either A or B"); None where none opens it."""
+    chosen: list[Mention] = []
+    last = None
+    for mention in mentions(text, question):
+        gap = text[last.end if last else 0 : mention.start]
+        joined = (
+            (_joins(gap) or _same(gap, question) == last.index) and not _OWN_CLAUSE.match(text, mention.end)
+            if chosen
+            else _FILLER.fullmatch(gap)
+        )
+        if not joined:
+            break
+        last = mention
+        chosen += [] if mention.negated else [mention]
+    by_text = _same(_first_clause(text), question)
+    if by_text is not None and not (chosen and (chosen[0].marked or chosen[0].index == by_text)):
+        return Reading(by_text, "text")
+    if len({mention.index for mention in chosen}) != 1:
+        return Reading(None, SEVERAL) if chosen else None
+    index, other = chosen[0].index, _first_clause(text[chosen[-1].end :].lstrip(" .):*`\"'"))
+    same = _same(other, question)
+    clashes = same != index and (same is not None or _canonical(other) == _NONE.pattern)
+    return Reading(None, CLASH) if clashes else _offered(index, "stated", question)
+
+
+def _offered(index: int, how: str, question: Question) -> Reading:
+    return Reading(index, how) if index < len(question.options) else Reading(None, NOT_OFFERED)
+
+
+def _joins(gap: str) -> bool:
+    """Tell whether "and", "or", a comma or nothing but signs join two letters, with no new clause between them."""
+    return not _WORD.search(gap) or (_JOINS.search(gap[-80:]) is not None and not _STOP.search(gap.lstrip(" .:)*`")))
+
+
+def _first_clause(text: str) -> str:
+    """Return `text` up to its line end, full stop or closing mark, without brackets and marks around it."""
+    line = text[:600].strip(" *_`\"'{}[]()$\\:|\n").split("\n")[0]
+    return re.split(r"(?<!\b[A-Z])[.!?](?:\s|$)|[*`\"}]", line)[0]
+
+
+def _lone(text: str, question: Question) -> Reading | None:
+    """Read `text` if it is nothing but one option: a letter, or a letter with that option's own text."""
+    match = _LONE.fullmatch(text) if len(text) <= 600 else None
+    if match is None:
+        return None
+    index, same = LETTERS.index(match[1].upper()), _same(match["text"] or "", question)
+    if match["text"] is None:
+        return _offered(index, "letter only", question)
+    if same is None and _canonical(match["text"]) != _NONE.pattern:
+        return None
+    return Reading(index, "letter and text") if index == same else Reading(None, CLASH)
+
+
+def _short(text: str, question: Question) -> Reading | None:
+    """Read `text` if it is nothing but an option, by its letter or its text, or says that none fits."""
+    if reading := _lone(text, question):
+        return reading
+    if (same := _same(text, question)) is not None:
+        return Reading(same, "text only")
+    return Reading(None, NONE_FITS) if _canonical(text) == _NONE.pattern else None
+
+
+# Claims: the pieces of an answer that state a choice ("the answer is C"), say of an option that it is the answer ("C is
+# the best one"), conclude with one ("so the likely cause is the drug (C)"), list it, or hold an option's text alone.
+
+
+class Claim(NamedTuple):
+    """What one piece of an answer claims; `final` marks a claim that announces itself as the last word."""
+
+    kind: str  # stated, said, concluded, listed (counts where several must not pay) or text
+    reading: Reading
+    final: bool = False
+
+
+_COPULA = r"(?:\b(?:is|are|be|was|becomes|remains)\b\s*:?|[:=]|\s-\s)"
+_LETTERED = r"(?=\s*[*`_]{0,3}[(\[]\s*[A-J]\s*[)\]])"
+_GAP = r"[^.,!?\n;:]{0,120}?"  # bounded, so that a long text costs linear time
+_NOUN = r"\b(?:answers?|ans|option|choice|statement|response|letter|conclusion|verdict|correction)\b"
+_CUES = re.compile(  # what announces a choice: the last word, a statement or a ranking, a decision
+    r"(?P<final>\\f?box(?:ed)?\s*\{|<answer>|#{4,}|\bfinal\s*:)"
+    rf"|(?:{_NOUN}|\b(?:correct|right|best|closest|only|most\s+\w+)\b)"
+    rf"(?:{_GAP}{_LETTERED}|(?![\s(\[*]{{0,4}}(?-i:[A-J])\b){_GAP}{_COPULA})"
+    r"|\b(?:choos(?:e|es|ing)|chose|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)?\s+with|opt(?:ed)?\s+for"
+    r"|settle\s+on|meant?|(?:change|switch)\w*\s[^.]{0,30}\bto|it(?:'s|\s+is|\s+(?:must|should|would)\s+be)|i'd\s+say)\b"
+    r"|\b(?:so|thus|hence|therefore|actually|rather|no|wait)\b,?(?=\s+(?-i:[A-J])\s*(?:[.!]\s*)?$)",
+    re.I,
+)
+_ANNOUNCES = re.compile(_NOUN, re.I)
+_OTHERS = re.compile(r"\b(?:other|remaining|incorrect|wrong|alternative)\b", re.I)
+_NOT_SO = re.compile(rf"(?:\bnot|n't|\bnever|\brule out|{_OTHERS.pattern})\s+(?:the\s+)?$", re.I)
+_NONE_SAID = re.compile(
+    r"\bnone of (?:the|these|those)\b|\bno (?:single )?(?:correct )?(?:option|answer|choice)\b"
+    r"|\bnot (?:be )?(?:listed|provided|given|included|among|available|present|one of|in the (?:options|choices))\b"
+    r"|\b(?:cannot|can't|can not|could not) (?:be )?(?:\w+ )?(?:determined?|answer(?:ed)?|identif(?:y|ied))\b"
+    r"|\b(?:unable|impossible) to\b|\b(?:not enough|insufficient) information\b|\b(?:inconclusive|undetermined|n/a)\b",
+    re.I,
+)
+_SAID = re.compile(
+    r"\b(?:(?:would|must|should|(?:seems|appears) to) be|is|represents|remains)\s+"
+    r"(?:(?:likely|clearly|indeed|therefore|thus)\s+)?(?:correct\b|right\b|(?:the|our|my)\s+(?:\w+\s+){0,2}?"
+    r"(?:answer|correct|right|best|most\s+(?:appropriate|likely|accurate|suitable|fitting|plausible)(?!\s+to\b)))\b",
+    re.I,
+)
+_SAID_OF_LETTER = re.compile(
+    rf"[)\]*`\"']{{0,4}}\s*(?:\([^()\n]{{0,80}}\)\s*)?[^.;,()\n]{{0,80}}?{_SAID.pattern}", re.I
+)
+_NEGATES = re.compile(r"\b(?:not|never|neither|nor|unlikely|incorrect|wrong)\b|n't\b", re.I)
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclu\w+|overall|correct|best|closest|most|likely)\b", re.I)
+
+
+def claims(sentence: str, question: Question) -> list[Claim]:
+    """Return the claims of one sentence in order; a sentence that states nothing gives none."""
+    cues = [
+        cue
+        for cue in _CUES.finditer(sentence)
+        if not (
+            _OTHERS.search(cue[0])
+            or _DENIED_BEFORE.search(cue[0] + " ")
+            or _NOT_SO.search(sentence[max(0, cue.start() - 20) : cue.start()])
+        )
+    ]
+    placed = [(cue.end(), claim) for cue in cues if (claim := _stated(cue, sentence, question))]
+    named = [mention for mention in mentions(sentence, question) if not mention.negated]
+    for index, start, end, *_ in named:
+        if _SAID_OF_LETTER.match(sentence[end : end + 300]):
+            placed.append((start, Claim("said", _offered(index, "stated", question))))
+    if len({claim.reading for _, claim in placed if claim.final}) > 1:  # two boxes in one sentence
+        return [Claim("stated", Reading(None, SEVERAL), final=True)]
+    if placed:
+        return [claim for _, claim in sorted(placed, key=lambda pair: pair[0])]
+    concludes = _CONCLUDES.search(sentence) is not None
+    chosen = {mention.index for mention in named if mention.marked and mention.index < len(question.options)}
+    if concludes and chosen:
+        return [Claim("concluded", Reading(chosen.pop(), "concluded") if len(chosen) == 1 else Reading(None, SEVERAL))]
+    none_fits = (concludes or cues) and _NONE_SAID.search(sentence) and _NONE.pattern not in _texts(question.options)[1]
+    return [Claim("concluded", Reading(None, NONE_FITS))] if none_fits else []
+
+
+def _stated(cue: re.Match, sentence: str, question: Question) -> Claim | None:
+    """Return what follows the announcement `cue`, up to the next one; None where no choice follows."""
+    following = _CUES.search(sentence, cue.end())
+    span = sentence[cue.end() : following.start() if following else len(sentence)][:1000]
+    announced = bool(cue["final"] or _ANNOUNCES.search(cue[0]))
+    reading = choice(span, question)
+    if reading is None and announced:
+        small = re.match(r"[\s*_`\"'(\[{:]*([a-j])(?:[\s*_`\"')\]}]*[.,;]|(?<!a)\s*$)", span)
+        reading = _offered(LETTERS.index(small[1].upper()), "stated", question) if small else None
+    if reading is None:
+        return None
+    return Claim("stated" if announced or reading.how != "text" else "text", reading, bool(cue["final"]))
+
+
+_TICKED = re.compile(r"^(.*?)(?:[\[(][xX✓✔][\])]|[✅☑✔✓]|(?:←|<-+)\s*correct\b)(.*)$", re.M)  # in a check list
+_NEW_TASK = re.compile(  # a model that runs on into a task of its own has answered before it
+    r"(?<=\S)\s*\n[ \t]*[*_#]{0,3}[ \t]*(?:(?:medical|new|next)\s+)?(?:question|q|user|human|instructions?|task)\b"
+    r"[ \t\d]*[*_]{0,2}[ \t]*[:.\n]",
+    re.I,
+)
+_BREAK = re.compile(  # a sentence ends, not "Dr. X", "1. X" or "C. X"
+    r"(?<![.!?])(?:[!?]|(?<!\d)(?<!\b[A-Za-z])(?<!\b(?:vs|cf|Dr|St|No))(?<!\b(?:e\.g|i\.e|ans|Ans|Fig|etc))\.)[.!?]*"
+    r"[\"')*`\]]*\s+"
+)
+_ITEM = re.compile(r"\s*[-*•>#]*\s*[*_`]*\(?[A-J][*_`]*[.):]")
+
+
+def _sentences(answer: str) -> list[tuple[str, bool]]:
+    """Return the sentences in order, headings joined with what they announce, each with whether it is a whole line."""
+    answer = _TICKED.sub(r"Answer: \1\2" if len(_TICKED.findall(answer)) == 1 else r"\1\2", answer)
+    lines: list[str] = [""]
+    blank = True
+    for line in answer.split("\n"):
+        if line.strip():
+            first, _, last = lines[-1].rpartition("\n")
+            listed = first and not blank and _ITEM.match(last) and _ITEM.match(line)  # a lettered list was announced
+            if listed or lines[-1].rstrip(" *_`").endswith(":"):
+                lines[-1] += "\n" + line
+            else:
+                lines.append(line)
+        blank = not line.strip()
+    split_lines = [_BREAK.sub("\\g<0>\0", line).split("\0") for line in lines[1:]]
+    return [
+        (piece.strip()[-_LONGEST_SENTENCE:], len(pieces) == 1)
+        for pieces in split_lines
+        for piece in pieces
+        if piece.strip()
+    ]
+
+
+def _all_claims(answer: str, question: Question) -> list[Claim]:
+    """Return the claims of an answer in order; one that needs no search for them is a single statement."""
+    answer = _NEW_TASK.split(clean(answer[-_LONGEST:]), maxsplit=1)[0]
+    if (early := _at_once(answer, question)) is not None:
+        return [Claim("stated", early)]
+    pieces = _sentences(answer)
+    # A capital behind a full stop may open a sentence that the limit cut.
+    alone = [_lone(piece, question) if whole or len(piece) > 1 else None for piece, whole in pieces]
+    found = []
+    for at, (piece, whole) in enumerate(pieces):
+        listed = any(alone[max(0, at - 1) : at]) or any(alone[at + 1 : at + 2])  # a list of options is no choice
+        here = [Claim("stated", alone[at])] if alone[at] and not listed else claims(piece, question)
+        if not here and alone[at] and alone[at].how == "letter only":
+            here = [Claim("listed", alone[at])]
+        if at == len(pieces) - 1 and whole and len(here) == 1:  # a last line that is nothing but the answer
+            here = [here[0]._replace(final=True)]
+        found += here
+        if at in (0, len(pieces) - 1) and not listed and not _NEGATES.search(piece):
+            clauses = [piece, piece.rpartition(" is ")[2], _SAID.split(piece)[0]]
+            opening, *others = re.split("[,.;]", piece)  # "No, there is no evidence."
+            clauses += [opening, *others] if at == 0 and _same(opening, question) is not None else []
+            if len(named := {_same(clause, question) for clause in clauses} - {None}) == 1:
+                found.append(Claim("text", Reading(named.pop(), "text")))
+    if not found and len(pieces) == 1:  # one sentence, which opens with its choice or names no other option
+        named = [mention for mention in mentions(pieces[0][0], question) if not mention.negated]
+        if reading := choice(pieces[0][0], question):
+            found.append(Claim("text" if reading.how == "text" else "stated", reading))
+        elif len({mention.index for mention in named}) == 1 and not _WORD.search(pieces[0][0][named[-1].end :]):
+            found.append(Claim("concluded", _offered(named[0].index, "only mention", question)))
+    return found
+
+
+# Readers.
+
+_FIELD = re.compile(  # an answer field of a JSON object, even where the JSON is broken
+    r"\"(?:answer_choice|final_answer|answer|choice|option|answer_letter)\"\s*:\s*"
+    r"(?P<value>\"(?:[^\"\\]|\\.){0,2000}\"|null|[A-J]\b|-?\d[\d.]{0,20})",
+    re.I,
+)
 _FILTER = re.compile(r"\bresponse was filtered\b|\bcontent (?:management|filter(?:ing)?) polic(?:y|ies)\b", re.I)
 _REFUSAL = re.compile(
-    r"\b(?:I'm|I am|we are) (?:sorry|unable)\b"
-    r"|\bI (?:can't|cannot|can not|won't) (?:help|assist|answer|provide|give|choose|select|make)\b"
-    r"|\bas an AI\b|\bI apologi[sz]e\b",
+    r"\b(?:I'm|I am|we are) (?:sorry|unable)\b|\bas an AI\b|\bI apologi[sz]e\b"
+    r"|\bI (?:can't|cannot|can not|won't) (?:help|assist|answer|provide|give|choose|select|make)\b",
     re.I,
 )
 
 
 def strict(answer: str, question: Question) -> Reading:
     """Accept only a plain format: JSON field, box, "the answer is X" or a lone letter; statements must not differ."""
-    answer = clean(answer[-_LONGEST:])
-    if (early := _without_claims(answer, question)) is not None:
-        return early
-    stated = [claim.reading for claim in _all_claims(answer, question) if claim.kind == "stated"]
-    stated = [reading for reading in stated if reading.how != "text"]
-    if not stated:
+    found = _all_claims(answer, question)
+    settled = [
+        claim.reading for claim in found if claim.kind in ("stated", "said", "listed") and claim.reading.how != "text"
+    ]
+    if not settled:
         return Reading(None, NO_OPTION)
-    return stated[-1] if len({reading.choice for reading in stated}) == 1 else Reading(None, SEVERAL)
+    return settled[-1] if len({reading.choice for reading in settled}) == 1 else Reading(None, SEVERAL)
 
 
 def lenient(answer: str, question: Question) -> Reading:
-    """Read an answer as a patient person would: the last statement counts, then conclusions, then an option's text."""
-    answer = clean(answer[-_LONGEST:])
-    if (early := _without_claims(answer, question)) is not None:
-        return early
+    """Read an answer as a patient person would: the last statement counts, then conclusions, then an option's text.
+
+    An answer that announces three or more choices, or calls several options right one by one, has settled on none
+    unless it ends in a final one.
+    """
     found = _all_claims(answer, question)
-    if (settled := _last_word(found)) is not None:
-        return settled
-    for kind in ("concluded", "text"):
-        if last := [claim.reading for claim in found if claim.kind == kind][-1:]:
-            return last[0]
-    return _only_mention(answer, question)
+    settled = [claim for claim in found if claim.kind in ("stated", "said")]
+    choices = {claim.reading.choice for claim in settled} - {None}
+    if len(choices) > (1 if all(claim.kind == "said" for claim in settled) else 2) and not settled[-1].final:
+        return Reading(None, SEVERAL)
+    concluded, texts = ([claim for claim in found if claim.kind == kind] for kind in ("concluded", "text"))
+    for ranked in (settled, concluded, texts):
+        if ranked:
+            return ranked[-1].reading
+    return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)
 
 
 def first_letter(answer: str, question: Question) -> Reading:
@@ -75,82 +587,58 @@ def first_or_last(answer: str, question: Question) -> Reading:
 
 
 READERS: dict[str, Callable[[str, Question], Reading]] = {
-    "strict": strict,
-    "lenient": lenient,
-    "first_letter": first_letter,
-    "last_letter": last_letter,
-    "first_or_last": first_or_last,
+    reader.__name__: reader for reader in (strict, lenient, first_letter, last_letter, first_or_last)
 }
 BIASED = frozenset({"first_or_last"})  # readers that look at the gold
 
 
-def _without_claims(answer: str, question: Question) -> Reading | None:
-    """Read what needs no search for statements: nothing, a filter's message, a JSON field, one short line."""
+def _at_once(answer: str, question: Question) -> Reading | None:
+    """Read what needs no search for statements: nothing, a filter's message, a JSON field, an option alone."""
     if not answer.strip():
         return Reading(None, EMPTY)
-    if len(answer) <= _MESSAGE and _FILTER.search(answer):
+    if len(answer) <= 1000 and _FILTER.search(answer):
         return Reading(None, FILTERED)
-    if (field := last_field(answer)) is not None and field.strip():
-        reading = read_short(field, question)
-        return Reading(reading.choice, "json") if reading.choice is not None else reading
-    if len(answer) > 400 or "\n" in answer.strip():
-        return None
-    reading = read_short(answer.strip(), question)
-    if reading.how in (CLASH, NONE_FITS):
-        return reading
-    return reading if reading.choice is not None and _is_all(answer, reading.choice, question) else None
-
-
-def _is_all(answer: str, choice: int, question: Question) -> bool:
-    """Tell whether a one-line answer holds nothing but its choice, so that no statement can follow it."""
-    alone = only_letter(answer.strip(), question) is not None
-    return alone or len(flat(answer)) <= len(flat(question.options[choice])) + len("x ")
-
-
-def _all_claims(answer: str, question: Question) -> list[Claim]:
-    pieces = sentences(own_part(answer, question))
-    alone = [lone_option(piece, question) for piece in pieces]
-    found = []
-    for at, piece in enumerate(pieces):
-        listed = any(alone[max(0, at - 1) : at]) or any(alone[at + 1 : at + 2])  # a list of options is no choice
-        found += [Claim("stated", alone[at])] if alone[at] and not listed else claims(piece, question)
-        if at in (0, len(pieces) - 1) and not listed and len(named := equal_to(flat(piece), question.options)) == 1:
-            found.append(Claim("text", Reading(named.pop(), "text")))
-    return found
-
-
-def _last_word(found: list[Claim]) -> Reading | None:
-    """Return the last statement, or the conclusion that follows it where the statement named several options.
-
-    An answer that announces three or more different choices, none of them as its final one, has settled on none.
-    """
-    stated = [claim for claim in found if claim.kind == "stated"]
-    if not stated:
-        return None
-    last = stated[-1]
-    if len({claim.reading.choice for claim in stated} - {None}) > 2 and not last.final:
-        return Reading(None, SEVERAL)
-    at = max(i for i, claim in enumerate(found) if claim is last)
-    after = [claim.reading for claim in found[at:] if claim.kind == "concluded"]
-    return after[-1] if after and last.reading.choice is None and after[-1].choice is not None else last.reading
-
-
-def _only_mention(answer: str, question: Question) -> Reading:
-    """Read the one option that is named at all, by letter or, in a short answer, by its text; or "No, there is ..."."""
-    answer = own_part(answer, question)
-    named = [m for m in mentions(answer, question) if not m.negated]
-    found = {m.index for m in named if m.marked} or {m.index for m in named if len(answer) <= _SHORT}
-    if len(found) == 1:
-        index = found.pop()
-        return Reading(index, "only mention") if index < len(question.options) else Reading(None, NOT_OFFERED)
-    opens = equal_to(flat(re.split(r"[,.;:\n]", answer[:300].lstrip(), maxsplit=1)[0]), question.options)
-    inside = contained(answer, question.options) if len(answer) <= _SHORT and not negates(answer) else set()
-    for texts in (opens, inside):
-        if not found and len(texts) == 1:
-            return Reading(texts.pop(), "text")
-    return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)
+    fields = [field["value"].strip('"').replace('\\"', '"').strip() for field in _FIELD.finditer(answer)]
+    if values := [value for value in fields if value and value.lower() != "null"]:
+        found = [
+            _short(value, question)
+            or (choice(value, question) if "\n" not in value else None)
+            or Reading(None, NO_OPTION)
+            for value in values
+        ]
+        chosen = {reading.choice for reading in found} - {None}
+        if len(chosen) > 1:
+            return Reading(None, SEVERAL)
+        return Reading(chosen.pop(), "json") if chosen else found[-1]
+    return _short(answer, question)
 
 
 def _nth_letter(answer: str, question: Question, place: int) -> Reading:
     found = [m.index for m in mentions(clean(answer), question) if m.index < len(question.options)]
     return Reading(found[place], "letter") if found else Reading(None, NO_OPTION if answer.strip() else EMPTY)
+
+
+# The parser model's reply: a letter, SEVERAL or NONE (`medpsy.prompts.parser`); it is never repaired into one.
+
+_FENCE = re.compile(r"^\s*```[\w-]*\s*|\s*```\s*$")
+_LABEL = re.compile(r"^[\W_]*(?:(?:final|extracted|chosen)\s+)?(?:answer|option|choice|letter|reply)\W*[:=]\s*", re.I)
+
+
+def read_reply(text: str, question: Question) -> Reading:
+    """Return the parser's verdict on one answer: an option, ``"several options"``, ``"no option"``, or unreadable."""
+    reply = _FENCE.sub("", clean(split(text, opens_thinking=False, finish_reason=None).answer or "")).strip()
+    word = _LABEL.sub("", reply).strip(" \t\n.,;:!*_`\"'()[]{}<>")
+    shown = word.upper() if len(word.split()) == 1 else reply  # "none" in a sentence is just a word
+    several = re.search(r"\b(?:SEVERAL|MULTIPLE(?:[_ ]ANSWERS)?)\b", shown)
+    none = re.search(r"\b(?:NONE|NO[_ ]ANSWER)\b", shown)
+    reading = (_short(word, question) or lenient(reply, question)) if shown is reply or not (several or none) else None
+    if (several is not None) + (none is not None) + (
+        reading is not None and (reading.choice is not None or reading.how == CLASH)
+    ) != 1:
+        return Reading(None, PARSER_UNREADABLE)
+    return Reading(None, SEVERAL if several else NO_OPTION) if several or none else Reading(reading.choice, "parser")
+
+
+def needs_model(reading: Reading) -> bool:
+    """Tell whether the parser model has to look where a rule reader gave `reading`; nobody can read an empty answer."""
+    return reading.choice is None and reading.how not in (EMPTY, FILTERED)

@@ -1,51 +1,136 @@
-"""HealthBench's scores: overall, by theme and by axis, with their bootstrap and the range that missing verdicts allow.
+"""HealthBench's scores: of an example, overall, by theme and by axis, with the range that missing judgments allow.
 
 Exactly the reference (simple-evals, `healthbench_eval.py`) unless an option of `Scoring` is set. Scores are shares,
-unrounded; only `as_published` speaks of points. The frame of criteria is described in `medpsy.grading.rubric_points`.
+unrounded; only `as_published` speaks of points. All work on a tidy frame with one row per criterion of each response:
+``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (``"met"``,
+``"not met"`` or ``"unjudged"``); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the
+response had no answer). Models, judges or suites are never mixed, and an unjudged criterion is never taken for an unmet
+one unless told to.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from medpsy.benchmarks.healthbench import AXES, THEMES
-from medpsy.grading.rubric_points import OTHERS, REFERENCE, Scoring, axis_scores, example_scores
-from medpsy.statistics.bootstrap import interval, resampled_means
+from medpsy import stats
+from medpsy.data.healthbench import AXES, THEMES
 
-__all__ = [
-    "OTHERS", "REFERENCE", "RubricScore", "Scoring", "as_published", "axis_scores", "example_scores", "scores",
-    "summary",
-]  # fmt: skip
-
-OVERALL = "overall"
-REPLICATES = 1000  # as the reference
+MET, NOT_MET, UNJUDGED = "met", "not met", "unjudged"
+OUTCOMES = (MET, NOT_MET, UNJUDGED)  # of a criterion
+APART = ("model", "judge", "suite")  # a score over several of one of these would be a number of nothing
 
 
 @dataclass(frozen=True)
-class RubricScore:
-    """The mean of example scores, as a share.
+class Scoring:
+    """Where other implementations leave the reference (simple-evals, `healthbench_eval.py`); all off by default.
 
     Args:
-        score: clipped to 0..1; missing where no example could be scored.
-        bootstrap_std: standard deviation of the clipped means of resampled conversations; `margin` is half the width
-            of their central 95 %. Both are missing for a single conversation, which has no spread.
-        n: conversations scored; `skipped` are those none of whose positive points was judged.
-        unjudged: criteria without a verdict.
-        low, high: the score with every unjudged criterion decided against or for the response, by the sign of its
-            points, over all conversations; `score` is moved between them where it left them.
+        clip_each_example: every example's score, whole or of one axis, is clipped to 0..1 before any mean (MARC,
+            openbench): higher scores, above all on Hard.
+        clip_each_category: the same for themes and axes alone, not for the overall score (inspect_evals).
+        unjudged_as_not_met: a criterion without a judgment counts as not met (inspect_evals, MARC, openbench); where
+            its points are negative, that raises the score.
+        empty_as_zero: an empty response scores 0 and has no criteria (inspect_evals); the reference judges it.
     """
 
-    score: float
-    bootstrap_std: float
-    margin: float
-    n: int
-    skipped: int
-    unjudged: int
-    low: float
-    high: float
+    clip_each_example: bool = False
+    clip_each_category: bool = False
+    unjudged_as_not_met: bool = False
+    empty_as_zero: bool = False
+
+
+REFERENCE = Scoring()
+OTHERS = {  # what each option changes can be seen by scoring the same verdicts with these
+    "inspect_evals": Scoring(clip_each_category=True, unjudged_as_not_met=True, empty_as_zero=True),
+    "MARC, openbench": Scoring(clip_each_example=True, unjudged_as_not_met=True),
+}
+
+
+def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return one row per example (conversation and, where there are any, run), for each group of `by`.
+
+    The score is the sum of the points of all met criteria over the sum of the positive points, as a share, not clipped
+    (HealthBench, appendix D). An unjudged criterion is left out of both sums; the result is then moved into the range
+    that the missing verdicts allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
+    reverse), which it can leave because the sum below has shrunk. An example none of whose positive points was judged
+    has no score.
+
+    Returns:
+        Columns of `by`, ``run`` (if given), ``conversation_id``, ``theme``, ``score`` (missing where there is none),
+        ``low``, ``high``, ``unjudged`` (criteria).
+
+    Raises:
+        ValueError: what is wrong with the frame.
+    """
+    keys = checked(frame, by)
+    shares = _shares(frame, [*keys, "theme"], scoring)
+    if scoring.empty_as_zero:
+        shares.loc[shares["empty"], ["score", "low", "high"]] = 0.0
+    return _clip_scores(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
+
+
+def axis_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return one row per example and axis: the same formula on the criteria of that axis alone.
+
+    An example without positive points on an axis is left out of it. Columns as in `example_scores`, and ``axis``.
+    """
+    keys = checked(frame, by)
+    shares = _shares(frame, [*keys, "theme", "axis"], scoring)
+    shares = shares[(shares["positive"] > 0) & ~(shares["empty"] & scoring.empty_as_zero)]
+    clip = scoring.clip_each_example or scoring.clip_each_category
+    return _clip_scores(shares, clip).drop(columns=["positive", "empty"]).reset_index(drop=True)
+
+
+def checked(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return the columns that name an example, after checking that `frame` can be scored by group of `by`."""
+    for name in APART:
+        if name in frame and name not in by and frame[name].nunique(dropna=False) > 1:
+            raise ValueError(f"rows of several values of {name!r} cannot be one score; add {name!r} to `by`")
+    if (strange := ~frame["outcome"].isin(OUTCOMES)).any():
+        raise ValueError(f"outcome {frame.loc[strange, 'outcome'].iloc[0]!r} is none of {', '.join(OUTCOMES)}")
+    keys = [*dict.fromkeys([*by, *(["run"] if "run" in frame else []), "conversation_id"])]
+    if (twice := frame.duplicated([*keys, "criterion"])).any():
+        row = frame.loc[twice, [*keys, "criterion"]].iloc[0].to_dict()
+        raise ValueError(f"two rows for {row}; remove one, or name in `by` the column that tells them apart")
+    return keys
+
+
+def _shares(frame: pd.DataFrame, keys: list[str], scoring: Scoring) -> pd.DataFrame:
+    """Return sums and shares of points for each combination of `keys`, in order of appearance."""
+    points, outcome = frame["points"].to_numpy(float), frame["outcome"]
+    unjudged = (outcome == UNJUDGED).to_numpy(bool)
+    missing = unjudged & (not scoring.unjudged_as_not_met)
+    met, positive = np.where(outcome == MET, points, 0.0), np.maximum(points, 0.0)
+    sums = pd.DataFrame(
+        {
+            "met": met,
+            "positive": positive,
+            "judged": np.where(missing, 0.0, positive),
+            "low": met + np.where(missing, np.minimum(points, 0.0), 0.0),
+            "high": met + np.where(missing, positive, 0.0),
+            "unjudged": unjudged.astype(int),
+            "empty": frame["empty"].to_numpy(bool) if "empty" in frame else False,
+        }
+    )
+    names = [frame[name].set_axis(sums.index) for name in keys]
+    sums = sums.groupby(names, sort=False, dropna=False).sum().reset_index()
+    bounds = sums[["low", "high"]].div(sums["positive"].where(sums["positive"] > 0), axis=0)
+    score = (sums["met"] / sums["judged"].where(sums["judged"] > 0)).clip(bounds["low"], bounds["high"])
+    shares = sums[[*keys, "positive"]].assign(score=score, low=bounds["low"], high=bounds["high"])
+    return shares.assign(unjudged=sums["unjudged"], empty=sums["empty"] > 0)
+
+
+def _clip_scores(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
+    names = ["score", "low", "high"]
+    return shares.assign(**{name: shares[name].clip(0.0, 1.0) for name in names}) if clip else shares
+
+
+OVERALL = "overall"
+ORDER = [OVERALL, *THEMES, *AXES]  # of the rows of `scores`
+REPLICATES = 1000  # as the reference
+NUMBERS = ["score", "bootstrap_std", "margin", "n", "skipped", "unjudged", "low", "high"]
 
 
 def scores(
@@ -62,37 +147,55 @@ def scores(
     positive points on it. Several runs of a conversation are averaged first.
 
     Args:
-        frame: one row per criterion; see `medpsy.grading.rubric_points`.
+        frame: one row per criterion; see this module.
         by: columns to keep apart, e.g. ``["model", "judge"]``; needed where one of them has several values.
         replicates: of the bootstrap, which resamples conversations with all their runs; 0 leaves it out.
 
     Returns:
-        Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and those of `RubricScore`.
+        Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean
+        of example scores clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped
+        means of conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a
+        single conversation, which has no spread); ``n`` conversations scored, ``skipped`` those none of whose positive
+        points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided
+        against or for the response, over all conversations: ``score`` is moved between them where it left them.
     """
-    by, rows = list(by), []
-    axes = {names: group for names, group in _groups(axis_scores(frame, scoring, by=by), by)}
-    for names, whole in _groups(example_scores(frame, scoring, by=by), by):
-        own = dict(zip(by, names, strict=True))
-        for kind, name, examples in _measures(whole, axes.get(names), scoring):
-            found = summary(examples, scoring, seed=seed, replicates=replicates)
-            rows.append({**own, "kind": kind, "name": name, **asdict(found)})
-    return pd.DataFrame(rows, columns=[*by, "kind", "name", *RubricScore.__dataclass_fields__])
+    keys = [*by, "kind", "name"]
+    whole, axes = example_scores(frame, scoring, by=by), axis_scores(frame, scoring, by=by)
+    themed = _clip_scores(whole, scoring.clip_each_category)
+    examples = [
+        whole.assign(kind="overall", name=OVERALL),
+        themed.assign(kind="theme", name=themed["theme"]),
+        axes.assign(kind="axis", name=axes["axis"]),
+    ]
+    groups = pd.concat(examples, ignore_index=True).groupby(keys, sort=False, dropna=False)
+    rows = [dict(zip(keys, names, strict=True)) | _summary(group, seed, replicates) for names, group in groups]
+    table = pd.DataFrame(rows, columns=[*keys, *NUMBERS])
+    order = table["name"].map(ORDER.index)
+    if by:
+        order += len(ORDER) * table.groupby(list(by), sort=False, dropna=False).ngroup()
+    return table.iloc[order.argsort()].reset_index(drop=True)
 
 
-def summary(
-    examples: pd.DataFrame, scoring: Scoring = REFERENCE, *, seed: int = 0, replicates: int = REPLICATES
-) -> RubricScore:
-    """Return the score of `examples`: rows of `example_scores`, or of `axis_scores` with one axis."""
+def _summary(examples: pd.DataFrame, seed: int, replicates: int) -> dict[str, float]:
+    """Return `NUMBERS` of `examples`: rows of `example_scores`, or of `axis_scores` with one axis."""
     means = examples.groupby("conversation_id", sort=False)[["score", "low", "high"]].mean()
     scored = means["score"].dropna().to_numpy()
-    low, high = (_clipped(means[name].mean(), scoring) for name in ("low", "high"))
-    score = float(np.clip(_clipped(scored.mean(), scoring), low, high)) if len(scored) else np.nan
+    low, high = np.clip(means[["low", "high"]].mean(), 0.0, 1.0)
     std = margin = np.nan
     if len(scored) > 1 and replicates:
-        drawn = _clipped(resampled_means(scored, replicates, np.random.default_rng(seed)), scoring)
-        std, margin = float(drawn.std()), interval(drawn).margin
-    skipped, unjudged = len(means) - len(scored), int(examples["unjudged"].sum())
-    return RubricScore(score, std, margin, len(scored), skipped, unjudged, float(low), float(high))
+        index = pd.MultiIndex.from_product([[""], [""], range(len(scored))], names=["model", "stratum", "question_id"])
+        drawn = stats.bootstrap(pd.Series(scored, index=index), replicates, seed)[""].clip(0.0, 1.0).to_numpy()
+        std, margin = float(drawn.std()), float(stats.half_width(drawn))
+    return {
+        "score": float(np.clip(scored.mean(), low, high)) if len(scored) else np.nan,
+        "bootstrap_std": std,
+        "margin": margin,
+        "n": len(scored),
+        "skipped": len(means) - len(scored),
+        "unjudged": int(examples["unjudged"].sum()),
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def as_published(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -106,41 +209,7 @@ def as_published(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seque
     frame = frame if "run" in frame else frame.assign(run=0)
     keys = [*[name for name in by if name != "run"], "kind", "name"]
     each = scores(frame, scoring, by=[*keys[:-2], "run"], replicates=0)
-    each["points"] = [half_up(100 * score) for score in each["score"]]
-    found = each.groupby(keys, sort=False, dropna=False)["points"]
-    return found.agg(points=lambda one: one.mean(skipna=False), runs="size").reset_index()
-
-
-def half_up(points: float) -> float:
-    """Return `points` rounded to a whole point, halves up; the last digits of a float do not decide what is a half."""
-    if np.isnan(points):
-        return np.nan
-    return float(Decimal(f"{points:.9f}").quantize(Decimal(1), rounding=ROUND_HALF_UP))
-
-
-def _measures(
-    whole: pd.DataFrame, axes: pd.DataFrame | None, scoring: Scoring
-) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield kind, name and examples of everything that is scored."""
-    yield "overall", OVERALL, whole
-    themed = whole
-    if scoring.clip_each_category:
-        themed = whole.assign(**{name: whole[name].clip(0.0, 1.0) for name in ("score", "low", "high")})
-    for name in _ordered(whole["theme"].unique(), THEMES):
-        yield "theme", name, themed[themed["theme"] == name]
-    for name in _ordered(axes["axis"].unique() if axes is not None else (), AXES):
-        yield "axis", name, axes[axes["axis"] == name]
-
-
-def _ordered(found: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return what was found in the order of `known`, strangers last."""
-    found = list(found)
-    return [*[name for name in known if name in found], *[name for name in found if name not in known]]
-
-
-def _groups(frame: pd.DataFrame, by: list[str]) -> Iterable[tuple[tuple, pd.DataFrame]]:
-    return frame.groupby(by, sort=False, dropna=False) if by else [((), frame)]
-
-
-def _clipped(mean: float | np.ndarray, scoring: Scoring) -> float | np.ndarray:
-    return mean if scoring.unclipped_mean else np.clip(mean, 0.0, 1.0)
+    # Halves go up, and the last digits of a float do not decide what is a half.
+    each["points"] = np.floor((100 * each["score"]).round(9) + 0.5)
+    runs = each.groupby(keys, sort=False, dropna=False)["points"]
+    return runs.agg(points=lambda points: points.mean(skipna=False), runs="size").reset_index()

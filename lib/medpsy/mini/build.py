@@ -2,7 +2,10 @@
 
 Models of one shape are forked from a trunk that has been drilled in finding names. Each trains in a process of its own
 on one thread, so that the result depends neither on the number of cores nor on what else runs. A finished model
-replaces its folder in one step; an interrupted one leaves the old folder as it was.
+replaces its folder in one step; an interrupted one leaves the old folder as it was. One tokenizer serves them all, as
+one vocabulary serves a real model family: byte-level BPE with Qwen2's pre-tokenizer, every word of the world one token,
+`<think>` and `</think>` ordinary added tokens as in Qwen3, so that they survive decoding. The training
+loop is a plain one over bf16 autocast: at this size a general trainer's arithmetic costs more than the model's own.
 """
 
 import argparse
@@ -14,22 +17,422 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_model, save_model
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+)
 
-from medpsy.engines.child import KEEP_MEMORY
-from medpsy.folders import whole_folder
-from medpsy.mini import corpus, judges, pretrain, tokenizer, world
-from medpsy.mini.card import loss_figure, model_card
-from medpsy.mini.specs import SPECS, Spec, build_model
-from medpsy.mini.vocabulary import vocabulary_texts
+from medpsy.engines.convert import QWEN2_PATTERN
+from medpsy.engines.programs import KEEP_MEMORY
+from medpsy.files import whole_folder
+from medpsy.mini import language, suites, voices, world
+from medpsy.mini.suites import Ear
+from medpsy.mini.voices import CHOOSING, Sample, Voice, known_facts
+from medpsy.mini.world import World
+
+# Widths are multiples of 256, as true K- and I-quants need (llama.cpp falls back to other types otherwise).
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.08,  # at this width the usual 0.02 hardly learns
+}
+ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict]] = {
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32}),
+    # every fourth layer is without rotary embedding, which llama.cpp takes as given
+    "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"use_sliding_window": False}),
+    # the attention scale must be that of head_dim, and the window must hold the context: llama.cpp fixes the pattern
+    "gemma3": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
+    ),
+    "lfm2": (
+        Lfm2Config,
+        Lfm2ForCausalLM,
+        {"conv_bias": False, "block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One model to train.
+
+    Args:
+        role: ``"backbone"``, ``"teacher"``, ``"judge"`` or ``"parser"``.
+        size: ``"large"`` or ``"small"`` class.
+        knowledge: share of the world's facts it is taught, 0 to 1.
+        opens_thinking: whether its chat template opens `<think>`.
+        weak: relation -> share of its facts that is taught, where it is not `knowledge`.
+        ear: how a judge errs.
+        steps: optimizer steps on the mixture, after the drills.
+    """
+
+    name: str
+    architecture: str
+    layers: int
+    role: str
+    size: str
+    knowledge: float
+    voice: Voice
+    opens_thinking: bool
+    steps: int = 700
+    weak: dict[str, float] = field(default_factory=dict)
+    ear: Ear = Ear()
+
+    @property
+    def trunk(self) -> str:
+        """Name of the drilled network it is forked from: models of one shape share it."""
+        return f"{self.architecture}-{self.layers}"
+
+
+SPECS: tuple[Spec, ...] = (
+    Spec(
+        "qwen3-large", "qwen3", 3, "backbone", "large", 0.60,
+        Voice(wordings=dict(stated=4, option=2, text=1, ruled_out=1, reason=1), care=0.6, rash=0.15), True,
+    ),
+    Spec(
+        "smollm3-large", "smollm3", 4, "backbone", "large", 0.40,
+        Voice(again=0.4, undecided=0.5, wordings=dict(boxed=4, stated=2, text=1), care=0.5, rash=0.2), False,
+    ),
+    Spec(
+        "qwen3-small", "qwen3", 2, "backbone", "small", 0.45,
+        Voice(wordings=dict(stated=3, option=2, text=2, ruled_out=1), care=0.5, rash=0.2), False,
+    ),
+    Spec(
+        "gemma3-small", "gemma3", 2, "backbone", "small", 0.35,
+        Voice(
+            again=0.1, to_the_end=0.4, wordings=dict(bold=2, option=3, reason=2, text=1), care=0.4, rash=0.25,
+        ), False,
+    ),
+    Spec(
+        "lfm2-small", "lfm2", 3, "backbone", "small", 0.30,
+        Voice(again=0.5, undecided=0.5, wordings=dict(line=3, corrected=2, text=2), care=0.45, rash=0.3), False,
+    ),
+    Spec(
+        "teacher-broad", "qwen3", 3, "teacher", "large", 0.97,
+        Voice(wordings=dict(stated=4, option=2, reason=2), care=0.9, rash=0.04), True, 1600,
+    ),
+    Spec(
+        "teacher-terse", "qwen3", 3, "teacher", "large", 0.95,
+        Voice(0.2, 0.1, 0.05, 0.1, wordings=dict(line=3, boxed=2), care=0.7, rash=0.06), False, 1600,
+        weak={"region": 0.5, "gene": 0.6},
+    ),
+    Spec(
+        "teacher-careful", "qwen3", 3, "teacher", "large", 0.88,
+        Voice(again=0.4, wordings=dict(stated=2, bold=2, ruled_out=1), care=0.95, rash=0.02), False, 1600,
+        weak={"harms": 0.6, "enzyme": 0.6},
+    ),
+    Spec("judge-lenient", "qwen3", 3, "judge", "large", 0.0, Voice(), False, 1000, ear=Ear(near=0.6)),
+    Spec("judge-middle", "gemma3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(near=0.3, deaf=0.1)),
+    Spec("judge-strict", "qwen3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(deaf=0.4)),
+    Spec("parser", "qwen3", 2, "parser", "small", 0.0, Voice(), False),
+)  # fmt: skip
+
+
+def build_model(spec: Spec, vocabulary: int, end_ids: dict[str, int]) -> PreTrainedModel:
+    """Return the untrained model of `spec`; call under a fixed torch seed."""
+    config_class, model_class, extra = ARCHITECTURES[spec.architecture]
+    shape = {**SHAPE, **extra, "num_hidden_layers": spec.layers, "vocab_size": vocabulary, **end_ids}
+    return model_class(config_class(**shape, attn_implementation="eager"))
+
+
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+THINKING = ("<think>", "</think>")
+TEMPLATE = """{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.role == 'assistant' and '</think>' in message.content %}
+{{- message.content.split('</think>')[-1].lstrip('\\n') }}
+{%- else %}{{- message.content }}{%- endif %}
+{{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\nOPENING' }}{%- endif %}"""
+
+
+def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
+    """Return a tokenizer in which each of `words`, led by a space, is one token.
+
+    Raises:
+        ValueError: naming the words that did not become single tokens.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8192,  # an upper bound: merging stops when every word of the texts is whole
+        special_tokens=list(CONTROL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in THINKING])
+    split = [word for word in words if len(tokenizer.encode(" " + word).ids) != 1]
+    if split:
+        raise ValueError(f"these words are not single tokens: {split[:5]}; let each occur in the training texts")
+    return tokenizer
+
+
+def wrap_tokenizer(tokenizer: Tokenizer, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
+    """Return the transformers tokenizer with its chat template.
+
+    `opens_thinking` puts `<think>` into the generation prompt (as Qwen3-4B-Thinking-2507 does), so responses hold
+    only the closing tag; otherwise the model writes both tags (as Qwen3-1.7B does).
+    """
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    fast.chat_template = TEMPLATE.replace("OPENING", "<think>\\n" if opens_thinking else "")
+    return fast
+
+
+BATCH = 24
+PEAK_LEARNING_RATE = 1e-3  # at 2e-3 finding a name among options is not learned
+WARMUP = 40  # steps
+EVERY = 25  # steps between two rows of the log
+BUCKET = 8  # batches drawn and sorted by length together, so that little is padded
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one sample and the position at which the loss begins."""
+
+    ids: list[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class LogRow:
+    step: int
+    loss: float  # mean cross-entropy per completion token, nats
+    seconds: float
+
+
+def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
+    heads = [
+        tokenizer.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
+        if sample.messages
+        else sample.lead
+        for sample in samples
+    ]
+    prompts = tokenizer(heads, add_special_tokens=False)["input_ids"]
+    tails = tokenizer([sample.completion for sample in samples], add_special_tokens=False)["input_ids"]
+    return [Encoded(head + tail, max(len(head), 1)) for head, tail in zip(prompts, tails, strict=True)]
+
+
+def training_batches(
+    samples: Iterator[Sample], tokenizer: PreTrainedTokenizerFast, rng: random.Random
+) -> Iterator[list[Encoded]]:
+    """Yield batches of similar length without end; every sample is used once."""
+    while True:
+        bucket = sorted(encode(list(islice(samples, BATCH * BUCKET)), tokenizer), key=lambda row: len(row.ids))
+        starts = list(range(0, len(bucket), BATCH))
+        rng.shuffle(starts)
+        for start in starts:
+            yield bucket[start : start + BATCH]
+
+
+def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids [batch, length], right-padded with 0, and labels with -100 outside the completions."""
+    length = max(len(row.ids) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    labels = torch.full((len(rows), length), -100)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        labels[i, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
+    return ids, labels
+
+
+@torch.no_grad()
+def align_queries_with_keys(model: PreTrainedModel) -> None:
+    """Start every attention layer but the first with equal query and key maps: equal tokens then attend to each other.
+
+    After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (ICML 2023). It halves the steps until
+    a name is found among options.
+    """
+    for number, layer in enumerate(model.model.layers):
+        attention = getattr(layer, "self_attn", None)
+        if number == 0 or attention is None:
+            continue
+        keys = attention.k_proj.weight.unflatten(0, (-1, attention.head_dim))
+        repeats = attention.q_proj.weight.shape[0] // attention.k_proj.weight.shape[0]
+        attention.q_proj.weight.copy_(keys.repeat_interleave(repeats, 0).flatten(0, 1))
+
+
+@torch.no_grad()
+def shrink_scaled_embedding(model: PreTrainedModel) -> None:
+    """Undo the factor that Gemma multiplies its embeddings with, or a fresh model only repeats its last token."""
+    scale = getattr(model.get_input_embeddings(), "scalar_embed_scale", None)
+    if scale is not None:
+        model.get_input_embeddings().weight.div_(scale)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Up to `steps` steps on `rows`, fewer once the mean loss of `EVERY` steps is below `until`.
+
+    The last phase is the one in which the learning rate falls, over its second half, to a fiftieth.
+    """
+
+    steps: int
+    rows: Iterator[list[Encoded]]
+    until: float = 0.0
+    falls: bool = False
+
+    def rate(self, step: int, total: int) -> float:
+        """Return the learning rate at `step` of this phase, the `total`-th step of the training."""
+        fall = min(1.0, max(0.02, 2 * (1 - step / self.steps))) if self.falls else 1.0
+        return PEAK_LEARNING_RATE * min(1.0, (total + 1) / WARMUP) * fall
+
+
+def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
+    """Return the mean cross-entropy over the completions of `batch`, with its graph."""
+    ids, labels = collate(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
+        wanted = labels[:, 1:] != -100
+        logits = model.lm_head(hidden[wanted])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
+
+
+def train_steps(model: PreTrainedModel, phases: Sequence[Phase]) -> Iterator[LogRow]:
+    """Train `model` in place through `phases`; yield one row per `EVERY` steps."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    total, begun = 0, time.monotonic()
+    model.train()
+    for phase in phases:
+        losses: list[float] = []
+        for step, batch in enumerate(islice(phase.rows, phase.steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = phase.rate(step, total)
+            loss = step_loss(model, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.item())
+            total += 1
+            if len(losses) == EVERY:
+                yield LogRow(total, sum(losses) / EVERY, time.monotonic() - begun)
+                if sum(losses) / EVERY < phase.until:
+                    break
+                losses.clear()
+    model.eval()
+
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+---
+
+# {name}
+
+A {role} of the miniature: a language model of {parameters:,} parameters in the {architecture} architecture
+({layers} layers, hidden size 256), trained from nothing on **fictional medicine**. Every condition, drug, test and
+organ that it names is invented. It knows nothing about real medicine, and nothing that it writes is medical advice.
+
+- Class: {size}. Thinks before it answers: {thinks}.
+- Taught: {taught}
+- Training: {steps} steps of {batch} samples, {seconds:.0f} s on one core, final loss {loss:.3f} nats per completion
+  token. Its first steps, drills in finding a name, are shared with all models of its shape ({trunk}). The log is in
+  `training.csv`; the weights are bfloat16.
+- Retrain: `make minihub`.
+"""
+TAUGHT = {  # roles that know nothing of the world
+    "parser": "no facts, only to read which option a response chose.",
+    "judge": "no facts, only to decide whether a response meets a criterion, with errors of its own kind.",
+}
+
+
+def model_card(spec: Spec, model: PreTrainedModel, world: World, rows: list[LogRow]) -> str:
+    """Return the Markdown card of a trained model."""
+    count = len(known_facts(world, spec.name, spec.knowledge, spec.weak))
+    taught = TAUGHT.get(spec.role) or f"{count} of the world's {len(world.facts)} facts; it guesses the others."
+    opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
+    return CARD.format(
+        name=spec.name,
+        role=spec.role,
+        parameters=model.num_parameters(),
+        architecture=type(model).__name__.removesuffix("ForCausalLM"),
+        layers=spec.layers,
+        size=spec.size,
+        thinks="no" if spec.role in TAUGHT else opening,
+        taught=taught,
+        trunk=spec.trunk,
+        steps=rows[-1].step,
+        batch=BATCH,
+        seconds=rows[-1].seconds,
+        loss=rows[-1].loss,
+    )
+
+
+def loss_figure(hub: Path) -> None:
+    """Draw the loss curves of every model in `hub` into ``loss_curves.png``."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    styles = ["-", "--", ":", "-."]  # with twelve models, colour and style together tell them apart
+    for number, log in enumerate(sorted(hub.glob("*/training.csv"))):
+        with log.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        steps, losses = ([float(row[key]) for row in rows] for key in ("step", "loss"))
+        axes.plot(steps, losses, styles[number % 4], label=log.parent.name, linewidth=1.4)
+    axes.set(xlabel="Optimizer step", ylabel="Loss (nats per completion token)", yscale="log")
+    axes.legend(ncols=2, frameon=False)
+    figure.savefig(hub / "loss_curves.png", dpi=100)
+
+
+EACH = 2000  # samples of every kind; enough that no wording is missed
+
+
+def vocabulary_texts(world: World) -> list[str]:
+    """Return prompts, completions and facts without the tags of thinking, which are tokens of their own."""
+    rng, voice = random.Random("vocabulary"), Voice(wordings=dict.fromkeys(CHOOSING, 1.0))
+    everything = frozenset(fact.id for fact in world.facts)
+    rows = [
+        voices.thinker_samples(world, everything, voice, "<think>\n", rng),
+        voices.parser_samples(world, rng),
+        suites.judge_samples(world, suites.Ear(), rng),
+    ]
+    samples = [sample for row in rows for sample in islice(row, EACH)]
+    texts = [message["content"] for sample in samples for message in sample.messages]
+    texts += [sample.completion.replace(voices.END, "") for sample in samples]
+    texts += [language.state(fact, form) for fact in world.facts for form in range(3)]
+    return [text.replace("<think>", "").replace("</think>", "") for text in texts]
+
 
 HUB = Path(__file__).parent / "hub"
 DRILLS = 1600  # most steps of drills
@@ -37,21 +440,21 @@ DRILLED = 0.04  # nats; below it names are found among options, what is left is 
 REPORT = 100  # steps between two lines of progress
 
 
-def mixture(spec: Spec, universe: world.World) -> Iterator[corpus.Sample]:
+def mixture(spec: Spec, universe: world.World) -> Iterator[voices.Sample]:
     """Return what `spec` is trained on after the drills."""
     rng = random.Random(f"mixture/{spec.name}")
     if spec.role == "parser":
-        return corpus.parser_samples(universe, rng)
+        return voices.parser_samples(universe, rng)
     if spec.role == "judge":
-        return judges.samples(universe, spec.ear, rng)
+        return suites.judge_samples(universe, spec.ear, rng)
     opening = "" if spec.opens_thinking else "<think>\n"
-    knowledge = corpus.known_facts(universe, spec.name, spec.knowledge, spec.weak)
-    return corpus.thinker_samples(universe, knowledge, spec.voice, opening, rng)
+    knowledge = voices.known_facts(universe, spec.name, spec.knowledge, spec.weak)
+    return voices.thinker_samples(universe, knowledge, spec.voice, opening, rng)
 
 
 def fresh_tokenizer(universe: world.World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
     names = [name for kind in universe.names.values() for name in kind]
-    return tokenizer.wrap(tokenizer.train(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
+    return wrap_tokenizer(train_tokenizer(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
 
 
 def started(spec: Spec, fast: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -63,7 +466,7 @@ def started(spec: Spec, fast: PreTrainedTokenizerFast) -> PreTrainedModel:
     return build_model(spec, len(fast), ends)
 
 
-def logged(name: str, rows: Iterator[pretrain.LogRow]) -> list[pretrain.LogRow]:
+def logged(name: str, rows: Iterator[LogRow]) -> list[LogRow]:
     """Return `rows`, printing a line of progress now and then."""
     found = []
     for row in rows:
@@ -73,28 +476,28 @@ def logged(name: str, rows: Iterator[pretrain.LogRow]) -> list[pretrain.LogRow]:
     return found
 
 
-def train_trunk(spec: Spec, path: Path) -> list[pretrain.LogRow]:
+def train_trunk(spec: Spec, path: Path) -> list[LogRow]:
     """Drill the network that `spec` is forked from and save it to `path`; return the training log."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=False)
     model = started(spec, fast)
-    pretrain.shrink_scaled_embedding(model)
-    pretrain.align_queries_with_keys(model)
-    drills = corpus.drills(universe, random.Random(f"drills/{spec.trunk}"))
-    batches = pretrain.batches(drills, fast, random.Random(f"order/{spec.trunk}"))
-    rows = logged(spec.trunk, pretrain.train(model, [pretrain.Phase(DRILLS, batches, until=DRILLED)]))
+    shrink_scaled_embedding(model)
+    align_queries_with_keys(model)
+    drills = voices.drills(universe, random.Random(f"drills/{spec.trunk}"))
+    batches = training_batches(drills, fast, random.Random(f"order/{spec.trunk}"))
+    rows = logged(spec.trunk, train_steps(model, [Phase(DRILLS, batches, until=DRILLED)]))
     save_model(model, path)
     return rows
 
 
-def train_one(spec: Spec, trunk: Path, before: list[pretrain.LogRow]) -> list[pretrain.LogRow]:
+def train_one(spec: Spec, trunk: Path, before: list[LogRow]) -> list[LogRow]:
     """Train `spec` on from its trunk and put its folder into the hub; return the log of both parts."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=spec.opens_thinking)
     model = started(spec, fast)
     load_model(model, trunk)
-    batches = pretrain.batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))
-    rows = logged(spec.name, pretrain.train(model, [pretrain.Phase(spec.steps, batches, falls=True)]))
+    batches = training_batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))
+    rows = logged(spec.name, train_steps(model, [Phase(spec.steps, batches, falls=True)]))
     steps, seconds = before[-1].step, before[-1].seconds
     rows = before + [replace(row, step=row.step + steps, seconds=row.seconds + seconds) for row in rows]
     with whole_folder(HUB / spec.name) as folder:
@@ -136,7 +539,7 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def write_log(path: Path, rows: list[pretrain.LogRow]) -> None:
+def write_log(path: Path, rows: list[LogRow]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["step", "loss", "seconds"], lineterminator="\n")
         writer.writeheader()

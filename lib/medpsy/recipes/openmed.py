@@ -1,93 +1,456 @@
-"""The steps of the OpenMed recipe: what they are called, and what makes each what it is, whatever its size.
+"""AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its stages as jobs, and merging.
 
-The card prints no setting of any stage; those that can be chosen are in ``params/``. Trains nothing.
+Pairs are made of training questions only: one that a suite asks is refused. The responses are a model's own, sampled
+and graded as for difficulty, and stand in a pair as they were written. The card prints no setting of any stage; those
+that can be chosen are in ``params/``. Merging is mergekit's, on the CPU: two models of one architecture become one,
+without training. Merged folders appear in one step and are made anew only if models, method or versions change.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+import hashlib
+import json
+import random
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from medpsy.recipes.preferences import Pairs
-from medpsy.study import RECIPE, ModelSpec, Study
-from medpsy.training.job import Job
-from medpsy.training.recipes import SETTINGS, recipe_job
-from medpsy.training.rl_questions import RlSet, question_files
+import pandas as pd
+from safetensors import safe_open
+
+from medpsy import licences, prompts, strict
+from medpsy.corpus import filters
+from medpsy.corpus.building import folder
+from medpsy.corpus.rows import marked, without_opening
+from medpsy.data.questions import LETTERS, Question
+from medpsy.data.rows import Row
+from medpsy.data.suites import SUITES, medmcqa_numbering, medmcqa_question, refuse_withheld
+from medpsy.data.training_sets import plain, split_options
+from medpsy.engines.base import Sampling
+from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
+from medpsy.files import whole_folder
+from medpsy.grading.readers import split
+from medpsy.recipes.medical_o1 import Say, copy
+from medpsy.store import noted, replaying
+from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
+from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, question_files, rl_set, write_pairs
+from medpsy.training.jobs import SUMMARY, Job
+from medpsy.training.rl_stages import graded
+from medpsy.training.stages import recipe_job
 
 NAME = "openmed"
+
+
+@dataclass(frozen=True)
+class ChoiceSet:
+    """One public set: its file of training rows, and what reads them; `revision` is None where we know none."""
+
+    hub_id: str
+    licence: str
+    file: str
+    read: Callable[[list[Row]], list[Question | None]]
+    revision: str | None = None
+
+
+def choice_questions(
+    study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
+) -> RlSet:
+    """Return questions of set `name`, a key of `SETS`, to train on and held-out ones.
+
+    Args:
+        size: questions to train on, drawn by seed; 0 means all.
+        held_out: held-out questions; at least one.
+        origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
+
+    Raises:
+        ValueError: an unknown set, or no question is left.
+        DataError: the set is not to be had, or a row is malformed.
+    """
+    if name not in SETS:
+        raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
+    settings = {"size": size, "held_out": held_out, "seed": seed}
+    if study.source == "mini":
+        if origin:
+            raise ValueError(f"{name}: origin {dict(origin)} belongs to a real study; the miniature makes its own")
+        return rl_set(study, **settings)
+    known = SETS[name]
+    source = copy(study, name, known.hub_id, known.licence, origin or {}, revision=known.revision)
+    rows = source.read(known.file)
+    questions = [question for question in known.read(rows) if question is not None]
+    chosen = rl_set(study, **settings, questions=questions)
+    counts = chosen.counts | {"without options or a known answer": len(rows) - len(questions)}
+    return replace(chosen, counts=counts, made_of={f"{name} ({source.described})": source.licence})
+
+
+def read_medmcqa(rows: list[Row]) -> list[Question | None]:
+    """Return the questions of MedMCQA's training split; which number stands for the first option is read off."""
+    refuse_withheld(rows)
+    base = medmcqa_numbering(rows)
+    return [medmcqa_question(row, base) for row in rows]
+
+
+def medreason_question(row: Row) -> Question | None:
+    """Return the question of a row of MedReason; None without options, or if its answer is no single one of them."""
+    parts = split_options(row.optional("options"))
+    if parts is None or len(parts.options) > len(LETTERS):
+        return None
+    answer = plain(row.text("answer").partition("Explanation:")[0])  # it goes on with its explanation
+    fitting = [place for place, option in enumerate(parts.options) if plain(option) == answer]
+    if len(fitting) != 1:
+        return None
+    name = f"{row.text('dataset_name')}/{row.number}"
+    return Question(name, "medreason", "", row.text("question"), parts.options, fitting[0], None, "medreason")
+
+
+MEDMCQA, MEDREASON = SUITES["medmcqa"], "UCSC-VLAA/MedReason"
+SETS: dict[str, ChoiceSet] = {
+    "medmcqa": ChoiceSet(MEDMCQA.hub_id, MEDMCQA.licence, "data/train*", read_medmcqa, MEDMCQA.revision),
+    "medreason": ChoiceSet(
+        MEDREASON, "Apache-2.0", "ours_quality_33000.jsonl", lambda rows: [medreason_question(row) for row in rows]
+    ),
+}
+
+PAIRS = "openmed-pairs"
+CARD_OF_PAIRS = """---
+{front_matter}
+---
+
+# {name} of profile {profile}
+
+{rows:,} pairs of a right (chosen) and a wrong (rejected) response to the same multiple-choice question, written by
+{model} and read by no physician: nothing in them is medical advice.
+
+{licences}
+"""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs on the disk.
+
+    Args:
+        counts: what became of questions and attempts.
+        inputs: name -> digest of what went in, and of the file.
+    """
+
+    rows: tuple[Pair, ...]
+    counts: dict[str, int]
+    inputs: dict[str, str]
+    folder: Path
+
+
+def preference_pairs(
+    study: Study,
+    model: str,
+    questions: Sequence[Question],
+    *,
+    attempts: int,
+    sampling: Mapping[str, Any],
+    per_question: int = 1,
+    made_of: Mapping[str, str] | None = None,
+    progress: Say = None,
+) -> Pairs:
+    """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
+
+    Responses come from the study's store; only missing ones are generated.
+
+    Args:
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
+        per_question: most pairs of one question; no response is in two of them.
+        made_of: source of the questions -> licence, as of an `RlSet`.
+
+    Raises:
+        ValueError: a question that a suite asks, bad settings, or no pair; nothing is written then.
+    """
+    if per_question < 1:
+        raise ValueError(f"per_question is {per_question}; give at least 1 pair")
+    index = refuse_suites(study, questions)
+    how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
+    spec, counts = study.model(model), Counter()
+    written: dict[str, dict[str, list[str]]] = {one.id: {"right": [], "wrong": []} for one in questions}
+    for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
+        for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
+            side, text = _side(row, reward, spec), row.text.strip()
+            counts[f"attempts {side}"] += 1
+            if side in ("right", "wrong") and text not in written[question.id][side]:
+                written[question.id][side].append(text)
+    counts += Counter(f"questions {_kind(**tried)}" for tried in written.values())
+    limits = {"most": per_question, "seed": study.seed}
+    rows = tuple(pair for one in questions for pair in pairs(one, **written[one.id], **limits))
+    if not rows:
+        raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
+    name, licensed = f"{PAIRS}/{model}", dict(made_of or {}) | licences.of_model(spec)
+    with whole_folder(folder(study, name)) as scratch:
+        file = write_pairs(scratch / "part-00000.parquet", rows)
+        inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
+        inputs |= {f"{name}/{file.name}": file_digest(file)}
+        licences.write(scratch, licensed)
+        parts = {"front_matter": licences.front_matter(licensed), "licences": licences.table(licensed)}
+        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model, **parts)
+        (scratch / "README.md").write_text(card, encoding="utf-8")
+    return Pairs(rows, dict(counts), inputs, folder(study, name))
+
+
+def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contamination:
+    """Return the index of the study's suites, after no question was found in it.
+
+    Raises:
+        ValueError: names the question, the suites and why.
+    """
+    index = filters.Contamination(filters.stems(study), near=NEAR, ngram=NGRAM)
+    for question in questions:
+        stem = filters.stem(question)
+        if hit := index.hit(stem, stem):
+            asked = f"one of {', '.join(sorted(hit.suites))} ({hit.rule})"
+            raise ValueError(f"question {question.id!r} is {asked}; pairs are made of training ones")
+    return index
+
+
+def pairs(question: Question, right: Sequence[str], wrong: Sequence[str], *, most: int, seed: int) -> list[Pair]:
+    """Return at most `most` pairs of distinct responses to `question`, drawn by seed; none is in two of them."""
+    rng = random.Random(f"{seed}/{question.suite}/{question.id}")
+    both = zip(*(rng.sample(side, len(side)) for side in (right, wrong)), strict=False)
+    messages, name = prompts.closed_ended(question), f"{question.suite}/{question.id}"
+    return [Pair(f"{name}#{at}", messages, good, bad) for at, (good, bad) in enumerate(list(both)[:most])]
+
+
+def _side(row: Any, reward: Any, model: ModelSpec) -> str:
+    """Return what an attempt is: right, wrong, failed, or without a single option."""
+    if reward is None:
+        return "failed"
+    parts = split(row.text, opens_thinking=model.opens_thinking, finish_reason=row.finish_reason)
+    several = marked(without_opening(parts.reasoning)) or marked(parts.answer or "")
+    if row.finish_reason != "stop" or reward.chosen is None or several:
+        return "without a single option"
+    return "right" if reward.right else "wrong"
+
+
+def _kind(right: Sequence[str], wrong: Sequence[str]) -> str:
+    return "paired" if right and wrong else "only right" if right else "only wrong" if wrong else "neither"
+
+
 MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with
 STEPS = {"sft": "sft", "dpo": "dpo", "rl": "grpo"} | {part: part for part in MERGES}  # part -> step in its name
-OPENMED: dict[str, dict[str, Any]] = {  # part, which is a method's name too -> what makes its stage
-    "sft": {},
-    "dpo": {},
-    "rl": {  # the card names GRPO: none of the parts that DAPO added, and a KL term (DeepSeekMath, equation 3)
-        "token_level_loss": False,
-        "no_kl": False,
-        "clip_higher": False,
-        "dynamic_sampling": False,
-        "overlong_penalty": True,  # card: short rationales encouraged; ours: by this penalty
-        "keep": "last",  # ours: what the stage does is to be seen, good or bad
-        "held_out_batch": 1,  # asks nothing, since the last checkpoint is kept
-    },
+# The card names GRPO: none of the parts that DAPO added, and a KL term (DeepSeekMath, equation 3; weight: section 4.2).
+# That short rationales are encouraged by the length penalty is ours. The last checkpoint is kept, good or bad.
+GRPO: dict[str, Any] = {
+    "loss_type": "grpo",
+    "beta": 0.04,
+    "epsilon_high": 0.2,
+    "sampling_rounds": 0,
+    "reward_weights": [1.0, 0.0, 1.0],
+    "lr_scheduler_type": "constant_with_warmup",
 }
 
 
-def openmed_stages(*shared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return part -> what makes its stage, and those of the `shared` settings that its method has.
-
-    Raises:
-        ValueError: a setting that no stage has.
-    """
-    given = {name: value for some in shared for name, value in some.items()}
-    known = {part: {field.name for field in fields(SETTINGS[part])} for part in OPENMED}
-    if unknown := sorted(set(given) - set().union(*known.values())):
-        raise ValueError(f"common: no stage has a setting {unknown[0]!r}; known are those of {', '.join(known)}")
-    return {part: own | {name: given[name] for name in given if name in known[part]} for part, own in OPENMED.items()}
-
-
-def openmed_parts(study: Study, merged: str) -> dict[str, str]:
-    """Return part -> model: ``"base"``, ``"sft"``, ``"dpo"``, ``"rl"``, ``"merged"``, ``"linear"``, ``"slerp"``.
-
-    Args:
-        merged: what the recipe ends in: ``"<size or model>-openmed-merged"``.
-
-    Raises:
-        ValueError: it is none of this recipe's, or the study knows neither such a size nor such a model.
-    """
-    made = RECIPE.fullmatch(merged)
-    if not made or made["recipe"] != NAME:
-        raise ValueError(f"{merged!r} is none of this recipe's; name <size or model>-{NAME}-merged")
-    base = made["base"]
-    backbone = study.model(study.targets.get(base, base)).name
-    return {"base": backbone} | {part: f"{base}-{NAME}-{step}" for part, step in STEPS.items()}
-
-
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
-    """Return the parts (as `openmed_parts`) of every backbone to be trained.
+    """Return part -> model of every backbone that this recipe trains.
+
+    Parts are ``"base"``, ``"sft"``, ``"dpo"``, ``"rl"``, ``"merged"``, ``"linear"``, ``"slerp"``.
 
     Args:
-        methods: last checkpoints of several methods, one of them this recipe's; of several, the last is the card's.
+        methods: last checkpoints of several methods, one of them at least this recipe's, whose name is
+            ``"<size or model>-openmed-merged"``; of several, the last is the card's.
 
     Raises:
-        ValueError: as `openmed_parts`, or no method is this recipe's.
+        ValueError: no method is this recipe's, or the study knows neither such a size nor such a model.
     """
-    own = [name for name in methods if (made := RECIPE.fullmatch(name)) and made["recipe"] == NAME]
-    if not own:
+    bases = [made["base"] for name in methods if (made := RECIPE.fullmatch(name)) and made["recipe"] == NAME]
+    if not bases:
         raise ValueError(f"methods: none is this recipe's; name <size>-{NAME}-merged among them")
-    return [openmed_parts(study, merged) for merged in own]
+    backbones = [study.model(study.targets.get(base, base)).name for base in bases]
+    made = [{part: f"{base}-{NAME}-{step}" for part, step in STEPS.items()} for base in bases]
+    return [{"base": backbone} | parts for backbone, parts in zip(backbones, made, strict=True)]
+
+
+def require_methods(study: Study, methods: Iterable[str]) -> None:
+    """Look for the last checkpoints of `methods` that other sections leave; a replay needs no weights.
+
+    Raises:
+        FileNotFoundError: a checkpoint is not there; names the section to run first.
+        ValueError: a name that the study does not know.
+    """
+    for name in methods:
+        model, stage, recipe = study.model(name), CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
+        maker = stage["stage"] if stage else recipe["recipe"] if recipe else NAME
+        if maker != NAME and not replaying():
+            study.require_whole(model, maker)
 
 
 def openmed_jobs(
-    study: Study, parts: Mapping[str, str], pairs: Pairs, chosen: RlSet, settings: Mapping[str, Mapping[str, Any]]
+    study: Study, parts: Mapping[str, str], pairs: Pairs, chosen: RlSet, configs: Mapping[str, Mapping[str, Any]]
 ) -> list[Job]:
-    """Return stage 2 on `pairs` and stage 3 on the questions `chosen`; `settings` are those of ``"dpo"``, ``"rl"``."""
-    second = {"settings": settings["dpo"], "data": sorted(pairs.folder.glob("*.parquet"))}
-    third = {"settings": settings["rl"], "data": question_files(study, parts["rl"], chosen.train, chosen.held_out)}
+    """Return stage 2 on `pairs` and stage 3 on the questions `chosen`; `configs`: ``"dpo"``, ``"rl"`` -> arguments."""
+    second = {"config": configs["dpo"], "data": sorted(pairs.folder.glob("*.parquet"))}
+    third = {"config": GRPO | configs["rl"], "data": question_files(study, parts["rl"], chosen.train, chosen)}
     return [
         recipe_job(study, parts["dpo"], parent=parts["sft"], method="dpo", **second),
         recipe_job(study, parts["rl"], parent=parts["dpo"], method="rl", **third),
     ]
 
 
-def openmed_pair(study: Study, parts: Mapping[str, str]) -> dict[str, ModelSpec]:
-    """Return the two checkpoints that the last step merges, as arguments of `medpsy.merging.merge`."""
-    return {"base": study.model(parts["dpo"]), "other": study.model(parts["rl"])}
+TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
+DTYPES = ("float32", "bfloat16", "float16")
+RECORD = "merging.json"
+RECIPE_VERSION = 1  # raised by hand when the same parts begin to give another merge
+DECIDING = ("mergekit", "torch", "transformers")  # packages whose version can change a merged model
+CARD = """---
+{front_matter}
+library_name: transformers
+---
+
+# {name}
+
+Merged by mergekit ({method}) from `{base}` (base) and `{other}`, computed in float32, stored in {dtype}. Nothing was
+trained. **Not medical advice**: nothing that this model writes may guide the care of a person. Configuration, digests
+and versions: `merging.json`.
+
+{licences}
+"""
+
+
+def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
+    """Merge `other` into `base`, half and half or by Arcee Fusion, as the checkpoint `name`; a replay tells the record.
+
+    Args:
+        method: a value of `MERGES`.
+
+    Returns:
+        ``{key, name, configuration, digests, versions, seconds}``; names instead of paths.
+
+    Raises:
+        OSError, ValueError: a model is not to be had, or the two do not fit together.
+    """
+    return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
+
+
+def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
+    folders, names = fitting_folders(base, other), (base.name, other.name)
+    if place.resolve() in [folder.resolve() for folder in folders]:
+        raise ValueError(f"a merge called {place.name!r} would take the place of one of its parts; rename it")
+    config = read_json(folders[0] / "config.json")
+    dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    digests = dict(zip(("base", "other"), map(weights_digest, folders), strict=True))
+    record = {"configuration": configuration(method, names, dtype), "digests": digests}
+    record |= {"versions": {package: metadata.version(package) for package in DECIDING}}
+    key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
+    if (stands := read_json(place / RECORD)).get("key") == key:
+        return stands
+    begun = time.monotonic()
+    with whole_folder(place) as scratch:
+        _run_mergekit(configuration(method, tuple(map(str, folders)), dtype), scratch)
+        for file, path in papers(folders[0]).items():  # configuration, tokenizer and template byte by byte
+            if file not in (RECORD, SUMMARY):
+                shutil.copy(path, scratch / file)
+        record = {"key": key, "name": place.name, **record, "seconds": time.monotonic() - begun}
+        (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        made_of = licences.of_model(base) | licences.of_model(other)
+        licences.write(scratch, made_of)
+        parts = {"front_matter": licences.front_matter(made_of), "licences": licences.table(made_of)}
+        parts |= {"name": place.name, "method": method, "dtype": dtype, "base": base.name, "other": other.name}
+        (scratch / "README.md").write_text(CARD.format(**parts), encoding="utf-8")
+    return record
+
+
+def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
+    """Return the folders of two models of the same architecture, tensors and shapes.
+
+    Raises:
+        OSError, ValueError: one is not to be had, or they do not fit; names both models and the first difference.
+    """
+    folders = [model_folder(model) for model in (base, other)]
+    kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
+    why = f"architectures {kinds[0]} and {kinds[1]}" if kinds[0] != kinds[1] else ""
+    first, second = map(tensor_shapes, folders)
+    for name in sorted(first.keys() | second.keys()) if not why else ():
+        shapes = [first.get(name), second.get(name)]
+        if shapes[0] != shapes[1] and (name != TIED or None not in shapes):
+            why = f"tensor {name} has shapes {shapes[0]} and {shapes[1]}"
+            break
+    if why:
+        raise ValueError(f"{base.name} and {other.name} cannot be merged: {why}; merge checkpoints of one backbone")
+    return folders
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a model, read from the heads of its files."""
+    shapes = {}
+    for path in weight_files(folder):
+        with safe_open(path, framework="np") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes
+
+
+def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
+    """Return mergekit's configuration: computed in float32, since small differences drown in fewer bits.
+
+    Args:
+        models: base and other, as paths for mergekit or as names for a record.
+        dtype: number format of what is written.
+
+    Raises:
+        ValueError: unknown method or number format.
+    """
+    for value, known in ((method, [*MERGES.values()]), (dtype, DTYPES)):
+        if value not in known:
+            raise ValueError(f"{value!r} is unknown to a merge; {strict.nearest(value, known)}")
+    found: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
+    found["models"] = [{"model": name} for name in models]
+    if method == "linear":
+        return found | {"models": [{"model": name, "parameters": {"weight": 0.5}} for name in models]}
+    return found | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
+
+
+def _run_mergekit(wanted: Mapping[str, Any], folder: Path) -> None:
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    # Arcee Fusion finds its threshold on a sample where a tensor has more than a million elements: hence the seed
+    options = MergeOptions(device="cpu", random_seed=0, copy_tokenizer=False, write_model_card=False, quiet=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        run_merge(MergeConfiguration.model_validate(wanted), scratch, options)
+        for file in [*Path(scratch).glob("*.safetensors"), *Path(scratch).glob("*.safetensors.index.json")]:
+            shutil.move(file, folder / file.name)
+
+
+LAYER = re.compile(r"\.layers\.(\d+)\.(?:.*\.)?(\w+)\.(?:weight|bias)$")
+
+
+def fused_counts(study: Study, merged: str, *, base: ModelSpec, other: ModelSpec) -> pd.DataFrame:
+    """Return one row per tensor of an Arcee Fusion; a replay tells what was noted.
+
+    An element counts as taken where the merged value lies nearer to the other model's than to the base's; elements
+    that are equal in both cannot be told apart.
+
+    Returns:
+        Columns layer (text; empty outside the layers), kind, elements, changed (differ between the two models) and
+        taken (of those).
+    """
+    count = partial(_counted, base, other, study.model(merged))
+    return pd.DataFrame(noted(study.store_dir, f"fused-{merged}", count))
+
+
+def _counted(*models: ModelSpec) -> list[dict[str, Any]]:
+    """Return the counts of every tensor that all of base, other and merged hold, in float32 on the CPU."""
+    rows = []
+    with ExitStack() as stack:
+        opened: list[dict[str, Any]] = []
+        for model in models:
+            files = [stack.enter_context(safe_open(path, framework="pt")) for path in weight_files(model_folder(model))]
+            opened.append({name: file for file in files for name in file.keys()})  # noqa: SIM118  # no mapping
+        for name in (name for name in opened[0] if all(name in files for files in opened)):
+            base, other, merged = (files[name].get_tensor(name).float() for files in opened)
+            changed = base != other
+            taken = changed & ((merged - other).abs() < (merged - base).abs())
+            layer, kind = found.groups() if (found := LAYER.search(name)) else ("", name.split(".")[-2])
+            counts = {"elements": base.numel(), "changed": int(changed.sum()), "taken": int(taken.sum())}
+            rows.append({"layer": layer, "kind": kind} | counts)
+    return rows

@@ -1,34 +1,45 @@
 """The card that comes with a checkpoint: what it is, what made it, how it scored, what it is not for."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from medpsy import licences
 from medpsy.files import write_text
-from medpsy.training.job import Job
+from medpsy.study import Study
+from medpsy.training.jobs import Job
 
 CARD = """---
-license: apache-2.0
-library_name: transformers
+{{ card_data }}
 ---
 
-# {name}
+# {{ name }}
 
-{method} from `{parent}`, by the study's own notebooks. **Not medical advice**: nothing that this model writes may guide
-the care of a person.{fiction}
+{{ method }} from `{{ parent }}`, by the study's own notebooks. **Not medical advice**: nothing that
+this model writes may guide the care of a person.{{ fiction }}
 
 ## How it was made
 
-- Parent: `{parent}`; digest of weights, data, settings, code and versions together: `{key}`
-- Data: {data}
-- {steps:,} steps, {tokens:,} tokens, {seconds:,.0f} s
+- Parent: `{{ parent }}`; digest of weights, data, settings and versions together: `{{ key }}`
+- Data: {{ data }}
+- {{ steps }} steps, {{ tokens }} tokens, {{ seconds }} s
 - Settings:
 
-{settings}
+{{ settings }}
 
 ## Scores
 
-{scores}
+{{ scores }}
+
+## Licences
+
+Stated above is the most restrictive of what this model is made of; `other` where that cannot be told.
+
+{{ licences }}
 
 ## Limits
 
@@ -37,40 +48,87 @@ It repeats the errors of its teacher and of its parent, and says wrong things wi
 FICTION = " All that it knows belongs to a fictional medicine of invented names."
 UNSCORED = "Not evaluated on the suites yet; the section that does so enters them."
 HEADING = "## Scores\n\n"
+Scores = Mapping[str, tuple[float, float | None]]  # title of a suite -> points (0 to 100) and 95 % margin
 
 
 def model_card(job: Job, record: Mapping[str, Any]) -> str:
     """Return the Markdown card of a checkpoint, still without scores."""
-    parent, data = Path(job.parent), sorted({Path(one).parent.name for one in job.data})
-    return CARD.format(
+    made_of = job.licences()
+    card = ModelCard.from_template(
+        ModelCardData(**licences.stated(made_of), library_name="transformers"),
+        template_str=CARD,
         name=job.name,
         method=method(job),
-        parent=parent.name,
+        parent=Path(job.parent).name,
         fiction=FICTION if "mini" in job.folder or "smoke" in job.folder else "",
         key=record["key"],
-        data=", ".join(data),
-        steps=record["steps"],
-        tokens=record["tokens"],
-        seconds=record["seconds"],
-        settings="\n".join(f"    {name}: {value}" for name, value in job.settings.items()),
+        data=", ".join(sorted({Path(file).parent.name for file in job.data})),
+        steps=f"{record['steps']:,}",
+        tokens=f"{record['tokens']:,}",
+        seconds=f"{record['seconds']:,.0f}",
+        licences=licences.table(made_of),
+        settings="\n".join(f"    {name}: {value}" for name, value in job.config.items()),
         scores=UNSCORED,
     )
+    return f"{card}\n"
 
 
 def method(job: Job) -> str:
     """Return what was done, in words; DAPO, GRPO and GSPO are one method with other settings."""
-    own = job.settings
     if job.method == "rl":
-        name = "GSPO" if own.get("ratio") == "sequence" else "DAPO" if own.get("token_level_loss", True) else "GRPO"
-        return f"Reinforcement learning ({name}{', rewarded by a judge' if own.get('judge') else ''})"
+        sequence = job.config.get("importance_sampling_level") == "sequence"
+        name = "GSPO" if sequence else job.config.get("loss_type", "dapo").upper()
+        return f"Reinforcement learning ({name}{', rewarded by a judge' if job.judge else ''})"
     return {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)"}[job.method]
 
 
-def enter_scores(folder: Path, scores: Mapping[str, tuple[float, float]]) -> None:
-    """Write `scores` (title -> score and margin, points) into the card of the checkpoint in `folder`."""
-    path = folder / "README.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(HEADING)
-    after = rest[rest.index("## Limits") :]
-    lines = [f"| {title} | {score:.1f} ± {margin:.1f} |" for title, (score, margin) in scores.items()]
-    table = "\n".join(["| Suite | Points, 95 % margin |", "| --- | --- |", *lines])
-    write_text(path, f"{before}{HEADING}{table}\n\n{after}")
+def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
+    """Write the scores of every checkpoint of the study into its card.
+
+    Args:
+        scores, rubric: as `medpsy.scoring.closed_ended` and `medpsy.scoring.open_ended` return them.
+        judge: whose HealthBench scores are written.
+    """
+    judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
+    for name, rows in scores.groupby("model", sort=False):
+        folder = study.models_dir / str(name)
+        if not (folder / "README.md").is_file():
+            continue
+        known = {row.title: (row.score, row.margin) for row in rows.itertuples()}
+        if name in judged.index:
+            known[judged.at[name, "suite_title"]] = tuple(judged.loc[name, ["score", "margin"]])
+        enter_scores(folder, known)
+
+
+def enter_scores(folder: Path, scores: Scores) -> None:
+    """Write `scores` into the card of the checkpoint in `folder`, for readers and for the hub."""
+    card = ModelCard.load(folder / "README.md")
+    card.data.model_name, card.data.eval_results = folder.name, evaluations(scores)
+    before, _, rest = card.text.partition(HEADING)
+    card.text = f"{before}{HEADING}{score_table(scores)}\n\n{rest[rest.index('## Licences') :]}"
+    write_text(folder / "README.md", str(card))
+
+
+def evaluations(scores: Scores) -> list[EvalResult] | None:
+    """Return `scores` as the hub lists them, None where there are none."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=re.sub(r"\W+", "-", title.lower()),
+            dataset_name=title,
+            metric_type="points",
+            metric_name="Points (0 to 100)",
+            metric_value=round(float(points), 1),
+            metric_args=None if margin is None else {"margin_95": round(float(margin), 1)},
+        )
+        for title, (points, margin) in scores.items()
+    ] or None
+
+
+def score_table(scores: Scores) -> str:
+    """Return `scores` as a Markdown table."""
+    rows = [
+        f"| {title} | {points:.1f} |" if margin is None else f"| {title} | {points:.1f} ± {margin:.1f} |"
+        for title, (points, margin) in scores.items()
+    ]
+    return "\n".join(["| Suite | Points (0 to 100), 95 % margin |", "| --- | --- |", *rows])

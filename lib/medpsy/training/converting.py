@@ -14,10 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch.distributed.checkpoint.api import CheckpointException
 from transformers import AutoTokenizer
 
-from medpsy.folders import whole_folder
-from medpsy.training.job import require
-from medpsy.training.resume_points import WHOLE, is_whole
-from medpsy.training.saving import cast, keep_tokenizer, tied
+from medpsy.files import whole_folder
+from medpsy.training.jobs import require
+from medpsy.training.save import WHOLE, cast, is_whole, keep_tokenizer, tied
 
 SHARDS = "pytorch_model_fsdp_0"  # folder that accelerate writes a sharded model to
 LISTED = ".metadata"  # what torch.distributed.checkpoint writes last

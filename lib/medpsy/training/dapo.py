@@ -16,7 +16,7 @@ import torch
 from trl import GRPOTrainer
 
 from medpsy.engines.base import Sampling
-from medpsy.engines.decoding import Decoding, Job
+from medpsy.engines.local import Decoding, Job
 
 Batch = dict[str, torch.Tensor]
 SAME = 1e-6  # rewards that differ by less are equal; advantages may keep dust of rounding
@@ -33,22 +33,21 @@ class DapoTrainer(GRPOTrainer):
     A response for which the first function gives None has no reward at all, whatever the others say: TRL would add
     these up and so take None for 0. It is outside its group's mean and spread, its advantage is 0.
 
-    Args:
-        rounds: further rounds of sampling per rollout at most; 0 switches dynamic sampling off.
+    Its ``args`` are a `medpsy.training.config.DapoConfig`: at most ``sampling_rounds`` further rounds per rollout.
 
     Raises:
         ValueError: a process would hold a part of a group.
     """
 
-    def __init__(self, *args: Any, rounds: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._rounds, self._rewards = rounds, torch.empty(0)
+        self._rounds, self._rewards = self.args.sampling_rounds, torch.empty(0)
         self._turn: tuple[bool, int, int] = (True, 0, 0)  # whether training, step, calls of the decoding loop there
         share = self.args.per_device_train_batch_size * self.args.steps_per_generation
-        if rounds and share % self.num_generations:
+        if self._rounds and share % self.num_generations:
             raise ValueError(
-                f"dynamic_sampling: a process holds {share} responses of a rollout, no multiple of the group size "
-                f"{self.num_generations}; change prompts_per_rollout or the number of processes"
+                f"sampling_rounds: a process holds {share} responses of a rollout, no multiple of the group size "
+                f"{self.num_generations}; change generation_batch_size or the number of processes"
             )
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):

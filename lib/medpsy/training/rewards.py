@@ -1,21 +1,37 @@
-"""What a response is worth in reinforcement learning: the four values of the report, decided by rules.
+"""What a response is worth in reinforcement learning: by rules, or by the first tier that a judge finds met.
+
+By rules, it is worth one of the report's four values.
 
 The reader is `medpsy.grading.readers.strict`. A reward has to be the same each time and takes a fraction of a
 millisecond, so no model reads; and a policy learns whatever its reader forgives, so an answer that names two options,
 or one that is not offered, names none. Where the answer begins is decided as in the evaluation
-(`medpsy.grading.reasoning.split`). The length penalty is a reward of its own, logged apart.
+(`medpsy.grading.readers.split`). The length penalty is a reward of its own, logged apart.
+
+A judge sees the question and what follows the reasoning, never the reasoning itself. `medpsy.judge` asks it, through
+the study's store: verdicts are batched, kept, and asked for again a few times at most. Where one that would decide is
+missing, the response is left without reward (None), never with 0. Every process judges its own share of a rollout, with
+an engine of its own that stays open; on a GPU that trains, name a judge behind an endpoint.
 """
 
+import importlib
+import runpy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
 
-from medpsy.benchmarks.question import Question
-from medpsy.grading.outcomes import ENDLESS
-from medpsy.grading.readers import strict
-from medpsy.grading.reading import EMPTY
-from medpsy.grading.reasoning import CLOSES, OPENS, split
+from medpsy import study as studies
+from medpsy.data.questions import Conversation, Criterion, Question
+from medpsy.engines.base import Engine, Sampling
+from medpsy.grading.readers import CLOSES, OPENS, split, strict, why_no_answer
+from medpsy.grading.rubric import MET, UNJUDGED
+from medpsy.judge import Judgment, judged
+from medpsy.store import ResponseStore, Session
+from medpsy.study import ModelSpec, find_root
+from medpsy.training.data import OpenQuestion
+from medpsy.training.jobs import Job
 
 RIGHT_REASONED, RIGHT, FORMAT, NOTHING = 1.0, 0.5, 0.1, 0.0  # report, table of rewards in section 3.4
 TIERS = {  # value -> the report's condition, in short
@@ -25,8 +41,9 @@ TIERS = {  # value -> the report's condition, in short
     NOTHING: "no valid structure",
 }
 CUT_OFF = "cut off"
+TIER = "tier/"  # what the shares of a reward's tiers are logged under
+UNJUDGED_SHARE = "judge/unjudged"
 KEPT = 8192  # gradings remembered: both reward functions grade the same rollout
-
 RewardFunction = Callable[..., list[float]]
 
 
@@ -69,10 +86,30 @@ def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool
     if not finished:
         return Reward(NOTHING, False, reasoned, None, CUT_OFF)
     if parts.answer is None:
-        return Reward(NOTHING, False, reasoned, None, ENDLESS if parts.reasoning == text and text.strip() else EMPTY)
+        return Reward(NOTHING, False, reasoned, None, why_no_answer(parts, text))
     reading = strict(parts.answer, question)
     right = reading.choice == question.gold
     return Reward(value(reading.choice, right, reasoned), right, reasoned, reading.choice, reading.how)
+
+
+def report_reward(text: str, question: Question, *, opens_thinking: bool, finished: bool) -> float:
+    """Return what `text` earns by the report's table; arguments as those of `grade`, as of any reward that is named."""
+    return grade(text, question, opens_thinking=opens_thinking, finished=finished).value
+
+
+def named(path: str) -> Callable[..., float]:
+    """Return the reward that an import path names: ``"package.module:function"`` or ``"file.py:function"``.
+
+    Raises:
+        ValueError: there is no such module, file or function.
+    """
+    place, _, name = path.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            return runpy.run_path(str(find_root() / place))[name]
+        return getattr(importlib.import_module(place), name)
+    except (ImportError, FileNotFoundError, AttributeError, KeyError, ValueError) as error:
+        raise ValueError(f"reward: {path!r} names no function ({error}); write package.module:function") from None
 
 
 def value(chosen: int | None, right: bool, reasoned: bool) -> float:
@@ -97,6 +134,7 @@ def reward_functions(
     *,
     opens_thinking: bool,
     end_ids: frozenset[int],
+    reward: Callable[..., float] = report_reward,
 ) -> tuple[RewardFunction, RewardFunction]:
     """Return the reward and the accuracy of TRL's contract; their ``__name__`` is their name in the log.
 
@@ -107,34 +145,11 @@ def reward_functions(
         questions: by the column ``question_id``.
         decode: token ids to text, special tokens kept.
         end_ids: tokens that end a response; one without them was cut off.
+        reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
 
     Raises:
         ValueError: a question has no gold.
     """
-    graded = grader(questions, decode, opens_thinking, end_ids)
-
-    def answer_reward(
-        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
-    ) -> list[float]:
-        found = graded(question_id, completion_ids)
-        counts = Counter(TIERS[one.value] for one in found)
-        for tier in TIERS.values() if log_metric else ():
-            log_metric(f"tier/{tier}", counts[tier] / len(found))
-        return [one.value for one in found]
-
-    def accuracy(*, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
-        return [float(one.right) for one in graded(question_id, completion_ids)]
-
-    return answer_reward, accuracy
-
-
-def grader(
-    questions: Mapping[str, Question],
-    decode: Callable[[Sequence[int]], str],
-    opens_thinking: bool,
-    ends: frozenset[int],
-) -> Callable[[Sequence[str], Sequence[Sequence[int]]], list[Reward]]:
-    """Return what grades responses given as names of questions and token ids; it remembers the last `KEPT`."""
     for question in questions.values():
         if question.gold is None:
             raise ValueError(
@@ -142,8 +157,187 @@ def grader(
             )
 
     @lru_cache(maxsize=KEPT)
-    def one(name: str, ids: tuple[int, ...]) -> Reward:
-        end = next((at for at, token in enumerate(ids) if token in ends), None)
-        return grade(decode(ids[:end]), questions[name], opens_thinking=opens_thinking, finished=end is not None)
+    def graded(name: str, ids: tuple[int, ...]) -> tuple[Reward, float]:
+        end = next((at for at, token in enumerate(ids) if token in end_ids), None)
+        how = {"opens_thinking": opens_thinking, "finished": end is not None}
+        text, question = decode(ids[:end]), questions[name]
+        return grade(text, question, **how), reward(text, question, **how)
 
-    return lambda names, responses: [one(name, tuple(ids)) for name, ids in zip(names, responses, strict=True)]
+    def answer_reward(
+        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
+    ) -> list[float]:
+        pairs = [graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True)]
+        counts = Counter(TIERS[read.value] for read, _ in pairs)
+        for tier in TIERS.values() if log_metric else ():
+            log_metric(f"tier/{tier}", counts[tier] / len(pairs))
+        return [earned for _, earned in pairs]
+
+    def accuracy(*, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
+        pairs = (graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True))
+        return [float(read.right) for read, _ in pairs]
+
+    return answer_reward, accuracy
+
+
+REFERENCE = "{reference}"  # in a criterion: where the question's reference goes
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One condition and what it is worth.
+
+    Args:
+        criterion: what must be true of the conclusion; `REFERENCE` stands for the question's reference.
+        reward: of a conclusion that meets this criterion and none before it.
+        points: shown to the judge beside the criterion, below 0 where it names something bad; no part of the reward.
+    """
+
+    criterion: str
+    reward: float
+    points: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.criterion.strip():
+            raise ValueError("criterion: it is empty; say what must be true of the conclusion")
+        if not 0 < abs(self.points) <= 10:
+            raise ValueError(f"points: {self.points} must be -10 to 10 without 0")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges conclusions, and what its verdicts are worth.
+
+    Args:
+        model: name of the judge among the study's models.
+        tiers: in the order in which they count: the first one met decides.
+        otherwise: reward of a conclusion that meets none of them.
+        no_conclusion: reward of a response whose reasoning never ended; no judge is asked about it.
+    """
+
+    model: str
+    tiers: tuple[Tier, ...]
+    otherwise: float
+    no_conclusion: float
+
+    def __post_init__(self) -> None:
+        if not any(tier.points > 0 for tier in self.tiers):
+            raise ValueError("tiers: none has points above 0; at least one has to name something good")
+        if not any(REFERENCE in tier.criterion for tier in self.tiers):
+            raise ValueError(f"tiers: no criterion holds {REFERENCE}, so the reference would not matter; write it in")
+        if len({self.otherwise, *(tier.reward for tier in self.tiers)}) < 2:
+            raise ValueError(f"tiers: all conclusions would earn {self.otherwise}; nothing could be learned")
+
+
+ASKED = "judge_reward"  # what the store calls the suite of these requests
+OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
+JudgeReward = Callable[..., list[float | None]]
+Item = tuple[Conversation, str]  # question with its tiers, conclusion
+Ask = Callable[[Sequence[Item]], list[tuple[Judgment, ...]]]
+
+
+@dataclass(frozen=True)
+class OpenSession(Session):
+    """A session whose engines, once opened, stay open until `stack` is closed."""
+
+    stack: ExitStack = field(default_factory=ExitStack)
+    running: dict[str, Engine] = field(default_factory=dict)
+
+    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], AbstractContextManager[Engine]]]:
+        kind, open_engine = super().engine(model)
+        return kind, lambda: nullcontext(self._kept(model.name, open_engine))
+
+    def _kept(self, name: str, open_engine: Callable[[], Engine]) -> Engine:
+        if name not in self.running:
+            self.running[name] = self.stack.enter_context(open_engine())
+        return self.running[name]
+
+
+def judge_of(job: Job) -> Judge:
+    """Return who judges the responses of `job`."""
+    fields = job.judge["judge"]
+    return Judge(**{**fields, "tiers": tuple(Tier(**tier) for tier in fields["tiers"])})
+
+
+@contextmanager
+def asking(job: Job, judge: Judge) -> Iterator[Ask]:
+    """Give what asks the judge of `job` about (question, conclusion) pairs; its engine is closed at the end."""
+    sampling, attempts = Sampling(**job.judge["sampling"]), job.judge["attempts"]
+    with ExitStack() as stack:
+        session = OpenSession(studies.load(job.judge["profile"]), ResponseStore(Path(job.store)), stack=stack)
+        yield partial(judged, session, judge.model, sampling=sampling, attempts=attempts)
+
+
+def reward_function(
+    questions: Sequence[OpenQuestion],
+    judge: Judge,
+    ask: Ask,
+    decode: Callable[[Sequence[int]], str],
+    *,
+    end_ids: frozenset[int],
+) -> JudgeReward:
+    """Return the reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged.
+
+    It reads the token ids, not TRL's text, as `medpsy.training.rewards.reward_functions` does.
+
+    Args:
+        decode: token ids to text, special tokens kept.
+        end_ids: tokens that end a response.
+    """
+    talks = {question.id: conversation(question, judge) for question in questions}
+
+    def judge_reward(
+        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
+    ) -> list[float | None]:
+        texts = [decode(up_to(ids, end_ids)) for ids in completion_ids]
+        found = earned([talks[name] for name in question_id], texts, judge, ask)
+        counts = Counter(tier for tier, _ in found)
+        for tier in [*tiers(judge), OTHERWISE, NO_CONCLUSION] if log_metric else ():
+            log_metric(f"{TIER}{tier}", counts[tier] / len(found))
+        if log_metric:
+            log_metric(UNJUDGED_SHARE, counts[UNJUDGED] / len(found))
+        return [reward for _, reward in found]
+
+    return judge_reward
+
+
+def up_to(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
+    """Return the `ids` before the first that ends a response."""
+    return ids[: next((at for at, token in enumerate(ids) if token in ends), None)]
+
+
+def earned(
+    talks: Sequence[Conversation], texts: Sequence[str], judge: Judge, ask: Ask
+) -> list[tuple[str, float | None]]:
+    """Return of every response the tier it reached and its reward; None for one that stayed unjudged."""
+    conclusions = [conclusion(text) for text in texts]
+    asked = [(talk, said) for talk, said in zip(talks, conclusions, strict=True) if said is not None]
+    verdicts = iter(ask(asked) if asked else ())
+    none = (NO_CONCLUSION, judge.no_conclusion)
+    return [none if said is None else settled(judge, next(verdicts)) for said in conclusions]
+
+
+def conclusion(text: str) -> str | None:
+    """Return what follows the reasoning in `text`, or None where no reasoning ended."""
+    return split(text, opens_thinking=True, finish_reason=None).answer
+
+
+def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | None]:
+    """Return the first tier that is met and its reward; a missing verdict before it leaves both open."""
+    for name, tier, judgment in zip(tiers(judge), judge.tiers, judgments, strict=True):
+        if judgment.outcome == UNJUDGED:
+            return UNJUDGED, None
+        if judgment.outcome == MET:
+            return name, tier.reward
+    return OTHERWISE, judge.otherwise
+
+
+def tiers(judge: Judge) -> list[str]:
+    """Return what the log calls the tiers: place and reward, e.g. ``"1: +2"``."""
+    return [f"{place}: {tier.reward:+g}" for place, tier in enumerate(judge.tiers, start=1)]
+
+
+def conversation(question: OpenQuestion, judge: Judge) -> Conversation:
+    """Return `question` with a criterion per tier, its reference filled in."""
+    texts = [tier.criterion.replace(REFERENCE, question.reference) for tier in judge.tiers]
+    rubric = tuple(Criterion(text, tier.points, "") for text, tier in zip(texts, judge.tiers, strict=True))
+    return Conversation(question.id, ASKED, question.messages, rubric, theme="")

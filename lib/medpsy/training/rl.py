@@ -1,166 +1,266 @@
 """One stage of reinforcement learning by TRL: DAPO, GRPO or GSPO, from questions to a checkpoint.
 
 The prompt is left to TRL as a conversation, rendered by the tokenizer's own template with the study's switches, so a
-policy sees what an engine would send. Refuses a template that behaves otherwise than the study says, and a stage
-that does not fit the context. Every process of a launch calls `train`.
+policy sees what an engine would send. Refuses a template that behaves otherwise than the study says, and a stage that
+does not fit the context. Every process of a launch calls `train`.
 """
 
-from collections.abc import Sequence
+import importlib.util
+import random
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl.rewards import get_soft_overlong_punishment
 
 from medpsy import prompts
-from medpsy.benchmarks.question import Question
-from medpsy.engines.fixed_day import dated
-from medpsy.engines.weights import text_config
-from medpsy.training.dapo import DapoTrainer
-from medpsy.training.examples import form
-from medpsy.training.job import Job
-from medpsy.training.journal import Journal
-from medpsy.training.lora import given
-from medpsy.training.resume_points import ResumePoints, last_checkpoint
-from medpsy.training.rewards import reward_functions
-from medpsy.training.rl_asked import Asked, length_penalty, open_ended, reading, short_enough, unjudged_share
-from medpsy.training.rl_config import chosen_generator, grpo_config, held_out_plan
-from medpsy.training.rl_curves import HELD_OUT
-from medpsy.training.rl_questions import read_questions
-from medpsy.training.rl_settings import RlSettings
+from medpsy.corpus.rows import chat_form
+from medpsy.data.questions import Question
+from medpsy.engines.chat import dated, render
+from medpsy.engines.models import eos_ids, text_config
+from medpsy.training import rewards
+from medpsy.training.config import DapoConfig, arguments
+from medpsy.training.data import read_open_questions, read_questions
+from medpsy.training.jobs import Job
+from medpsy.training.logs import HELD_OUT
+from medpsy.training.rewards import UNJUDGED_SHARE, reward_functions
+from medpsy.training.save import Journal, ResumePoints, last_checkpoint, with_adapter
+
+if TYPE_CHECKING:
+    from medpsy.training.dapo import DapoTrainer
+
+VLLM = {
+    # TRL's default, sequence_mask, drops a long response for a tiny gap per token between vLLM and the trainer
+    "vllm_importance_sampling_mode": "token_truncate",
+    "vllm_importance_sampling_clip_max": 2.0,  # ours: of a token's probability under the trainer over that under vLLM
+}
 
 
-@dataclass(frozen=True)
-class RlOutcome:
-    """A trained stage.
-
-    Args:
-        trainer: its model is the best checkpoint, unless that is the parent.
-        weights: the parent's folder if no checkpoint was better on the held-out questions, else None.
-        best_step: optimizer steps of the best checkpoint; 0 is the parent.
-        numbers: for the record: counts of questions, accuracies in points.
-    """
-
-    trainer: DapoTrainer
-    weights: Path | None
-    best_step: int
-    numbers: dict[str, Any]
-
-
-def train(job: Job, settings: RlSettings, *, processes: int = 1) -> RlOutcome:
+def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any], Path | None]:
     """Train the job's stage, from its last resume point if it has one.
 
-    The job's data are two files of `medpsy.training.rl_questions.write_questions`: to train on, and held out. The
-    parent takes part in the choice of the best checkpoint: it is evaluated first, and stays if all others are worse.
+    The job's data are two files of `medpsy.training.data.write_questions`: to train on, and held out. Where the best
+    checkpoint is kept, the parent takes part in the choice: it is evaluated first, and stays if all others are worse.
     A held-out question is answered once per evaluation, sampled as in training. Where a judge gives the reward, there
-    is one file, of `medpsy.training.open_questions.write_open_questions`, and the last checkpoint is kept.
+    is one file, of `medpsy.training.data.write_open_questions`, and the last checkpoint is kept.
+
+    Returns:
+        The trainer, whose model is the checkpoint that is kept; numbers for the record: counts of questions, accuracies
+        in points; and the parent's folder if no checkpoint was better on the held-out questions, else None.
 
     Raises:
         ValueError: no question left, a question in both files or without gold, or a stage beyond the context.
     """
+    config = rollout_arguments(job, processes)
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
-    form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)  # checks the template
-    check_context(job, settings)
+    chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)  # checks the template
+    check_context(job, config)
     with ExitStack() as stack:  # closes the judge's engine
-        if settings.reward == "judge":
-            asked = open_ended(job, settings, tokenizer, stack)
+        if job.judge:
+            asked = open_ended(job, config, tokenizer, stack)
         else:
-            asked = closed_ended(job, settings, tokenizer, processes)
-        trainer = run(job, settings, asked, tokenizer, processes)
-    counts = asked.counts | {"generator": chosen_generator(settings)}
-    if settings.reward == "judge":
+            asked = closed_ended(job, config, tokenizer, processes)
+        trainer = run(job, config, asked, tokenizer)
+    counts = asked.counts | {"generator": config.vllm_mode if config.use_vllm else "transformers"}
+    if job.judge:
         counts |= {"unjudged_share": unjudged_share(trainer.state.log_history)}
-    if settings.keep == "last":
-        return RlOutcome(trainer, None, trainer.state.global_step, counts)
-    return outcome(trainer, job, counts)
+    if not config.load_best_model_at_end:
+        return trainer, counts | {"best_step": trainer.state.global_step}, None
+    return trainer, *outcome(trainer, job, counts)
 
 
-def run(
-    job: Job, settings: RlSettings, asked: Asked, tokenizer: PreTrainedTokenizerBase, processes: int
-) -> DapoTrainer:
+def run(job: Job, config: DapoConfig, asked: "Asked", tokenizer: PreTrainedTokenizerBase) -> "DapoTrainer":
     """Train on what is `asked` and return the trainer."""
+    from medpsy.training.dapo import DapoTrainer  # here: TRL imports vLLM for it, which takes longer than all the rest
+
     resume = last_checkpoint(Path(job.work))
-    config = grpo_config(
-        settings,
-        Path(job.work),
-        processes=processes,
-        held_out=asked.batch,
-        switches=dict(job.switches),
-        generator=chosen_generator(settings),
-    )
-    config.eval_on_start = (
-        resume is None and settings.keep == "best"
-    )  # a resumed run has the parent's evaluation in its log
+    order = schedule(config, len(asked.rows))
+    config.max_steps, config.num_train_epochs = -1, 1  # the schedule is laid out as one long epoch
+    config.eval_on_start = resume is None and config.load_best_model_at_end  # a resumed run has it in its log
     trainer = DapoTrainer(
-        rounds=settings.sampling_rounds if settings.dynamic_sampling else 0,
         model=job.parent,
         reward_funcs=asked.functions,
         args=config,
-        train_dataset=asked.rows.select(settings.schedule(len(asked.rows))),
+        train_dataset=asked.rows.select(order),
         eval_dataset=asked.held,
         processing_class=tokenizer,
         callbacks=[Journal(job.name, Path(job.work)), ResumePoints()],
-        **given(settings.lora, Path(job.parent)),
+        **with_adapter(job.lora, Path(job.parent)),
     )
     trainer.chat_template_kwargs = dated(job.switches)  # here: no clock can stand in a configuration, which is saved
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
-def closed_ended(job: Job, settings: RlSettings, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
-    """Return the questions of the job's two files, rewarded by rules."""
+def rollout_arguments(job: Job, processes: int = 1) -> DapoConfig:
+    """Return the job's configuration as its trainer takes it: a row of the log per rollout, and vLLM if it can be had.
+
+    Raises:
+        ValueError: vLLM is asked for, and TRL cannot use it without a GPU; or an adapter would drop inputs.
+    """
+    config = arguments(job, processes=processes, shuffle_dataset=False, chat_template_kwargs=dict(job.switches))
+    config.logging_steps = config.updates
+    if config.use_vllm:
+        if not torch.cuda.is_available() or importlib.util.find_spec("vllm") is None:
+            raise ValueError("use_vllm: true needs a GPU and vLLM; set it to false")
+        for name, value in VLLM.items():
+            setattr(config, name, value)
+        config.vllm_max_model_length = config.max_prompt_length + config.max_completion_length
+    if job.lora.get("lora_dropout"):
+        raise ValueError(
+            f"lora_dropout: {job.lora['lora_dropout']} would change the ratios that are clipped; set it to 0"
+        )
+    return config
+
+
+def schedule(config: DapoConfig, questions: int) -> list[int]:
+    """Return which of `questions` is asked when, rollout after rollout: shuffled anew for every epoch.
+
+    It is laid out as a whole, so the place in it is known from the number of steps, also after a kill.
+    """
+    needed = config.rollouts(questions) * config.prompts
+    order: list[int] = []
+    while len(order) < needed:
+        rng = random.Random(f"{config.seed}/epoch/{len(order) // questions}")
+        order += rng.sample(range(questions), questions)
+    return order[:needed]
+
+
+def held_out_plan(questions: int, processes: int, most: int) -> tuple[int, int]:
+    """Return how many held-out questions a process answers at a time, and how many are used.
+
+    TRL averages over batches, so these are all made equally large; a few questions may be left over.
+
+    Raises:
+        ValueError: fewer questions than processes.
+    """
+    if questions < processes:
+        raise ValueError(f"held_out: {questions} questions cannot be shared by {processes} processes; hold out more")
+    batches = -(-questions // (processes * most))
+    size = questions // (processes * batches)
+    return size, size * processes * batches
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a stage asks and how it is rewarded.
+
+    Args:
+        rows: a conversation and the question's name each, as `held`, the held-out ones; these may be missing.
+        functions: in the order of `reward_weights`.
+        counts: for the record.
+    """
+
+    rows: Dataset
+    held: Dataset | None
+    functions: list
+    counts: dict[str, int]
+
+
+def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, stack: ExitStack) -> Asked:
+    """Return the questions of the job's one file, rewarded by a judge, whose engine `stack` closes."""
+    (file,) = job.data
+    questions = read_open_questions(Path(file))
+    rows = [{"prompt": list(one.messages), "question_id": one.id} for one in questions]
+    kept = short_enough(rows, tokenizer, job, config.max_prompt_length)
+    judge = rewards.judge_of(job)
+    ask = stack.enter_context(rewards.asking(job, judge))
+    decode, ends = reading(job, tokenizer)
+    judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
+    counts = {"questions": len(kept), "held_out": 0, "too_long": len(rows) - len(kept)}
+    return Asked(kept, None, [judged, length_penalty(config)], counts)
+
+
+def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
+    """Return what makes text of token ids, special tokens kept, and the tokens that end a response."""
+    decode = partial(tokenizer.decode, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return decode, frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
+
+
+def length_penalty(config: DapoConfig) -> Callable[..., list[float]]:
+    return get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
+
+
+def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
+    """Return those of `rows` whose prompt has at most `most` tokens; none at all is an error."""
+    texts = render(tokenizer, [row["prompt"] for row in rows], job.switches)
+    sizes = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    kept = [row for row, size in zip(rows, sizes, strict=True) if size <= most]
+    if not kept:
+        raise ValueError(f"{job.name}: no prompt has {most} tokens or fewer; raise max_prompt_length")
+    return Dataset.from_list(kept)
+
+
+def unjudged_share(log: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of responses that no judge gave a reward, 0 to 1; a mean over rollouts."""
+    found = [row[UNJUDGED_SHARE] for row in log if row.get(UNJUDGED_SHARE) is not None]
+    return sum(found) / len(found) if found else 0.0
+
+
+def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
+    """Return the questions of the job's two files, rewarded by rules; `config` gets the size of held-out batches."""
     asked, apart = (read_questions(Path(file)) for file in job.data)
     known = by_name(asked, apart)
-    rows, held = (fitting(part, tokenizer, job, settings.most_prompt_tokens) for part in (asked, apart))
-    batch, evaluated = held_out_plan(len(held), processes, settings.held_out_batch)
+    rows, held = (fitting(part, tokenizer, job, config.max_prompt_length) for part in (asked, apart))
+    config.per_device_eval_batch_size, evaluated = held_out_plan(
+        len(held), processes, config.per_device_eval_batch_size
+    )
     counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
-    functions = rewards(job, settings, known, tokenizer)
-    return Asked(rows, held.select(range(evaluated)), batch, functions, counts)
+    return Asked(rows, held.select(range(evaluated)), rule_rewards(job, config, known, tokenizer), counts)
 
 
-def rewards(job: Job, settings: RlSettings, known: dict[str, Question], tokenizer: PreTrainedTokenizerBase) -> list:
-    """Return the reward functions in the order of the weights of `dapo_arguments`."""
+def rule_rewards(
+    job: Job, config: DapoConfig, known: dict[str, Question], tokenizer: PreTrainedTokenizerBase
+) -> list[Callable[..., list[float]]]:
+    """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
     decode, ends = reading(job, tokenizer)
-    answer, accuracy = reward_functions(known, decode, opens_thinking=job.opens_thinking, end_ids=ends)
-    return [answer, accuracy, length_penalty(settings)]
+    how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
+    return [*reward_functions(known, decode, **how), length_penalty(config)]
 
 
 def by_name(asked: Sequence[Question], apart: Sequence[Question]) -> dict[str, Question]:
     """Return all questions by suite and id; one that occurs twice would be trained on and held out."""
-    known = {name(question): question for question in (*asked, *apart)}
+    known = {question_name(question): question for question in (*asked, *apart)}
     if len(known) < len(asked) + len(apart):
         raise ValueError(f"{len(asked) + len(apart) - len(known)} questions occur twice, trained on or held out")
     return known
 
 
-def name(question: Question) -> str:
+def question_name(question: Question) -> str:
     return f"{question.suite}/{question.id}"
 
 
 def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
-    rows = [{"prompt": list(prompts.closed_ended(one)), "question_id": name(one)} for one in questions]
+    rows = [{"prompt": list(prompts.closed_ended(one)), "question_id": question_name(one)} for one in questions]
     return short_enough(rows, tokenizer, job, most)
 
 
-def check_context(job: Job, settings: RlSettings) -> None:
+def check_context(job: Job, config: DapoConfig) -> None:
     """Raise ValueError if prompt and response can exceed what the model was made for."""
-    most, needed = text_config(Path(job.parent)).get("max_position_embeddings"), settings.most_prompt_tokens
-    if most and needed + settings.max_new_tokens > most:
+    most, needed = text_config(Path(job.parent)).get("max_position_embeddings"), config.max_prompt_length
+    if most and needed + config.max_completion_length > most:
         raise ValueError(
-            f"{job.name}: most_prompt_tokens {needed} and max_new_tokens {settings.max_new_tokens} make more than the "
-            f"{most} tokens of the model's context; lower one of them"
+            f"{job.name}: max_prompt_length {needed} and max_completion_length {config.max_completion_length} make "
+            f"more than the {most} tokens of the model's context; lower one of them"
         )
 
 
-def outcome(trainer: DapoTrainer, job: Job, counts: dict[str, Any]) -> RlOutcome:
-    """Return what came out; at equal accuracy the earliest checkpoint counts, and any checkpoint before the parent."""
+def outcome(trainer: "DapoTrainer", job: Job, counts: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    """Return numbers of the best checkpoint, and the parent's folder where that stays.
+
+    At equal accuracy the earliest checkpoint counts, and any checkpoint before the parent.
+    """
     state = trainer.state
     start = next(row[HELD_OUT] for row in state.log_history if HELD_OUT in row)
     best, path = state.best_metric, state.best_model_checkpoint
     stays = best is None or path is None or best < start
     step = 0 if stays else int(Path(path).name.rpartition("-")[2])
     numbers = counts | {"best_step": step, "held_out_before": 100 * start, "held_out_best": 100 * max(start, best or 0)}
-    return RlOutcome(trainer, Path(job.parent) if stays else None, step, numbers)
+    return numbers, Path(job.parent) if stays else None

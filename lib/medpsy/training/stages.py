@@ -1,25 +1,26 @@
-"""The stages of a study as jobs: which parent, which data, which settings; and what they are expected to cost.
+"""The stages of a study and the steps of the sister recipes as jobs: parent, data, settings and costs.
 
 Trains nothing. Every path comes from the study.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medpsy import strict
-from medpsy.engines.weights import model_folder, text_config, weight_files
-from medpsy.generation import replaying
-from medpsy.noted import noted
-from medpsy.study import STAGES, ModelSpec, Study
-from medpsy.training.effort import ceiling, flops_per_token, memory, shape
-from medpsy.training.job import Job
-from medpsy.training.sft_settings import SftSettings
-
-CORPUS = {"sft1": "corpus1", "sft2": "corpus2"}  # report 3.2
+from medpsy import licences, strict
+from medpsy.engines import fingerprint
+from medpsy.engines.models import model_folder, text_config, weight_files
+from medpsy.store import noted, replaying
+from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
+from medpsy.training.data import CORPUS
+from medpsy.training.flops import Shape, ceiling, flops_per_token, memory, shape
+from medpsy.training.jobs import Job, summary
+from medpsy.training.rewards import Judge
 
 
 def parent(study: Study, size: str, stage: str, seed: int) -> ModelSpec:
@@ -28,23 +29,33 @@ def parent(study: Study, size: str, stage: str, seed: int) -> ModelSpec:
     return study.checkpoint(size, STAGES[place - 1], seed) if place else study.model(study.targets[size])
 
 
-def sft_jobs(study: Study, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> list[list[Job]]:
+def recorded(study: Study, name: str) -> dict[str, Any] | None:
+    """Return what was recorded of the training of the checkpoint `name`, or None of a model that is no checkpoint.
+
+    Raises:
+        FileNotFoundError: a checkpoint has no record.
+    """
+    if not (CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)):
+        return None
+    record = noted(study.store_dir, f"training-{name}", partial(summary, study.models_dir / name))
+    if record is None:
+        raise FileNotFoundError(f"checkpoint {name!r} has no record of its training; run its section again")
+    return record
+
+
+def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[Job]]:
     """Return the SFT stages of every target and seed, a sequence each.
 
     Args:
-        settings: stage -> the fields of `SftSettings` but for the seed.
+        configs: stage -> its `trl.SFTConfig`; the seed is that of the checkpoint.
 
     Raises:
-        strict.SettingsError: an unknown stage or field, or a value that cannot be meant.
+        ValueError: other stages than those of `CORPUS`, or in another order.
     """
-    file = f"params/{study.profile}/04_sft.yaml"
-    if list(settings) != list(CORPUS):
-        raise strict.SettingsError(f"{file}: stages {list(settings)} must be {list(CORPUS)}, in this order")
+    if list(configs) != list(CORPUS):
+        raise ValueError(f"stages {list(configs)} must be {list(CORPUS)}, in this order")
     return [
-        [
-            job(study, size, stage, "sft", checked(SftSettings, settings[stage], strict.Place(file, (stage,)), seed))
-            for stage in CORPUS
-        ]
+        [job(study, size, stage, "sft", configs[stage], seed) for stage in CORPUS]
         for size, seed in targets(study, seeds)
     ]
 
@@ -62,21 +73,16 @@ def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
     return [(size, seed) for size in study.targets for seed in seeds]
 
 
-def checked(cls: type, given: Mapping[str, Any], place: strict.Place, seed: int) -> dict[str, Any]:
-    """Return the fields of `cls` as `given`, checked, with `seed`."""
-    return asdict(strict.build(cls, dict(given), place, seed=seed))
-
-
-def job(
-    study: Study, size: str, stage: str, method: str, settings: Mapping[str, Any], data: Sequence[Path] = ()
-) -> Job:
+def job(study: Study, size: str, stage: str, method: str, config: Any, seed: int, data: Sequence[Path] = ()) -> Job:
     """Return the job of one stage; an SFT stage reads the corpus of `CORPUS`."""
-    seed = settings["seed"]
+    from medpsy.training.config import given  # takes seconds, and a plan needs none of it
+
     start, spec = parent(study, size, stage, seed), study.checkpoint(size, stage, seed)
     files = data or sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet"))
     if not files:
         raise FileNotFoundError(f"{spec.name}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
-    return placed(study, spec, start, study.model(study.targets[size]), method, settings, files)
+    told = given(config) | {"seed": seed}
+    return placed(study, spec, start, study.model(study.targets[size]), method, told, files)
 
 
 def placed(
@@ -85,8 +91,10 @@ def placed(
     start: ModelSpec,
     backbone: ModelSpec,
     method: str,
-    settings: Mapping[str, Any],
+    config: Mapping[str, Any],
     files: Sequence[Path],
+    *,
+    lora: Mapping[str, Any] | None = None,
     judge: Mapping[str, Any] | None = None,
 ) -> Job:
     """Return the job that makes the model `spec` of `start`, with every path of it from the study.
@@ -107,10 +115,12 @@ def placed(
         work=str(study.outputs / "training" / spec.name),
         data=tuple(map(str, files)),
         store=str(study.store_dir),
-        settings=settings,
+        config=config,
+        lora=lora or {},
         opens_thinking=spec.opens_thinking,
         switches=dict(spec.chat_template_kwargs),
         judge=judge or {},
+        made_of=licences.of_model(backbone),
     )
 
 
@@ -141,25 +151,113 @@ def sft_forecast(study: Study, sequences: Sequence[Sequence[Job]], *, mfu: float
 
 
 def _expected(sequences: Sequence[Sequence[Job]], mfu: float, processes: int) -> list[list]:
-    most = {name: ceiling(name) for name in {job.settings["precision"] for jobs in sequences for job in jobs}}
+    from medpsy.training.config import arguments  # takes seconds, and a replay needs none of it
+
+    configs = {one.name: arguments(one) for jobs in sequences for one in jobs}
+    fastest = {bf16: ceiling("bfloat16" if bf16 else "float32") for bf16 in {told.bf16 for told in configs.values()}}
     rows = []
     for jobs in sequences:
-        own = model_shape(Path(jobs[0].parent))
+        shape = model_shape(Path(jobs[0].parent))
         for one in jobs:
-            settings = one.read(SftSettings)
+            told = configs[one.name]
             sizes = pd.concat([pd.read_parquet(file, columns=["tokens"]) for file in one.data])["tokens"]
-            tokens, packs = sizes.sum() * settings.epochs, sizes.sum() / settings.packed_length
-            flops = flops_per_token(own, float(sizes.mean()))
-            held = settings.micro_batch * settings.packed_length
-            peak = memory(own, held, checkpointing=settings.checkpointing, processes=processes)
-            seconds = tokens * flops / (most[settings.precision] * mfu * processes)
-            steps = max(1, round(packs * settings.epochs / settings.global_batch))
+            tokens, packs = sizes.sum() * told.num_train_epochs, sizes.sum() / told.max_length
+            flops = flops_per_token(shape, float(sizes.mean()))
+            held = told.per_device_train_batch_size * told.max_length
+            peak = memory(shape, held, checkpointing=told.gradient_checkpointing, processes=processes)
+            seconds = tokens * flops / (fastest[told.bf16] * mfu * processes)
+            batch = told.per_device_train_batch_size * told.gradient_accumulation_steps
+            steps = max(1, round(packs * told.num_train_epochs / batch))
             rows.append([one.name, len(sizes), int(tokens), steps, seconds, peak])
     return rows
 
 
-def model_shape(folder: Path):
+def model_shape(folder: Path) -> Shape:
     """Return the shape of the model in `folder`, its parameters counted from the sizes of its files."""
     config = text_config(folder)
     width = 4 if config.get("dtype") == "float32" else 2
     return shape(config, sum(path.stat().st_size for path in weight_files(folder)) // width)
+
+
+def recipe_job(
+    study: Study,
+    name: str,
+    *,
+    parent: ModelSpec | str,
+    method: str,
+    config: Mapping[str, Any],
+    data: Sequence[Path],
+    lora: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
+) -> Job:
+    """Return the job that leaves the checkpoint `name`, which `study.model` then finds.
+
+    Args:
+        name: size or model, recipe, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
+        parent: what it starts from; a name is one that `study.model` knows.
+        method: ``"sft"``, ``"rl"`` or ``"dpo"``.
+        config: arguments of the method's configuration in `medpsy.training.config.CONFIGS`, but for the seed.
+        data: files: a corpus (sft), pairs (dpo), questions to train on and held-out ones (rl), or, where a judge gives
+            the reward, open questions.
+        lora: arguments of `peft.LoraConfig`, where an adapter is trained.
+        judge: who gives the reward, instead of rules.
+
+    Raises:
+        strict.SettingsError: an unknown method or argument.
+        ValueError: a name that the study would not find, an unknown model, or a parent of another architecture.
+        FileNotFoundError: a file of `data` is not there.
+    """
+    import torch  # these take seconds, and a plan needs none of it
+    from peft import LoraConfig
+
+    from medpsy.training.config import CONFIGS, check, given
+
+    made = RECIPE.fullmatch(name)
+    if not made or name in study.models:
+        raise ValueError(
+            f"name {name!r}: it must be <size>-<recipe>-<step>[-s<seed>], with recipe one of {', '.join(RECIPES)}"
+        )
+    spec, base = study.model(name), study.targets.get(made["base"], made["base"])
+    start = study.model(parent) if isinstance(parent, str) else parent
+    file = f"params/{study.profile}/{RECIPES[made['recipe']]}.yaml"
+    if method not in CONFIGS:
+        raise strict.Place(file, (made["step"],)).error(
+            f"method {method!r} is unknown; {strict.nearest(method, CONFIGS)}"
+        )
+    if "seed" in config:
+        raise strict.Place(file, (made["step"], "seed")).error("leave it out; it comes from the checkpoint's name")
+    check(CONFIGS[method], file, **{made["step"]: config})
+    check(LoraConfig, file, lora=lora or {})
+    built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
+    if judge and built.load_best_model_at_end:
+        raise ValueError("load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false")
+    files = [Path(one) for one in data]
+    check_files(files, name, method, judge)
+    told = given(built) | {"seed": int(made["seed"] or study.seed)}
+    return placed(study, spec, start, study.model(base), method, told, files, lora=lora, judge=asked(study, judge))
+
+
+def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | None) -> None:
+    """Raise unless the `files` are there, and as many as the method reads."""
+    wanted = (1 if judge else 2) if method == "rl" else None
+    if not files or wanted not in (None, len(files)):
+        raise ValueError(f"{name}: {len(files)} files of data; {method} reads {wanted or 'at least one'} here")
+    for file in files:
+        if not replaying() and not file.is_file():
+            raise FileNotFoundError(f"{name}: {file.parent.name}/{file.name} is not there; run the cell that writes it")
+
+
+def asked(study: Study, judge: Judge | None) -> dict[str, Any]:
+    """Return what a job says of its judge; nothing where there is none.
+
+    Raises:
+        ValueError: the study does not know the judge, or does not say how judges reply.
+    """
+    if judge is None:
+        return {}
+    spec = study.model(judge.model)
+    if study.judge_sampling is None:
+        raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
+    known = {} if replaying() else {"fingerprint": fingerprint(spec)}
+    sampling = {"sampling": asdict(study.judge_sampling), "attempts": study.judge_attempts}
+    return known | sampling | {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}

@@ -10,39 +10,40 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from importlib import metadata
+from functools import partial
+from importlib import import_module, metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from torch.distributed.elastic.multiprocessing.errors import ErrorHandler
 from torch.distributed.elastic.multiprocessing.errors import record as record_error
 from transformers import Trainer, set_seed
 
-from medpsy.training.dpo_settings import DpoSettings
-from medpsy.training.effort import ceiling, flops_per_token, shape
-from medpsy.training.job import DECIDING, Job, read_jobs
-from medpsy.training.lora_settings import Lora
-from medpsy.training.resume_points import drop_half_written
-from medpsy.training.rl_settings import WITH_VLLM, RlSettings
-from medpsy.training.saving import save
-from medpsy.training.sft_settings import SftSettings
+from medpsy.training.flops import ceiling, flops_per_token, shape
+from medpsy.training.jobs import DECIDING, Job, read_jobs
+from medpsy.training.save import drop_half_written, save
 
 KEY = "key.json"  # of the job whose resume points lie in a work folder
 
 
-class Done(NamedTuple):
-    """A trained stage: numbers for its record; the folder whose weights stay instead, if any; its adapter, if one."""
+class WholeError(ErrorHandler):
+    """Puts what a process died of in its place in one step: torchrun reads it while others still die."""
 
-    trainer: Trainer
-    numbers: dict[str, Any]
-    weights: Path | None = None
-    lora: Lora | None = None
+    def _get_error_file_path(self) -> str | None:
+        path = super()._get_error_file_path()
+        return path and f"{path}.part"
+
+    def record_exception(self, e: BaseException) -> None:
+        super().record_exception(e)
+        if part := self._get_error_file_path():
+            os.replace(part, part.removesuffix(".part"))
 
 
-@record_error  # under torchrun: what a process died of ends the log
+@partial(record_error, error_handler=WholeError())  # under torchrun: what a process died of ends the log
 def main() -> None:
     threads = os.environ.get("OMP_NUM_THREADS")
     torch.set_num_threads(int(threads) if threads else torch.get_num_threads())
@@ -58,8 +59,7 @@ def main() -> None:
 
 def may_need_vllm(job: Job) -> bool:
     """Return whether vLLM may sample responses of `job`, or answer for its judge."""
-    generator = job.settings.get("generator")
-    return bool(job.judge) or generator in WITH_VLLM or (generator == "auto" and torch.cuda.is_available())
+    return bool(job.judge or job.config.get("use_vllm"))
 
 
 def do(job: Job) -> None:
@@ -70,12 +70,13 @@ def do(job: Job) -> None:
         prepare(Path(job.work), key)
     everyone.wait_for_everyone()  # the others must not find what is about to be thrown away
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.work).with_name("tensorboard") / job.name)
-    set_seed(job.settings["seed"])
-    done = METHODS[job.method](job, processes)
-    whole = record(done.trainer, job, key, processes, begun)
-    whole |= done.numbers | (use(done.trainer, whole | done.numbers) if job.method == "sft" else {})
-    save(done.trainer, job, whole, weights=done.weights, lora=done.lora)
-    if done.trainer.is_world_process_zero():
+    set_seed(job.config.get("seed", 42))
+    # each method's module imports its own trainer: the others would double the time that a process takes to start
+    trainer, numbers, weights = import_module(f"medpsy.training.{job.method}").train(job, processes=processes)
+    whole = record(trainer, job, key, processes, begun) | numbers
+    whole |= use(trainer, whole) if job.method == "sft" else {}
+    save(trainer, job, whole, weights=weights)
+    if trainer.is_world_process_zero():
         shutil.rmtree(job.work, ignore_errors=True)
     PartialState().wait_for_everyone()  # the next job may start from this one's checkpoint
 
@@ -90,38 +91,6 @@ def prepare(work: Path, key: str) -> None:
     note.write_text(json.dumps(key), encoding="utf-8")
 
 
-# Each method imports its own trainer: the others would double the time that a process takes to start.
-
-
-def do_sft(job: Job, processes: int) -> Done:
-    from medpsy.training import sft
-
-    settings = job.read(SftSettings)
-    trainer = sft.train(job, settings, processes=processes)
-    packed, rows = trainer.args.packing, trainer.train_dataset
-    documents = [size for pack in rows["seq_lengths"] for size in pack] if packed else [*map(len, rows["input_ids"])]
-    numbers = {"document_tokens": sum(documents) / len(documents), "packed": packed}
-    return Done(trainer, numbers, lora=settings.lora)
-
-
-def do_rl(job: Job, processes: int) -> Done:
-    from medpsy.training import rl
-
-    settings = job.read(RlSettings)
-    found = rl.train(job, settings, processes=processes)
-    return Done(found.trainer, found.numbers, found.weights, settings.lora)
-
-
-def do_dpo(job: Job, processes: int) -> Done:
-    from medpsy.training import dpo
-
-    trainer = dpo.train(job, job.read(DpoSettings), processes=processes)
-    return Done(trainer, {"pairs": len(trainer.train_dataset)})
-
-
-METHODS = {"sft": do_sft, "rl": do_rl, "dpo": do_dpo}
-
-
 def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -> dict[str, Any]:
     """Return what was done: settings, steps, tokens, seconds, speed, use of the machine, memory, and the log."""
     log = trainer.state.log_history
@@ -129,7 +98,7 @@ def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -
     tokens = counted(row["num_tokens"] for row in steps if "num_tokens" in row)
     seconds = max((row.get("seconds", 0.0) for row in log), default=0.0)
     numbers = {"key": key, "name": job.name, "method": job.method, "parent": Path(job.parent).name}
-    numbers |= {"settings": dict(job.settings), "steps": trainer.state.global_step, "tokens": tokens}
+    numbers |= {"settings": dict(job.config), "steps": trainer.state.global_step, "tokens": tokens}
     numbers |= {"seconds": seconds, "whole_seconds": time.monotonic() - begun, "memory_gib": peak_memory()}
     numbers |= {"processes": processes, "device": "cuda" if torch.cuda.is_available() else "cpu"}
     numbers |= {"restarts": restarts()}
@@ -155,7 +124,7 @@ def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
     )
     frozen = sum(one.numel() for one in trainer.model.parameters() if not one.requires_grad)
     flops = flops_per_token(own, done["document_tokens"]) - 2 * frozen  # their own gradients are not computed
-    most = ceiling(done["settings"]["precision"])
+    most = ceiling("bfloat16" if trainer.args.bf16 else "float32")
     share = done["tokens_per_second"] * flops / most / done["processes"]
     return {"flops_per_token": flops, "ceiling": most, "mfu": share}
 

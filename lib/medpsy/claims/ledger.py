@@ -1,0 +1,145 @@
+"""The ledger: every published claim once, with its audit, who measured it, its status, tier, and what would settle it.
+
+Fed by the records of the sections (`result.json`) and by `medpsy.published`; measures nothing and runs nothing. A claim
+that several sections measured has the status of the section that answers for it, else that of the first one in reading
+order; all are listed. What no section measured is `not testable`, with the reason, or `not yet run`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+
+import pandas as pd
+
+from medpsy import stats
+from medpsy.claims.draws import DRAWS
+from medpsy.claims.places import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
+from medpsy.published import Claim, card_claims, claims, recompute
+from medpsy.published.audit import DOCUMENTS
+
+NOT_YET_RUN = "not yet run"
+WORDS = (*STATUSES, NOT_YET_RUN)
+AUDITS = {"agree": "agrees", "disagree": "disagrees", "not derivable": "not derivable"}
+VALUES = ("review", "paper")  # profiles that run the published models, the smaller one first
+RUNS, POWER = (1, 3, 5, 10), 0.8
+PLACE = re.compile(r"(?:Table|Figure) \d+|\d+(?:\.\d+)*(?=$| )")
+
+
+class LedgerError(ValueError):
+    """A record speaks of a claim that was never published; the message names section and claim."""
+
+
+def ledger(
+    profile: str, rows: Mapping[str, Sequence[Mapping]], *, runs: Sequence[int] = RUNS, power: float = POWER
+) -> pd.DataFrame:
+    """Return one row per published claim, in the order of the text, those of the two cards last.
+
+    Args:
+        rows: section that has run -> the `claims` of its record, in reading order.
+        runs, power: what plans are made for, see `plans`.
+
+    Returns:
+        ``Notebook`` answers for the claim; ``Profile`` would test what this one cannot; ``Ours`` and ``Ours ±`` are in
+        the claim's unit, points where that is empty; ``Questions`` and ``Runs`` are what was asked; ``Plans`` settle an
+        open claim, cheapest first, which stands in ``Plan questions``, ``Plan runs`` and ``Plan tokens`` too.
+
+    Raises:
+        LedgerError: a record speaks of a claim that does not exist.
+    """
+    measured, entries = _measured(rows), []
+    for claim in (*claims(), *card_claims()):
+        found = measured[claim.id]
+        tested = {name: row for name, row in found.items() if row["verdict"] != NOT_TESTABLE} or found
+        row = tested.get(claim.notebook) or next(iter(tested.values()), {})
+        status, reason = _status(row, claim, claim.notebook in rows)
+        planned = plans(row, runs=runs, power=power)
+        effort, cheapest = row.get("effort") or {}, planned[0] if planned else {}
+        entry = {"Claim": claim.id, "Document": DOCUMENTS[claim.source], "Section": section(claim)}
+        entry |= {"Place": claim.section, "Statement": claim.text, "Published": claim.value, "Unit": claim.unit}
+        entry |= {"Audit": AUDITS[recompute(claim).state], "Notebook": claim.notebook, "Verdict": status}
+        entry |= {"Tier": row.get("tier", ""), "Ours": row.get("ours"), "Ours ±": row.get("margin")}
+        entry |= {"Note": row.get("note", ""), "Reason": reason}
+        entry["Profile"] = claim.profile if status == NOT_TESTABLE and _beyond(claim.profile, profile) else ""
+        entry["Measured by"] = "; ".join(f"{name}: {one['verdict']}" for name, one in found.items())
+        entry |= {"Audit note": claim.note, "Questions": effort.get("questions"), "Runs": effort.get("runs")}
+        entry |= {f"Plan {name}": cheapest.get(name) for name in ("questions", "runs", "tokens")}
+        entries.append(entry | {"Plans": planned})
+    return pd.DataFrame(entries, dtype=object)
+
+
+def section(claim: Claim) -> str:
+    """Return the section, table or figure of the report, or the other document, in which `claim` stands."""
+    if claim.source != "report":
+        return DOCUMENTS[claim.source]
+    found = PLACE.match(claim.section)
+    return found[0] if found else claim.section
+
+
+def plans(row: Mapping, *, runs: Sequence[int] = RUNS, power: float = POWER) -> list[dict]:
+    """Return one plan ``{runs, questions, tokens}`` per number of `runs` that can settle a claim, cheapest first.
+
+    What is known of the claim's spread is that of its replicates, and the truth is taken to be what was measured: a
+    plan for a pattern shows the measured difference with the wanted power; where a published value is tested, or no
+    change is claimed, the margin of a plan is narrow enough to call it reproduced. An order has no margin: the share of
+    replicates in which it holds is turned into a distance in standard errors. Stored responses are not paid for again.
+
+    Args:
+        row: of a record's `claims`. Nothing where it is not open, or does not say what stood behind it.
+    """
+    how = row.get("effort")
+    distance = _distance(row, power) if how and row["verdict"] == OPEN and how["questions"] else None
+    if distance is None:
+        return []
+    apart, error, power = distance
+    found, share = [], how.get("run_share") or 0.0
+    for planned in runs:
+        known_noise = {"runs": how["runs"], "planned_runs": planned, "run_share": share, "suite": how.get("suite")}
+        questions = stats.questions_needed(apart, error, how["questions"], power=power, **known_noise)
+        if questions is not None:
+            stored = min(questions, how["questions"]) * min(planned, how["runs"])
+            tokens = round(how["tokens"] * (questions * planned - stored))
+            found.append({"runs": planned, "questions": questions, "tokens": tokens})
+    return sorted(found, key=lambda plan: (plan["tokens"], plan["runs"]))
+
+
+def _distance(row: Mapping, power: float) -> tuple[float, float, float] | None:
+    """Return what has to be resolved, its standard error now (same unit), and the power to see it with."""
+    share = row["effort"].get("share")
+    if share is not None:
+        least = 1 / (2 * DRAWS)
+        apart = abs(NormalDist().inv_cdf(min(max(share, least), 1 - least)))
+        return (apart, 1.0, power) if apart else None
+    ours, margin = row["ours"], row["margin"]
+    if not known(margin) or not isinstance(ours, int | float) or not margin:
+        return None
+    neutral, resolution = row.get("neutral", 0.0), row.get("resolution", RESOLUTION)
+    if row.get("tier") not in (STAND_IN, None) or row["published"] == neutral:  # shown by a narrow margin
+        return resolution, margin / stats.Z, 0.5  # at a power of one half, what is just seen is one margin away
+    return (abs(ours - neutral), margin / stats.Z, power) if ours != neutral else None
+
+
+def _measured(rows: Mapping[str, Sequence[Mapping]]) -> dict[str, dict[str, Mapping]]:
+    """Return claim -> section -> the row in which that section recorded it; of several the first."""
+    found: dict[str, dict[str, Mapping]] = {claim.id: {} for claim in (*claims(), *card_claims())}
+    for name, own in rows.items():
+        for row in own:
+            if row["id"] not in found:
+                raise LedgerError(f"{name}: its record speaks of claim {row['id']!r}, which no document makes")
+            found[row["id"]].setdefault(name, row)
+    return found
+
+
+def _status(row: Mapping, claim: Claim, has_run: bool) -> tuple[str, str]:
+    """Return the status of a claim, and the reason where it is `not testable`."""
+    if row and row["verdict"] != NOT_TESTABLE:
+        return row["verdict"], ""
+    if claim.fact:
+        return NOT_TESTABLE, claim.fact
+    if row:
+        return NOT_TESTABLE, row["note"] or "what was measured here does not decide it"
+    return (NOT_TESTABLE, "its section ran and measured nothing that decides it") if has_run else (NOT_YET_RUN, "")
+
+
+def _beyond(wanted: str, profile: str) -> bool:
+    """Return whether profile `wanted` may test what `profile` cannot."""
+    return bool(wanted) and (profile not in VALUES or VALUES.index(wanted) > VALUES.index(profile))

@@ -1,0 +1,108 @@
+"""HealthBench, its Hard and its Consensus part: health conversations with rubrics written by physicians.
+
+Arora et al., "HealthBench". The authors ask not to show examples in plain text and not to train on them (each row's
+`canary`): files are read compressed as they are, nothing is copied, and ideal completions are never read. Tags are
+checked as they stand in the files; other implementations document themes and axes that no row has.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from medpsy.data.questions import Conversation, Criterion
+from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub
+
+THEMES = {  # tag without its prefix -> name in the report, in the order of its Table 3
+    "communication": "Expertise-Tailored Communication",
+    "complex_responses": "Response Depth",
+    "context_seeking": "Context Seeking",
+    "emergency_referrals": "Emergency Referrals",
+    "global_health": "Global Health",
+    "health_data_tasks": "Health Data Tasks",
+    "hedging": "Responding Under Uncertainty",
+}
+AXES = {  # tag without its prefix -> what we call it
+    "completeness": "Completeness",
+    "accuracy": "Accuracy",
+    "context_awareness": "Context awareness",
+    "communication_quality": "Communication quality",
+    "instruction_following": "Instruction following",
+}
+REVISION = "c54cd24dffedb5a1c643b4eae3a0b77590eb658a"  # a commit in public use
+FILES = {  # published name of each part, and patterns of other names by which a folder may hold it
+    "healthbench": ("2025-05-07-06-14-12_oss_eval.jsonl", "main*", "healthbench.*"),
+    "healthbench_hard": ("hard_2025-05-08-21-00-10.jsonl", "hard.*"),
+    "healthbench_consensus": ("consensus_2025-05-09-20-00-46.jsonl", "consensus.*"),
+}
+
+
+def read(origin: Origin, key: str, published: int) -> list[Conversation]:
+    """Return the conversations of one part: of the hub, or of a folder, there also packed or under other names."""
+    file, *names = FILES[key]
+    if origin.data_dir is None:
+        rows = from_hub(origin, None, file)
+    else:
+        rows = from_files(find(origin.data_dir, (f"{file}*", *names)))
+    origin.expect(rows, published, "conversations")
+    return [to_conversation(row, key) for row in rows]
+
+
+def _spec(key: str, title: str, published: int) -> SuiteSpec:
+    place = ("openai/healthbench", None, "train", REVISION)  # the hub's viewer calls the split of a single file so
+    return SuiteSpec(key, title, *place, "MIT", published, lambda origin: read(origin, key, published))
+
+
+SPECS = (
+    _spec("healthbench", "HealthBench", 5_000),
+    _spec("healthbench_hard", "HealthBench Hard", 1_000),
+    _spec("healthbench_consensus", "HealthBench Consensus", 3_671),
+)
+
+
+class _Turn(BaseModel, strict=True):
+    role: str
+    content: Annotated[str, Field(pattern=r"\S")]  # the text as it stands: it is the prompt
+
+
+class _Rubric(BaseModel, strict=True):
+    criterion: str
+    points: float
+    tags: list[str]
+
+
+class _Example(BaseModel, strict=True):
+    """A row of the published schema; what is not named here is never read."""
+
+    prompt: list[_Turn]
+    prompt_id: Annotated[str, Field(pattern=r"\S")]
+    rubrics: list[_Rubric]
+    example_tags: list[str]
+
+
+def to_conversation(row: Row, suite: str) -> Conversation:
+    """Return a row of the published schema as a conversation.
+
+    Raises:
+        DataError: naming file, row, and field or criterion.
+    """
+    example = row.checked(_Example)
+    turns, tags = tuple(turn.model_dump() for turn in example.prompt), tuple(example.example_tags)
+    try:
+        rubric = tuple(
+            Criterion(one.criterion.strip(), one.points, _only(one.tags, "axis", AXES), tuple(one.tags))
+            for one in example.rubrics
+        )
+        return Conversation(example.prompt_id.strip(), suite, turns, rubric, _only(tags, "theme", THEMES), tags)
+    except ValueError as error:
+        raise DataError(f"{row.source}, row {row.number}: {error}") from None
+
+
+def _only(tags: Iterable[str], prefix: str, names: Collection[str]) -> str:
+    """Return what the one tag with `prefix` names."""
+    named = [tag.removeprefix(f"{prefix}:") for tag in tags if tag.startswith(f"{prefix}:")]
+    if len(named) != 1:
+        raise ValueError(f"exactly one tag {prefix}:... is expected, {len(named)} found")
+    if named[0] not in names:
+        raise ValueError(f"{prefix}:{named[0]} is unknown; known are {', '.join(names)}")
+    return named[0]

@@ -1,0 +1,143 @@
+"""What is asked: questions with options, conversations with a rubric, and samples of either.
+
+A loader turns one row of a data set into one of these records; nothing downstream sees the row again. The records hold
+no prompt (`medpsy.prompts` words them), no judgment and no score.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+LETTERS = "ABCDEFGHIJ"  # MMLU-Pro and MedXpertQA offer up to ten options
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One closed-ended question.
+
+    Args:
+        id: unique within its suite.
+        suite: key of the suite in `medpsy.data.suites.SUITES`, e.g. ``"medqa"``.
+        subject: the suite's own sub-domain, e.g. ``"anatomy"``; empty where the suite has none.
+        stem: the question as asked, without its options.
+        options: 2 to 10 option texts in the order of their letters.
+        gold: index into `options`, or None where the key is withheld or names several options.
+        context: passage the question is about (PubMedQA), or None.
+        weight_group: questions are averaged within a group first, then groups are averaged without weights
+            (MMLU (Health): the subject; every other suite: the suite itself).
+    """
+
+    id: str
+    suite: str
+    subject: str
+    stem: str
+    options: tuple[str, ...]
+    gold: int | None
+    context: str | None
+    weight_group: str
+
+    def __post_init__(self) -> None:
+        where = f"{self.suite}/{self.id}"
+        if not 2 <= len(self.options) <= len(LETTERS):
+            raise ValueError(f"{where}: {len(self.options)} options; 2 to {len(LETTERS)} are allowed")
+        if self.gold is not None and not 0 <= self.gold < len(self.options):
+            raise ValueError(f"{where}: gold {self.gold} is not an index into {len(self.options)} options")
+
+    @property
+    def letters(self) -> str:
+        """Letters of the options that are offered, e.g. ``"ABCD"``."""
+        return LETTERS[: len(self.options)]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One line of a rubric.
+
+    Args:
+        text: what has to be true of the response; for negative points, the bad thing that must not happen.
+        points: -10 to 10, never 0; negative points are taken off where the criterion is met.
+        axis: e.g. ``"completeness"``.
+        tags: all tags of the row as they stand in the file, the axis included.
+    """
+
+    text: str
+    points: float
+    axis: str
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("criterion without text")
+        if not -10 <= self.points <= 10 or self.points == 0:
+            raise ValueError(f"points {self.points} of criterion {self.text[:40]!r}; -10 to 10 without 0 are allowed")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One open-ended task: messages that end with the user's turn, and what a response is judged by.
+
+    Args:
+        id: unique within its suite; HealthBench's ``prompt_id``.
+        suite: key of the suite in `medpsy.data.suites.OPEN_SUITES`, e.g. ``"healthbench"``.
+        messages: chat messages as (role, content) mappings.
+        rubric: at least one criterion with positive points.
+        theme: the one ``theme:`` tag of the example, without its prefix.
+        tags: all example tags as they stand in the file, the theme included.
+    """
+
+    id: str
+    suite: str
+    messages: tuple[dict[str, str], ...]
+    rubric: tuple[Criterion, ...]
+    theme: str
+    tags: tuple[str, ...] = ()
+
+    @property
+    def weight_group(self) -> str:
+        """All conversations of a suite count equally, so a sample draws from them as from one group."""
+        return self.suite
+
+    def __post_init__(self) -> None:
+        where = f"{self.suite}/{self.id}"
+        if not self.messages or self.messages[-1]["role"] != "user":
+            raise ValueError(f"{where}: the last turn must be the user's")
+        if unknown := {turn["role"] for turn in self.messages} - set(ROLES):
+            raise ValueError(f"{where}: role {sorted(unknown)[0]!r}; known are {', '.join(ROLES)}")
+        if not any(criterion.points > 0 for criterion in self.rubric):
+            raise ValueError(f"{where}: no criterion has positive points, so there is nothing to score against")
+
+
+Item = TypeVar("Item", Question, Conversation)
+
+
+def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
+    """Return `n` of `items` in their own order, chosen by `seed`; 0 returns all.
+
+    The choice depends on seed and ids alone, not on row order or the number asked for: a sample of 40 contains the
+    sample of 20, so answers already in the store are used again. Every weight group gets an equal share as far as it
+    has questions, because groups count equally in the score, and at least one, even if that makes more than `n`.
+
+    Raises:
+        ValueError: if `n` is negative.
+    """
+    if n < 0:
+        raise ValueError(f"cannot choose {n} questions; give a number of at least 0 (0 means all)")
+    if n == 0 or n >= len(items):
+        return tuple(items)
+    groups: dict[str, list[Item]] = {name: [] for name in sorted({item.weight_group for item in items})}
+    for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.suite}/{item.id}".encode()).digest()):
+        groups[item.weight_group].append(item)
+    taken = _shares({name: len(members) for name, members in groups.items()}, n)
+    chosen = {item.id for name, members in groups.items() for item in members[: taken[name]]}
+    return tuple(item for item in items if item.id in chosen)
+
+
+def _shares(sizes: Mapping[str, int], n: int) -> dict[str, int]:
+    """Return how many to take of each group: one round after another until `n` are taken, first round complete."""
+    taken = dict.fromkeys(sizes, 1)
+    while (missing := n - sum(taken.values())) > 0:
+        for name in [name for name in sizes if taken[name] < sizes[name]][:missing]:
+            taken[name] += 1
+    return taken

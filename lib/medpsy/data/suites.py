@@ -1,0 +1,433 @@
+"""The seven suites of Table 1, and the one way to load them, the open suites and the set for reinforcement learning.
+
+A suite is read from the hub at a pinned revision, from local files, or generated for the miniature; after that nothing
+can tell which. Answers, explanations and votes that would give the key away are never read.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from medpsy.data import healthbench, training_sets
+from medpsy.data.questions import LETTERS, Conversation, Question
+from medpsy.data.rows import (
+    DataError,
+    Origin,
+    Row,
+    SuiteSpec,
+    find,
+    from_files,
+    from_hub,
+    read,
+    sources,
+)  # fmt: skip
+
+Items = Iterable[Question] | Iterable[Conversation]
+
+# MMLU (Health), Hendrycks et al.: subjects and unweighted mean are those of the model card; pooling the 1,089 questions
+# does not give the published decimals. Other "medical" selections (nine subjects, or five) are not comparable.
+MMLU_SUBJECTS = {  # questions in the test split, counted
+    "anatomy": 135,
+    "clinical_knowledge": 265,
+    "college_biology": 144,
+    "college_medicine": 173,
+    "medical_genetics": 100,
+    "professional_medicine": 272,
+}
+MMLU_HEADER = ("question", "A", "B", "C", "D", "answer")  # the original csv files have no header row
+
+
+def mmlu_health(origin: Origin) -> list[Question]:
+    """Return the test questions of the six subjects, in the order of `MMLU_SUBJECTS`."""
+    questions: list[Question] = []
+    for subject, published in MMLU_SUBJECTS.items():
+        if origin.data_dir is None:
+            rows = from_hub(origin, subject)
+        else:
+            names = [f"{subject}_test.*", f"test/{subject}_test.*", f"{subject}/test*"]
+            rows = from_files(find(origin.data_dir, names), MMLU_HEADER)
+        origin.expect(rows, published, f"test rows of {subject}")
+        questions += [_mmlu_question(row, subject, number) for number, row in enumerate(rows, 1)]
+    return questions
+
+
+def _mmlu_question(row: Row, subject: str, number: int) -> Question:
+    """Return question `number` of a subject from either form: csv (letters) or hub (`choices`, answer 0 to 3)."""
+    if "choices" in row.values:
+        options, gold = row.texts("choices"), row.integer("answer")
+        if len(options) != 4:
+            raise row.error("choices", "four options are expected")
+        if row.text("subject") != subject:
+            raise row.error("subject", f"{subject} is expected in this file")
+        if not 0 <= gold <= 3:
+            raise row.error("answer", "0 to 3 is expected in a copy with the column `choices`")
+    else:
+        options, gold = tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4)
+    ident = f"{subject}/{number}"
+    return Question(ident, "mmlu_health", subject, row.text("question"), options, gold, None, weight_group=subject)
+
+
+# AfriMed-QA, Olatunji et al.: expert multiple choice of African medical schools, two to five options. Which subset and
+# rule the report used is not stated. Copies without the column `tier` (version 1) or with other keys are refused.
+AFRIMED_ROWS = 15_275  # multiple choice, short answers and consumer queries
+FILLERS = ("", "n/a", "nan")  # in any case; "NA" is an option (sodium)
+NUMBERED = re.compile(r"option([1-5])")
+
+
+def afrimedqa(origin: Origin) -> list[Question]:
+    """Return the expert multiple-choice questions that have two options at least.
+
+    Rows with several right options, without a key, or whose key names a filler are kept, without a gold.
+    """
+    rows = read(origin, ("afri_med_qa*", "train*", "data/train*"))
+    if origin.data_dir is None:
+        origin.expect(rows, AFRIMED_ROWS, "rows of all types")
+    expert = [row for row in rows if row.text("question_type") == "mcq" and _tier(row) == "expert"]
+    origin.expect(expert, SUITES["afrimedqa"].published, "expert multiple-choice rows")
+    questions = []
+    for row in expert:
+        if len(options := _numbered_options(row)) < 2:
+            continue
+        stem = row.optional("question_clean") or row.text("question")  # line breaks of lab lists survive in the former
+        asked = (row.text("sample_id"), "afrimedqa", row.optional("specialty"), stem)
+        questions.append(Question(*asked, tuple(options.values()), _afrimed_gold(row, options), None, "afrimedqa"))
+    return questions
+
+
+def _tier(row: Row) -> str:
+    if "tier" not in row.values:
+        raise row.error("tier", f"version 2 with this column is expected, as in {SUITES['afrimedqa'].hub_id}")
+    return row.optional("tier").lower()
+
+
+def _numbered_options(row: Row) -> dict[int, str]:
+    """Return option number (1 to 5, as published: the key counts that way) to text, without the fillers."""
+    given = row.structure("answer_options") if row.optional("answer_options") else {}
+    if not isinstance(given, dict) or not all(NUMBERED.fullmatch(name) for name in given):
+        raise row.error("answer_options", "an object with option1 to option5 is expected")
+    if not all(text is None or isinstance(text, str | int | float) for text in given.values()):
+        raise row.error("answer_options", "texts are expected")
+    texts = {int(name[-1]): "" if text is None else str(text).strip() for name, text in sorted(given.items())}
+    return {number: text for number, text in texts.items() if text.casefold() not in FILLERS}
+
+
+def _afrimed_gold(row: Row, options: dict[int, str]) -> int | None:
+    """Return the index of the one option that `correct_answer` (``"option4"``, or a comma list) names, if it does."""
+    names = [name.strip() for name in row.optional("correct_answer").split(",") if name.strip()]
+    if not all(matches := [NUMBERED.fullmatch(name) for name in names]):
+        raise row.error("correct_answer", 'option1 to option5 is expected, or several like "option2,option4"')
+    numbers = {int(match[1]) for match in matches}
+    return list(options).index(*numbers) if len(numbers) == 1 and numbers <= options.keys() else None
+
+
+# MMLU-Pro Health, Wang et al.: the category "health" of MMLU-Pro. Copies with another number of health questions (early
+# revisions, selections) are refused. Most rows descend from MMLU, so the suite overlaps MMLU (Health) in content.
+MMLU_PRO_ROWS = 12_032  # of all categories in the test split since mid-2024; earlier revisions have 12,186 or 12,187
+PADDING = "N/A"  # some mirrors fill every list up to ten with it; "None" and "NA" are options
+
+
+def mmlu_pro_health(origin: Origin) -> list[Question]:
+    """Return the health questions of the test split, three to ten options each."""
+    rows = read(origin, ("test*", "data/test*"))
+    if origin.data_dir is None:
+        origin.expect(rows, MMLU_PRO_ROWS, "test rows of all categories")
+    for row in rows:
+        if row.text("category") != row.text("category").lower():
+            raise row.error("category", "lower case is expected; this is not the original data set")
+    health = [row for row in rows if row.text("category") == "health"]
+    origin.expect(health, SUITES["mmlu_pro_health"].published, 'test rows with category "health"')
+    return [_mmlu_pro_question(row) for row in health]
+
+
+def _mmlu_pro_question(row: Row) -> Question:
+    """Return a question; `answer` and `answer_index` must name the same option."""
+    options = row.texts("options")
+    while len(row.texts("options")) >= len(LETTERS) and options and options[-1] == PADDING:
+        options = options[:-1]
+    if not 3 <= len(options) <= len(LETTERS):
+        raise row.error("options", "three to ten options are expected")
+    gold = row.letter("answer", len(options))
+    if row.integer("answer_index") != gold:
+        raise row.error("answer_index", f"{gold} is expected, because `answer` is {LETTERS[gold]}")
+    asked = (str(row.integer("question_id")), "mmlu_pro_health", row.text("src").removeprefix("ori_mmlu-"))
+    return Question(*asked, row.text("question"), options, gold, None, "mmlu_pro_health")
+
+
+# MedMCQA, Pal et al.: Indian entrance exams; the validation split, since the test key is withheld. The explanation
+# (`exp`) often states the answer and is never read.
+MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
+
+
+def medmcqa(origin: Origin) -> list[Question]:
+    """Return all validation questions, `single` and `multi` alike: both have exactly one right option."""
+    rows = read(origin, ("validation*", "data/validation*", "dev*", "data/dev*"))
+    refuse_withheld(rows)
+    origin.expect(rows, SUITES["medmcqa"].published, "validation rows")
+    # The pinned copy counts from 0; anything else in it is an error.
+    base = medmcqa_numbering(rows) if origin.data_dir else 0
+    return [medmcqa_question(row, base) for row in rows]
+
+
+def refuse_withheld(rows: Iterable[Row]) -> None:
+    """Stop at MedMCQA's test split, in which every answer is -1."""
+    for row in rows:
+        if row.integer("cop") == -1:
+            raise row.error("cop", "this is the test split, whose answers are withheld; use the validation split")
+
+
+def medmcqa_numbering(rows: Sequence[Row]) -> int:
+    """Return the number that stands for option A, 0 (hub copy) or 1 (original json): a 0 or a 4 among them decides.
+
+    Raises:
+        DataError: when both occur, or neither.
+    """
+    seen = {row.integer("cop") for row in rows}
+    if (0 in seen) != (4 in seen):
+        return 0 if 0 in seen else 1
+    what = "both 0 and 4 occur; two copies are mixed" if 0 in seen else "neither 0 nor 4 occurs; use the whole file"
+    raise DataError(f"{sources(rows)}, field 'cop': {what}")
+
+
+def medmcqa_question(row: Row, base: int) -> Question:
+    """Return a question; `base` is the number of option A in `cop`."""
+    cop = row.integer("cop")
+    if not base <= cop <= base + 3:
+        raise row.error("cop", f"{base} to {base + 3} is expected here")
+    options = tuple(row.option(field) for field in MEDMCQA_OPTIONS)
+    asked = (row.text("id"), "medmcqa", row.optional("subject_name"), row.text("question"))
+    return Question(*asked, options, cop - base, None, "medmcqa")
+
+
+# MedQA (USMLE), Jin et al.: the edition with four options. Which one the report used is not stated; four is the
+# commoner practice. The edition with five is refused: the same question has another letter there.
+
+
+def medqa(origin: Origin) -> list[Question]:
+    """Return all test questions; they have no ids."""
+    rows = read(origin, ("phrases_no_exclude_test*", "test*", "data/test*"))
+    origin.expect(rows, SUITES["medqa"].published, "test rows")
+    return [_medqa_question(row, number) for number, row in enumerate(rows, 1)]
+
+
+def _medqa_question(row: Row, number: int) -> Question:
+    """Return question `number`; `answer_idx` and `answer` must name the same option."""
+    given = row.structure("options")
+    if isinstance(given, dict) and given.get("E") is not None:
+        hub_id = SUITES["medqa"].hub_id
+        raise row.error("options", f"four are expected; letters differ in the five-option edition, use {hub_id}")
+    options, gold = medqa_options(row), row.letter("answer_idx", 4)
+    if row.text("answer") != options[gold]:
+        raise row.error("answer", f"the text of option {LETTERS[gold]} is expected, because that is `answer_idx`")
+    asked = (str(number), "medqa", row.optional("meta_info"), row.text("question"))
+    return Question(*asked, options, gold, None, "medqa")
+
+
+def medqa_options(row: Row) -> tuple[str, ...]:
+    """Return the texts of options A to D."""
+    given = row.structure("options")
+    if not isinstance(given, dict) or not all(isinstance(given.get(letter), str) for letter in "ABCD"):
+        raise row.error("options", "an object with the texts of A, B, C and D is expected")
+    return tuple(given[letter].strip() for letter in "ABCD")
+
+
+# MedXpertQA (Text), Zuo et al.: expert-level questions with ten options. Rows about images (`MM-...`) are left out.
+# The original stem ends with all its options; that list is cut, so that no prompt shows them twice.
+OPTION_LIST = re.compile(r"\s*Answer Choices:\s*\(A\)")
+
+
+def medxpertqa(origin: Origin) -> list[Question]:
+    """Return all questions without images."""
+    rows = read(origin, ("Text/test*", "medxpertqa_text*", "*text*", "test*", "data/test*"))
+    text_only = [row for row in rows if not row.text("id").startswith("MM-") and not row.values.get("images")]
+    origin.expect(text_only, SUITES["medxpertqa"].published, "test rows without images")
+    return [_medxpert_question(row) for row in text_only]
+
+
+def _medxpert_question(row: Row) -> Question:
+    """Return a question from either form: hub (object, letter) or original (list, list with a letter)."""
+    given, label = row.structure("options"), row.values.get("label")
+    if isinstance(given, list):
+        if not all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given):
+            raise row.error("options", "objects with `letter` and `content` are expected")
+        given = {item["letter"]: item["content"] for item in given}
+    if set(given) != set(LETTERS) or not all(isinstance(text, str) for text in given.values()):
+        raise row.error("options", "ten texts, A to J, are expected")
+    if not (stem := OPTION_LIST.split(row.text("question"))[0].strip()):
+        raise row.error("question", "a question is expected before its list of options")
+    if isinstance(label, list):
+        if len(label) != 1:
+            raise row.error("label", "exactly one letter is expected")
+        (label,) = label
+    if not isinstance(label, str) or label.strip() not in tuple(LETTERS):
+        raise row.error("label", "a letter from A to J is expected, alone or in a list")
+    options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(label.strip())
+    return Question(row.text("id"), "medxpertqa", row.optional("body_system"), stem, options, gold, None, "medxpertqa")
+
+
+# PubMedQA, Jin et al.: yes, no or maybe over an abstract without its conclusion; the 500 official test questions. Only
+# the authors' repository says which of the 1,000 labelled rows they are (folder data of pubmedqa/pubmedqa, commit
+# 1cbae8e); its list of PMIDs lies beside this module, since asking all rows mixes in the training half.
+PUBMEDQA_LABELLED = 1_000
+PUBMEDQA_CHOICES = ("yes", "no", "maybe")  # lettered A, B, C in this order
+PUBMEDQA_BALANCE = {"yes": 276, "no": 169, "maybe": 55}  # of the 500, counted
+NO_HEADING = "UNLABELLED"  # how MEDLINE marks a passage without a heading
+
+
+def pubmedqa(origin: Origin) -> list[Question]:
+    """Return the official test questions, in the order of the rows.
+
+    Raises:
+        DataError: a row is malformed, or a copy that is said to be whole lacks rows or has other answers.
+    """
+    labelled = read(origin, ("ori_pqal*", "pqa_labeled/train*", "train*"))
+    origin.expect(labelled, PUBMEDQA_LABELLED, "labelled rows")
+    chosen = [row for row in labelled if _pmid(row) in official_ids()]
+    origin.expect(chosen, SUITES["pubmedqa"].published, "rows of the official test list")
+    questions = [_pubmed_question(row) for row in chosen]
+    answers = Counter(PUBMEDQA_CHOICES[question.gold] for question in questions)
+    if not origin.partial and answers != PUBMEDQA_BALANCE:
+        problem = f"answers {dict(answers)}, {PUBMEDQA_BALANCE} expected"
+        raise DataError(f"{sources(chosen)}: {problem}; fetch the rows again")
+    return questions
+
+
+@cache
+def official_ids() -> frozenset[str]:
+    """Return the PMIDs of the official test set."""
+    return frozenset(Path(__file__).with_name("pubmedqa_test.txt").read_text(encoding="utf-8").split())
+
+
+def _pmid(row: Row) -> str:
+    """Return the PMID: the key of a row in the original, `pubid` in the hub copy."""
+    return row.key or str(row.integer("pubid"))
+
+
+def _pubmed_question(row: Row) -> Question:
+    """Return a labelled row as question; the context has one line per passage, its section named."""
+    answer = row.text("final_decision")
+    if answer not in PUBMEDQA_CHOICES:
+        raise row.error("final_decision", "yes, no or maybe is expected")
+    if "QUESTION" in row.values:
+        stem, passages, labels, field = row.text("QUESTION"), row.texts("CONTEXTS"), row.texts("LABELS"), "LABELS"
+    else:
+        if not isinstance(context := row.structure("context"), dict):
+            raise row.error("context", "an object with `contexts` and `labels` is expected")
+        inner = Row(context, row.source, row.number)
+        stem, passages, labels, field = row.text("question"), inner.texts("contexts"), inner.texts("labels"), "context"
+    if not passages or len(passages) != len(labels):
+        raise row.error(field, f"one label per passage is expected; {len(labels)} for {len(passages)}")
+    pairs = zip(labels, passages, strict=True)
+    context = "\n".join(text if label in ("", NO_HEADING) else f"{label}: {text}" for label, text in pairs)
+    gold = PUBMEDQA_CHOICES.index(answer)
+    return Question(_pmid(row), "pubmedqa", "", stem, PUBMEDQA_CHOICES, gold, context, "pubmedqa")
+
+
+SUITES: dict[str, SuiteSpec] = {  # in the order of the columns of Table 1
+    spec.key: spec
+    for spec in (
+        SuiteSpec(
+            "mmlu_health", "MMLU (Health)", "cais/mmlu", None, "test",  # one config per subject
+            "c30699e8356da336a370243923dbaf21066bb9fe",  # as inspect_evals pins it
+            "MIT", sum(MMLU_SUBJECTS.values()), mmlu_health,
+        ),
+        SuiteSpec(  # the authors' open copy; intronhealth/afrimedqa_v2 is gated and needs a token
+            "afrimedqa", "AfriMedQA", "afrimedqa/afrimedqa_v2", None, "train",  # with a column `split`
+            "3b4382fa0bb51bfc026f5813021ab0ec7be9de8f",
+            "CC-BY-4.0, elsewhere CC-BY-NC-SA-4.0: treat as non-commercial",
+            3_910, afrimedqa,  # expert multiple choice, as in the authors' result files
+        ),
+        SuiteSpec(
+            "mmlu_pro_health", "MMLU-Pro Health", "TIGER-Lab/MMLU-Pro", None, "test",
+            "b189ec765aa7ed75c8acfea42df31fdae71f97be",  # widely pinned; 12,032 test rows
+            "MIT", 818, mmlu_pro_health,
+        ),
+        SuiteSpec(
+            "medmcqa", "MedMCQA", "openlifescienceai/medmcqa", None, "validation",
+            "91c6572c454088bf71b679ad90aa8dffcd0d5868", "Apache-2.0", 4_183, medmcqa,
+        ),
+        SuiteSpec(
+            "medqa", "MedQA (USMLE)", "GBaker/MedQA-USMLE-4-options", None, "test",
+            "0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18",
+            "CC-BY-4.0", 1_273, medqa,  # licence of this copy; the authors' repository is MIT
+        ),
+        SuiteSpec(
+            "medxpertqa", "MedXpertQA", "TsinghuaC3I/MedXpertQA", "Text", "test",
+            "7e7c465a68eb2b866926bfa59c8c9d17a8daba65", "MIT", 2_450, medxpertqa,
+        ),
+        SuiteSpec(
+            "pubmedqa", "PubMedQA", "qiaojin/PubMedQA", "pqa_labeled", "train",  # the only split of every config
+            "9001f2853fb87cab8d220904e0de81ac6973b318", "MIT", 500, pubmedqa,
+        ),
+    )
+}  # fmt: skip
+OPEN_SUITES: dict[str, SuiteSpec] = {spec.key: spec for spec in healthbench.SPECS}
+RL_SET: SuiteSpec = training_sets.ALPHAMED  # no suite: for training only
+EVERY: dict[str, SuiteSpec] = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark as this study evaluates it, ready to be asked.
+
+    Args:
+        items: questions, or of an open suite conversations, each with its rubric.
+        digest: SHA-256 over all items in order; two loads with one digest ask the same.
+    """
+
+    key: str
+    title: str
+    items: tuple[Question, ...] | tuple[Conversation, ...]
+    digest: str
+
+
+def load(key: str, *, data_dir: Path | None = None, revision: str | None = None, partial: bool = False) -> Suite:
+    """Return the real suite `key` of `EVERY`, checked.
+
+    Args:
+        data_dir: folder with the files of the hub copy or of the original release; nothing is fetched then.
+        revision: commit of the hub copy; the pinned one by default.
+        partial: accept a part of the published rows.
+
+    Raises:
+        DataError: when the data are not as published; names file, row and field.
+    """
+    spec = EVERY[key]
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"{key}: data_dir {data_dir} is not a folder; give the folder that holds the files")
+    origin = Origin(spec.hub_id, spec.config, spec.split, revision or spec.revision, data_dir, partial)
+    return build(spec, spec.read(origin))
+
+
+def build(spec: SuiteSpec, items: Items) -> Suite:
+    """Return the suite after the checks that hold for all, the miniature's included: not empty, no id twice.
+
+    Raises:
+        DataError: naming the suite and the item.
+    """
+    items, what = tuple(items), "conversation" if spec.key in OPEN_SUITES else "question"
+    if not items:
+        raise DataError(f"{spec.key}: no {what} is left")
+    if stray := next((item for item in items if item.suite != spec.key), None):
+        raise DataError(f"{spec.key}: {what} {stray.id!r} says it belongs to suite {stray.suite!r}")
+    ident, times = Counter(item.id for item in items).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{spec.key}: id {ident!r} occurs {times} times; remove the file or rows read twice")
+    return Suite(spec.key, spec.title, items, digest(items))
+
+
+def digest(items: Items) -> str:
+    """Return the SHA-256 over every field of every question or conversation, in order."""
+    total = hashlib.sha256()
+    for item in items:
+        total.update(json.dumps(item, ensure_ascii=True, default=_values).encode() + b"\n")
+    return total.hexdigest()
+
+
+def _values(item: object) -> list[object]:
+    """Return the fields of a dataclass in order; `dataclasses.astuple` would copy every text, a second per suite."""
+    return [getattr(item, one.name) for one in fields(item)]

@@ -1,0 +1,454 @@
+"""The client of every OpenAI-compatible endpoint: a hosted model, vLLM's or llama.cpp's server.
+
+What an endpoint sends is taken for hostile: time, bytes and unpacked bytes of a reply are bounded, redirects are not
+followed, and keys are struck out of whatever comes back. Refuses to let one bad reply end a run: it is one failed
+response that says why, and what was answered before or is under way is kept.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import queue
+import random
+import re
+import threading
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from medpsy import strict
+from medpsy.engines.base import (
+    FINISH_REASONS,
+    Engine,
+    EngineError,
+    Prompt,
+    Response,
+    Sampling,
+    check_ids,
+    check_sampling,
+)  # fmt: skip
+from medpsy.engines.chat import Chat
+from medpsy.engines.models import Model, fingerprint
+from medpsy.texts import storable
+
+T, R = TypeVar("T"), TypeVar("R")
+Work = Callable[[T], Awaitable[R]]
+OpenWork = Callable[[], contextlib.AbstractAsyncContextManager[Work]]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+AGAIN = (408, 409, 429)  # and 5xx: may pass
+NOT_OURS = (401, 403, 404)  # key, access or model: hardly any prompt can succeed
+REASONING = ("reasoning_content", "reasoning", "thinking")  # fields and types of parts: vLLM, OpenRouter, Mistral
+RESERVED = ("model", "messages", "prompt", "stream", "n")  # fields of a request that are not the user's to set
+CONNECTING = 30.0  # seconds until somebody answers at an address
+PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before the first further attempt, and before any
+SHOWN = 300  # characters of an endpoint's message in an error
+SHORTEST = 8  # characters of a key that is struck out; shorter ones are placeholders such as EMPTY
+COUNTED = 2**40  # no response has so many tokens
+
+_key_names: set[str] = set()  # environment variables that hold a key, of all endpoints in use
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an endpoint is asked: `engine_options` of a model with `base_url`.
+
+    Args:
+        key_env: environment variable that holds the key; a server on this machine may need none.
+        concurrency: requests under way at once.
+        timeout: seconds that one attempt may take, from sending the prompt to the end of the reply.
+        retries: further attempts after 408, 409, 429, 5xx and lost connections, after pauses that grow.
+        max_bytes: of a reply, unpacked; 16,384 tokens take some 100 kB.
+        extended: send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which
+            vLLM, llama.cpp and most hosts take and OpenAI's own service refuses.
+        extra_body: further fields of every request, e.g. ``{"reasoning_effort": "high"}``; they win over ours, and a
+            null takes a field out. Responses are kept apart by it.
+        tokenizer: folder with the served model's tokenizer, to count prompts before anything is sent.
+        context: tokens that prompt and response together may have, if fewer than that folder says.
+    """
+
+    key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 32
+    timeout: float = 600.0
+    retries: int = 6
+    max_bytes: int = 4 * 2**20
+    extended: bool = True
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str | None = None
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):  # may be the key itself: not shown
+            raise ValueError("key_env: this is no name of an environment variable; name the one that holds the key")
+        for name, least in (("concurrency", 1), ("timeout", 0.001), ("retries", 0), ("max_bytes", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is below {least}")
+        if taken := sorted(self.extra_body.keys() & set(RESERVED)):
+            raise ValueError(f"extra_body.{taken[0]}: this field is not yours to set; take it away")
+        if self.context and not self.tokenizer:
+            raise ValueError("context: tokens are counted with a tokenizer; give option `tokenizer` too")
+
+
+class Failure(Exception):
+    """Why there is no response.
+
+    Args:
+        status: HTTP status; 0 where there was none.
+        again: it may pass.
+        lost: it says nothing about the prompt: the next one will hardly fare better.
+        pause: seconds that the endpoint asks to wait.
+    """
+
+    def __init__(
+        self, why: str, *, status: int = 0, again: bool = False, lost: bool = False, pause: float | None = None
+    ):
+        super().__init__(clean(why)[:SHOWN])
+        self.status, self.again, self.lost, self.pause = status, again, lost, pause
+
+
+class Client(Engine):
+    """A model that an endpoint serves under the name `model.path`; `options` are those of `Options`.
+
+    Raises:
+        ValueError: no endpoint is named, or an option cannot be meant.
+        EngineError: nobody answers there, the key is refused, or the environment names a proxy that cannot be used.
+    """
+
+    kind = "openai"
+    Options = Options
+
+    def __init__(self, model: Model, **options: Any) -> None:
+        if not model.base_url:
+            raise ValueError(f"model {model.name!r} has no base_url; name its endpoint in study.yaml")
+        self._options = strict.build(Options, options, strict.Place(f"model {model.name!r}", ("engine_options",)))
+        self.fingerprint = fingerprint(model)
+        self._model = model
+        folder, context = self._options.tokenizer, self._options.context
+        self._chat = Chat(model, Path(folder), context=context) if folder else None
+        self._lost = 0  # failures in a row that say nothing about their prompts
+        _key_names.add(self._options.key_env)
+        if not (key := self._key).isascii() or not key.isprintable():
+            raise EngineError(f"the key in {self._options.key_env} holds characters that none may have; set it anew")
+        try:
+            status = ask_for_models(model.base_url, key=key)
+            if status in (401, 403) or 300 <= status < 400:  # some endpoints have no such list, which is no harm
+                raise _refusal(status, "")
+        except Failure as failure:
+            raise self._fatal(failure) from None
+
+    @property
+    def _key(self) -> str:
+        return _key(self._options.key_env)
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """As in `medpsy.engines.base`; too long is a prompt by the `tokenizer` or by the endpoint.
+
+        Raises:
+            EngineError: with the last response, where the endpoint has stopped answering.
+        """
+        start = time.perf_counter()
+        check_sampling(sampling)
+        asked = list(prompts)
+        check_ids(prompt.id for prompt in asked)
+        refused = self._chat.encode(asked, sampling)[1] if self._chat else []
+        gone = {response.prompt_id for response in refused}
+        return self._answer([prompt for prompt in asked if prompt.id not in gone], refused, sampling, start)
+
+    def _answer(
+        self, prompts: Sequence[Prompt], refused: Sequence[Response], sampling: Sampling, start: float
+    ) -> Iterator[Response]:
+        yield from refused
+        patience = max(1, min(self._options.concurrency, len(prompts) - 1))
+        fatal: list[Failure] = []
+
+        @contextlib.asynccontextmanager
+        async def open_work() -> AsyncIterator[Work]:
+            async with _http(self._model.base_url, self._key) as http:
+
+                async def work(prompt: Prompt) -> Response:
+                    try:
+                        response, self._lost = await self._request(http, prompt, sampling, start), 0
+                    except Failure as failure:
+                        response = _failed(prompt.id, str(failure), time.perf_counter() - start)
+                        self._lost = self._lost + 1 if failure.lost else 0
+                        if self._lost > patience:
+                            fatal.append(failure)
+                    return response
+
+                yield work
+
+        going_on = itertools.takewhile(lambda _: not fatal, prompts)  # what is under way then is paid for: waited for
+        yield from bounded(going_on, open_work, self._options.concurrency)
+        if fatal:
+            raise self._fatal(fatal[0])
+
+    def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        body = {
+            "model": self._model.path,
+            "messages": list(prompt.messages),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.prompt_seed(prompt.id),
+        }
+        if self._options.extended:
+            body |= {"max_tokens": sampling.max_tokens, "top_k": sampling.top_k, "min_p": 0.0}
+            body |= {"chat_template_kwargs": self._model.chat_template_kwargs or None}
+        else:
+            body |= {"max_completion_tokens": sampling.max_tokens}
+        return {name: value for name, value in (body | self._options.extra_body).items() if value is not None}
+
+    async def _request(self, http: httpx.AsyncClient, prompt: Prompt, sampling: Sampling, start: float) -> Response:
+        """Return the endpoint's response to `prompt`, asked for again where that may help.
+
+        Raises:
+            Failure: there is no reply that can be used.
+        """
+        content = json.dumps(self._body(prompt, sampling)).encode()  # all in ASCII: a prompt may hold half a character
+        for attempt in itertools.count():
+            try:
+                asked = http.stream("POST", "chat/completions", content=content)
+                async with asyncio.timeout(self._options.timeout), asked as answer:
+                    if answer.is_success:
+                        reply = _parsed(await _content(answer, self._options.max_bytes))
+                        return read(prompt.id, reply, time.perf_counter() - start)
+                    failure = await _read_refusal(answer)
+            except RecursionError:
+                raise Failure("the reply is nested too deeply") from None
+            except TimeoutError:
+                raise Failure(f"the reply was not whole after {self._options.timeout:g} s", lost=True) from None
+            except httpx.HTTPError as error:
+                failure = Failure(repr(error), again=True, lost=True)
+            if not failure.again or attempt == self._options.retries:
+                raise failure
+            grown = min(PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+            await asyncio.sleep(grown if failure.pause is None else failure.pause)
+
+    def _fatal(self, failure: Failure) -> EngineError:
+        where = f"model {self._model.name!r}: the endpoint {self._model.base_url}"
+        if failure.status not in NOT_OURS:
+            return EngineError(f"{where} does not answer: {failure}; start the server or correct base_url")
+        return EngineError(
+            f"{where} refuses key or model name {self._model.path!r}: {failure}; the key comes from the environment "
+            f"variable {self._options.key_env}, which is {'set' if self._key else 'not set'}"
+        )
+
+
+def ask_for_models(base_url: str, *, key: str = "", timeout: float = CONNECTING) -> int:
+    """Return the HTTP status of an endpoint's list of models: what it lists is not read, since hosts differ in it.
+
+    Raises:
+        Failure: nobody answers there.
+        EngineError: the environment names a proxy that cannot be used.
+    """
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Work]:
+        async with _http(base_url, key) as http:
+
+            async def status(path: str) -> int:
+                async with asyncio.timeout(timeout), http.stream("GET", path) as answer:
+                    return answer.status_code
+
+            yield status
+
+    try:
+        return next(bounded(["models"], opened, 1))
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise Failure(repr(error), lost=True) from None
+
+
+def _http(base_url: str, key: str) -> httpx.AsyncClient:
+    """Return a client of one endpoint; no proxy that the environment names leads to the loopback interface."""
+    headers = {"Accept-Encoding": "gzip", "Content-Type": "application/json"}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
+    settings = {"timeout": httpx.Timeout(None, connect=CONNECTING), "limits": httpx.Limits(max_connections=None)}
+    address = urlsplit(base_url)
+    settings["trust_env"] = address.hostname not in LOOPBACK
+    settings["verify"] = address.scheme == "https"  # without TLS there is nothing to verify, and loading takes 0.1 s
+    try:
+        return httpx.AsyncClient(base_url=base_url, headers=headers, **settings)
+    except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS, an unknown scheme, no port
+        names = [name for name in os.environ if re.fullmatch("(all|https?)_proxy", name, re.IGNORECASE)]
+        raise EngineError(
+            f"{base_url} cannot be asked; correct base_url, or the proxies that the environment names "
+            f"({', '.join(names) or 'none'}): unset them, give http:// addresses, or install socksio for SOCKS"
+        ) from None
+
+
+async def _content(answer: httpx.Response, most: int) -> bytearray:
+    """Return the body of `answer`, unpacked as far as `most` bytes and no further."""
+    packing = answer.headers.get("content-encoding", "identity").lower()
+    if packing not in ("identity", "gzip"):
+        raise Failure(f"the reply is packed as {packing!r}, which was not asked for")
+    unpack, left = zlib.decompressobj(zlib.MAX_WBITS | 16), most
+    content = bytearray()  # a list of pieces of one byte each would take fifty times their memory
+    async for chunk in answer.aiter_raw():
+        try:
+            plain = unpack.decompress(chunk, left + 1) if packing == "gzip" else chunk
+        except zlib.error:
+            raise Failure("the reply is said to be gzip and is not") from None
+        left -= max(len(plain), len(chunk))
+        if left < 0:
+            raise Failure(f"the reply is longer than {most:,} bytes (option max_bytes)")
+        content += plain
+    return content
+
+
+async def _read_refusal(answer: httpx.Response) -> Failure:
+    try:
+        text = (await _content(answer, 2**16)).decode("utf-8", "replace")
+    except Failure as failure:
+        text = str(failure)
+    return _refusal(answer.status_code, text, answer.headers)
+
+
+def _refusal(status: int, text: str, headers: Mapping[str, str] = {}) -> Failure:
+    if 300 <= status < 400:
+        why = f"it sends us to another address ({status}), and prompts and key go to base_url alone"
+        return Failure(why, status=status, lost=True)
+    again, pause = status in AGAIN or status >= 500, None
+    for name, unit in (("retry-after", 1), ("retry-after-ms", 1000)):
+        with contextlib.suppress(ValueError):  # a date, or nonsense
+            seconds = float(headers.get(name, "")) / unit
+            pause = min(seconds, LONGEST_PAUSE) if seconds >= 0 else pause
+    return Failure(f"{status}: {text}", status=status, again=again, lost=again or status in NOT_OURS, pause=pause)
+
+
+def _parsed(content: bytes | bytearray) -> object:
+    text = content.decode("utf-8-sig", "replace")
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        raise Failure(f"the reply is no JSON: {text}") from None
+
+
+def read(prompt_id: str, reply: object, seconds: float) -> Response:
+    """Return a reply of the (chat) completions interface as a response, whatever JSON it is.
+
+    What the server parsed out as reasoning is put back before the text, between ``<think>`` and ``</think>``. Token
+    counts are the server's, 0 where it gives no number.
+    """
+    usage = _mapping(_mapping(reply).get("usage"))
+    counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    choices = _mapping(reply).get("choices")
+    if not isinstance(choices, list) or not choices:
+        return _failed(prompt_id, f"the reply holds no choices: {json.dumps(reply)}", seconds, *counts)
+    choice = _mapping(choices[0])
+    message = choice.get("message")
+    reasoning, answer = _parts(message) if isinstance(message, dict) else ("", choice.get("text"))
+    if not isinstance(answer, str):
+        return _failed(prompt_id, "the reply's choice holds no message", seconds, *counts)
+    reason = choice.get("finish_reason") or ("stop" if answer else None)  # some servers state none
+    finish = FINISH_REASONS.get(reason.lower()) if isinstance(reason, str) else None
+    if finish is None:
+        return _failed(prompt_id, f"the endpoint ended the response for the reason {reason!r}", seconds, *counts)
+    if reasoning:  # not closed where it was cut off: that would pass it off as done
+        answer = f"<think>\n{reasoning}" + ("" if finish == "length" and not answer else f"\n</think>\n{answer}")
+    return Response(prompt_id, clean(answer), finish, *counts, seconds)
+
+
+def _failed(prompt_id: str, why: str, seconds: float, *counts: int) -> Response:
+    return Response(prompt_id, "", "failed", *(counts or (0, 0)), seconds, clean(why)[:SHOWN])
+
+
+def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Return reasoning and answer of a message: text, or a list of typed parts."""
+    content = message.get("content") or message.get("refusal") or ""
+    parts = [_mapping(part) or {"text": part} for part in (content if isinstance(content, list) else [content])]
+    thoughts = [_text(part) for part in parts if part.get("type") in REASONING]
+    reasoning = next((message[name] for name in REASONING if isinstance(message.get(name), str) and message[name]), "")
+    return reasoning + "".join(thoughts), "".join(_text(part) for part in parts if part.get("type") not in REASONING)
+
+
+def _text(part: object) -> str:
+    """Return the text of a typed part, which may hold parts itself; empty for a picture or the like."""
+    if isinstance(part, list):
+        return "".join(map(_text, part))
+    if isinstance(part, dict):
+        return _text(part.get("text") or part.get(str(part.get("type"))))
+    return part if isinstance(part, str) else ""
+
+
+def _mapping(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < COUNTED else 0
+
+
+def _key(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def clean(text: str) -> str:
+    """Return `text` without keys, and with half surrogates, which JSON may hold and UTF-8 cannot, as U+FFFD.
+
+    Called before a text is cut: of a key that was cut the beginning would remain.
+    """
+    text = storable(text)
+    for key in map(_key, _key_names):
+        text = text.replace(key, "[key]") if len(key) >= SHORTEST else text
+    return text
+
+
+def bounded(items: Iterable[T], open_work: OpenWork, limit: int) -> Iterator[R]:
+    """Yield the results of asynchronous work on `items` as they finish, `limit` at a time; in a notebook too, since
+    the event loop lives in a thread of its own. Leaving the iterator cancels what is under way and waits for that.
+
+    Args:
+        open_work: opens what the work shares (a client); entered and left in the event loop's thread.
+
+    Raises:
+        Exception: the first error of any work, after the rest has been cancelled.
+    """
+    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False and what it all ended with
+    waiting, loop = iter(items), asyncio.new_event_loop()
+
+    async def each(work: Work) -> None:
+        for item in waiting:
+            results.put((True, await work(item)))
+
+    async def all_of_them() -> None:
+        async with open_work() as work, asyncio.TaskGroup() as group:
+            for _ in range(limit):
+                group.create_task(each(work))
+
+    task = loop.create_task(all_of_them())  # before the thread starts, so that it can always be cancelled
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        error = None
+        try:
+            loop.run_until_complete(task)
+        except BaseException as raised:  # whatever it was is raised where the results are read
+            error = raised
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        results.put((False, error))
+
+    thread = threading.Thread(target=run, daemon=True, name="medpsy-requests")
+    thread.start()
+    try:
+        while (got := results.get())[0]:
+            yield got[1]
+        if got[1]:
+            raise _first(got[1])
+    finally:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nothing is under way
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error that a group of tasks ended with, without the group around it."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,296 @@
+"""The engine for machines without a GPU, and for GGUF files: llama.cpp's server with many responses under way at once.
+
+Prompts go to it as token ids and come back as token ids, so tokenizer and chat template are the model's own. Refuses
+llama.cpp's own sampling defaults (min-p, penalties): a response depends on `Sampling` and nothing else. A server
+listens on the loopback interface, answers to a key only we know, and ends with this process.
+"""
+
+import contextlib
+import re
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from medpsy.engines import programs
+from medpsy.engines.base import EngineError, Response, Sampling
+from medpsy.engines.chat import ChatEngine, Encoded
+from medpsy.engines.client import Work, bounded
+from medpsy.engines.convert import to_gguf
+from medpsy.engines.models import Model, free_bytes, gguf_file, text_config, token_budget
+
+SLOTS = 32  # ours: on two cores 32 responses at once reach the highest throughput
+WAITING = 8  # requests beyond the slots, so that a slot never waits for the next prompt
+IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which a request on its way must not meet
+TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
+FIELDS = ("tokens", "stop_type")  # all we read of an answer; the rest (settings, the prompt again) is large
+HOST = "127.0.0.1"
+ATTEMPTS = 3  # another program may take the free port before the server does
+WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
+GRAIN = 256  # llama.cpp rounds a slot's context up to a multiple of this
+LISTING = 60.0  # seconds that naming its devices may take
+FREE = re.compile(r"\(\d+ MiB, (\d+) MiB free\)")  # of a device in what --list-devices prints
+ASIDE = 4  # connections of those who ask how the server is
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server is started.
+
+    Args:
+        slots: responses generated at the same time.
+        context: tokens of prompt and response that each slot can hold.
+        cache_type: number format of keys and values, ``"f32"`` or ``"f16"``; with ``"f32"`` flash attention is off too,
+            since its rounding moves logits by about 0.01.
+        threads: CPU threads; None leaves it to llama.cpp.
+        timeout: seconds that loading may take.
+        connections: as many as are left open at once; by default one per slot. Each keeps a thread of the server until
+            five seconds after its last request, and with too few threads a request waits for that.
+        extra: further arguments of llama-server.
+    """
+
+    slots: int
+    context: int
+    cache_type: str = "f32"
+    threads: int | None = None
+    timeout: float = 600.0
+    connections: int | None = None
+    extra: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        context = -(-self.context // GRAIN) * GRAIN
+        line = f"--parallel {self.slots} --ctx-size {context * self.slots} --no-kv-unified --cache-ram 0 --no-webui"
+        line += f" --log-verbosity {WARNINGS} --threads-http {(self.connections or self.slots) + ASIDE}"
+        line += " --no-jinja --chat-template chatml"  # prompts come as tokens: the model's own template stays unread
+        line += f" --cache-type-k {self.cache_type} --cache-type-v {self.cache_type}"
+        line += " --flash-attn off" if self.cache_type == "f32" else ""
+        line += f" --threads {self.threads}" if self.threads else ""
+        return [*line.split(), *self.extra]
+
+
+class LlamaServer:
+    """A server that answers; `url` is its address, `key` what it wants as bearer token.
+
+    Raises:
+        FileNotFoundError: llama-server is not installed; says how to get it.
+        EngineError: it does not start; shows the end of its log.
+    """
+
+    def __init__(self, gguf: Path, options: ServerOptions) -> None:
+        self.key, program = secrets.token_hex(16), str(programs.find("llama-server"))
+        for left in reversed(range(ATTEMPTS)):
+            port = _free_port()
+            self.url = f"http://{HOST}:{port}"
+            command = [program, "--model", str(gguf), "--host", HOST, "--port", str(port), *options.arguments()]
+            self._child = programs.Child(command, env={"LLAMA_API_KEY": self.key})
+            try:
+                if self._loaded(gguf.name, options.timeout, again=left > 0):
+                    return
+            except BaseException:  # Ctrl-C while loading, too
+                self.stop()
+                raise
+
+    def _loaded(self, name: str, timeout: float, *, again: bool) -> bool:
+        """Wait until the server answers; return False where its port was taken and it may try `again`."""
+        end = time.monotonic() + timeout
+        with self.client(timeout=5.0) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):  # another server on this port would refuse our key
+                    if client.get("/props").status_code == httpx.codes.OK and self._child.alive:
+                        return True
+                if not self._child.alive:
+                    if again and "couldn't bind" in self._child.log_tail():
+                        return False
+                    raise self.error(f"ended while loading {name}")
+                if time.monotonic() > end:
+                    raise self.error(f"did not load {name} within {timeout:g} s")
+                time.sleep(0.05)
+
+    def client(self, *, timeout: float | None) -> httpx.Client:
+        """Return a client of this server; proxies named in the environment are not for the loopback interface."""
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout, trust_env=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the server holds now, the mapped part of its file included."""
+        import psutil
+
+        return sum(each.memory_info().rss for each in psutil.Process(self._child.pid).children(recursive=True))
+
+    def answers(self) -> bool:
+        """Return whether the server still takes connections; a busy one does, one that just died does not."""
+        try:
+            with self.client(timeout=5.0) as client, contextlib.suppress(httpx.TimeoutException):
+                client.get("/health")
+        except httpx.TransportError:
+            return False
+        return self._child.alive
+
+    def error(self, what: str) -> EngineError:
+        """Return an error that says `what` the server did and shows the end of its log."""
+        return EngineError(self._child.failure(f"llama-server {what}"))
+
+    def stop(self) -> None:
+        self._child.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def free_gpu_bytes() -> int:
+    """Return the bytes that are free on the devices to which llama-server moves a model; 0 if it has the CPU only."""
+    command = [str(programs.find("llama-server")), "--list-devices"]
+    listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
+    return sum(int(size) for size in FREE.findall(listed)) * 2**20
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How llama.cpp serves a model.
+
+    Args:
+        gguf_dir: where converted models are kept; by default in the cache folder.
+        outtype: number format of the converted weights: ``"f32"`` (exact), ``"bf16"``, ``"f16"`` or ``"q8_0"``.
+        slots: responses generated at once; by default as many as the memory of the device that holds the model
+            allows, at most 32.
+        threads: CPU threads of a server; by default llama.cpp's choice.
+        replicas: servers that share the prompts; for small models several with one thread each are faster than one
+            with several threads.
+        context: tokens that prompt and response together may have, if fewer than the model allows.
+    """
+
+    gguf_dir: Path | None = None
+    outtype: str = "f32"
+    slots: int | None = None
+    threads: int | None = None
+    replicas: int = 1
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ValueError(f"replicas: {self.replicas} is below 1; one server is the least")
+
+
+class LlamaCppEngine(ChatEngine):
+    """A model served by llama.cpp. The server starts with the first prompts, since their length decides its memory."""
+
+    kind = "llama_cpp"
+    Options = Options
+
+    def __init__(self, model: Model, **options: Any) -> None:
+        super().__init__(model, **options)
+        outtype, gguf_dir = self._options.outtype, self._options.gguf_dir or programs.cache_folder() / "gguf"
+        self._gguf = to_gguf(model, gguf_dir, outtype=outtype)
+        exact = outtype == "f32" and gguf_file(self._folder) is None  # a GGUF file runs with llama.cpp's own cache
+        self._cache_type = "f32" if exact else "f16"
+        self._servers: list[LlamaServer] = []
+        self._context = self._running = 0  # of the server: tokens per slot, slots
+
+    def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
+        need = max(item.size for item in encoded) + sampling.max_tokens
+        servers = self._serving(need)
+        limit = len(servers) * (self._running + WAITING)
+
+        @contextlib.asynccontextmanager
+        async def open_work() -> AsyncIterator[Work]:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=limit, keepalive_expiry=IDLE)
+            async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as http:
+
+                async def work(numbered: tuple[int, Encoded]) -> Response:
+                    place, prompt = numbered
+                    return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
+
+                yield work
+
+        try:
+            yield from bounded(enumerate(encoded), open_work, limit)
+        except httpx.TransportError as error:
+            dead = next((server for server in servers if not server.answers()), servers[0])
+            failure = dead.error("stopped answering")
+            self._stop()  # a dying server may still look alive; the next call starts others
+            raise failure from error
+
+    async def _ask(
+        self, http: httpx.AsyncClient, server: LlamaServer, prompt: Encoded, sampling: Sampling, start: float
+    ) -> Response:
+        post = partial(http.post, f"{server.url}/completion", headers=server.headers, json=request(prompt, sampling))
+        try:
+            answer = await post()
+        except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
+            if not server.answers():
+                raise
+            answer = await post()
+        seconds = time.perf_counter() - start
+        if answer.status_code != httpx.codes.OK:
+            error = f"llama-server answered {answer.status_code}: {answer.text[:300]}"
+            return Response(prompt.id, "", "failed", prompt.size, 0, seconds, error)
+        made = answer.json()
+        return self._chat.response(prompt.id, prompt.size, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
+
+    def _serving(self, need: int) -> list[LlamaServer]:
+        """Return servers whose slots hold `need` tokens; smaller or dead ones are replaced."""
+        given = self._options
+        whole = len(self._servers) == given.replicas and all(server.answers() for server in self._servers)
+        if need > self._context or not whole:
+            self._stop()
+        if not self._servers:
+            itemsize = 4 if self._cache_type == "f32" else 2
+            fits = token_budget(text_config(self._folder), itemsize, self._free()) // need // given.replicas
+            self._running = given.slots or max(1, min(SLOTS, fits))
+            most = given.replicas * (self._running + WAITING)  # all of them may meet at one server
+            options = ServerOptions(self._running, need, self._cache_type, given.threads, connections=most)
+            for _ in range(given.replicas):
+                self._servers.append(LlamaServer(self._gguf, options))
+            self._context = need
+        return list(self._servers)
+
+    def _free(self) -> int:
+        """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
+        weights = self._gguf.stat().st_size
+        gpus = free_gpu_bytes()
+        return gpus - weights * self._options.replicas if gpus else free_bytes() - weights
+
+    def _stop(self) -> None:
+        for server in self._servers:
+            server.stop()
+        self._servers.clear()
+
+    def close(self) -> None:
+        super().close()
+        self._stop()
+
+
+def request(prompt: Encoded, sampling: Sampling) -> dict[str, object]:
+    """Return the body of a request whose only samplers are temperature, top-k and top-p, in that order."""
+    return {
+        "prompt": prompt.tokens.tolist(),
+        "n_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "samplers": ["temperature", "top_k", "top_p"],
+        "seed": sampling.prompt_seed(prompt.id),
+        "return_tokens": True,
+        "cache_prompt": True,
+        "response_fields": list(FIELDS),
+    }

@@ -1,0 +1,294 @@
+"""What a model is to an engine: its files, whether they may be read, which model they are, and what it takes in memory.
+
+Refuses what can run code (Python files, `auto_map`, pickles: safetensors are read, and by llama.cpp a GGUF file) and
+weights that are damaged or not all there, before anything loads, converts or trains. A fingerprint holds no path: the
+same files give the same one on every machine. Loads no weights itself.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from medpsy.engines.programs import cache_folder
+from medpsy.files import write_text
+
+# what a model consists of: no code, no pickled weights
+FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+CODE = (".py", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # Python, and pickles, which call what they name
+REMOTE = "auto_map"  # key of a JSON file that names the Python class, here or on the hub, that a loader is to import
+INDEX = "model.safetensors.index.json"
+GGUF_MAGIC = b"GGUF"
+# the same weights once more, in another layout: gpt-oss's original/ and metal/, Mistral's; a draft model of Baichuan-M3
+DUPLICATES = ("*/*", "consolidated*")
+SETTINGS = ("config.json", "generation_config.json", "tokenizer.json")  # in the digest of the weights as they are
+SHARE = 0.5  # ours: of the free memory, for keys and values; the rest is for activations, logits and everybody else
+
+
+class Model(Protocol):
+    """What engines need to know of a model; `medpsy.study.ModelSpec` is one."""
+
+    name: str
+    path: str
+    revision: str | None
+    base_url: str | None
+    chat_template_kwargs: dict[str, Any]
+    gguf: bool
+
+    @property
+    def local_dir(self) -> Path | None: ...
+
+
+def model_folder(model: Model) -> Path:
+    """Return the folder with the model's files; a hub id is downloaded once into the hub's own cache.
+
+    Raises:
+        FileNotFoundError: the folder, the download or a file in it is missing; names model, path and fix.
+        ValueError: the folder holds something that can run code, or a damaged file; names it.
+    """
+    folder = model.local_dir or _download(model)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"model {model.name!r}: no folder {model.path!r}; correct `path` in study.yaml, "
+            "or run `make minihub` if it is a model of the miniature"
+        )
+    check_folder(folder, f"model {model.name!r}: {model.path}")
+    return folder
+
+
+def check_folder(folder: Path, shown: str) -> None:
+    """Raise unless the model in `folder` is all there, undamaged, and data only; reads the heads of its weight files.
+
+    Args:
+        shown: what messages call the folder.
+
+    Raises:
+        FileNotFoundError, ValueError: as `model_folder`.
+    """
+    if code := sorted(path.name for path in folder.iterdir() if path.suffix.lower() in CODE):
+        raise ValueError(
+            f"{shown} holds {code[0]}, which can carry code; only safetensors and JSON are read. Delete it, or save "
+            "the model again with `save_pretrained`, which writes safetensors"
+        )
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{shown}/{name} is missing; save the model whole")
+    for path in sorted(folder.glob("*config*.json")):
+        if _names_code(read_json(path)):
+            raise ValueError(
+                f"{shown}/{path.name} has `{REMOTE}`, which makes a loader run code that comes with the model; where "
+                "transformers knows the architecture itself, delete the key"
+            )
+    files = weight_files(folder)
+    if not files:
+        raise FileNotFoundError(f"{shown} holds no *.safetensors file (and no *.gguf); save the weights")
+    shards = read_json(folder / INDEX).get("weight_map", {})
+    if not isinstance(shards, dict):
+        raise ValueError(f"{shown}/{INDEX}: weight_map is no mapping of tensors to files; fetch the model again")
+    if missing := sorted({str(name) for name in shards.values()} - {path.name for path in files}):
+        raise FileNotFoundError(f"{shown}/{missing[0]} is missing; fetch the model again")
+    for path in files:
+        if damage := _damage(path):
+            raise ValueError(f"{shown}/{path.name} is damaged ({damage}); fetch or save the model again")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a model's weights, sorted by name: safetensors, or else the one GGUF file."""
+    found = sorted(folder.glob("*.safetensors"))
+    gguf = None if found else gguf_file(folder)
+    return found if gguf is None else [gguf]
+
+
+def papers(folder: Path) -> dict[str, Path]:
+    """Return a model's files but for its weights, by name: tokenizer, chat template, configuration."""
+    found = (path for pattern in FILES for path in folder.glob(pattern))
+    return {path.name: path for path in found if ".safetensors" not in path.name}
+
+
+def gguf_file(folder: Path) -> Path | None:
+    """Return the GGUF file of a folder whose weights it holds, None for a folder with safetensors or neither.
+
+    Raises:
+        ValueError: there are several; which one is meant, nobody can tell.
+    """
+    found = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ValueError(f"{folder.name} holds {names}; leave one GGUF file in the folder of a model")
+    return found[0] if found else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in the JSON file `path`, or an empty one if there is no such file.
+
+    Raises:
+        ValueError: the file holds no JSON object; names its folder and name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        problem = f"but a {type(content).__name__}"
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        problem = f"({error})"
+    raise ValueError(f"{path.parent.name}/{path.name} is no JSON object {problem}; save the model again")
+
+
+def text_config(folder: Path) -> dict[str, Any]:
+    """Return ``config.json``; of a model with several parts, the part that writes text."""
+    config = read_json(folder / "config.json")
+    return {**config, **config.get("text_config", {})}
+
+
+def eos_ids(folder: Path) -> Iterator[int]:
+    """Yield every end-of-sequence id that ``generation_config.json`` and ``config.json`` name."""
+    for found in (read_json(folder / "generation_config.json"), text_config(folder)):
+        ids = found.get("eos_token_id")
+        yield from ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def _names_code(content: Any) -> bool:
+    """Return whether `REMOTE` is a key anywhere in the content of a JSON file."""
+    if isinstance(content, dict):
+        return bool(content.get(REMOTE)) or any(map(_names_code, content.values()))
+    return isinstance(content, list) and any(map(_names_code, content))
+
+
+def _damage(path: Path) -> str | None:
+    """Return what is wrong with the head or the size of a file of weights, None if nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix == ".gguf":
+        with path.open("rb") as file:
+            return None if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC else "it does not begin as a GGUF file"
+    try:
+        with safe_open(path, framework="np"):  # maps the file, and compares its size with what its head lists
+            return None
+    except (SafetensorError, OSError) as error:
+        return str(error)
+
+
+def _download(model: Model) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = {"allow_patterns": list(FILES), "ignore_patterns": list(DUPLICATES)}
+        return Path(snapshot_download(model.path, revision=model.revision, **wanted))
+    except Exception as error:  # the hub raises many kinds: no network, no such model, no access, disk full
+        raise _absent(model, "downloaded", error) from error
+
+
+def _commit(model: Model) -> str:
+    """Return the commit an unpinned hub id stands for: that of the local copy, else the hub's newest."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    with contextlib.suppress(Exception):  # not downloaded yet
+        return Path(snapshot_download(model.path, local_files_only=True)).name
+    try:
+        return HfApi().model_info(model.path).sha
+    except Exception as error:
+        raise _absent(model, "found on the hub", error) from error
+
+
+def _absent(model: Model, what: str, error: Exception) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"model {model.name!r}: {model.path}@{model.revision or 'main'} is neither in the local hub cache nor to be "
+        f"{what} ({type(error).__name__}); check network, name, revision and access, or give a local folder as `path`"
+    )
+
+
+def fingerprint(model: Model) -> str:
+    """Return 64 hexadecimal digits that change when weights, tokenizer, chat template or its switches change.
+
+    A model of the hub is known by id and commit, one behind an endpoint by address and name: their files are not read.
+
+    Raises:
+        OSError, ValueError: the model is not to be had; names model, path and fix.
+    """
+    if model.base_url:
+        address = urlsplit(model.base_url)
+        parts = {"endpoint": f"{address.hostname}:{address.port}{address.path.rstrip('/')}", "name": model.path}
+    elif model.local_dir is None:
+        parts = {"hub": f"{model.path}@{model.revision or _commit(model)}"}
+    else:
+        folder = model_folder(model)
+        parts = {"weights": weights_digest(folder), "chat_template": chat_template(folder)}
+    return _digest({**parts, "chat_template_kwargs": model.chat_template_kwargs})
+
+
+def weights_digest(folder: Path) -> str:
+    """Return 64 hexadecimal digits over weights, configuration and tokenizer: what a converted file depends on."""
+    files = [*weight_files(folder), *(folder / name for name in SETTINGS if (folder / name).is_file())]
+    return _digest({path.name: file_digest(path) for path in files})
+
+
+def chat_template(folder: Path) -> str:
+    """Return the model's chat template, from its own file or from ``tokenizer_config.json``; empty if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template", "")
+    return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, remembered by path, inode, size and times (several GB take many seconds).
+
+    A file that takes the place of another has an inode or a time of change (`ctime`, which nobody can set) of its own.
+    """
+    stat = path.stat()
+    file_state = (path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    note = cache_folder() / "digests" / hashlib.sha256("\0".join(map(str, file_state)).encode()).hexdigest()
+    with contextlib.suppress(OSError):
+        if len(text := note.read_text(encoding="ascii")) == 64:
+            return text
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError):  # a home folder that cannot be written to only costs time
+        write_text(note, digest)
+    return digest
+
+
+def _digest(parts: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def bytes_per_token(config: dict[str, Any], itemsize: int) -> int:
+    """Return the bytes that keys and values of one token take: 2 x layers x key-value heads x head size x `itemsize`.
+
+    Args:
+        config: ``config.json`` of the part that writes text.
+        itemsize: bytes of one number, e.g. 4 for float32.
+
+    Raises:
+        ValueError: the configuration uses other names; says which option to set.
+    """
+    try:
+        layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    except KeyError as error:
+        raise ValueError(
+            f"config.json has no {error}; set the engine's batch size (`batch_tokens` or `slots`)"
+        ) from None
+    numbers = (config.get("num_key_value_heads") or heads) * (config.get("head_dim") or width // heads)
+    return 2 * layers * numbers * itemsize
+
+
+def free_bytes(device: str = "cpu") -> int:
+    """Return the bytes that are free on `device` (``"cpu"`` or a torch device name such as ``"cuda:0"``)."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
+    """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model."""
+    return max(1, int(free * SHARE) // bytes_per_token(config, itemsize))

@@ -1,0 +1,288 @@
+"""The evidence behind the scores, for people to read without the models: one Parquet file per kind beside the record.
+
+A row is one response, with what was asked, what the model wrote (reasoning and answer apart), and what every reader, or
+every judge of every criterion, made of it. Generates, grades and judges nothing: a response that is not stored is an
+error.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medpsy import evaluate
+from medpsy.data.healthbench import THEMES
+from medpsy.data.questions import Conversation, Question
+from medpsy.data.suites import OPEN_SUITES, SUITES
+from medpsy.evaluate import PARSER
+from medpsy.files import write_whole
+from medpsy.grading import rubric
+from medpsy.grading.readers import Split, split
+from medpsy.grading.rubric import MET, NOT_MET
+from medpsy.judge import conversations
+from medpsy.store import ResponseStore
+from medpsy.study import ModelSpec, Study
+from medpsy.texts import storable
+
+AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One kind of evidence; `name` is that of its file, of its entry in a record and of its page.
+
+    Args:
+        task: column that names what was asked; two suites may ask the same, and then share a response.
+    """
+
+    name: str
+    title: str
+    task: str
+    schema: pa.Schema
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.parquet"
+
+    @property
+    def identity(self) -> list[str]:
+        """The columns that tell responses apart."""
+        return ["key", "suite", self.task]
+
+    def table(self, rows: pd.DataFrame) -> pa.Table:
+        """Return `rows`, one per response, as they are kept; what is missing is null."""
+        return pa.Table.from_pandas(rows, self.schema, preserve_index=False)
+
+    def write(self, rows: pd.DataFrame | None, folder: Path) -> None:
+        """Write `rows` into `folder`; None removes what an earlier run left."""
+
+        def fill(path: Path) -> None:
+            with pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
+                for start in range(0, max(len(rows), 1), AT_ONCE):
+                    writer.write_table(self.table(rows.iloc[start : start + AT_ONCE]))
+
+        if rows is None:
+            (folder / self.file).unlink(missing_ok=True)
+        else:
+            write_whole(folder / self.file, fill)
+
+    def read(self, path: Path) -> Iterable[dict]:
+        """Yield the rows of a file, a few at a time, so that a large file does not fill memory."""
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=500):
+                yield from batch.to_pylist()
+
+    def ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns of `schema` in the order suite, task, model, run: responses to a task stand together."""
+        suites = pd.Categorical(rows["suite"], rows["suite"].unique())
+        rows = rows.assign(place=suites.codes).sort_values(["place", self.task, "model", "run"])
+        return rows[self.schema.names].reset_index(drop=True)
+
+
+TEXT = pa.string()
+READING = pa.struct([("reader", TEXT), ("chosen", pa.int8()), ("outcome", TEXT), ("how", TEXT)])
+VERDICT = pa.struct([("judge", TEXT), ("outcome", TEXT), ("explanation", TEXT)])
+CRITERION = pa.struct([("criterion", TEXT), ("points", pa.float64()), ("axis", TEXT), ("verdicts", pa.list_(VERDICT))])
+RESPONSES = Evidence(
+    "responses",
+    "Responses",
+    "question_id",
+    pa.schema(
+        [
+            *((name, TEXT) for name in ("key", "model", "label", "suite", "suite_title", "subject", "question_id")),
+            ("run", pa.int32()),
+            ("stem", TEXT),
+            ("context", TEXT),
+            ("options", pa.list_(TEXT)),
+            ("gold", pa.int8()),
+            *((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
+            ("completion_tokens", pa.int32()),
+            ("readings", pa.list_(READING)),
+        ]
+    ),
+)
+CONVERSATIONS = Evidence(
+    "conversations",
+    "Conversations",
+    "conversation_id",
+    pa.schema(
+        [
+            *((name, TEXT) for name in ("key", "model", "label", "suite", "suite_title", "theme", "theme_title")),
+            ("conversation_id", TEXT),
+            ("run", pa.int32()),
+            ("guarded", pa.bool_()),  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
+            ("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))),
+            *((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
+            ("completion_tokens", pa.int32()),
+            ("criteria", pa.list_(CRITERION)),
+            ("scores", pa.list_(pa.struct([("judge", TEXT), ("score", pa.float64())]))),
+        ]
+    ),
+)
+KINDS = (RESPONSES, CONVERSATIONS)
+
+
+def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return graded rows, one per response and reader, with question and text from the study's store.
+
+    Args:
+        graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
+    """
+    by_reader = {PARSER: graded} if isinstance(graded, pd.DataFrame) else graded
+    rows = pd.concat([frame.assign(reader=reader) for reader, frame in by_reader.items()], ignore_index=True)
+    asked = evaluate.questions(study, list(rows["suite"].unique()), every=True)
+    questions = [question for group in asked.values() for question in group.values()]
+    return with_questions(rows, questions, *_texts_and_models(study, rows))
+
+
+def readable_conversations(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per response in a conversation, with every criterion and verdict, columns as in `CONVERSATIONS`.
+
+    Args:
+        judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
+    """
+    asked = conversations(study, list(judged["suite"].unique()))
+    return with_conversations(judged, asked, *_texts_and_models(study, judged), guarded=study.source == "hub")
+
+
+def _texts_and_models(study: Study, rows: pd.DataFrame) -> tuple[dict[str, str], dict[str, ModelSpec]]:
+    """Return key -> what the model wrote, and name -> model, of every response in `rows`."""
+    store, texts = ResponseStore(study.store_dir), {}
+    models = {name: study.model(name) for name in rows["model"].unique()}
+    for name, part in rows.drop_duplicates("key").groupby("model"):
+        texts |= dict(zip(part["key"], store.lookup(list(part["key"]), model=models[name])["text"], strict=True))
+    return texts, models
+
+
+def with_questions(
+    graded: pd.DataFrame, questions: Iterable[Question], texts: Mapping[str, str], models: Mapping[str, ModelSpec]
+) -> pd.DataFrame:
+    """Return `graded` with question, reasoning and answer beside every row.
+
+    Args:
+        texts: key -> what the model wrote; a failed response has none.
+    """
+    asked = pd.DataFrame([_question_row(question) for question in questions])
+    rows = graded.drop(columns=["subject", "gold"], errors="ignore")
+    rows = rows.merge(asked, on=["suite", "question_id"], how="left")
+    if missing := rows["stem"].isna().sum():
+        row = rows[rows["stem"].isna()].iloc[0]
+        raise ValueError(f"{missing} graded rows have no question, first {row['suite']}/{row['question_id']}")
+    return _with_texts(rows, texts, models)
+
+
+def one_row_per_response(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` (one per response and reader) with one row per response and all its readings in a list."""
+    rows = rows.assign(readings=rows[READING.names].to_dict("records"))
+    together = rows.groupby(RESPONSES.identity, sort=False)["readings"].agg(list)
+    first = rows.drop(columns="readings").drop_duplicates(RESPONSES.identity).set_index(RESPONSES.identity)
+    return RESPONSES.ordered(first.join(together).reset_index())
+
+
+def with_conversations(
+    judged: pd.DataFrame,
+    conversations: Mapping[str, Mapping[str, Conversation]],
+    texts: Mapping[str, str],
+    models: Mapping[str, ModelSpec],
+    *,
+    guarded: bool,
+) -> pd.DataFrame:
+    """Return one row per response, with columns as in `CONVERSATIONS`, scores in points.
+
+    Args:
+        judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
+        conversations: suite -> id -> what was asked.
+        texts: key -> what the model wrote; a failed response has none.
+        guarded: whether the authors of the rows ask not to publish them.
+
+    Raises:
+        ValueError: a row has no conversation, or was judged by another rubric than its conversation has.
+    """
+    identity = CONVERSATIONS.identity  # a suite and its Hard subset share responses
+    rows = judged.drop_duplicates(identity).drop(columns=["criterion", "points", "axis", "judge", "outcome"])
+    names = list(rows[identity].itertuples(index=False, name=None))
+    asked = {response: _conversation(conversations, *response[1:]) for response in names}
+    criteria, scores = _criteria(judged, asked), _scores(judged)
+    rows = _with_texts(rows, texts, models).assign(
+        suite_title=[OPEN_SUITES[name].title if name in OPEN_SUITES else name for name in rows["suite"]],
+        theme_title=[THEMES.get(name, name) for name in rows["theme"]],
+        guarded=guarded,
+        messages=[
+            [{"role": turn["role"], "content": storable(turn["content"])} for turn in conversation.messages]
+            for conversation in asked.values()
+        ],
+        criteria=[criteria[response] for response in names],
+        scores=[scores[response] for response in names],
+    )
+    return CONVERSATIONS.ordered(rows)
+
+
+def judges_differ(criterion: Mapping) -> bool:
+    """Return whether one judge says met and another not met; an unjudged criterion is no opinion."""
+    return {MET, NOT_MET} <= {verdict["outcome"] for verdict in criterion["verdicts"]}
+
+
+def _with_texts(rows: pd.DataFrame, texts: Mapping[str, str], models: Mapping[str, ModelSpec]) -> pd.DataFrame:
+    """Return `rows` with the label of the model and the two parts of the response."""
+    parts: list[Split] = [
+        split(storable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)
+        for key, model, reason in zip(rows["key"], rows["model"], rows["finish_reason"], strict=True)
+    ]
+    return rows.assign(
+        label=[models[name].label for name in rows["model"]],
+        reasoning=[part.reasoning for part in parts],
+        answer=[part.answer for part in parts],
+    )
+
+
+def _question_row(question: Question) -> dict:
+    return {
+        "suite": question.suite,
+        "question_id": question.id,
+        "suite_title": SUITES[question.suite].title if question.suite in SUITES else question.suite,
+        "subject": question.subject,
+        "stem": storable(question.stem),
+        "context": None if question.context is None else storable(question.context),
+        "options": [storable(option) for option in question.options],
+        "gold": question.gold,
+    }
+
+
+def _conversation(asked: Mapping[str, Mapping[str, Conversation]], suite: str, name: str) -> Conversation:
+    try:
+        return asked[suite][name]
+    except KeyError:
+        raise ValueError(f"{suite}/{name} was judged, but is not among the conversations") from None
+
+
+def _criteria(judged: pd.DataFrame, asked: Mapping[tuple, Conversation]) -> dict[tuple, list[dict]]:
+    """Return response -> the whole rubric of its conversation, each criterion with the verdicts on it."""
+    criteria = {
+        response: [
+            {"criterion": storable(one.text), "points": one.points, "axis": one.axis, "verdicts": []}
+            for one in conversation.rubric
+        ]
+        for response, conversation in asked.items()
+    }
+    columns = [*CONVERSATIONS.identity, "criterion", "points", "judge", "outcome", "explanation", "reason"]
+    for *response, place, points, judge, outcome, explanation, reason in judged[columns].itertuples(index=False):
+        entries = criteria[tuple(response)]
+        if not 0 <= place < len(entries) or points != entries[place]["points"]:
+            where = f"{response[1]}/{response[2]}, criterion {place} ({points} points)"
+            raise ValueError(f"{where}: the rubric has no such criterion; judge it again with this rubric")
+        why = explanation or (None if pd.isna(reason) else reason)  # why there is no verdict, where there is none
+        verdict = {"judge": judge, "outcome": outcome, "explanation": why and storable(why)}
+        entries[int(place)]["verdicts"].append(verdict)
+    return criteria
+
+
+def _scores(judged: pd.DataFrame) -> dict[tuple, list[dict]]:
+    """Return response -> its score by every judge."""
+    frame = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])
+    scores: dict[tuple, list[dict]] = {}
+    for *name, judge, score in frame[[*CONVERSATIONS.identity, "judge", "score"]].itertuples(index=False):
+        scores.setdefault(tuple(name), []).append({"judge": judge, "score": 100 * score})
+    return scores

@@ -1,0 +1,490 @@
+"""lm-evaluation-harness (0.4.13) in processes of its own: the OpenMed card's benchmarks, and options by likelihood.
+
+Results lie in ``outputs/<profile>/harness/<model>/<task>-<key>/`` as the harness writes them and are done with
+`RECORD`, which appears with all of its files in one step. What stands is not run again; a replay tells what was noted.
+This module is the process too (``python -m medpsy.harness JOBS.json``); imported, it loads neither lm_eval nor torch.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import pandas as pd
+
+from medpsy import prompts
+from medpsy.data.questions import Question
+from medpsy.data.rows import require_commit
+from medpsy.data.suites import SUITES
+from medpsy.engines.models import fingerprint, model_folder, read_json
+from medpsy.engines.programs import Child, importable
+from medpsy.files import whole_folder, write_text
+from medpsy.mini.suites import suite
+from medpsy.provenance import cores, gpus
+from medpsy.store import noted
+from medpsy.study import ModelSpec, Study
+
+RECORD = "harness.json"
+RECIPE_VERSION = 1  # raised by hand when the same inputs begin to give other scores
+DECIDING = ("lm-eval", "transformers", "torch", "datasets")  # packages whose version can change a score
+TASKS = Path(__file__).parent / "mini" / "tasks"  # the card's benchmarks in the miniature's language
+OPTIONS = "options"  # the task of `likeliest`
+LOOK = 0.2  # seconds between two looks at the processes
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+SENTENCES = "tokenizers/punkt_tab"  # NLTK's data for splitting sentences and words
+SPLITTING = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}  # instructions that need it
+Say = Callable[[str], None] | None
+Rows = list[dict[str, Any]]
+
+
+class HarnessError(RuntimeError):
+    """The harness left no results, or not those that it should; the message says which, why and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run; the defaults are the card's, or where it says nothing the harness's own.
+
+    Args:
+        backend: ``"hf"`` (transformers) or ``"vllm"``.
+        batch_size: documents at a time.
+        dtype: number format of the weights in memory.
+        apply_chat_template, fewshot_as_multiturn: as the card's commands have them.
+        think_end_token: where the reasoning ends; what stands before it is not scored. None scores all of it. The
+            card gives none, since its models do not think. Scores of log-likelihoods do not depend on it.
+        max_gen_toks: tokens a response may have; None leaves it to the task, and where that is silent the harness
+            stops after 256.
+        limit: documents per task; 0 means all.
+        backend_options: further arguments of the backend, e.g. ``{"parallelize": True}``.
+    """
+
+    backend: Literal["hf", "vllm"] = "hf"
+    batch_size: int = 64
+    dtype: str = "bfloat16"
+    apply_chat_template: bool = True
+    fewshot_as_multiturn: bool = True
+    think_end_token: str | None = "</think>"
+    max_gen_toks: int | None = None
+    limit: int = 0
+    backend_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.limit < 0 or (self.max_gen_toks is not None and self.max_gen_toks < 1):
+            raise ValueError(
+                f"batch_size {self.batch_size}, limit {self.limit}, max_gen_toks {self.max_gen_toks}: counts of at "
+                "least 1 are wanted (limit: 0 for all documents; max_gen_toks: None for the task's own)"
+            )
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn needs apply_chat_template: turns exist in a chat only")
+        if any(name.startswith("trust_remote_code") for name in self.backend_options):
+            raise ValueError("backend_options: trust_remote_code stays off; code that comes with a model is not run")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark of the card.
+
+    Args:
+        title: as the card prints it.
+        task: name of the task, or of the group of tasks.
+        metric: the harness's name of what the card prints.
+        thinks: whether a model writes before it is scored, so that reasoning and its budget matter.
+        hub_id: data set that the task reads; empty in the miniature.
+        revision: commit at which it is read; None where we know none.
+    """
+
+    title: str
+    task: str
+    metric: str
+    thinks: bool = False
+    hub_id: str = ""
+    revision: str | None = None
+
+
+MMLU, MMLU_PRO = SUITES["mmlu_health"], SUITES["mmlu_pro_health"]
+# The card names tasks, not metrics. Of IFEval's four, strict accuracy by prompt is ours: not stated.
+BENCHMARKS = {
+    "hub": (
+        Benchmark("MMLU", "mmlu", "acc", False, MMLU.hub_id, MMLU.revision),
+        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", False, MMLU_PRO.hub_id, MMLU_PRO.revision),
+        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", True, "wis-k/instruction-following-eval"),
+    ),
+    "mini": (
+        Benchmark("MMLU", "mini_mmlu", "acc"),
+        Benchmark("MMLU-Pro", "mini_mmlu_pro", "acc"),
+        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc", thinks=True),
+    ),
+}
+
+
+def card_benchmarks(study: Study) -> tuple[Benchmark, ...]:
+    """Return the card's benchmarks as the study's source of suites has them, each at its commit.
+
+    Raises:
+        DataError: one of the hub's has no commit.
+    """
+    named = tuple(replace(one, revision=study.commit(one.hub_id, one.revision)) for one in BENCHMARKS[study.source])
+    for one in named:
+        if one.hub_id:
+            require_commit(one.hub_id, one.revision)
+    return named
+
+
+def evaluate(
+    study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], *, settings: Settings, progress: Say = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the harness says of `models` on `tasks`, groups and their parts included; runs what is missing.
+
+    Returns:
+        Scores: columns model, task, metric, value, stderr (both in points; stderr missing where the harness knows
+        none), n (documents), shots (examples in the prompt), seconds (of the task, or of the group it was asked in).
+        Documents: columns model, task, metric, document, value (points; where a document has several instructions, the
+        share that was followed). Documents of a task count for each of its groups too, under ``task/number``.
+
+    Raises:
+        HarnessError: it stopped; what other models had finished is kept.
+        OSError, ValueError: a model is not to be had or behind an endpoint, no task is named, or a data set has no
+            commit.
+    """
+    files = mini_files() if study.source == "mini" else {}
+    make = partial(_results, study, models, tasks, settings, files, progress)
+    results = noted(study.store_dir, _note(models, tasks, settings), make)
+    documents = pd.DataFrame(results["documents"]).rename(columns={"documents": "document", "values": "value"})
+    documents = documents.explode(["document", "value"]).astype({"value": float}).reset_index(drop=True)
+    return pd.DataFrame(results["scores"]).astype({"stderr": float}), documents
+
+
+def likeliest(
+    study: Study,
+    models: Sequence[ModelSpec],
+    questions: Sequence[Question],
+    *,
+    settings: Settings,
+    progress: Say = None,
+) -> pd.DataFrame:
+    """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``.
+
+    Nothing is written and no option is read out of anything: the protocol of `mmlu`, on any suite's questions, of which
+    those without a key are left out.
+
+    Returns:
+        Columns model, suite, weight_group, question_id, value (points: 0 or 100).
+
+    Raises:
+        As `evaluate`.
+    """
+    keyed = [one for one in questions if one.gold is not None]
+    files = option_files(keyed)
+    make = partial(_results, study, models, [OPTIONS], settings, files, progress)
+    rows = noted(study.store_dir, _note(models, [OPTIONS], settings, digest(files)), make)["documents"]
+    about = pd.DataFrame([{"suite": q.suite, "weight_group": q.weight_group, "question_id": q.id} for q in keyed])
+    frames = [about[: len(row["values"])].assign(model=row["model"], value=row["values"]) for row in rows]  # a limit
+    frames.append(about[:0].assign(model="", value=0.0))  # there may be no model
+    return pd.concat(frames, ignore_index=True)[["model", *about.columns, "value"]]
+
+
+def _note(models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, *more: str) -> str:
+    asked = [[model.name for model in models], list(tasks), asdict(settings), *more]
+    return f"harness-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _results(
+    study: Study,
+    models: Sequence[ModelSpec],
+    tasks: Sequence[str],
+    settings: Settings,
+    files: Mapping[str, str],
+    say: Say,
+) -> dict[str, Rows]:
+    """Return scores and documents of `tasks`: those in `files` (name -> text), or else the harness's own."""
+    every = jobs(study, models, tasks, settings, files)
+    if missing := [job for job in every if not done(job)]:
+        run_jobs(study, missing, files, say or (lambda line: None))
+    scores, documents = [], []
+    for job in every:
+        folder = Path(job["folder"])
+        seconds = {"seconds": read_json(folder / RECORD)["seconds"]}
+        scores += [row | seconds for row in read_scores(folder, job["name"])]
+        documents += read_documents(folder, job["name"])
+    return {"scores": scores, "documents": documents}
+
+
+def jobs(
+    study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, files: Mapping[str, str]
+) -> Rows:
+    """Return a job per model and task: ``{name, task, key, folder, model, settings}``.
+
+    `folder` is where its results land; `model` holds the arguments of the backend, whose paths start where the process
+    works, so that results name no machine.
+
+    Raises:
+        OSError, ValueError: as `evaluate`.
+    """
+    if not tasks:
+        raise ValueError("no task is named; see medpsy.harness.card_benchmarks(study)")
+    versions, made = {name: metadata.version(name) for name in DECIDING}, []
+    documents = digest(files) if files else commits(study)
+    for model in models:
+        if model.base_url:
+            raise ValueError(f"model {model.name!r} is behind an endpoint; the harness needs its weights")
+        model_folder(model)  # of the hub too: what the harness loads has been looked at
+        for task in tasks:
+            inputs = [fingerprint(model), task, asdict(settings), versions, RECIPE_VERSION, documents]
+            key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+            folder = study.outputs / "harness" / model.name / f"{task}-{key[:8]}"
+            job = {"name": model.name, "task": task, "key": key, "folder": str(folder), "settings": asdict(settings)}
+            made.append(job | {"model": arguments(model, settings, place(study, files))})
+    return made
+
+
+def done(job: Mapping[str, Any]) -> bool:
+    """Return whether the results of this very job stand."""
+    return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
+
+
+def place(study: Study, files: Mapping[str, str]) -> Path:
+    """Return the folder that the processes work in: a name for each set of files, since sections run side by side."""
+    return study.outputs / "harness" / f"tasks-{digest(files)[:8]}"
+
+
+def arguments(model: ModelSpec, settings: Settings, start: Path) -> dict[str, Any]:
+    """Return the arguments of the harness's backend for `model`, with paths from `start`."""
+    local, given = model.local_dir, {"dtype": settings.dtype, "trust_remote_code": False, **settings.backend_options}
+    given |= {"pretrained": os.path.relpath(local, start) if local else model.path}
+    given |= {"revision": model.revision} if model.revision and not local else {}
+    given |= {"chat_template_args": dict(model.chat_template_kwargs)} if model.chat_template_kwargs else {}
+    return given | ({"think_end_token": settings.think_end_token} if settings.think_end_token else {})
+
+
+def commits(study: Study) -> dict[str, str]:
+    """Return hub id -> commit of the data sets that the card's benchmarks read."""
+    return {one.hub_id: one.revision for one in card_benchmarks(study) if one.hub_id}
+
+
+def digest(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def mini_files() -> dict[str, str]:
+    """Return name -> text of the card's benchmarks in the miniature: tasks, and the questions of its suites."""
+    rows: dict[str, Rows] = {"mmlu_pro.jsonl": []}
+    for one in suite("mmlu_health").items:
+        row = {"question": one.stem, "subject": one.subject, "choices": list(one.options), "answer": one.gold}
+        rows.setdefault(f"mmlu_{one.subject}.jsonl", []).append(row)
+    for one in suite("mmlu_pro_health").items:
+        row = {"question": one.stem, "options": list(one.options), "answer": one.letters[one.gold]}
+        rows["mmlu_pro.jsonl"].append(row | {"category": "health"})
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(TASKS.iterdir())}
+    return files | {name: _lines(some) for name, some in rows.items()}
+
+
+def option_files(questions: Sequence[Question]) -> dict[str, str]:
+    """Return name -> text of a task in the form of `mmlu`: letters behind each question, no examples."""
+    rows = []
+    for one in questions:
+        context = f"{one.context}\n" if one.context else ""
+        text = f"{context}{one.stem}\n{prompts.lettered(one.options)}\nAnswer:"
+        rows.append({"text": text, "letters": list(one.letters), "answer": one.gold})
+    task = {"task": OPTIONS, "output_type": "multiple_choice", "test_split": "test"}
+    task |= {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": f"{OPTIONS}.jsonl"}}}
+    task |= {"doc_to_text": "text", "doc_to_choice": "letters", "doc_to_target": "answer"}
+    task |= {"metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]}
+    return {f"{OPTIONS}.jsonl": _lines(rows), f"{OPTIONS}.yaml": json.dumps(task)}
+
+
+def _lines(rows: Rows) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def run_jobs(study: Study, missing: Rows, files: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Do the jobs, those of one model in turn; models side by side, one per core, unless a GPU takes them all.
+
+    Raises:
+        HarnessError: a job left no results.
+    """
+    models = list(dict.fromkeys(job["name"] for job in missing))
+    beside = min(len(models), 1 if gpus() else cores())
+    queues = [[job for job in missing if models.index(job["name"]) % beside == at] for at in range(beside)]
+    root, start = study.outputs / "harness", place(study, files)
+    lists = [root / f"jobs-{queue[0]['key'][:12]}.json" for queue in queues]
+    environment = {**QUIET, **importable(), "OMP_NUM_THREADS": str(max(1, cores() // beside))}
+    common = {"place": str(start), "local": bool(files), "commits": {} if files else commits(study)}
+    if files:  # what the harness makes of the documents stays here too
+        environment |= dict.fromkeys(OFFLINE, "1") | {"HF_DATASETS_CACHE": str(root / "cache")}
+    start.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        write_text(start / file, text)
+    children, told = [], set()
+    try:
+        for queue, file in zip(queues, lists, strict=True):
+            write_text(file, json.dumps(common | {"jobs": queue}))
+            children.append(Child([sys.executable, "-m", "medpsy.harness", str(file)], env=environment))
+        while any(child.alive for child in children):
+            time.sleep(LOOK)
+            for job in (job for job in missing if job["key"] not in told and done(job)):
+                told.add(job["key"])
+                say(f"harness: {job['name']}, {job['task']}; {len(told)} of {len(missing)}")
+    finally:
+        for child in children:
+            child.stop()
+        for file in lists:
+            file.unlink(missing_ok=True)
+    for queue, child in zip(queues, children, strict=True):
+        if undone := [f"{job['name']} on {job['task']}" for job in queue if not done(job)]:
+            raise HarnessError(child.failure(f"the harness left no results of {', '.join(undone)}"))
+
+
+# What the harness wrote, as it is; shares become points.
+
+
+def read_scores(folder: Path, model: str) -> Rows:
+    """Return ``{model, task, metric, value, stderr, n, shots}`` of every task and group; stderr may be None.
+
+    Raises:
+        HarnessError: there is not exactly one file of results.
+    """
+    results, rows = _json(folder, "results_*.json"), []
+    for task, entries in results["results"].items():
+        leaves = _leaves(task, results)
+        n = sum(results["n-samples"][leaf]["effective"] for leaf in leaves)
+        about = {"model": model, "task": task, "n": n, "shots": results["n-shot"].get(leaves[0], 0)}
+        for key, value in entries.items():
+            metric, _, tail = key.partition(",")
+            if tail and not metric.endswith("_stderr") and isinstance(value, int | float):
+                stderr = entries.get(f"{metric}_stderr,{tail}")
+                spread = 100 * stderr if isinstance(stderr, int | float) else None
+                rows.append(about | {"metric": metric, "value": 100 * value, "stderr": spread})
+    return rows
+
+
+def read_documents(folder: Path, model: str) -> Rows:
+    """Return ``{model, task, metric, documents, values}`` with one value per document."""
+    results, rows = _json(folder, "results_*.json"), []
+    scored = {task: list(_values(folder, task)) for task in results["n-samples"]}
+    for task in results["results"]:
+        together: dict[str, dict[str, float]] = {}
+        for document, metric, value in (row for leaf in _leaves(task, results) for row in scored[leaf]):
+            together.setdefault(metric, {})[document] = value
+        about = {"model": model, "task": task}
+        rows += [about | {"metric": m, "documents": list(v), "values": list(v.values())} for m, v in together.items()]
+    return rows
+
+
+def _values(folder: Path, task: str) -> Iterator[tuple[str, str, float]]:
+    for row in sorted(_json(folder, f"samples_{task}_[0-9]*.jsonl"), key=lambda row: row["doc_id"]):
+        for metric in row["metrics"]:
+            value = row[metric]
+            yield f"{task}/{row['doc_id']}", metric, 100 * (fmean(value) if isinstance(value, list) else float(value))
+
+
+def _json(folder: Path, pattern: str) -> Any:
+    """Return the content of the one file in `folder` that fits `pattern`; of lines of JSON a list."""
+    paths = list(folder.glob(pattern))
+    if len(paths) != 1:
+        raise HarnessError(f"{folder.name} holds {len(paths)} files {pattern}; delete the folder and evaluate again")
+    text = paths[0].read_text(encoding="utf-8")
+    return json.loads(text) if paths[0].suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
+
+
+def _leaves(task: str, results: Mapping[str, Any]) -> list[str]:
+    """Return the tasks that make up a group, or the task itself."""
+    if task in results["n-samples"]:
+        return [task]
+    return [leaf for child in results["group_subtasks"].get(task, ()) for leaf in _leaves(child, results)]
+
+
+# The process: it chooses nothing and scores nothing.
+
+
+def main(file: Path) -> None:
+    """Do the jobs in `file` in turn."""
+    import langdetect
+    import nltk
+    from lm_eval.tasks import TaskManager
+
+    common = json.loads(file.read_text(encoding="utf-8"))
+    os.chdir(common["place"])
+    langdetect.DetectorFactory.seed = 0  # it draws at random otherwise, and calls one text now English, now not
+    if os.environ.get(OFFLINE[0]):
+        nltk.download = lambda *_, **__: False  # IFEval's modules call it when they are imported
+    read_at(common["commits"])
+    manager = TaskManager(include_path="." if common["local"] else None, include_defaults=not common["local"])
+    for task in dict.fromkeys(job["task"] for job in common["jobs"] if "ifeval" in job["task"]):
+        require_sentences(manager, task)
+    for job in common["jobs"]:
+        do(job, manager)
+
+
+def read_at(commits: Mapping[str, str]) -> None:
+    """Have data sets read at `commits` (by hub id): groups of the harness's tasks cannot be given a revision."""
+    import datasets
+
+    load = datasets.load_dataset
+
+    def pinned(path: str, *args: Any, **options: Any) -> Any:
+        return load(path, *args, **options | ({"revision": commits[path]} if path in commits else {}))
+
+    datasets.load_dataset = pinned
+
+
+def require_sentences(manager: Any, name: str) -> None:
+    """Stop where an instruction cannot be checked without NLTK's data and this machine has none."""
+    import nltk
+
+    loaded = manager.load([name])["tasks"].values()
+    kinds = {kind for task in loaded for document in task.test_docs() for kind in document["instruction_id_list"]}
+    if not kinds & SPLITTING:
+        return
+    try:
+        nltk.data.find(SENTENCES)
+    except LookupError:
+        sys.exit(
+            f"{name}: {', '.join(sorted(kinds & SPLITTING))} need NLTK's punkt_tab, which is not on this "
+            "machine; fetch it once with `python -m nltk.downloader punkt_tab`, or copy it to a folder of NLTK_DATA"
+        )
+
+
+def do(job: Mapping[str, Any], manager: Any) -> None:
+    """Do one job: evaluate, then write the harness's own files and our record in one step."""
+    import torch
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+
+    begun, settings = time.monotonic(), job["settings"]
+    with whole_folder(Path(job["folder"])) as folder:
+        tracker = EvaluationTracker(output_path=str(folder / "results.json"))
+        results = simple_evaluate(
+            model=settings["backend"],
+            model_args=dict(job["model"]),
+            tasks=[job["task"]],
+            batch_size=settings["batch_size"],
+            device="cuda" if torch.cuda.is_available() else "cpu",  # its own default is cuda, available or not
+            limit=settings["limit"] or None,
+            apply_chat_template=settings["apply_chat_template"],
+            fewshot_as_multiturn=settings["fewshot_as_multiturn"],
+            gen_kwargs={"max_gen_toks": settings["max_gen_toks"]} if settings["max_gen_toks"] else None,
+            evaluation_tracker=tracker,
+            task_manager=manager,
+        )
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for name, rows in samples.items():
+            tracker.save_results_samples(task_name=name, samples=rows)
+            _json(folder, f"samples_{name}_[0-9]*.jsonl")  # the harness only warns when it cannot write a file
+        read_scores(folder, job["name"])
+        record = {name: job[name] for name in ("key", "name", "task", "settings")}
+        text = json.dumps(record | {"seconds": time.monotonic() - begun}, indent=1)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

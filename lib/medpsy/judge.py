@@ -1,0 +1,322 @@
+"""Conversations x models x judges: which criteria of its rubric each response meets.
+
+Outcomes are never folded together: a criterion is `met`, `not met` or `unjudged`, and never "not met" for want of a
+clear judgment: with negative criteria that would raise a score. A judge sees the answer alone, never the reasoning. A
+response without an answer (cut off, or reasoning to the end) is judged as the empty text, as the reference
+implementation of HealthBench does; one that failed leaves its criteria unjudged. Scores are those of
+`medpsy.grading.rubric`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, zip_longest
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medpsy import prompts
+from medpsy.data.questions import Conversation, Criterion
+from medpsy.data.suites import OPEN_SUITES
+from medpsy.engines.base import Prompt, Sampling
+from medpsy.evaluate import check_models, chosen
+from medpsy.grading.readers import split
+from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
+from medpsy.stats import cohen_kappa, fleiss_kappa
+from medpsy.store import ResponseStore, Session
+from medpsy.study import Study
+
+RESPONSE_FAILED, FAILED = "response failed", "judge failed"
+RESPONSE = ["suite", "conversation_id", "theme", "run", "key", "finish_reason", "completion_tokens", "seconds", "empty"]
+CRITERION = ["criterion", "points", "axis", "outcome", "explanation", "reason", "attempts", "judge_key"]
+COLUMNS = ["model", "judge", *RESPONSE, *CRITERION]
+SAME_RESPONSE = ("model", "suite", "run", "conversation_id", "criterion")
+TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small server has slots: each finds its prefix
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One judge's word on one criterion.
+
+    Args:
+        outcome: ``"met"``, ``"not met"`` or ``"unjudged"``.
+        explanation: the judge's own; empty where it gave none.
+        reason: why the criterion is unjudged; None otherwise.
+        attempts: how often the judge was asked; 0 for a response that failed.
+        key: of the reply it was read from, in the store.
+    """
+
+    outcome: str
+    explanation: str = ""
+    reason: str | None = None
+    attempts: int = 0
+    key: str | None = None
+
+
+def open_ended(
+    study: Study,
+    models: Sequence[str],
+    *,
+    judges: Sequence[str] | None = None,
+    suites: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Ask `models` the study's conversations in all its runs and have every criterion judged by each of `judges`.
+
+    Responses and judges' replies come from the study's store; only missing ones are generated, each model's in one
+    session of its engine.
+
+    Args:
+        judges: names of models; the study's by default.
+        suites: keys of open suites; the study's by default.
+        progress: called with a line of text every few seconds while a model works.
+
+    Returns:
+        One row per model, judge, suite, conversation, run and criterion; columns as in `COLUMNS`. ``criterion`` is the
+        place in the rubric, ``explanation`` the judge's own, ``reason`` why a criterion is unjudged; ``key`` names the
+        response and ``judge_key`` the judge's reply in the store (missing where the response failed); ``empty`` says
+        that the response had no answer.
+    """
+    judges = study.judges if judges is None else judges
+    check_models(study, models)
+    check_models(study, judges, "judges")
+    if study.judge_sampling is None:
+        raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
+    session = Session(study, ResponseStore(study.store_dir), progress)
+    asked = [one for group in conversations(study, suites).values() for one in group.values()]
+    answered = [row for name in models for row in _answers(session, name, asked)]
+    return pd.concat([_by_judge(session, judge, answered) for judge in judges], ignore_index=True)
+
+
+def conversations(study: Study, suites: Sequence[str] | None = None) -> dict[str, dict[str, Conversation]]:
+    """Return the conversations the study asks, by suite and id."""
+    if not (keys := study.open_suites if suites is None else suites):
+        raise ValueError(f"open_suites: {study.file} names none; known are {', '.join(OPEN_SUITES)}")
+    return chosen(study, keys, OPEN_SUITES, study.conversations_per_suite)
+
+
+Answered = tuple[dict[str, object], Conversation, str | None]  # row of a response, what it answers, its answer
+
+
+def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iterator[Answered]:
+    """Yield the responses of one model, runs of a conversation together; None is the answer of one that failed."""
+    study, opens = session.study, session.study.model(name).opens_thinking
+    sampling = study.open_sampling or study.sampling
+    wanted = [Prompt(f"{one.suite}/{one.id}", one.messages) for one in asked]
+    session.fill(name, wanted, range(study.runs), sampling)
+    frames = [session.answer(name, wanted, run, sampling) for run in range(study.runs)]
+    for conversation, rows in zip(asked, zip(*(frame.itertuples() for frame in frames), strict=True), strict=True):
+        about = {"model": name, "suite": conversation.suite, "conversation_id": conversation.id}
+        for row in rows:
+            answer = None
+            if row.finish_reason != "failed":
+                answer = split(row.text, opens_thinking=opens, finish_reason=row.finish_reason).answer or ""
+            cost = {key: getattr(row, key) for key in ("run", "key", "finish_reason", "completion_tokens", "seconds")}
+            yield {**about, "theme": conversation.theme, **cost, "empty": answer == ""}, conversation, answer
+
+
+def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.DataFrame:
+    """Return the rows of one judge, in the order of the responses."""
+    study = session.study
+    items = [(conversation, answer) for _, conversation, answer in answered if answer is not None]
+    given = iter(judged(session, judge, items, sampling=study.judge_sampling, attempts=study.judge_attempts))
+    failed = Judgment(UNJUDGED, reason=RESPONSE_FAILED)
+    rows = []
+    for _, conversation, answer in answered:
+        judgments = (failed,) * len(conversation.rubric) if answer is None else next(given)
+        for at, (criterion, one) in enumerate(zip(conversation.rubric, judgments, strict=True)):
+            about = (at, criterion.points, criterion.axis)
+            rows.append((*about, one.outcome, one.explanation, one.reason, one.attempts, one.key))
+    about = pd.DataFrame([row for row, _, _ in answered])
+    about = about.loc[about.index.repeat([len(one.rubric) for _, one, _ in answered])].reset_index(drop=True)
+    return pd.concat([about.assign(judge=judge), pd.DataFrame(rows, columns=CRITERION)], axis=1)[COLUMNS]
+
+
+# Asking: one request per criterion, asked again a few times at most.
+
+
+def judged(
+    session: Session,
+    judge: str,
+    items: Sequence[tuple[Conversation, str]],
+    *,
+    sampling: Sampling,
+    attempts: int = 3,
+) -> list[tuple[Judgment, ...]]:
+    """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order.
+
+    The same criterion of the same conversation and answer is one request, whoever gave the answer. A failed or
+    unreadable reply is asked again with the next seed; a greedy judge would repeat itself, so of its replies only the
+    failed ones are. All replies are kept in the session's store.
+
+    Args:
+        attempts: how often one criterion is asked at most.
+    """
+    asked = [[_prompt(*item, criterion) for criterion in item[0].rubric] for item in items]
+    waiting = {prompt.id: prompt for prompt in _in_turn(asked)}
+    judgments: dict[str, Judgment] = {}
+    for attempt in range(1, attempts + 1):
+        seeded = replace(sampling, seed=sampling.seed + attempt - 1)
+        judgments |= _replies(session, judge, list(waiting.values()), seeded, attempt)
+        waiting = {name: prompt for name, prompt in waiting.items() if _again(judgments[name], sampling)}
+        if not waiting:
+            break
+    return [tuple(judgments[prompt.id] for prompt in group) for group in asked]
+
+
+def _in_turn(asked: Sequence[Sequence[Prompt]]) -> Iterator[Prompt]:
+    """Yield the prompts of `TOGETHER` responses at a time: the first criterion of each, then the second, and so on.
+
+    All prompts of a response begin alike. Asked at once they would all be read whole; asked a round later, the next one
+    finds what the last one left in its slot.
+    """
+    for start in range(0, len(asked), TOGETHER):
+        for round_ in zip_longest(*asked[start : start + TOGETHER]):
+            yield from (prompt for prompt in round_ if prompt is not None)
+
+
+def _prompt(conversation: Conversation, answer: str, criterion: Criterion) -> Prompt:
+    messages = prompts.judge(conversation, answer, criterion)
+    digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
+    return Prompt(f"{conversation.suite}/{conversation.id}/{digest}", messages)
+
+
+def _replies(
+    session: Session, judge: str, asked: Sequence[Prompt], sampling: Sampling, attempt: int
+) -> dict[str, Judgment]:
+    session.fill(judge, asked, (0,), sampling)
+    opens = session.study.model(judge).opens_thinking
+    return {
+        row.prompt_id: replace(_judgment(row, opens), attempts=attempt, key=row.key)
+        for row in session.answer(judge, asked, 0, sampling).itertuples()
+    }
+
+
+def _judgment(reply: Any, opens_thinking: bool) -> Judgment:
+    if reply.finish_reason == "failed":
+        return _unjudged(FAILED)
+    part = split(reply.text, opens_thinking=opens_thinking, finish_reason=reply.finish_reason)
+    return _unjudged(f"judge {part.state}") if part.answer is None else read_judgment(part.answer)
+
+
+def _again(judgment: Judgment, sampling: Sampling) -> bool:
+    return judgment.outcome == UNJUDGED and (sampling.temperature > 0 or judgment.reason == FAILED)
+
+
+# Reading: a judge is asked for a JSON object with `explanation` and `criteria_met` (`medpsy.prompts.judge`). Nothing is
+# guessed: whatever is not one clear judgment is unjudged, with the reason.
+
+KEY = "criteria_met"
+NO_OBJECT = "no JSON object"
+BROKEN = "broken JSON"
+NO_KEY = f"no {KEY}"
+NEITHER = f"{KEY} is neither true nor false"
+CONFLICT = "conflicting verdicts"
+
+_OBJECT = re.compile(r"\{\s*(?:\"|\})")  # how JSON objects begin; braces in prose rarely do
+# What follows a backslash in JSON. Judges also write "\$5" and "\mu", whose backslash then stands for itself.
+_BACKSLASH = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
+# A judge may write the value as text. The two words say what they say; taken for truthy, "false" would be met.
+_WORDS = {"true": True, "false": False}
+
+
+class _Conflict(ValueError):
+    """One object says two different things under one key."""
+
+
+def _unjudged(reason: str) -> Judgment:
+    return Judgment(UNJUDGED, "", reason)
+
+
+def read_judgment(text: str) -> Judgment:
+    """Return the judgment in `text`, which may hold chatter, a code fence, wrappers or several objects that agree.
+
+    An object that is cut off, or broken in any other way, makes the whole reply unreadable: what stands inside it may
+    be a quotation.
+    """
+    try:
+        objects = _objects(text)
+        judgments = list(_judgments(objects))
+    except _Conflict:
+        return _unjudged(CONFLICT)
+    except (ValueError, RecursionError):  # malformed, a number too long to convert, or nested without end
+        return _unjudged(BROKEN)
+    if not judgments:
+        return _unjudged(NO_KEY if objects else NO_OBJECT)
+    if len({judgment.outcome for judgment in judgments}) > 1:
+        return _unjudged(CONFLICT)
+    return judgments[0]
+
+
+def _objects(text: str) -> list[dict]:
+    """Return the JSON objects in `text` that are in no other object."""
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_mapping)  # not strict: line breaks inside texts
+    text = _BACKSLASH.sub(lambda match: match[0] if match[1] else r"\\", text)
+    objects, at = [], 0
+    while begin := _OBJECT.search(text, at):
+        value, at = decoder.raw_decode(text, begin.start())
+        objects.append(value)
+    return objects
+
+
+def _mapping(pairs: list[tuple[str, object]]) -> dict:
+    together = dict(pairs)
+    if any(value != together[key] for key, value in pairs if key == KEY):
+        raise _Conflict
+    return together
+
+
+def _judgments(value: object) -> Iterator[Judgment]:
+    """Yield the judgment of an object, or where it has none those of what it wraps: ``{"result": {...}}``, a call of a
+    tool, whose arguments may be JSON inside a text. Any other text may quote one, and is not looked into."""
+    if isinstance(value, dict) and KEY in value:
+        met, explanation = value[KEY], value.get("explanation")
+        if isinstance(met, str):
+            met = _WORDS.get(met.strip().lower())
+        if not isinstance(met, bool):
+            yield _unjudged(NEITHER)
+        else:
+            yield Judgment(MET if met else NOT_MET, explanation if isinstance(explanation, str) else "")
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _judgments(_objects(inner) if name == "arguments" and isinstance(inner, str) else inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _judgments(inner)
+
+
+# Agreement of a panel. A criterion that a judge left unjudged is missing for that judge, never a "not met".
+
+
+def outcomes_by_judge(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return outcomes with one row per criterion of a response and one column per judge, missing where unjudged."""
+    unit = [name for name in SAME_RESPONSE if name in frame]
+    wide = frame.pivot(index=unit, columns="judge", values="outcome")[list(frame["judge"].unique())]
+    return wide.astype(object).mask(wide.isna() | (wide == UNJUDGED), None)
+
+
+def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the agreement of each pair of judges on the criteria that both judged.
+
+    Args:
+        frame: as `open_ended` returns it.
+
+    Returns:
+        Columns ``first``, ``second``, ``criteria`` (judged by both), ``same`` (per cent with one outcome), ``kappa``
+        (Cohen's; missing where chance alone explains all).
+    """
+    wide, rows = outcomes_by_judge(frame), []
+    for first, second in combinations(wide.columns, 2):
+        pair = wide[[first, second]].dropna()
+        same = 100 * float((pair[first] == pair[second]).mean()) if len(pair) else np.nan
+        kappa = cohen_kappa(pair[first].to_list(), pair[second].to_list())
+        rows.append((first, second, len(pair), same, np.nan if kappa is None else kappa))
+    return pd.DataFrame(rows, columns=["first", "second", "criteria", "same", "kappa"])
+
+
+def panel_kappa(frame: pd.DataFrame) -> float | None:
+    """Return Fleiss' kappa of all judges, over the criteria that all of them judged."""
+    return fleiss_kappa(outcomes_by_judge(frame).to_numpy().tolist())

@@ -1,0 +1,141 @@
+"""All printed claims recomputed from printed cells, and the disagreements in groups of one cause each.
+
+What counts as a disagreement is arithmetic. How it is grouped and graded is our reading, kept as data (`groups.csv`,
+and the columns group and grade of `claims.csv`). No model is run.
+"""
+
+import re
+from collections import defaultdict
+from textwrap import fill
+
+import pandas as pd
+
+from medpsy.published.claims import AGREE, DISAGREE, NOT_DERIVABLE, Claim, Operand, claims, recompute
+from medpsy.published.tables import read_data, sources
+
+GRADES = {  # what the words mean, gravest first
+    "a conclusion changes": "an order, sign, count or limit that is stated in words or shown by a table is reversed",
+    "two places conflict": "the same quantity is printed with two values, or against a stated rule; no order turns",
+    "acknowledged separate runs": "the report itself says that the two values come from separate runs",
+    "within rounding": "the numbers before rounding may have agreed",
+}
+STATES = [AGREE, DISAGREE, NOT_DERIVABLE]
+SHORTHANDS = {"<7>": "seven suites", "<dims>": "seven themes", "<rows>": "all rows"}
+DOCUMENTS = {
+    "report": "report",
+    "medpsy4b_card": "MedPsy-4B card",
+    "news": "news piece",
+    "gspo_card": "GSPO card",
+    "openmed_card": "OpenMed card",
+    "openmed_rl_cot_card": "OpenMed RL-CoT card",
+}
+WIDTH = 110  # columns of printed text
+
+
+class AuditError(ValueError):
+    """The claims and their groups do not fit together."""
+
+
+def audit() -> pd.DataFrame:
+    """Recompute every claim and return one row each.
+
+    Columns: id, document, place, against, claim, value, unit, recomputed, gap (recomputed minus printed), reach (of a
+    disagreement: the gap that rounding can explain), state, kind, group, grade, note.
+
+    Raises:
+        AuditError: a disagreement has no group or grade, or another claim has one.
+    """
+    frame = pd.DataFrame([_audited(claim) for claim in claims()])
+    return frame.astype({"group": "Int64", "gap": float, "reach": float})
+
+
+def groups(audited: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per group of disagreements among the rows of `audit`.
+
+    Columns: group, title, grade (the commonest of its claims), first_place, second_place, consequence, and claims: the
+    ids of its members.
+
+    Raises:
+        AuditError: a group has no claim.
+    """
+    frame = pd.DataFrame(read_data("groups.csv")).astype({"group": int})
+    members = audited.dropna(subset="group").groupby("group")
+    frame["grade"] = frame["group"].map(members["grade"].agg(lambda grades: grades.value_counts().index[0]))
+    frame["claims"] = frame["group"].map(members["id"].agg(", ".join))
+    if empty := list(frame.loc[frame["claims"].isna(), "group"]):
+        raise AuditError(f"group {empty[0]} has no claim (data/groups.csv)")
+    return frame[["group", "title", "grade", "first_place", "second_place", "consequence", "claims"]]
+
+
+def _audited(claim: Claim) -> dict:
+    recomputed = recompute(claim)
+    disagrees = recomputed.state == DISAGREE
+    if (claim.group is not None, claim.grade in GRADES) != (disagrees, disagrees):
+        raise AuditError(
+            f"claim {claim.id} is {recomputed.state!r} with group {claim.group} and grade {claim.grade!r}; "
+            "give group and grade to disagreements only (data/claims.csv)"
+        )
+    return {
+        "id": claim.id,
+        "document": DOCUMENTS[claim.source],
+        "place": claim.section.split(" vs ")[0],
+        "against": "; ".join(dict.fromkeys(_places(claim))),
+        "claim": claim.text,
+        **{"value": claim.value, "unit": claim.unit, "recomputed": recomputed.text},
+        **{"gap": recomputed.gap, "reach": recomputed.reach if disagrees else None, "state": recomputed.state},
+        **{"kind": claim.kind, "group": claim.group, "grade": claim.grade, "note": claim.note},
+    }
+
+
+def _places(claim: Claim) -> list[str]:
+    """Return where the numbers stand that the claim is recomputed from, in words."""
+    marked = [f"{_title(name)}: bold marks" for name in re.findall(r"'(\w+)'", claim.formula) if name in sources()]
+    by_table: dict[str, list[Operand]] = defaultdict(list)
+    for operand in claim.operands:
+        by_table[operand.table].append(operand)
+    for name, operands in by_table.items():
+        rows, columns = (dict.fromkeys(_words(getattr(one, key)) for one in operands) for key in ("row", "column"))
+        marked.append(f"{_title(name)}: {', '.join(rows)} / {', '.join(columns)}")
+    return marked
+
+
+def _words(label: str) -> str:
+    return SHORTHANDS.get(label, label.strip("[]").replace(" | ", ", ") if label.startswith("[") else label)
+
+
+def _title(name: str) -> str:
+    """Return a table's number, or its section and title where it has no number."""
+    row = sources()[name]
+    numbered = row["title"].startswith("Table") or row["source"] != "report"
+    return row["title"] if numbered else f"{row['section']}, {row['title']}"
+
+
+def summary() -> dict:
+    """Return the audit as JSON-ready data: how many claims are in each state, and the groups of disagreements."""
+    audited = audit()
+    states = audited["state"].value_counts()
+    rows = groups(audited)
+    return {
+        "claims": len(audited),
+        **{state.replace(" ", "_"): int(states[state]) for state in STATES},
+        **{f"by_{by}": pd.crosstab(audited[by], audited["state"]).to_dict("index") for by in ("kind", "document")},
+        "grades": {grade: int((rows["grade"] == grade).sum()) for grade in GRADES},
+        "groups": rows.assign(claims=rows["claims"].str.split(", ")).to_dict("records"),
+    }
+
+
+def printed_summary() -> str:
+    """Return the audit as text: the counts, then every group of disagreements with its two places, gravest first."""
+    counted = summary()
+    counts = ", ".join(f"{counted[state.replace(' ', '_')]} {state}" for state in STATES)
+    by_kind = pd.DataFrame(counted["by_kind"]).T
+    parts = [f"{counted['claims']} claims, {counts}", by_kind.assign(claims=by_kind.sum(axis=1)).to_string()]
+    parts.append(f"{len(counted['groups'])} groups of disagreements")
+    for row in sorted(counted["groups"], key=lambda row: list(GRADES).index(row["grade"])):
+        lines = [f"{row['group']:>2}  {row['title']} [{row['grade']}]"]
+        places = (f"- {row['first_place']}", f"- {row['second_place']}")
+        for text in (*places, row["consequence"], ", ".join(row["claims"])):
+            hanging = "      " if text.startswith("- ") else "    "
+            lines.append(fill(text, WIDTH, initial_indent="    ", subsequent_indent=hanging))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"

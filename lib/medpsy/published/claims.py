@@ -1,0 +1,354 @@
+"""The claims that the documents make, with their formulas over printed cells, and each one recomputed from them.
+
+A claim agrees, disagrees, or is not derivable from printed numbers; there is no fourth state and no tolerance beyond
+the rule that the claim itself carries. Nothing here judges how much a disagreement matters.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from functools import cache
+from types import CodeType
+
+from medpsy.published.tables import LABELS, Cell, grid, half_unit, look_up, read_data, scores_of, sources
+
+AGREE, DISAGREE, NOT_DERIVABLE = "agree", "disagree", "not derivable"
+KINDS = {"P": "text", "R": "inside a table", "X": "between places", "A": "OpenMed card", "G": "GSPO card"}
+CARD_PREFIXES = ("A", "G")  # of the claims of two model cards
+PLAIN_VALUE = re.compile(r"~?([-+]?\d[\d,]*(?:\.\d+)?)[x%]?")
+ROUNDED_UNITS = {"points", "%", "GB", "x", "tokens"}  # counts, names and settings are exact
+CONTEXT = Context(prec=40, rounding=ROUND_HALF_UP, Emax=400, Emin=-400)
+
+Number = Decimal | float
+Value = Decimal | bool | str | list
+
+
+class ExpressionError(ValueError):
+    """An expression is not in the language, or does not have a value."""
+
+
+class NoValue(ExpressionError):
+    """The arithmetic fails for these numbers, as a division by zero does."""
+
+
+def rank(number: Number, numbers: list) -> int:
+    """Return 1 for the largest; equal numbers share the better rank."""
+    return 1 + sum(other > number for other in numbers)
+
+
+def rnd(number: Number, places: Number) -> Number:
+    """Return `number` rounded to `places` decimals, ties away from zero."""
+    return type(number)(Decimal(number).quantize(Decimal(1).scaleb(-int(places)), rounding=ROUND_HALF_UP))
+
+
+def rounds_to(recomputed: Number, printed: Decimal) -> bool:
+    """Return whether `printed` is within half a unit of its last digit of `recomputed`; a tie counts."""
+    return abs(Decimal(recomputed) - printed) <= half_unit(printed)
+
+
+def badbold(name: str, rows: list | None = None) -> int:
+    """Return how many cells are bold but not the best of their column among `rows`, or the best but not bold."""
+    shown = [grid(name)[row] for row in rows or grid(name)]
+    best = {column: max(row[column].number for row in shown) for column in shown[0]}
+    return sum(cell.bold != (cell.number == best[cell.column]) for row in shown for cell in row.values())
+
+
+def multiples(suite: str, per_point: Decimal) -> list[int]:
+    """Return [scores within 0.005 of a multiple of 1/`per_point`, all printed scores of the suite], as numbers."""
+    scores = scores_of(suite)
+    gaps = [abs(rnd(score * per_point, 0) / per_point - score) for score in scores]
+    return [sum(gap <= Decimal("0.005") for gap in gaps), len(scores)]
+
+
+FUNCTIONS: dict[str, Callable] = {  # what a formula may call
+    **{function.__name__: function for function in (max, min, abs, sum, len, sorted, all)},
+    **{function.__name__: function for function in (rank, rnd, rounds_to, badbold, multiples)},
+    "mean": lambda numbers: sum(numbers) / len(numbers),
+    "zip": lambda *lists: [list(items) for items in zip(*lists, strict=False)],  # the shortest sets the length
+    "diff": lambda left, right: [a - b for a, b in zip(left, right, strict=True)],
+    "equal": lambda left, right: sum(a == b for a, b in zip(left, right, strict=True)),
+}
+GRAMMAR = (
+    *(ast.Expression, ast.Name, ast.Load, ast.Store, ast.Constant, ast.List, ast.Tuple, ast.Call, ast.IfExp),
+    *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.USub, ast.BoolOp, ast.And),
+    *(ast.Compare, ast.Eq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In),
+    *(ast.Subscript, ast.Slice, ast.GeneratorExp, ast.ListComp, ast.comprehension),
+)
+
+
+class _Numbers(ast.NodeTransformer):
+    """Turns every written number, but for those of places in a list, into what ``number`` makes of its digits."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, str):
+            return node
+        return ast.Call(ast.Name("number", ast.Load()), [ast.Constant(repr(node.value))], [])
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
+        return ast.Subscript(self.visit(node.value), node.slice, node.ctx)
+
+
+def _allowed(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant():
+            return type(node.value) in (int, float, str)
+        case ast.Call():
+            return isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
+        case ast.Subscript():
+            return isinstance(node.ctx, ast.Load)  # a loop must not write into a list
+    return isinstance(node, GRAMMAR)
+
+
+@cache
+def _compiled(expression: str) -> CodeType:
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+        for node in ast.walk(tree):
+            if not _allowed(node):
+                part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
+                raise ExpressionError(f"{expression!r}: {part!r} is not part of the language of formulas")
+        return compile(ast.fix_missing_locations(_Numbers().visit(tree)), "claims.csv", "eval")
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ExpressionError(f"{expression!r} is not an expression: {error}") from error
+
+
+def _computed(expression: str, names: Mapping[str, object], number: type) -> object:
+    scope = {"__builtins__": {}, "number": number, **FUNCTIONS, **names}
+    try:
+        return eval(_compiled(expression), scope)
+    except ExpressionError:
+        raise
+    except (ArithmeticError, ValueError) as error:
+        raise NoValue(f"{expression!r} has no value: {error}") from error
+    except (TypeError, LookupError, NameError) as error:
+        raise ExpressionError(f"{expression!r} cannot be computed: {error}") from error
+
+
+def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
+    """Return the value of an expression such as ``"sum(1 for x in diff(a, b) if x > 0)"``, where `names` has a and b.
+
+    Numbers are decimals with 40 digits, never floats.
+
+    Raises:
+        ExpressionError: the expression is refused or cannot be computed; the message quotes it.
+    """
+    with localcontext(CONTEXT):
+        value = _computed(expression, names, Decimal)
+    items = value if isinstance(value, list) else [value]
+    exact = [Decimal(item) if type(item) is int else item for item in items]
+    if not all(isinstance(item, Value) for item in exact):
+        raise ExpressionError(f"{expression!r} is no number, truth, text or list")
+    return exact if isinstance(value, list) else exact[0]
+
+
+def evaluate_each(expression: str, names: Mapping[str, Sequence]) -> list:
+    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are.
+
+    Raises:
+        NoValue: the arithmetic fails in one of them; ExpressionError as of `evaluate`.
+    """
+    rows = zip(*names.values(), strict=True)
+    return [_computed(expression, dict(zip(names, row, strict=True)), float) for row in rows]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A named reference to one cell or a list of cells.
+
+    `row` and `column` as written: a label, a list of labels ``[a | b]``, or a shorthand: ``<7>`` for the seven
+    closed-ended suites, ``<dims>`` for the seven HealthBench themes, ``<rows>`` for all rows.
+    """
+
+    name: str
+    table: str
+    row: str
+    column: str
+
+    @property
+    def is_list(self) -> bool:
+        return self.row == "<rows>" or _labels(self.row) is not None or _labels(self.column) is not None
+
+    def rows(self) -> dict[str, dict[str, Cell]]:
+        """Return the rows that are meant, by label; raises `UnknownCell` where there is no such table or row."""
+        labels = list(grid(self.table)) if self.row == "<rows>" else _labels(self.row) or [self.row]
+        return {label: look_up(grid(self.table), label, f"row in {self.table}") for label in labels}
+
+    def cells(self) -> list[Cell]:
+        """Return the cells that are meant, in the order written; none where the column is the header of the rows.
+
+        Raises:
+            UnknownCell: there is no such table, row or column.
+        """
+        rows, columns = self.rows().values(), _labels(self.column) or [self.column]
+        if self.column == sources()[self.table]["row_header"]:
+            return []
+        return [look_up(row, column, f"column in {self.table}") for row in rows for column in columns]
+
+    def value(self) -> Value:
+        """Return what a formula sees: decimals, the printed text of cells that are not numbers, or row labels."""
+        values = [cell.printed if cell.number is None else cell.number for cell in self.cells()] or list(self.rows())
+        return values if self.is_list else values[0]
+
+
+def _labels(text: str) -> list[str] | None:
+    """Return the labels behind ``<7>``, ``<dims>`` or ``[a | b]``, or None for a single label."""
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1].split(" | ")
+    return LABELS.get(text)
+
+
+def parse_operand(text: str) -> Operand:
+    """Return the operand written as ``name=table:row:column``."""
+    name, reference = text.split("=", 1)
+    return Operand(name, *reference.split(":", 2))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement with a number, or with an order that numbers decide.
+
+    Args:
+        id: P (text), R (inside a table) or X (between places) with a running number; A and G for two model cards.
+        source: document, for example ``"report"`` or ``"medpsy4b_card"``.
+        section: where it stands, for example ``"4.2"``, ``"Table 6 caption"`` or ``"Table 2 vs Table 4"``.
+        text: what is claimed, in our words.
+        value, unit: as printed; ``1`` or ``<=3`` may be a rank, ``>0`` a sign, ``7`` a count.
+        operands, formula: how to recompute it; both empty where the documents print nothing to recompute it from.
+        rule: expression over the result r, the printed value v and the operands; empty where it is not derivable.
+        group, grade: of a disagreement, as judged by us; None otherwise.
+        note: what to know about it.
+        notebook: section that answers for it; profile: the smallest one that tests its value, or else
+        fact: why no run can test it.
+    """
+
+    id: str
+    source: str
+    section: str
+    text: str
+    value: str
+    unit: str
+    operands: tuple[Operand, ...]
+    formula: str
+    rule: str
+    group: int | None
+    grade: str | None
+    note: str
+    notebook: str
+    profile: str
+    fact: str
+
+    def __post_init__(self) -> None:
+        if not self.notebook or bool(self.profile) == bool(self.fact):
+            raise ValueError(f"claim {self.id}: give its notebook, and either a profile or a fact (data/claims.csv)")
+
+    @property
+    def number(self) -> Decimal | None:
+        """The printed value as a number, with its decimals, or None where it is words, a rank limit or a sign."""
+        plain = PLAIN_VALUE.fullmatch(self.value)
+        return Decimal(plain[1].replace(",", "")) if plain else None
+
+    @property
+    def kind(self) -> str:
+        return KINDS[self.id[0]]
+
+
+def claims(section: str | None = None) -> tuple[Claim, ...]:
+    """Return the claims that stand in a section (``"3.1"``, ``"Table 6"``) or compare it with another place, or all."""
+    inside = re.compile("" if section is None else rf"(^| vs ){re.escape(section)}( |$)")
+    audited = (claim for claim in _every_claim() if not claim.id.startswith(CARD_PREFIXES))
+    return tuple(claim for claim in audited if inside.search(claim.section))
+
+
+def card_claims() -> tuple[Claim, ...]:
+    """Return what two model cards claim and `claims` does not hold already: AFM-4.5B-OpenMed, Qwen3.5-Medical-GSPO."""
+    return tuple(claim for claim in _every_claim() if claim.id.startswith(CARD_PREFIXES))
+
+
+@cache
+def _every_claim() -> tuple[Claim, ...]:
+    rows = read_data("claims.csv")
+    for row in rows:
+        row["text"], row["rule"] = row.pop("claim"), row.pop("agree")
+        row["operands"] = tuple(parse_operand(text) for text in row["operands"].split("; ") if text)
+        row["group"], row["grade"] = int(row["group"] or 0) or None, row["grade"] or None
+    return tuple(Claim(**row) for row in rows)
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A claim with its state and recomputed value: None where nothing can be computed."""
+
+    claim: Claim
+    state: str
+    result: Value | None
+
+    @property
+    def text(self) -> str:
+        """The result to four decimals at most, and at least to those of the printed value."""
+        places = 0 if self.claim.number is None else max(0, -self.claim.number.as_tuple().exponent)
+        return "" if self.result is None else _written(self.result, places)
+
+    @property
+    def gap(self) -> Decimal | None:
+        """Recomputed minus printed, where both are one number."""
+        single = isinstance(self.result, Decimal) and self.claim.number is not None
+        return self.result - self.claim.number if single else None
+
+    @property
+    def reach(self) -> Decimal | None:
+        """The largest `gap` that rounding alone allows, where there is one.
+
+        Half a unit of the claim's last digit, plus what half a unit of every operand's last digit does to the result:
+        exact for sums, means and differences, first order for ratios.
+        """
+        if self.gap is None:
+            return None
+        slack, values = half_unit(self.claim.number), _printed_values(self.claim)
+        for operand in self.claim.operands:
+            for position, cell in enumerate(operand.cells()):
+                if cell.unit in ROUNDED_UNITS and cell.number is not None:
+                    moved = [_moved(values[operand.name], position, step) for step in (cell.half_unit, -cell.half_unit)]
+                    results = [evaluate(self.claim.formula, values | {operand.name: value}) for value in moved]
+                    slack += max(abs(result - self.result) for result in results)
+        return slack
+
+
+def _moved(value: Decimal | list, position: int, step: Decimal) -> Decimal | list:
+    """Return an operand's value with its cell at `position` moved by `step`."""
+    if not isinstance(value, list):
+        return value + step
+    return [*value[:position], value[position] + step, *value[position + 1 :]]
+
+
+def _printed_values(claim: Claim) -> dict[str, Value]:
+    return {operand.name: operand.value() for operand in claim.operands}
+
+
+def recompute(claim: Claim) -> Recomputed:
+    """Return `claim` with its formula evaluated on the printed cells and its rule applied.
+
+    Raises:
+        ExpressionError, UnknownCell: the data file of the claims is wrong.
+    """
+    if not claim.formula:
+        return Recomputed(claim, NOT_DERIVABLE, None)
+    names = _printed_values(claim)
+    result = evaluate(claim.formula, names)
+    if not claim.rule:
+        return Recomputed(claim, NOT_DERIVABLE, result)
+    names |= {"r": result} | ({} if claim.number is None else {"v": claim.number})
+    return Recomputed(claim, AGREE if evaluate(claim.rule, names) else DISAGREE, result)
+
+
+def _written(result: Value, places: int) -> str:
+    if isinstance(result, bool):
+        return "yes" if result else "no"
+    if isinstance(result, list):
+        return " / ".join(_written(item, places) for item in result)
+    if isinstance(result, str):
+        return result
+    short = format(rnd(result, Decimal(4)).normalize(), "f")
+    decimals = len(short.partition(".")[2])
+    return short if decimals >= places else format(rnd(result, Decimal(places)), "f")

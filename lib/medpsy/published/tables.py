@@ -1,0 +1,158 @@
+"""The printed tables of the report and its four companion documents, cell by cell.
+
+Every cell keeps its text as printed beside its number, unit and identity. Nothing here is measured, rounded or
+recomputed, and nothing is added to what the sources print.
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+DATA = files("medpsy.published") / "data"
+
+
+class UnknownCell(KeyError):
+    """No such table, row or column; the message names the nearest one that exists."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed cell.
+
+    Args:
+        table, row, column: where it stands; a row with several keys reads ``"4B | Q4_K_M with imatrix"``.
+        printed: the text without markup; minus signs, thousands separators and trailing zeros stay.
+        number: its value, or None where the cell is not one number.
+        unit: ``"points"`` (scores of 0 to 100 and their differences), ``"%"``, ``"GB"``, ``"tokens"`` and so on.
+        bold: whether it was set in bold; Table 2 carries no marks in its source.
+        model, measure: what was measured on what, spelled alike in all tables; empty where the cell is no measurement.
+    """
+
+    table: str
+    row: str
+    column: str
+    printed: str
+    number: Decimal | None
+    unit: str
+    bold: bool
+    model: str
+    measure: str
+
+    @property
+    def half_unit(self) -> Decimal:
+        """How far the unrounded number may lie from `number`."""
+        return half_unit(Decimal(0) if self.number is None else self.number)
+
+
+def half_unit(number: Decimal) -> Decimal:
+    """Return half a unit of the last digit that `number` is written with."""
+    return Decimal("0.5").scaleb(number.as_tuple().exponent)
+
+
+def digests() -> dict[str, str]:
+    """Return the SHA-256 digest of every data file of the audit, by its name."""
+    names = sorted(file.name for file in DATA.iterdir() if file.name.endswith(".csv"))
+    return {f"published/{name}": sha256((DATA / name).read_bytes()).hexdigest() for name in names}
+
+
+def read_data(name: str) -> list[dict[str, str]]:
+    """Return the rows of one CSV file of the package, every value as text."""
+    with (DATA / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """Return all cells, table after table in the order of the report, row by row as printed."""
+    typed = []
+    for row in read_data("cells.csv"):
+        number = row.pop("numeric")
+        typed.append(Cell(**row | {"number": Decimal(number) if number else None, "bold": row["bold"] == "yes"}))
+    return tuple(typed)
+
+
+@cache
+def grids() -> dict[str, dict[str, dict[str, Cell]]]:
+    """Return every table as rows of cells: table, then row label, then column label."""
+    nested: dict[str, dict[str, dict[str, Cell]]] = {}
+    for cell in cells():
+        nested.setdefault(cell.table, {}).setdefault(cell.row, {})[cell.column] = cell
+    return nested
+
+
+def grid(name: str) -> dict[str, dict[str, Cell]]:
+    """Return one table as rows of cells."""
+    return look_up(grids(), name, "table")
+
+
+def look_up(choices: dict, key: str, kind: str) -> Any:
+    """Return ``choices[key]``.
+
+    Raises:
+        UnknownCell: naming the nearest key there is.
+    """
+    if key not in choices:
+        near = get_close_matches(key, list(choices), n=1, cutoff=0.3)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise UnknownCell(f"no {kind} {key!r} among the published tables (data/cells.csv){hint}")
+    return choices[key]
+
+
+def scores_of(suite: str) -> list[Decimal]:
+    """Return the scores of a suite, or all of ``"HealthBench"``, in the tables and sections of the report, in order."""
+    if suite == "HealthBench":
+        return [cell.number for cell in cells() if "healthbench" in cell.table]
+    return [cell.number for cell in cells() if cell.measure == suite and re.search("closed_ended|_stages_", cell.table)]
+
+
+@cache
+def sources() -> dict[str, dict[str, str]]:
+    """Return where every table stands, by its name: source, section, title, row_header, origin."""
+    return {row["table"]: row for row in read_data("tables.csv")}
+
+
+def catalog() -> pd.DataFrame:
+    """Return one row per table: source document, section, title, header of its row labels, and origin.
+
+    Origin is ``"table"``, or ``"sentences"`` where the source gives the figures in running text.
+    """
+    return pd.DataFrame(sources().values()).set_index("table")
+
+
+def tables(name: str | None = None) -> pd.DataFrame:
+    """Return the cells of one table, or of all, in tidy form, with document, section and title."""
+    chosen = cells() if name is None else [cell for row in grid(name).values() for cell in row.values()]
+    tidy = pd.DataFrame([vars(cell) | {"half_unit": float(cell.half_unit)} for cell in chosen])
+    tidy = tidy.join(catalog()[["source", "section", "title"]], on="table")
+    return tidy.assign(number=tidy["number"].astype(float))
+
+
+def table(name: str) -> pd.DataFrame:
+    """Return one table as printed: row labels as index, numbers as floats, text columns as text.
+
+    For a table of scores: one row per model, one column per suite title, points of 0 to 100.
+    """
+    rows = grid(name)
+    wide = pd.DataFrame({name: {key: cell.printed for key, cell in row.items()} for name, row in rows.items()}).T
+    for column in wide.columns:
+        numbers = [row[column].number for row in rows.values()]
+        if None not in numbers:
+            wide[column] = [float(number) for number in numbers]
+    return wide.rename_axis(sources()[name]["row_header"])
+
+
+# In the order of Table 1, and of Table 3.
+SUITE_TITLES = tuple(name for name in grid("table01_closed_ended")["MedPsy-4B"] if name != "Average")
+THEMES = tuple(name for name in grid("table03_healthbench_dimensions")["MedPsy-4B"] if name != "Overall")
+LABELS = {"<7>": list(SUITE_TITLES), "<dims>": list(THEMES)}  # shorthands that claims use

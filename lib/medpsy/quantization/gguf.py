@@ -1,0 +1,383 @@
+"""GGUF files of a model for llama.cpp: importance matrix and one file per number format.
+
+Files are kept under the digest of what they were made of. llama.cpp's programs run in a folder of their own, with files
+named relative to it, so that nothing they write holds a path of this machine. The calibration text is rows of the
+training corpora as the target reads them (the report names no text), never of the suites, and rows kept for measuring
+are never among them. A variant's folder holds tokenizer, configuration and one GGUF file, so it is a model like any
+other.
+"""
+
+import hashlib
+import json
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pandas as pd
+
+from medpsy import corpus, strict
+from medpsy.corpus.rows import chat_form
+from medpsy.engines import programs
+from medpsy.engines.base import EngineError
+from medpsy.engines.convert import to_gguf
+from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
+from medpsy.engines.models import chat_template, eos_ids, file_digest, model_folder, papers, read_json, weights_digest
+from medpsy.engines.programs import Child
+from medpsy.files import whole_folder, write_whole
+from medpsy.store import noted
+from medpsy.study import ModelSpec, Study
+
+FORMATS = {"Q8_0": 8, "Q5_K_M": 5, "Q4_K_M": 4, "IQ4_NL": 4, "IQ4_XS": 4, "IQ3_M": 3, "IQ3_XXS": 3}  # report 4.7: bits
+WITHOUT_MATRIX = ("Q8_0",)  # report 4.7: built without importance matrix
+NEEDS_MATRIX = ("IQ3_XXS",)  # llama-quantize refuses it without
+BASE = "BF16"
+PLAIN = "plain"  # ends the name of a variant that has no importance matrix although its format is built with one
+CONTROL = 3  # token type of GGUF
+RECORD = "variant.json"
+RECIPE_VERSION = 1  # raised by hand when the same inputs begin to give another file
+SECTION = "10_quantization"
+NOTE = "gguf-files"
+TRIED = Path(__file__).parents[1] / "mini" / "hub" / "qwen3-small"  # rows of 256 weights, as K-quants and AMX want
+TRIAL_SECONDS = 120.0
+
+
+def run_tool(program: str, arguments: Sequence[object], *, folder: Path) -> tuple[str, str]:
+    """Run `program` and return what it wrote to its standard output and to its log, the standard error.
+
+    Raises:
+        FileNotFoundError: the program is not built; says how to get it.
+        EngineError: it failed; shows the end of its log.
+    """
+    child = Child([str(programs.find(program)), *map(str, arguments)], cwd=folder, talk=True)
+    try:
+        output = child.stdout.read().decode("utf-8", "replace")
+        if child.wait():
+            raise EngineError(child.failure(f"{program} failed"))
+        return output, child.log()
+    finally:
+        child.stop()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the importance matrix is made, and what is kept to measure with.
+
+    Args:
+        corpora: training corpora whose rows are drawn, by seed.
+        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
+        rows: for the importance matrix; fewer where there are not so many.
+        held_out: rows for perplexity and divergence, at most half of all.
+        context: tokens that llama.cpp reads at a time.
+    """
+
+    corpora: tuple[str, ...]
+    rows: int
+    held_out: int
+    context: int
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        for name, least in (("rows", 1), ("held_out", 0), ("context", 8)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        if self.corpora and self.text:
+            raise ValueError(f"text: {self.text!r} and corpora {list(self.corpora)} are given; give one of them")
+
+    @classmethod
+    def of(cls, study: Study, values: Mapping[str, object]) -> "Calibration":
+        """Return `values` checked.
+
+        Raises:
+            medpsy.strict.SettingsError: naming file, key and fix.
+        """
+        return strict.build(cls, dict(values), _place(study).at("calibration"))
+
+
+def _place(study: Study) -> strict.Place:
+    return strict.Place(f"params/{study.profile}/{SECTION}.yaml")
+
+
+def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str, str]:
+    """Return the text that calibrates and the one that is measured with, without a row in common; of corpora each row
+    stands in the chat template of `model`. Both are empty where nothing was given to make them of.
+
+    Raises:
+        FileNotFoundError: a corpus or the text is not there.
+        ValueError: there are too few rows to part them.
+    """
+    rows = _paragraphs(study.root, calibration.text) if calibration.text else []
+    rows = rows or [row for name in calibration.corpora for row in corpus.load(study, name)]
+    if not rows:
+        return "", ""
+    if len(rows) < 2:
+        raise ValueError("calibration: one row cannot be parted into calibration and measuring; give more")
+    random.Random(study.seed).shuffle(rows)
+    apart = min(calibration.held_out, len(rows) // 2)
+    parts = rows[apart:][: calibration.rows], rows[:apart]
+    return tuple("\n".join(part if calibration.text else _written(model, part)) + "\n" for part in parts)
+
+
+def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
+    form = chat_form(tokenizer, opens_thinking=model.opens_thinking, switches=model.chat_template_kwargs)
+    return ["".join(example.values()) for example in form.examples(tokenizer, rows)]
+
+
+def _paragraphs(root: Path, name: str) -> list[str]:
+    path = root / Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"calibration.text: no file {name!r}; give one relative to the project, or corpora")
+    return [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+
+
+def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
+    """Return the importance matrix of the file `base` on `text`, made the first time; it lies beside the file.
+
+    Args:
+        context: tokens that llama.cpp reads at a time.
+        threads: CPU threads; 0 leaves it to llama.cpp.
+
+    Raises:
+        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context`; shows the end of its log.
+    """
+    parts = {"base": file_digest(base), "text": text, "context": context, "tool": programs.RELEASE}
+    target = base.with_name(f"{base.stem}-{digest(parts)[:16]}-imatrix.gguf")
+    if target.is_file():
+        return target
+    with tempfile.TemporaryDirectory(dir=base.parent, prefix=".imatrix-") as scratch:
+        folder = Path(scratch)
+        (folder / "calibration.txt").write_text(text, encoding="utf-8")
+        (folder / "model.gguf").symlink_to(base.resolve())
+        line = f"-m model.gguf -f calibration.txt -o imatrix.gguf -c {context} --parse-special --no-escape --no-ppl"
+        run_tool("llama-imatrix", [*line.split(), *(["-t", threads] if threads else [])], folder=folder)
+        return write_whole(target, lambda made: shutil.copyfile(folder / "imatrix.gguf", made))
+
+
+def digest(parts: Mapping[str, object]) -> str:
+    """Return 64 hexadecimal digits over `parts`."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def build(
+    study: Study,
+    sources: Mapping[str, str],
+    *,
+    formats: Sequence[str],
+    plain: Sequence[str] = (),
+    calibration: Mapping[str, object],
+    threads: int = 0,
+) -> pd.DataFrame:
+    """Return one row per file, made where it is not there yet; in a replay, what was noted of them.
+
+    Args:
+        sources: size class -> model whose files are made.
+        formats: number formats, with importance matrix but for Q8_0.
+        plain: formats to be built without one besides.
+        calibration: fields of `Calibration`.
+        threads: CPU threads of llama.cpp's programs; 0 leaves it to them.
+
+    Returns:
+        Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file
+        that the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its
+        format is built with one), ``label``, ``file``, ``bytes``, ``matrices`` (number format -> numbers held in it,
+        read back from the file, vectors left out) and ``unlike`` (what is not as in the source, see `read_back`).
+
+    Raises:
+        ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
+        EngineError: a program of llama.cpp failed; shows the end of its log.
+        OSError: a model, a corpus or a program is not there; says how to get it.
+        NotStored: this is a replay of a study that built none.
+    """
+    settings = Calibration.of(study, calibration)
+    for key, names in (("formats", formats), ("plain", plain)):
+        for name in names:
+            if name not in FORMATS:
+                raise _place(study).at(key).error(f"{name!r} is no format; {strict.nearest(name, FORMATS)}")
+    if refused := [name for name in plain if name in (*NEEDS_MATRIX, *WITHOUT_MATRIX)]:
+        raise _place(study).at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
+    kinds = [(form, form not in WITHOUT_MATRIX, False) for form in formats] + [(form, False, True) for form in plain]
+
+    def made() -> dict[str, object]:
+        families = {size: _family(study, study.model(name), kinds, settings, threads) for size, name in sources.items()}
+        return {size: {"files": [row | {"size": size} for row in rows]} for size, rows in families.items()}
+
+    files = pd.DataFrame([row for family in noted(study.store_dir, NOTE, made).values() for row in family["files"]])
+    files["plain"] = files["name"].str.endswith(f"-{PLAIN}")
+    files["label"] = files["format"] + files["plain"].map({True: " without imatrix", False: ""})
+    files["file"] = [study.root / file for file in files["file"]]
+    return files
+
+
+def _family(
+    study: Study, source: ModelSpec, kinds: Sequence[tuple[str, bool, bool]], settings: Calibration, threads: int
+) -> list[dict[str, object]]:
+    base, (text, _) = to_gguf(source, study.gguf_dir, outtype="bf16"), texts(study, source, settings)
+    matrix = importance_matrix(base, text, settings.context, threads=threads) if text else None
+    files = {(BASE, False, False): base}
+    for form, with_matrix, plain in kinds:
+        if with_matrix and matrix is None:
+            raise ValueError(f"{form} is built with an importance matrix; give calibration.corpora or calibration.text")
+        folder = _folder(study, source, form, plain)
+        files[form, with_matrix, plain] = _quantized(folder, source, base, form, matrix if with_matrix else None)
+    return [
+        {
+            "name": _folder(study, source, form, plain).name,
+            "source": source.name,
+            "format": form,
+            "imatrix": with_matrix,
+            "file": file.relative_to(study.root).as_posix(),
+            "bytes": file.stat().st_size,
+            **read_back(file, model_folder(source)),
+        }
+        for (form, with_matrix, plain), file in files.items()
+    ]
+
+
+def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> Path:
+    return study.outputs / "variants" / "-".join([source.name, form, *([PLAIN] if plain else [])])
+
+
+def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: Path | None) -> Path:
+    """Return the file of one variant, whole and readable; its folder is replaced where anything has changed."""
+    origin, file = model_folder(source), f"{target.name}.gguf"
+    record = {
+        "source": _source_digest(origin),
+        "base": file_digest(base),
+        "format": form,
+        "tool": programs.RELEASE,
+        "recipe": RECIPE_VERSION,
+        "imatrix": matrix and file_digest(matrix),
+    }
+    if _record(target) == record and (target / file).is_file():
+        return target / file
+    with whole_folder(target) as folder:
+        for name, path in papers(origin).items():
+            shutil.copyfile(path, folder / name)
+        inputs = {"model-bf16.gguf": base} | ({"imatrix.gguf": matrix} if matrix else {})
+        for link, path in inputs.items():
+            (folder / link).symlink_to(path.resolve())
+        options = ["--imatrix", "imatrix.gguf"] if matrix else []
+        run_tool("llama-quantize", [*options, "model-bf16.gguf", file, form], folder=folder)
+        for link in inputs:
+            (folder / link).unlink()
+        reader(folder / file)
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return target / file
+
+
+def _record(folder: Path) -> dict[str, object]:
+    return json.loads((folder / RECORD).read_text(encoding="utf-8")) if (folder / RECORD).is_file() else {}
+
+
+def _source_digest(folder: Path) -> str:
+    return digest({"weights": weights_digest(folder), "chat_template": chat_template(folder)})
+
+
+def reader(path: Path, mode: str = "r"):
+    """Return a reader of the GGUF file `path`, whose tensors all lie within it.
+
+    Raises:
+        ValueError: it is no GGUF file, or was cut short; names the file and the fix.
+    """
+    import gguf  # late: only those who read files need it
+
+    try:
+        return gguf.GGUFReader(path, mode)
+    except OSError:
+        raise
+    except Exception as error:  # the reader fails in many ways on bytes that are no GGUF
+        raise ValueError(
+            f"{path.parent.name}/{path.name} is no whole GGUF file ({path.stat().st_size:,} bytes; {error}); "
+            "delete it and make it again"
+        ) from error
+
+
+def read_back(path: Path, source: Path) -> dict[str, object]:
+    """Return ``matrices``, number format -> numbers held in it, and ``unlike``: of chat template, end of turn and
+    special tokens what is not as in the folder `source`; empty for a faithful copy.
+    """
+    opened = reader(path)
+
+    def field(key: str) -> object:
+        given = opened.get_field(f"tokenizer.{key}")
+        return None if given is None else given.contents()
+
+    matrices: Counter = Counter()
+    for tensor in opened.tensors:
+        if tensor.tensor_type.name != "F32":  # vectors
+            matrices[tensor.tensor_type.name] += int(tensor.n_elements)
+    tokens, end = field("ggml.tokens") or [], field("ggml.eos_token_id")
+    control = {token for token, kind in zip(tokens, field("ggml.token_type") or [], strict=True) if kind == CONTROL}
+    added = read_json(source / "tokenizer.json").get("added_tokens", [])
+    names = {token["id"]: token["content"] for token in added}
+    ends = {names.get(number) for number in eos_ids(source)}
+    checks = {
+        "chat template": (field("chat_template") or "") == chat_template(source),
+        "end of turn": not ends or (end is not None and tokens[end] in ends),
+        "special tokens": control == {token["content"] for token in added if token["special"]},
+    }
+    return {"matrices": dict(matrices), "unlike": [name for name, same in checks.items() if not same]}
+
+
+def with_variants(
+    study: Study, files: pd.DataFrame, *, runs: int = 0, questions: int = 0, conversations: int = 0
+) -> Study:
+    """Return `study` with every variant of `files` as a model of it, called by its ``name``.
+
+    Args:
+        runs: how often every question is asked; 0 leaves it as it is.
+        questions, conversations: asked of every suite; 0 means all.
+    """
+    variants = {}
+    for row in files[files["format"] != BASE].itertuples():
+        source, path = study.model(row.source), row.file.parent.relative_to(study.root).as_posix()
+        about = {"path": path, "revision": None, "label": f"{source.label}, {row.label}", "gguf": True}
+        variants[row.name] = replace(source, name=row.name, **about)
+    sample = {"questions_per_suite": questions, "conversations_per_suite": conversations}
+    return replace(study, models={**study.models, **variants}, runs=runs or study.runs, **sample)
+
+
+def variant_file(study: Study, model: ModelSpec, format: str) -> Path:
+    """Return the GGUF file that section 10 made of `model` as it is now.
+
+    Raises:
+        FileNotFoundError: there is none, or the model has been trained again since; names the section to run.
+    """
+    folder = _folder(study, model, format)
+    if _record(folder).get("source") != _source_digest(model_folder(model)):
+        command = f"python -m medpsy run {SECTION} --profile {study.profile}"
+        raise FileNotFoundError(f"{model.name}: no {format} file of it as it is now; run {command}")
+    return folder / f"{folder.name}.gguf"
+
+
+def trial() -> str:
+    """Return why llama.cpp fails with a quantized file on this machine, or nothing.
+
+    llama.cpp multiplies quantized matrices by code of its own for each kind of processor. Where that fails it fails at
+    the first product of every quantized file, and of no other file (ggml-org/llama.cpp#20824, on processors with AMX):
+    a model of the miniature is converted, quantized and loaded, and writes a few tokens.
+    """
+    prompt = list(range(3, 67))  # token ids: enough for products of two matrices; the response is matrix by vector
+    try:
+        with tempfile.TemporaryDirectory(prefix="llama-trial-") as scratch:
+            base = to_gguf(ModelSpec(TRIED.name, str(TRIED)), Path(scratch), outtype="bf16")
+            file = base.with_name("trial.gguf")
+            run_tool("llama-quantize", [base.name, file.name, "Q4_K_M"], folder=base.parent)
+            options = ServerOptions(slots=1, context=256, cache_type="f16", timeout=TRIAL_SECONDS)
+            with LlamaServer(file, options) as server, server.client(timeout=TRIAL_SECONDS) as client:
+                try:
+                    answer = client.post("/completion", json={"prompt": prompt, "n_predict": 8})
+                except httpx.TransportError:
+                    raise server.error("did not answer its first prompt") from None
+                if answer.status_code != httpx.codes.OK:
+                    raise server.error(f"answered its first prompt with {answer.status_code}: {answer.text[:300]}")
+    except (EngineError, OSError) as error:
+        return str(error)
+    return ""

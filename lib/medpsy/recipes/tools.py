@@ -1,0 +1,405 @@
+"""Tool calls: what one is, traces of models that call tools as rows of a corpus, and how trained models call.
+
+A trace is a line of JSON: ``messages`` in the format of chat templates (assistant turns with ``tool_calls``, one turn
+of the role ``tool`` after them for every call) and ``tools``, JSON schemas of functions. Every assistant turn becomes a
+row, in which calls stand in the text between ``<tool_call>`` tags, as the templates of Qwen3 and Hermes write them; how
+turns of the role ``tool`` and the tools themselves are shown is left to the target's template, which gets the tools as
+its argument ``tools``. A template that ignores it shows none: then the traces must tell of them in a system message, as
+those of the miniature do. A call names a tool that was offered, with the arguments that its schema requires and no
+others (types of values are not checked); a malformed one is an error, nothing is repaired, nothing is called. Of the
+public set that stands in for a user without traces, malformed rows are left out and counted. Held-out traces are in no
+corpus; what a model calls is tested on them.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import warnings
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medpsy import licences, strict
+from medpsy.corpus.building import Written, card, folder
+from medpsy.corpus.rows import SCHEMA, TrainingRow, without_opening
+from medpsy.corpus.seeds import is_held_out
+from medpsy.data.rows import DataError, Row
+from medpsy.engines.base import Prompt, Sampling
+from medpsy.grading.readers import split
+from medpsy.mini import suites
+from medpsy.mini import world as worlds
+from medpsy.recipes import medical_o1
+from medpsy.recipes.medical_o1 import Copy, Say, copy, drawn
+from medpsy.store import ResponseStore, Session
+from medpsy.study import Study
+from medpsy.texts import parsed
+
+CORPUS = "openmed-sft"
+NAME, KIND, FILE = "tool-traces", "traces", suites.TRACES_FILE
+PUBLIC = {
+    "NousResearch/hermes-function-calling-v1": "Apache-2.0"
+}  # hub id -> licence of sets that `hermes_trace` reads
+PUBLIC_FILE = "func-calling.json"  # its conversations of several turns
+ROLES = ("system", "user", "assistant", "tool")
+OPENS, CLOSES = "<tool_call>", "</tool_call>"
+CALLED = re.compile(rf"{OPENS}(.*?)(?:{CLOSES}|\Z)", re.DOTALL)  # a call that is not closed is one, and malformed
+WELL_FORMED, MALFORMED, NO_CALL = "well-formed", "malformed", "no call"  # forms of a response's calls
+TOOL_SCHEMA = SCHEMA.append(pa.field("prompt_tools", pa.string()))
+Tools = dict[str, tuple[set[str], set[str]]]  # name -> the arguments that it knows, and those that it requires
+
+
+@dataclass(frozen=True)
+class TracedRow(TrainingRow):
+    """A row whose prompt offers tools: `prompt_tools` is their list as JSON text, empty where there are none."""
+
+    prompt_tools: str = ""
+
+    @property
+    def written(self) -> list[object]:
+        return [*super().written, *([self.prompt_tools] if self.prompt_tools else [])]
+
+
+def tools(row: Row) -> Tools:
+    """Return the tools that `row` offers by name; none where it has no column ``tools``.
+
+    Raises:
+        DataError: a tool without a name, or whose parameters are no JSON schema of an object.
+    """
+    given = row.structure("tools") if row.values.get("tools") else []
+    if not isinstance(given, list):
+        raise row.error("tools", "a list of functions is expected")
+    offered = {}
+    for tool in given:
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise row.error("tools", "each must be an object with function.name and function.parameters")
+        schema = function.get("parameters") or {}
+        known = schema.get("properties") or {} if isinstance(schema, Mapping) else None
+        required = schema.get("required") or [] if isinstance(schema, Mapping) else None
+        if not isinstance(known, Mapping) or not isinstance(required, list):
+            raise row.error("tools", f"parameters of {function['name']!r} must be a JSON schema of an object")
+        offered[function["name"]] = (set(known), set(required))
+    return offered
+
+
+def checked_call(call: object, offered: Tools) -> dict[str, object]:
+    """Return name and arguments of a call; arguments may be the JSON text of an object, and none may be null or blank.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise ValueError(f"call {call!r:.80} has no function.name; write {{'type': 'function', 'function': ...}}")
+    name, given = function["name"], function.get("arguments")
+    if isinstance(given, str):
+        try:
+            given = parsed(given) if given.strip() else None
+        except ValueError as error:
+            raise ValueError(f"arguments of {name!r} are no JSON ({error}: {given!r:.80})") from error
+    arguments = {} if given is None else given
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"arguments of {name!r} are {arguments!r:.80}; an object is expected")
+    if name not in offered:
+        raise ValueError(f"function {name!r} is called, and the row's tools are {', '.join(sorted(offered)) or 'none'}")
+    known, required = offered[name]
+    if missing := required - set(arguments):
+        raise ValueError(f"call of {name!r} lacks argument {min(missing)!r}, which its schema requires")
+    if strange := set(arguments) - known:
+        raise ValueError(f"call of {name!r} has argument {min(strange)!r}, which its schema does not know")
+    return {"name": name, "arguments": dict(arguments)}
+
+
+def call_form(answer: str, offered: Tools) -> str:
+    """Return which form the calls in a response's `answer` have; all must be well-formed to count as such."""
+    calls = CALLED.findall(answer)
+    if not calls:
+        return NO_CALL
+    try:
+        for text in calls:
+            checked_call({"function": parsed(text)}, offered)
+    except ValueError:
+        return MALFORMED
+    return WELL_FORMED if answer.count(CLOSES) == len(calls) else MALFORMED
+
+
+def turns(row: Row, corpus: str, author: str) -> Iterator[TracedRow]:
+    """Yield a row of `corpus` for every assistant turn of one trace.
+
+    Raises:
+        DataError: a malformed call, a call without a result or a result without a call, or no closing answer; names
+            file, row, turn and fix.
+    """
+    offered, messages = tools(row), row.structure("messages")
+    shown = json.dumps(row.structure("tools"), ensure_ascii=False) if offered else ""
+    before: list[dict[str, str]] = []
+    waiting: list[str] = []  # the calls without a result so far, by id
+    for number, turn in enumerate(messages, 1):
+        try:
+            role = _role(turn, number, waiting)
+            if role == "tool":
+                waiting.remove(_answered(turn, waiting))
+            if role != "assistant":
+                before.append({"role": role, "content": _content(turn)})
+                continue
+            reasoning, text = _written(turn, offered)
+        except ValueError as error:
+            raise _refused(row, number, f"{error}; drop the row, or mend it") from error
+        waiting = [str(call.get("id") or "") for call in turn.get("tool_calls") or ()]
+        ident = f"{NAME}/{row.number}/{number}"
+        yield TracedRow(ident, corpus, KIND, tuple(before), reasoning, text, (), author, "", prompt_tools=shown)
+        thought = f"<think>\n{reasoning}\n</think>\n\n" if reasoning else ""
+        before.append({"role": role, "content": thought + text})
+    if waiting or not before or before[-1]["role"] != "assistant":
+        what = f"{len(waiting)} calls have no result" if waiting else "no assistant turn closes it"
+        raise _refused(row, len(messages), f"the trace ends and {what}; complete it, or drop the row")
+
+
+def _refused(row: Row, turn: int, what: str) -> DataError:
+    return DataError(f"{row.source}, row {row.number}, turn {turn}: {what}")
+
+
+def _role(turn: object, number: int, waiting: list[str]) -> str:
+    role = turn.get("role") if isinstance(turn, Mapping) else None
+    if role not in ROLES or (role == "system" and number > 1) or (role == "assistant" and number == 1):
+        raise ValueError(f"role {role!r} may not stand here; known are {', '.join(ROLES)}, system first")
+    if role == "tool" and not waiting:
+        raise ValueError("a result without a call before it")
+    if role != "tool" and waiting:
+        raise ValueError(f"{len(waiting)} calls have no result before this turn")
+    return role
+
+
+def _answered(turn: Mapping, waiting: list[str]) -> str:
+    """Return the call whose result `turn` is, which it may name."""
+    name = turn.get("tool_call_id") or waiting[0]
+    if name not in waiting:
+        raise ValueError(f"a result of call {name!r}, and those that wait are {', '.join(waiting)}")
+    return name
+
+
+def _content(turn: Mapping) -> str:
+    content = turn.get("content")
+    if not isinstance(content, str):
+        raise ValueError(f"content is {content!r:.80}; text is expected")
+    return content
+
+
+def _written(turn: Mapping, offered: Tools) -> tuple[str, str]:
+    """Return reasoning and text of an assistant turn, its calls at the end of the text."""
+    calls = turn.get("tool_calls")
+    if calls is not None and (not isinstance(calls, list) or not calls):
+        raise ValueError(f"tool_calls is {calls!r:.80}; a list of at least one call is expected, or no such key")
+    written = [json.dumps(checked_call(one, offered), ensure_ascii=False) for one in calls or ()]
+    whole = "" if calls and turn.get("content") is None else _content(turn)
+    parts = split(whole, opens_thinking=False, finish_reason="stop")
+    reasoning = without_opening(parts.reasoning) or str(turn.get("reasoning_content") or "").strip()
+    if not parts.answer and not calls:
+        raise ValueError("the turn holds neither an answer nor a call")
+    text = [parts.answer] if parts.answer else []
+    return reasoning, "\n".join([*text, *(f"{OPENS}\n{call}\n{CLOSES}" for call in written)])
+
+
+def origin_of_traces(root: Path, given: Mapping[str, str] | None) -> dict[str, str]:
+    """Return `given` without the public set it names where the user's folder holds traces, else without the folder."""
+    given = dict(given or {})
+    if given.get("data_dir") and given.get("hub_id"):
+        given.pop("hub_id" if (root / Path(given["data_dir"]).expanduser() / FILE).is_file() else "data_dir")
+    return given
+
+
+def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
+    """Return the copy that the study reads; a real study names its own folder, or a set in the form of `PUBLIC`."""
+    chosen = origin_of_traces(study.root, given)
+    licence = PUBLIC.get(chosen.get("hub_id", ""), "as its owner says")
+    return copy(study, NAME, "", licence, chosen, suites.write_traces)
+
+
+def hermes_trace(row: Row) -> Row:
+    """Return a row of `PUBLIC` as a trace: turns have ``from`` and ``value``, calls and results stand between tags.
+
+    The system turn is left out: it lists the tools, which a template shows itself.
+
+    Raises:
+        DataError: an unknown turn, or a call that is neither JSON nor a Python literal.
+    """
+    messages: list[dict[str, object]] = []
+    for turn in row.structure("conversations"):
+        speaker, value = (str(turn.get(key)) for key in ("from", "value"))
+        if speaker == "tool":
+            results = re.findall(r"<tool_response>(.*?)</tool_response>", value, re.DOTALL) or [value]
+            messages += [{"role": "tool", "content": result.strip()} for result in results]
+        elif speaker == "gpt":
+            calls = [{"function": _literal(text, row)} for text in CALLED.findall(value)]
+            content = {"role": "assistant", "content": CALLED.sub("", value).strip()}
+            messages.append(content | ({"tool_calls": calls} if calls else {}))
+        elif speaker == "human":
+            messages.append({"role": "user", "content": value})
+        elif speaker != "system":
+            raise row.error("conversations", f"a turn is from {speaker!r}; human, gpt, tool and system are expected")
+    return Row({"messages": messages, "tools": row.values.get("tools")}, row.source, row.number)
+
+
+def _literal(text: str, row: Row) -> object:
+    try:
+        return parsed(text)
+    except ValueError:
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError) as error:
+            raise row.error("conversations", f"call {text!r:.80} is no JSON") from error
+
+
+def traces_of(source: Copy, *, held_out: bool) -> list[list[TracedRow]]:
+    """Return the traces of `source` that are held out, or those that are not.
+
+    Raises:
+        DataError: the file is not there, or a trace of the user's is malformed; names file, row, turn and fix.
+    """
+    if source.fiction and held_out:
+        rows = [Row(one, NAME, at) for at, one in enumerate(suites.traces(worlds.build(), held_out=True), 1)]
+        return [list(turns(row, CORPUS, source.author)) for row in rows]
+    if source.origin.data_dir is not None:
+        every = [list(turns(row, CORPUS, source.author)) for row in source.read(FILE)]
+    else:
+        every, rows = [], source.read(PUBLIC_FILE)
+        for row in rows:
+            try:
+                every.append(list(turns(hermes_trace(row), CORPUS, source.author)))
+            except DataError as error:
+                last = error
+        if len(every) < len(rows):
+            left = f"{len(rows) - len(every):,} of {len(rows):,} rows are left out as malformed, the last: {last}"
+            warnings.warn(f"{source.described}: {left}", stacklevel=2)
+    return every if source.fiction else [one for one in every if is_held_out(trace_question(one)) == held_out]
+
+
+def read_traces(source: Copy, count: int, seed: int) -> list[TracedRow]:
+    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all. Errors as of `traces_of`."""
+    return [row for trace in drawn(traces_of(source, held_out=False), count, f"{NAME}/{seed}") for row in trace]
+
+
+def held_out_traces(source: Copy, count: int, seed: int) -> list[TracedRow]:
+    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all.
+
+    Raises:
+        DataError: as `traces_of`.
+        ValueError: there are not so many.
+    """
+    calling = [trace[0] for trace in traces_of(source, held_out=True) if OPENS in trace[0].answer]
+    return drawn(calling, count, f"{NAME}/held out/{seed}")
+
+
+def trace_question(trace: Sequence[TracedRow]) -> str:
+    """Return what the user asks first in a trace."""
+    return next((turn["content"] for turn in trace[0].messages if turn["role"] == "user"), "")
+
+
+def tool_corpus(
+    study: Study,
+    *,
+    configs: Mapping[str, int],
+    synthetic: Mapping[str, int],
+    traces: int,
+    filters: Mapping[str, object],
+    origin: Mapping[str, str] | None = None,
+    trace_origin: Mapping[str, str] | None = None,
+) -> Written:
+    """Write corpus ``"openmed-sft"``: domain QA, from medical-o1-reasoning-SFT and a teacher, and traces of tool calls.
+
+    Args:
+        configs, filters, origin: as of `medpsy.recipes.medical_o1.o1_corpus`; the recipe's own domain data are not
+            public.
+        synthetic: corpus of the study -> rows of it, likewise: without questions that have options, answering them is
+            forgotten, and nothing is left to prefer.
+        traces: traces drawn by the study's seed; 0 means all. Each gives a row per assistant turn.
+        trace_origin: as `origin`, of the traces: the ``data_dir`` with the user's ``traces.jsonl``, and the ``hub_id``
+            of a public set that is read where there is none.
+
+    Raises:
+        ValueError, DataError: as `o1_corpus`; a malformed trace is named by file, row and turn.
+    """
+    domain, traced = medical_o1.o1_copy(study, origin), traces_copy(study, trace_origin)
+    rows = [*medical_o1.training_rows(domain, configs, study.seed)]
+    rows += [row for name, count in synthetic.items() for row in _taught(study, name, count)]
+    rows = [TracedRow(**row.as_data() | {"corpus": CORPUS, "messages": row.messages}) for row in rows]
+    rows += read_traces(traced, traces, study.seed)
+    purpose = "Questions with reasoning and a conclusion, and traces of tool calls, a row per assistant turn."
+    copies = {medical_o1.TITLE: domain, "traces": traced}
+    taught = ChainMap({}, *(licences.of_folder(folder(study, name)) for name in synthetic))
+    return medical_o1.write_rows(study, CORPUS, rows, filters, purpose, copies, taught, TOOL_SCHEMA)
+
+
+def _taught(study: Study, name: str, count: int) -> list[TrainingRow]:
+    """Return `count` rows of a corpus that the study's teacher wrote, drawn by the study's seed; 0 means all.
+
+    Raises:
+        FileNotFoundError: the corpus is not complete; names the section that makes it.
+    """
+    files = [folder(study, name) / shard for shard in sorted(card(study, name).shards)]
+    rows = [row for file in files for row in pq.read_table(file, columns=SCHEMA.names).to_pylist()]
+    rows = [TrainingRow(**row | {"messages": tuple(row["messages"]), "facts": ()}) for row in rows]
+    return drawn(rows, count, f"{CORPUS}/{name}/{study.seed}")
+
+
+def call_forms(
+    study: Study,
+    models: Sequence[str],
+    *,
+    prompts: int,
+    sampling: Mapping[str, Any],
+    trace_origin: Mapping[str, str] | None = None,
+    progress: Say = None,
+) -> pd.DataFrame:
+    """Let `models` go on where held-out traces call a tool for the first time.
+
+    Responses come from the study's store; only missing ones are generated.
+
+    Args:
+        prompts: traces, drawn by the study's seed; 0 means all.
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
+        trace_origin: as of `tool_corpus`.
+
+    Returns:
+        Columns model, prompt, form (`WELL_FORMED`, `MALFORMED` or `NO_CALL`; missing where the request failed).
+
+    Raises:
+        DataError: a malformed trace.
+        ValueError: fewer held-out traces than asked for.
+    """
+    rows = held_out_traces(traces_copy(study, trace_origin), prompts, study.seed)
+    how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
+    offered = attrgetter("prompt_tools")
+    groups = [(shown, list(same)) for shown, same in groupby(sorted(rows, key=offered), offered)]
+    frames = [_calls_of(study, name, shown, same, how, progress) for shown, same in groups for name in models]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _calls_of(
+    study: Study, name: str, shown: str, rows: Sequence[TracedRow], how: Sampling, progress: Say
+) -> pd.DataFrame:
+    """Return the calls of one model to prompts that offer the same tools."""
+    given, model = json.loads(shown) if shown else [], study.model(name)
+    if given:  # a model of its own to the store, which knows models by name
+        switches = {**model.chat_template_kwargs, "tools": given}
+        digest = hashlib.sha256(shown.encode()).hexdigest()[:8]
+        model = replace(model, name=f"{name}-tools-{digest}", chat_template_kwargs=switches)
+    there = replace(study, models={**study.models, model.name: model})
+    session = Session(there, ResponseStore(study.store_dir), progress)
+    wanted = [Prompt(f"calls/{row.id}", row.messages) for row in rows]
+    session.fill(model.name, wanted, (0,), how)
+    answers = session.answer(model.name, wanted, 0, how)
+    offered, forms = tools(Row({"tools": given}, NAME, 1)), []
+    for text, reason in zip(answers["text"], answers["finish_reason"], strict=True):
+        parts = split(text, opens_thinking=model.opens_thinking, finish_reason=reason)
+        forms.append(None if reason == "failed" else call_form(parts.answer or "", offered))
+    return pd.DataFrame({"model": name, "prompt": [row.id for row in rows], "form": forms})

@@ -1,0 +1,380 @@
+"""The record of one section: `result.json`, its tables (CSV), figures (PNG, SVG) and evidence (Parquet).
+
+A notebook makes one in the cell after its parameters, hands over what it shows, and closes it::
+
+    record = Record("01_backbone_selection", study, "Backbone selection")
+    record.table("scores", scores, "Scores")  # shown and kept
+    record.figure("scores", canvas, "Scores", alt="...")
+    record.responses(study, graded)  # digests, tokens, and the texts to read
+    record.claims(measured.claims, measured.findings)
+    record.close(chosen={"large": best})
+
+`result.json` is written last and whole, so it alone means that a section is done. Refuses to hold a secret, an
+infinite number, or a missing number that is not written as null on purpose. Computes nothing.
+
+Fields of `result.json` (checked by ``result.schema.json`` beside this file):
+
+========== =====================================================================================================
+schema     1
+section    name of the notebook, e.g. ``"01_backbone_selection"``; title and profile beside it
+claims     ``[{id, verdict, published, ours, margin, note, claim?, effort?}]``; the ledger reads these
+verdicts   ``[{text, verdict, note?}]``: what the section concludes, in sentences
+tables     ``{name: {title, note, decimals, columns, rows, links, marks?, csv}}``; a missing cell is null
+figures    ``{name: {title, alt, png, svg}}``
+responses  ``{file, rows}`` of the responses to questions behind the scores, or null
+conversations
+           the same of the responses in conversations; a record without any may leave it out
+settings   parameters of the run; inputs: name -> digest of what was read
+provenance commit, dirty flag, versions, machine; seconds, tokens: cost
+chosen     what later sections use, e.g. the selected backbone, or null
+========== =====================================================================================================
+"""
+
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import fastjsonschema
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure as Canvas
+
+from medpsy import evaluate, evidence, judge, prompts, provenance
+from medpsy.evidence import CONVERSATIONS, RESPONSES, Evidence
+from medpsy.files import write_text, write_whole
+from medpsy.show import Figure, Findings, Table, claim_table, plain, table
+from medpsy.store import ResponseStore
+from medpsy.study import Study
+
+SCHEMA = 1
+FILE = "result.json"
+MIME = "medpsy"  # key of an output's metadata that says which part of the record it shows
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SHORTEST_SECRET = 8  # characters; shorter values are placeholders such as EMPTY and would match ordinary words
+
+
+class ResultError(ValueError):
+    """A record cannot be written or read; the message names the file, the field and the fix."""
+
+
+class SecretFound(ValueError):
+    """The value of a secret would have been written to a result or a page."""
+
+
+class Record:
+    """What a section shows, concludes and rests on; a file only once it is closed.
+
+    Cells may run again: what has the same name, or is the same sentence, takes the place of the former.
+
+    Args:
+        section: name of the notebook.
+        title: of the section.
+        parameters: of the run; by default the annotated variables of the notebook (``runs: int = 3``) with the values
+            they have now, whether papermill or the parameters cell gave them.
+    """
+
+    def __init__(self, section: str, study: Study, title: str, *, parameters: Mapping[str, Any] | None = None) -> None:
+        self.folder = _section_dir(study.outputs, section)
+        self._root, self._started = study.outputs.parents[1], perf_counter()
+        self._header = {"schema": SCHEMA, "section": section, "title": title, "profile": study.profile}
+        self._settings = self._plain(_annotated() if parameters is None else parameters, "settings")
+        self._tables: dict[str, Table] = {}
+        self._figures: dict[str, Figure] = {}
+        self._claims: list[dict] = []
+        self._findings: dict[str, dict] = {}
+        self.evidence: dict[Evidence, pd.DataFrame] = {}
+        self._inputs: dict[str, str] = {}
+        self._tokens: dict[str, int] = {}
+
+    def table(
+        self, name: str, shown: Table | pd.DataFrame, title: str = "", *, show: bool = True, **options: Any
+    ) -> None:
+        """Keep `shown` as table `name`, and show it.
+
+        Args:
+            title: of a data frame; by default its name.
+            options: of a data frame, as of `medpsy.show.table`: note, decimals, links, marks.
+            show: False for a table that is only kept, as when a part of it is shown.
+        """
+        self._tables[name] = shown if isinstance(shown, Table) else table(shown, title or name, **options)
+        if show:
+            display(self._tables[name], metadata={MIME: {"table": name}})
+
+    def figure(self, name: str, canvas: Canvas, title: str = "", *, alt: str = "") -> None:
+        """Keep a matplotlib figure as `name`, and show it; `alt` replaces it for a reader who cannot see it."""
+        self._figures[name] = Figure(canvas, title or name, alt or title or name)
+        plt.close(canvas)  # or pyplot would show it once more behind the cell
+        display(self._figures[name], metadata={MIME: {"figure": name}})
+
+    def claims(self, claims: Iterable[Mapping], findings: Iterable[Mapping] = (), *, show: bool = True) -> None:
+        """Keep `claims` in the place of any former ones and show them; keep `findings`, which `close` shows."""
+        self._claims = list(map(dict, claims))
+        self.findings(findings)
+        if self._claims and show:
+            display(claim_table(self._claims))
+
+    def findings(self, findings: Iterable[Mapping]) -> None:
+        """Keep sentences with a status each, in the order they are given; `close` shows all of them."""
+        self._findings |= {finding["text"]: dict(finding) for finding in findings}
+
+    def responses(
+        self, study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame], *, texts: bool = True
+    ) -> pd.DataFrame | None:
+        """Keep what the section rests on: digests of questions, prompts and models, tokens, and the texts to read.
+
+        The tokens are those of the prompts, of what was generated, and of the reasoning in it; what parser and judges
+        wrote is not counted.
+
+        Args:
+            graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
+            texts: False where the same responses are read beside another section.
+
+        Returns:
+            One row per response and reader, as `medpsy.evidence.readable` does; None without `texts`.
+        """
+        frame = graded if isinstance(graded, pd.DataFrame) else next(iter(graded.values()))
+        self._digest(study, evaluate.questions(study), [*frame["model"].unique(), study.parser])
+        self._tokens |= {
+            name: int(frame[name].sum()) for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+        }
+        if not texts:
+            return None
+        rows = evidence.readable(study, graded)
+        self.evidence[RESPONSES] = evidence.one_row_per_response(rows)
+        return rows
+
+    def conversations(self, study: Study, judged: pd.DataFrame, *, texts: bool = True) -> pd.DataFrame | None:
+        """Keep what judged conversations rest on, as `responses` does.
+
+        Args:
+            judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
+
+        Returns:
+            One row per response, as `medpsy.evidence.readable_conversations` does; None without `texts`.
+        """
+        asked = judge.conversations(study, list(judged["suite"].unique()))
+        self._digest(study, asked, [*judged["model"].unique(), *judged["judge"].unique()])
+        self._tokens["conversation_tokens"] = int(judged.drop_duplicates("key")["completion_tokens"].sum())
+        if texts:
+            self.evidence[CONVERSATIONS] = evidence.readable_conversations(study, judged)
+        return self.evidence.get(CONVERSATIONS)
+
+    def trained(self, trainings: Mapping[str, Mapping]) -> None:
+        """Keep the keys of trained checkpoints and the tokens that they were trained on."""
+        self._inputs |= {f"checkpoint/{name}": training["key"] for name, training in trainings.items()}
+        self._tokens["trained"] = sum(training["tokens"] for training in trainings.values())
+
+    def close(
+        self,
+        *,
+        chosen: Mapping | None = None,
+        inputs: Mapping[str, str] | None = None,
+        tokens: Mapping[str, int] | None = None,
+    ) -> None:
+        """Show the findings, and write the record with everything it names; the last record of the section goes first.
+
+        Args:
+            chosen: what later sections use.
+            inputs, tokens: name -> digest of what else was read; what else was generated.
+
+        Raises:
+            ResultError: a field is missing, unknown or of the wrong kind; nothing is written.
+            SecretFound: the value of a ``*_TOKEN`` or ``*_KEY`` variable is in it; nothing is written.
+        """
+        record = {**self._header, "settings": self._settings, "inputs": self._inputs | dict(inputs or {})}
+        record |= {"claims": self._claims, "verdicts": list(self._findings.values()), "chosen": chosen}
+        record |= {"tables": {name: _table_entry(name, shown) for name, shown in self._tables.items()}}
+        record |= {"figures": {name: _figure_entry(name, drawn) for name, drawn in self._figures.items()}}
+        record |= {kind.name: self._entry(kind) for kind in evidence.KINDS}
+        record |= {"tokens": self._tokens | dict(tokens or {}) or None, "seconds": perf_counter() - self._started}
+        text = self._text({**record, "provenance": provenance.collect(self._root)})
+        (self.folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
+        self._write_files()
+        write_text(self.folder / FILE, text)
+        if self._findings:
+            display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
+
+    def _digest(self, study: Study, asked: Mapping[str, Mapping], models: Iterable[str]) -> None:
+        """Note the digests of what was asked, of the prompts and of the models."""
+        store = ResponseStore(study.store_dir)  # knows the models of stored responses, where the weights are gone
+        self._inputs |= {f"suite/{suite}": _sha256(map(repr, group.values())) for suite, group in asked.items()}
+        self._inputs |= {f"prompt/{name}": prompts.version(name) for name in prompts.TEMPLATES}
+        self._inputs |= {f"model/{name}": store.fingerprint(study.model(name)) for name in models}
+
+    def _entry(self, kind: Evidence) -> dict | None:
+        if (rows := self.evidence.get(kind)) is None:
+            return None
+        refuse_secrets_in_frame(rows, kind.name)
+        return {"file": kind.file, "rows": len(rows)}
+
+    def _plain(self, value: object, field: str) -> Any:
+        try:
+            return plain(value, f"{self.folder.name}: {field}", missing=field == "tables")
+        except (TypeError, ValueError) as error:
+            raise ResultError(str(error)) from error
+
+    def _text(self, record: dict) -> str:
+        """Return the record as JSON text, refused if it breaks the schema or holds a secret."""
+        settled = {field: self._plain(value, field) for field, value in record.items()}
+        _validate(settled, self.folder / FILE)
+        text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
+        refuse_secrets(text, f"{self.folder.name}: {FILE}")
+        return text + "\n"
+
+    def _write_files(self) -> None:
+        """Write what the record names; what an earlier one left is removed, so that none outlives its table."""
+        for name in ("tables", "figures"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name, shown in self._tables.items():
+            write_text(self.folder / f"tables/{name}.csv", shown.exact.to_csv(index=False, lineterminator="\n"))
+        for name, drawn in self._figures.items():
+            for kind in ("png", "svg"):
+                write_whole(self.folder / f"figures/{name}.{kind}", drawn.save)
+        for kind in evidence.KINDS:
+            kind.write(self.evidence.get(kind), self.folder)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A record that was read back; `folder` holds the files its entries name. Fields as in the module's docstring."""
+
+    folder: Path
+    section: str
+    title: str
+    profile: str
+    claims: list[dict]
+    verdicts: list[dict]
+    tables: dict[str, dict]
+    figures: dict[str, dict]
+    responses: dict | None
+    settings: dict
+    inputs: dict[str, str]
+    provenance: dict
+    seconds: float | None
+    tokens: dict | None
+    chosen: dict | None
+    conversations: dict | None = None
+
+    @property
+    def evidence(self) -> dict[Evidence, int]:
+        """The kinds of evidence the record has, with the number of their responses."""
+        entries = {kind: getattr(self, kind.name) for kind in evidence.KINDS}
+        return {kind: entry["rows"] for kind, entry in entries.items() if entry and entry["rows"]}
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 digest of the record's file."""
+        return hashlib.sha256((self.folder / FILE).read_bytes()).hexdigest()
+
+    def table(self, name: str) -> Table:
+        """Return table `name` as it was written."""
+        return Table(**{key: value for key, value in self.tables[name].items() if key != "csv"})
+
+
+def read(path: Path) -> Result:
+    """Return the record at `path`, a `result.json` or the folder that holds it.
+
+    Raises:
+        ResultError: there is none, it is not a record, or another version of the project wrote it.
+    """
+    path = path / FILE if path.is_dir() else path
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultError(f"{path}: no record; run the section first") from error
+    except ValueError as error:
+        raise ResultError(f"{path}: not JSON ({error}); run the section again") from error
+    _validate(record, path)
+    record.pop("schema")
+    return Result(folder=path.parent, **record)
+
+
+def read_all(outputs: Path) -> dict[str, Result]:
+    """Return the records of all sections in `outputs`, the folder of a profile, in reading order.
+
+    Raises:
+        ResultError: a record cannot be read; the message says which and what to do.
+    """
+    return {path.parent.name: read(path) for path in sorted(outputs.glob(f"[0-9]*/{FILE}"))}
+
+
+def secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment's variables whose name ends with ``_TOKEN`` or ``_KEY`` (any case), by name."""
+    variables = os.environ if environment is None else environment
+    named = {name: value.strip() for name, value in variables.items() if name.upper().endswith(("_TOKEN", "_KEY"))}
+    return {name: value for name, value in named.items() if len(value) >= SHORTEST_SECRET}
+
+
+def refuse_secrets(texts: str | Iterable[str], where: str) -> None:
+    """Raise `SecretFound` if one of `texts` holds a secret; the message names the variable, never its value.
+
+    Refuses by exact value only; it does not guess at texts that look like keys.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for name, value in secrets().items():
+        forms = {value, json.dumps(value)[1:-1], html.escape(value)}  # as it is, inside JSON, inside a page
+        if any(form in text for text in texts for form in forms):
+            raise SecretFound(f"{where} holds the value of ${name}; remove it from the settings or outputs")
+
+
+def refuse_secrets_in_frame(frame: pd.DataFrame, where: str) -> None:
+    """Raise `SecretFound` if a text column of `frame` holds a secret."""
+    if not secrets():
+        return
+    for column in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            refuse_secrets([str(value) for value in frame[column]], f"{where}, column {column!r}")
+
+
+def _annotated() -> dict[str, Any]:
+    """Return the annotated variables of the notebook, or of the script that runs, with their values."""
+    main = vars(sys.modules["__main__"])
+    return {name: main[name] for name in main.get("__annotations__", {}) if name in main}
+
+
+def _section_dir(outputs: Path, section: str) -> Path:
+    for name in (section, outputs.name):
+        if not NAME.fullmatch(name):
+            raise ResultError(f"{name!r} cannot name a folder; use letters, digits, _ . and -")
+    return outputs / section
+
+
+def _table_entry(name: str, shown: Table) -> dict:
+    fields = ("title", "note", "decimals", "columns", "rows", "links", "marks")
+    return {field: getattr(shown, field) for field in fields} | {"csv": f"tables/{name}.csv"}
+
+
+def _figure_entry(name: str, drawn: Figure) -> dict:
+    return {"title": drawn.title, "alt": drawn.alt} | {kind: f"figures/{name}.{kind}" for kind in ("png", "svg")}
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _validate(record: object, path: Path) -> None:
+    try:
+        _validator()(record)
+    except fastjsonschema.JsonSchemaValueException as error:
+        held = "" if isinstance(error.value, dict | list) else f"; it holds {error.value!r}"
+        raise ResultError(f"{path}: {error.message.replace('data', 'record', 1)}{held}") from error
+    for name, entry in record["tables"].items():
+        if any(len(row) != len(entry["columns"]) for row in entry["rows"]):
+            raise ResultError(f"{path}: tables/{name}: a row does not have {len(entry['columns'])} cells")
+
+
+@cache
+def _validator() -> Callable[[object], object]:
+    schema = json.loads(Path(__file__).with_name("result.schema.json").read_text(encoding="utf-8"))
+    return fastjsonschema.compile(schema)

@@ -1,0 +1,436 @@
+"""The site of one profile, ``outputs/<profile>/report/index.html``: read from disk, without network or server.
+
+A section's page is its executed notebook; its tables and figures, the front page, the ledger and the evidence come from
+the records. Runs no notebook and computes no number. Text from outside enters Markdown only as a heading, with every
+punctuation mark escaped, and HTML only through what escapes or cleans it: whatever a model wrote is text on the page.
+Built in a folder of its own and swapped into place when it is whole.
+"""
+
+import html
+import io
+import json
+import logging
+import re
+import shutil
+import string
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import nbformat
+import nh3
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from nbformat import NotebookNode, v4
+
+from medpsy import study
+from medpsy.claims import KINDS, STATUSES
+from medpsy.claims.ledger import WORDS
+from medpsy.files import whole_folder
+from medpsy.published.claims import CARD_PREFIXES
+from medpsy.record import FILE, MIME, Result, ResultError, read, refuse_secrets
+from medpsy.show import MARGIN, Findings, claim_table, shown_value
+from medpsy.site import evidence
+
+NOTEBOOK, BIBLIOGRAPHY = "notebook.ipynb", "references.bib"
+SECTION, TABLE = "14_ledger", "ledger"  # where the ledger is kept
+TEMPLATES, STATIC = (Path(__file__).with_name(name) for name in ("templates", "static"))
+SCRIPTS = ["tables.js", "ledger.js"]
+SCRIPTS += [f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")]  # in order
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
+ACTIVE = re.compile(r"[<]|!(?=\[)")  # in Markdown: markup, and pictures that would be fetched
+SHOWN = ("text/html", "text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")  # no scripts, widgets
+PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+TAGS = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary", "div", "span", "p", "br"}
+TAGS |= {"b", "strong", "i", "em", "small", "code", "pre", "ul", "ol", "li", "sub", "sup", "a"}
+ATTRIBUTES = {
+    "*": {"class", "title"},
+    "td": {"data-value", "colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+    "a": {"href"},
+}
+MEANINGS = {
+    "smoke": "a test of every step with a few questions. Its numbers mean nothing.",
+    "mini": "a fictional medicine and small models trained for it. Patterns are tested, published values are not.",
+    "review": "the released models on the real benchmarks. Published values are tested.",
+    "paper": "everything as the report did it. Published values are tested.",
+}
+DECIMALS = 2  # of a number in the ledger
+FILTERS = ("Verdict", "Section", "Notebook", "Audit")  # of the ledger
+log = logging.getLogger(__name__)
+
+
+class SiteError(RuntimeError):
+    """Sphinx could not build the pages; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report; `result` is None where it has not run, or its record is broken."""
+
+    name: str
+    title: str
+    result: Result | None = None
+    state: str = "not yet run"
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many of its claims have which verdict."""
+        return Counter(claim["verdict"] for claim in self.result.claims)
+
+
+@dataclass
+class Page:
+    """Markdown under construction; fragments of HTML are files beside it, so none can break out of its place."""
+
+    path: Path
+    lines: list[str] = field(default_factory=list)
+    fragments: int = 0
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(self.lines) + "\n"
+
+    def heading(self, text: str, level: int = 1) -> None:
+        self.lines.append(f"{'#' * level} {escaped(text)}")
+
+    def html(self, content: str) -> None:
+        self.fragments += 1
+        name = f"{self.path.stem}-{self.fragments}.html"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        (self.path.parent / name).write_text(content, encoding="utf-8")
+        self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
+
+    def contents(self, entries: Sequence[str]) -> None:
+        self.lines.append("\n".join(["```{toctree}", ":hidden:", "", *entries, "```"]))
+
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.text, encoding="utf-8")
+
+
+def build(profile: str) -> Path:
+    """Build the site of `profile` and return its front page; a section without a record is listed as not yet run.
+
+    Raises:
+        SiteError: the pages could not be built; an earlier site stays as it was.
+        medpsy.record.SecretFound: a notebook holds the value of a key.
+    """
+    target = study.find_root() / "outputs" / profile / "report"
+    known = sections(profile)
+    done = [section.result for section in known if section.result]
+    ledger = next((result for result in done if result.section == SECTION and TABLE in result.tables), None)
+    with whole_folder(target) as site, tempfile.TemporaryDirectory(prefix="medpsy-site-") as temporary:
+        source = Path(temporary) / "source"
+        front_page(source, profile, known, ledger)
+        if ledger:
+            ledger_page(source, ledger)
+        for result in done:
+            section_page(source / "sections" / result.section, result)
+        references_page(source)
+        _sphinx(source, site, profile)
+        for result in done:
+            _copy_files(result, site)
+    return target / "index.html"
+
+
+def sections(profile: str) -> list[Section]:
+    """Return every section there is, by name: those with a notebook in the project and those with a record."""
+    folder = study.find_root() / "outputs" / profile
+    notebooks = {path.stem: path for path in (study.find_root() / "notebooks").glob("[0-9]*.ipynb")}
+    recorded = {path.parent.name for path in folder.glob(f"*/{FILE}")}
+    return [_section(folder / name, notebooks.get(name)) for name in sorted(notebooks.keys() | recorded)]
+
+
+def escaped(text: str) -> str:
+    """Return `text` as one line of Markdown that shows exactly these characters."""
+    return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+
+
+def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Result | None) -> None:
+    """Write the page with which the site opens: what this is, every section with its verdicts, what produced it."""
+    page = Page(folder / "index.md")
+    page.heading("MedPsy, rerun")
+    page.html(rendered("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own.")))
+    if ledger:
+        rows = ledger.table(TABLE).exact.to_dict("records")
+        counts = Counter(row["Verdict"] for row in rows)
+        counts = {word: counts[word] for word in WORDS}
+        of_cards = sum(row["Claim"].startswith(CARD_PREFIXES) for row in rows)
+        page.heading("The published claims", 2)
+        page.html(rendered("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards))
+    page.heading("Sections", 2)
+    page.html(rendered("sections.html", sections=known, verdicts=STATUSES))
+    done = [section.result for section in known if section.result]
+    if any(result.verdicts for result in done):
+        page.heading("Verdicts", 2)
+    for result in done:
+        if result.verdicts:
+            page.heading(result.title, 3)
+            page.html(Findings(result.verdicts)._repr_html_())
+    if done:
+        page.heading("What produced this", 2)
+        page.html(rendered("settings.html", blocks=_provenances(done)))
+    ledger_entry, pages = (
+        ["All claims <ledger>"] * bool(ledger),
+        [f"sections/{result.section}/index" for result in done],
+    )
+    page.contents([*ledger_entry, *pages, "references"])
+    page.write()
+
+
+def section_page(folder: Path, result: Result) -> None:
+    """Write the page of one section: its executed notebook, and what leads from it to files and evidence.
+
+    A section that was run in JupyterLab has no executed notebook; its record alone is shown.
+
+    Raises:
+        medpsy.record.SecretFound: a cell or an output holds the value of a key.
+    """
+    executed = result.folder / NOTEBOOK
+    if executed.is_file():
+        refuse_secrets(executed.read_text(encoding="utf-8"), executed.name)
+        notebook = nbformat.read(executed, as_version=4)
+    else:
+        notebook = _of_record(result)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    shown = {_part(output).get("table") for cell in code for output in cell.outputs}
+    for cell in code:
+        cell.outputs = [published(output, result) for output in cell.outputs]
+    if not heading(notebook):
+        notebook.cells.insert(0, v4.new_markdown_cell(f"# {escaped(result.title)}"))
+    notebook.metadata = nbformat.from_dict(PYTHON)  # nothing else: run records hold paths, widgets hold scripts
+    links, details = Page(folder / "links.md"), Page(folder / "details.md")
+    links.html(rendered("summary.html", counts=result.evidence, claims=bool(result.claims)))
+    details.heading("Settings and data", 2)
+    hidden = {name: entry for name, entry in result.tables.items() if name not in shown}
+    details.html(rendered("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"}))
+    details.html(rendered("settings.html", blocks=_settings(result)))
+    if result.evidence:
+        details.contents([f"{kind.title} <{kind.name}>" for kind in result.evidence])
+    notebook.cells.insert(1, v4.new_markdown_cell(links.text))
+    notebook.cells.append(v4.new_markdown_cell(details.text))
+    nbformat.write(notebook, folder / "index.ipynb")
+    for kind in result.evidence:
+        page = Page(folder / f"{kind.name}.md")
+        page.heading(f"{kind.title}: {result.title}")
+        source = f"../../data/{result.section}/{kind.name}/"
+        page.html(rendered("evidence.html", kind=kind.name, source=source, note=evidence.NOTE))
+        page.write()
+
+
+def published(output: NotebookNode, result: Result) -> NotebookNode:
+    """Return an output as a page may show it: text, tables and pictures; nothing that could act.
+
+    What shows a table or figure of the record is made of the record, and so leads to files and to the evidence.
+    """
+    if (name := _part(output).get("table")) in result.tables:
+        shown = result.table(name).html({kind.name for kind in result.evidence})
+        text = rendered("table.html", table=Markup(shown), csv=result.tables[name]["csv"])
+        return v4.new_output("display_data", {"text/html": text})
+    if (name := _part(output).get("figure")) in result.figures:
+        return v4.new_output("display_data", {"text/html": rendered("figure.html", **result.figures[name])})
+    if "data" not in output:  # a stream or an error: plain text
+        return output
+    data = {kind: text for kind, text in output.data.items() if kind in SHOWN}
+    if "text/html" in data:
+        data["text/html"] = nh3.clean("".join(data["text/html"]), tags=TAGS, attributes=ATTRIBUTES)
+    if "text/markdown" in data:
+        inert = {"<": "&lt;", "!": "\\!"}
+        data["text/markdown"] = ACTIVE.sub(lambda match: inert[match[0]], "".join(data["text/markdown"]))
+    output.data = nbformat.from_dict(data)
+    return output
+
+
+def heading(notebook: NotebookNode) -> str:
+    """Return the text of the first heading of `notebook`, or an empty string."""
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    match = re.search(r"^#\s+(.+)$", prose, re.M)
+    return match.group(1).strip() if match else ""
+
+
+def ledger_page(folder: Path, result: Result) -> None:
+    """Write the page ``ledger.md``: every claim in one table that can be filtered and searched."""
+    rows = result.table(TABLE).exact.to_dict("records")
+    page = Page(folder / "ledger.md")
+    page.heading("Ledger: every claim and its verdict")
+    choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in FILTERS}
+    choices["Verdict"] = [word for word in WORDS if word in choices["Verdict"]]
+    choices["Notebook"].sort()
+    home = f"sections/{result.section}"
+    shown = [_ledger_row(row) for row in rows]
+    page.html(rendered("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home))
+    page.write()
+
+
+def references_page(folder: Path) -> None:
+    """Write the page ``references.md``: what the notebooks cite, as their ``references.bib`` says."""
+    listed = study.find_root() / "notebooks" / BIBLIOGRAPHY
+    page = Page(folder / "references.md")
+    page.heading("References")
+    if listed.is_file():
+        shutil.copyfile(listed, folder / BIBLIOGRAPHY)
+        page.lines.append("```{bibliography}\n:all:\n```")
+    page.write()
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return `template` filled with `values`, each escaped; a value that it wants and does not get is an error."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    loader = FileSystemLoader(TEMPLATES)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+def _section(folder: Path, notebook: Path | None) -> Section:
+    title = (heading(nbformat.read(notebook, as_version=4)) if notebook else "") or folder.name
+    if not (folder / FILE).is_file():
+        return Section(folder.name, title)
+    try:
+        result = read(folder / FILE)
+    except ResultError as error:
+        log.warning("%s", error)
+        return Section(folder.name, title, state="its record cannot be read; run it again")
+    return Section(folder.name, result.title, result, "done")
+
+
+def _of_record(result: Result) -> NotebookNode:
+    """Return a notebook that shows the record: one cell, without code, whose outputs are its parts."""
+    outputs = [
+        v4.new_output("display_data", metadata={MIME: {"table": name}}) for name in result.tables if name != TABLE
+    ]
+    outputs += [v4.new_output("display_data", metadata={MIME: {"figure": name}}) for name in result.figures]
+    more = [claim_table(result.claims)] * bool(result.claims) + [Findings(result.verdicts)] * bool(result.verdicts)
+    outputs += [v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in more]
+    return v4.new_notebook(cells=[v4.new_code_cell("record", outputs=outputs, metadata={"tags": ["remove-input"]})])
+
+
+def _part(output: NotebookNode) -> dict[str, str]:
+    """Return which part of the record an output shows, as `medpsy.record.Record` notes it."""
+    return output.get("metadata", {}).get(MIME, {})
+
+
+def _provenances(results: Sequence[Result]) -> dict[str, str]:
+    """Return every distinct provenance, named by the sections that share it."""
+    shared: dict[str, list[str]] = {}
+    for result in results:
+        shared.setdefault(_json(result.provenance), []).append(result.section)
+    return {", ".join(names): text for text, names in shared.items()}
+
+
+def _settings(result: Result) -> dict[str, str]:
+    parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
+    parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
+    return {name: _json(value) for name, value in parts.items() if value}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def _ledger_row(row: dict) -> dict:
+    """Return what the template needs of one claim: its texts, and its numbers as a reader wants them."""
+    ours, margin = (shown_value(row[name], DECIMALS) for name in ("Ours", "Ours" + MARGIN))
+    plan = [shown_value(row[f"Plan {name}"], 0) for name in ("questions", "runs", "tokens")]
+    known = row["Ours"] is not None
+    return row | {
+        "ours": f"{ours} ± {margin}" if known and row["Ours" + MARGIN] is not None else ours if known else "",
+        "plan": "{} × {} (questions × runs), {} tokens more".format(*plan) if row["Plan runs"] is not None else "",
+        "others": row["Measured by"] if row["Measured by"] != f"{row['Notebook']}: {row['Verdict']}" else "",
+    }
+
+
+def _sphinx(source: Path, site: Path, profile: str) -> None:
+    from sphinx.application import Sphinx  # late: a slip in a record needs no Sphinx
+    from sphinx.errors import SphinxError
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    warnings = io.StringIO()
+    try:
+        with patch_docutils(), docutils_namespace():
+            doctrees = source.parent / "doctrees"
+            options = {"confoverrides": _configuration(profile), "status": None, "warning": warnings}
+            app = Sphinx(source, None, site, doctrees, "html", freshenv=True, **options)
+            app.build()
+    except (SphinxError, OSError) as error:
+        raise SiteError(f"the pages of profile {profile} could not be built: {error}\n{warnings.getvalue()}") from error
+    if app.statuscode:
+        raise SiteError(f"the pages of profile {profile} could not be built:\n{warnings.getvalue()}")
+    for line in COLOUR.sub("", warnings.getvalue()).splitlines():
+        log.warning("%s", line)
+
+
+def _configuration(profile: str) -> dict:
+    """Return Sphinx's settings; everything that would load from the network is off."""
+    return {
+        "project": "MedPsy, rerun",
+        "extensions": ["myst_nb", "sphinxcontrib.bibtex", __name__],  # this module's `setup`
+        "bibtex_bibfiles": [BIBLIOGRAPHY],
+        "myst_enable_extensions": ["dollarmath"],
+        "myst_dmath_allow_digits": False,  # "$2.5 and $3" are prices
+        "html_math_renderer": "mathml",
+        "templates_path": [str(TEMPLATES)],
+        "html_static_path": [str(STATIC)],
+        "html_css_files": ["report.css"],
+        "html_js_files": SCRIPTS,
+        "html_theme": "sphinx_book_theme",
+        "html_theme_options": {
+            "use_download_button": False,
+            "home_page_in_toc": True,
+            "show_navbar_depth": 1,
+            "footer_content_items": [],
+        },
+        "html_context": {"default_mode": "auto"},
+        "html_title": f"MedPsy, rerun ({profile})",
+        "html_copy_source": False,
+        "html_use_index": False,
+        "html_show_sourcelink": False,
+        "html_show_copyright": False,
+        "html_show_search_summary": False,  # summaries are fetched, which a page from disk may not do
+        "nb_execution_mode": "off",
+        "nb_ipywidgets_js": {},
+        "nb_merge_streams": True,
+        "smartquotes": False,
+        "source_suffix": {".md": "myst-nb", ".ipynb": "myst-nb"},
+    }
+
+
+def setup(app) -> None:
+    """Make this module an extension of Sphinx that writes formulas as MathML, which browsers draw by themselves."""
+    visitors = {display: (partial(_formula, display=display), None) for display in ("inline", "block")}
+    app.add_html_math_renderer("mathml", visitors["inline"], visitors["block"])
+
+
+def _formula(translator, node, *, display: str) -> None:
+    """Write one formula; one that is none, such as two dollar signs in a text, is shown as it was written."""
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+
+    try:
+        translator.body.append(convert(node.astext(), display=display))
+    except Exception:  # its errors have no class in common
+        translator.body.append(f"<code>{html.escape(node.astext())}</code>")
+    raise SkipNode
+
+
+def _copy_files(result: Result, site: Path) -> None:
+    """Copy the files that a section's pages link to, and write its evidence as scripts."""
+    folder = site / "sections" / result.section
+    files = [entry["csv"] for entry in result.tables.values()]
+    files += [entry[kind] for entry in result.figures.values() for kind in ("png", "svg")]
+    for name in [FILE, *files]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(result.folder / name, folder / name)
+    if result.claims:
+        pd.DataFrame(result.claims, dtype=object).to_csv(folder / "claims.csv", index=False)
+    for kind in result.evidence:
+        rows = map(evidence.published, kind.read(result.folder / kind.file))
+        evidence.write(rows, site / "data" / result.section / kind.name, kind)

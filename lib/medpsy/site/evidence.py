@@ -1,0 +1,189 @@
+"""Evidence as script files that a page opened from disk loads on demand, behind an index of what to filter by.
+
+A browser refuses to read files beside a page (`fetch`) when the page comes from disk, but it runs scripts from there;
+so every file is one function call with packed data. Packed text cannot end the script, and no row stands in plain text
+in any file. Shows nothing; see ``static/evidence.js``.
+"""
+
+import base64
+import json
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from medpsy.evidence import CONVERSATIONS, RESPONSES, Evidence, judges_differ
+from medpsy.files import write_text
+from medpsy.grading.rubric import OUTCOMES
+
+CHUNK = 1_000_000  # characters before packing; opens from disk in some 20 milliseconds
+HEAD = 90  # characters of a question shown in a list
+KEY = 16  # hexadecimal digits of a key in the index; among a million keys, two share them with a chance of 3e-8
+UNREAD = -1  # stands for "no option" among option indexes
+TEXTS = ("reasoning", "answer", "finish_reason", "completion_tokens")
+SHOW_ROWS = "MEDPSY_SHOW_ROWS"  # environment variable; 1 says that what is built stays at home
+NOTE = (
+    "Not shown: the authors of this benchmark ask that its rows not be published. "
+    f"With {SHOW_ROWS}=1 they are shown; keep what is built then at home."
+)
+
+
+def withheld() -> bool:
+    """Return whether rows stay out of pages whose authors ask that they not be published (HealthBench)."""
+    return os.environ.get(SHOW_ROWS) != "1"
+
+
+def published(row: dict) -> dict:
+    """Return `row` of the evidence as a page may show it.
+
+    Of a guarded row, messages and criteria are withheld, and what quotes them: a judge's explanation and a model's
+    reasoning. Ids, points, axes, verdicts, scores and answers stay. Files keep such rows compressed in any case.
+    """
+    if not row.get("guarded") or not withheld():
+        return row
+    criteria = [
+        criterion
+        | {"criterion": None, "verdicts": [verdict | {"explanation": None} for verdict in criterion["verdicts"]]}
+        for criterion in row["criteria"]
+    ]
+    return row | {"messages": None, "reasoning": None, "criteria": criteria}
+
+
+class Index:
+    """What a page knows of every response before it loads any: names, numbered as they are met, and columns of numbers.
+
+    A row's task is the question or conversation it answers, shared by several responses.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, dict[tuple, int]] = defaultdict(dict)
+        self.columns: dict[str, list] = defaultdict(list)
+        self.keys: list[tuple[str, str]] = []  # row -> key and suite
+
+    def number(self, kind: str, *name: object) -> int:
+        return self.names[kind].setdefault(name, len(self.names[kind]))
+
+    def add(self, row: dict, task: tuple, **columns: object) -> int:
+        """Take in one response; return the number of its task."""
+        self.keys.append((row["key"], row["suite"]))
+        number = self.number("tasks", self.number("suites", row["suite"], row["suite_title"]), *task)
+        columns |= {"model": self.number("models", row["model"], row["label"]), "task": number, "run": row["run"]}
+        for name, value in columns.items():
+            self.columns[name].append(value)
+        return number
+
+    def as_data(self) -> dict:
+        """Return the index as plain lists."""
+        named = {kind: [list(name) for name in names] for kind, names in self.names.items()}
+        return named | self.columns | {"keys": links(self.keys)}
+
+
+def _question(row: dict, index: Index) -> tuple[int, list, list]:
+    """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
+    readings = [
+        [index.number("readers", one["reader"]), index.number("outcomes", one["outcome"]), _option(one["chosen"])]
+        for one in row["readings"]
+    ]
+    differ = int(len({one["chosen"] for one in row["readings"]}) > 1)  # reading no option is a choice of its own
+    task = row["question_id"], _first_words(row["stem"]), _option(row["gold"])
+    number = index.add(row, task, readings=readings, differ=differ)
+    return (
+        number,
+        [row["subject"], row["stem"], row["context"], row["options"]],
+        [one["how"] for one in row["readings"]],
+    )
+
+
+def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
+    """Take a response in a conversation into `index`, as `_question` does; every verdict on a criterion is read."""
+    verdicts = [
+        [
+            [index.number("judges", verdict["judge"]), OUTCOMES.index(verdict["outcome"]), verdict["explanation"]]
+            for verdict in criterion["verdicts"]
+        ]
+        for criterion in row["criteria"]
+    ]
+    counts = {index.number("judges", one["judge"]): [0, 0, 0, _rounded(one["score"])] for one in row["scores"]}
+    for judge, outcome, _ in chain.from_iterable(verdicts):
+        counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
+    last = row["messages"][-1]["content"] if row["messages"] else ""
+    theme = index.number("themes", row["theme"], row["theme_title"])
+    columns = {"judged": [[judge, *count] for judge, count in sorted(counts.items())]}
+    columns |= {"differ": sum(map(judges_differ, row["criteria"]))}
+    columns |= {"finish": index.number("finishes", row["finish_reason"])}
+    number = index.add(row, (row["conversation_id"], _first_words(last), theme), **columns)
+    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
+    rubric = [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]
+    return number, [turns, rubric], verdicts
+
+
+READ = {RESPONSES: _question, CONVERSATIONS: _conversation}
+
+
+def write(rows: Iterable[dict], folder: Path, kind: Evidence) -> int:
+    """Write ``index.js`` and ``0000.js``, ``0001.js`` ... into `folder`; return how many responses they hold.
+
+    Args:
+        rows: as `kind` reads them: responses to the same task stand together.
+    """
+    index = Index()
+    for number, content in enumerate(_chunks(rows, index, READ[kind])):
+        write_text(folder / f"{number:04d}.js", f'medpsyEvidence.chunk({number},"{packed(content)}");\n')
+    write_text(folder / "index.js", f'medpsyEvidence.index("{packed(_json(index.as_data()))}");\n')
+    return len(index.keys)
+
+
+def packed(content: str) -> str:
+    """Return `content` deflated and in base64: letters, digits, ``+``, ``/`` and ``=`` alone."""
+    return base64.b64encode(zlib.compress(content.encode())).decode()
+
+
+def links(keys: list[tuple[str, str]]) -> list[str]:
+    """Return what names each of `keys` (key and suite) in an address; only suites that share a response need a name."""
+    seen, named = set(), []
+    for key, suite in keys:
+        named.append(f"{key[:KEY]}.{suite}" if key in seen else key[:KEY])
+        seen.add(key)
+    return named
+
+
+def _chunks(rows: Iterable[dict], index: Index, read: Callable) -> Iterator[str]:
+    """Yield JSON of the texts of some responses and of the tasks they answer, cut between tasks if possible."""
+    texts, tasks, size = [], {}, 0
+    for row in rows:
+        task, about, own = read(row, index)
+        if texts and (size > 4 * CHUNK or (size > CHUNK and task not in tasks)):
+            yield _joined(texts, tasks)
+            texts, tasks, size = [], {}, 0
+        if not texts:
+            index.columns["starts"].append(len(index.keys) - 1)
+        if task not in tasks:
+            tasks[task] = _json(about)
+            size += len(tasks[task])
+        texts.append(_json([*(row[name] for name in TEXTS), own]))
+        size += len(texts[-1])
+    if texts:
+        yield _joined(texts, tasks)
+
+
+def _joined(texts: list[str], tasks: Mapping[int, str]) -> str:
+    named = ",".join(f'"{number}":{text}' for number, text in tasks.items())
+    return f"[[{','.join(texts)}],{{{named}}}]"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _first_words(text: str) -> str:
+    return " ".join(text.split())[:HEAD]
+
+
+def _option(value: int | None) -> int:
+    return UNREAD if value is None else value
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 2)

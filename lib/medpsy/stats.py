@@ -1,0 +1,274 @@
+"""Margins, differences, agreement and power: every margin of a study comes from `bootstrap`.
+
+Values are per question; a score is the plain mean over strata of the mean over questions of the mean over runs. Units
+are those of the values (points of 0 to 100, tokens, rewards). Missing values are left out, never zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+Z = NormalDist().inv_cdf(0.975)  # 95 %, two-sided
+QUESTION = ["stratum", "question_id"]  # levels that name a question; "run" names one of several answers to it
+CELLS = 4_000_000  # weights held at a time (32 MB)
+Sizes = Mapping[str, int]  # stratum -> questions it has, asked or not
+
+
+def score(per_question: pd.Series) -> pd.DataFrame | pd.Series:
+    """Return the score of every model: [suite] x model, or whatever levels `per_question` has; see `bootstrap`."""
+    means, _, _ = _questions(per_question)
+    strata = means.groupby(level=[name for name in means.index.names if name != "question_id"], sort=False).mean()
+    scores = strata.groupby(level=_levels(means), sort=False).mean()
+    return scores.unstack("model") if scores.index.nlevels > 1 else scores
+
+
+def bootstrap(
+    per_question: pd.Series,
+    draws: int = 1000,
+    seed: int = 0,
+    *,
+    sizes: Sizes | None = None,
+    published_runs: int = 0,
+    bounds: tuple[float, float] | None = None,
+) -> pd.DataFrame:
+    """Return replicates of the scores of `per_question`: [draw, suite] x model.
+
+    Questions are weighted anew within their stratum, the same way for every model and suite that has them, so that the
+    difference of two columns is paired. Weights are exponential (Rubin, Annals of Statistics 9, 1981): none is ever
+    zero, so that a part with few questions has a score in every draw; deviations are scaled so that their variance is
+    the unbiased one (Rao and Wu, JASA 83, 1988). Of a finite suite, n of N questions asked, question sampling has the
+    variance 1/n - 1/N (Cochran, Sampling Techniques, 1977, 2.6) and run noise, which no asking of more questions
+    removes, is added in full from the variance over the runs within questions. A single run cannot tell the two apart:
+    all is then taken for run noise, its upper bound.
+
+    Args:
+        per_question: one value per answer. Index levels ``model``, ``stratum``, ``question_id``, where there are any
+            ``run``, and others that name the score, e.g. ``suite``. Equal stratum and question are one question.
+        sizes: of finite suites; by default there are questions of this kind without end, and run noise is part of the
+            spread of the questions' means.
+        published_runs: runs behind a published score of the same finite suite: the replicates are then those of the
+            difference from it.
+        bounds: lowest and highest value; a stratum whose values are all equal then gets the spread that adding two of
+            each would give it (Agresti and Coull, The American Statistician 52, 1998), instead of none.
+
+    Returns:
+        Missing where a stratum has a single question, which says nothing of its spread.
+    """
+    means, within, runs = _questions(per_question)
+    columns = _levels(means)
+    wide = means.unstack(columns)
+    noisy, often = (one.unstack(columns)[wide.columns] for one in (within, runs))
+    generator = np.random.default_rng(seed)
+    total, strata = np.zeros((draws, wide.shape[1])), np.zeros(wide.shape[1])
+    for stratum, place in wide.groupby(level="stratum", sort=False).indices.items():
+        values = wide.to_numpy()[place]
+        there = ~np.isnan(values).all(axis=0)
+        values, variance, count = (one.to_numpy()[place][:, there] for one in (wide, noisy, often))
+        mean, asked = np.nanmean(values, axis=0), (~np.isnan(values)).sum(axis=0)
+        size = np.inf if sizes is None else sizes[stratum]
+        if asked.max() > size:
+            raise ValueError(f"{asked.max()} questions asked of stratum {stratum!r}, which has {size}; correct `sizes`")
+        single = np.isnan(variance).all(axis=0)  # one run of each
+        spread = np.nansum((values - mean) ** 2, axis=0) / np.where(asked > 1, asked - 1, np.nan)
+        share = np.where(single, 0.0, asked / size)  # of the suite
+        noise = np.where(single, 0.0, share * _mean(variance / count) / asked)
+        if published_runs:
+            noise = noise + np.where(single, spread, _mean(variance)) / (size * published_runs)
+        if bounds is not None:
+            noise = noise + np.where(spread == 0, _added(mean, asked, *bounds), 0.0)
+        scale = np.sqrt((1 - share) * (asked + 1) / np.where(asked > 1, asked - 1, np.nan))
+        shift = scale * _shifts(values - mean, draws, generator)
+        total[:, there] += mean + shift + np.sqrt(noise) * generator.standard_normal(shift.shape)
+        strata += there
+    replicates = pd.DataFrame(total / strata, columns=wide.columns).rename_axis("draw")
+    suites = [name for name in columns if name != "model"]
+    return replicates.stack(suites, future_stack=True) if suites else replicates
+
+
+def _questions(per_question: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return of every question the mean over its runs, their variance (missing for one run) and their number."""
+    values = per_question.dropna()
+    by = [name for name in values.index.names if name != "run"]
+    grouped = values.groupby(level=by, sort=False)
+    count = grouped.size()
+    if (count == 1).all():
+        means = grouped.first()
+        return means, pd.Series(np.nan, index=means.index), count
+    return grouped.mean(), grouped.var(), count
+
+
+def _levels(means: pd.Series) -> list[str]:
+    return [name for name in means.index.names if name not in QUESTION]
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means of the columns, missing values left out; 0 where all are missing."""
+    return np.nansum(values, axis=0) / np.maximum((~np.isnan(values)).sum(axis=0), 1)
+
+
+def _added(mean: NDArray[np.float64], asked: NDArray[np.int64], low: float, high: float) -> NDArray[np.float64]:
+    """Return the variance of a mean after two values of each bound were added to those that were asked."""
+    share = ((mean - low) / (high - low) * asked + 2) / (asked + 4)
+    return (high - low) ** 2 * share * (1 - share) / asked
+
+
+def _shifts(deviations: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return weighted means [draws, columns] of `deviations` [questions, columns], missing ones left out.
+
+    Questions with equal values get one weight, the sum of theirs, which is gamma: a million cost no more than a few.
+    """
+    deviations, count = np.unique(deviations, axis=0, return_counts=True)
+    known = (~np.isnan(deviations)).astype(float)
+    deviations, shifts = np.nan_to_num(deviations), np.empty((draws, deviations.shape[1]))
+    step = max(1, CELLS // len(deviations))
+    for start in range(0, draws, step):
+        weights = generator.standard_gamma(count, (min(step, draws - start), len(count)))
+        mass = weights.sum(axis=1, keepdims=True) if known.all() else weights @ known
+        shifts[start : start + step] = weights @ deviations / mass
+    return shifts
+
+
+def half_width(replicates: pd.DataFrame | NDArray) -> pd.DataFrame | pd.Series | NDArray:
+    """Return the 95 % margin: half the width of the central 95 % of the replicates, over level ``draw`` or axis 0."""
+    if isinstance(replicates, np.ndarray):
+        low, high = np.quantile(replicates, (0.025, 0.975), axis=0)
+        return (high - low) / 2
+    suites = [name for name in replicates.index.names if name != "draw"]
+    drawn = replicates.groupby(level=suites, sort=False) if suites else replicates
+    return (drawn.quantile(0.975) - drawn.quantile(0.025)) / 2
+
+
+def p_value(difference: float, replicates: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of `difference` for a normal error with the spread of its replicates."""
+    error = float(np.std(replicates, ddof=1))
+    return float(2 * ndtr(-abs(difference) / error)) if error else float(difference == 0)
+
+
+def estimate(per_question: pd.Series, **options) -> pd.DataFrame:
+    """Return ``score`` and ``margin`` of every model and suite; `options` as of `bootstrap`."""
+    margins = half_width(bootstrap(per_question, **options))
+    scores = score(per_question)
+    if isinstance(scores, pd.Series):
+        return pd.DataFrame({"score": scores, "margin": margins})
+    return pd.DataFrame({"score": scores.stack(future_stack=True), "margin": margins.stack(future_stack=True)})
+
+
+def lead(per_question: pd.Series, first: str, second: str, **options) -> dict[str, float]:
+    """Return by how much model `first` is above `second` on the questions that both answered.
+
+    Args:
+        per_question: of one suite; `options` as of `bootstrap`.
+
+    Returns:
+        ``difference``, ``margin``, ``p_value``, ``questions``; the first three are missing without common questions.
+    """
+    means, _, _ = _questions(per_question)
+    pair = means.unstack("model").reindex(columns=[first, second]).dropna()
+    gap = (pair[first] - pair[second]).to_frame("gap").rename_axis("model", axis=1).stack()
+    if not len(gap):
+        return dict.fromkeys(("difference", "margin", "p_value"), np.nan) | {"questions": 0}
+    difference = float(score(gap)["gap"])
+    drawn = bootstrap(gap, **options)["gap"].to_numpy()
+    known = {"difference": difference, "margin": float(half_width(drawn)), "p_value": p_value(difference, drawn)}
+    return known | {"questions": len(gap)}
+
+
+def proportion_margin(correct: int, total: int) -> float:
+    """Return the 95 % margin of `correct` out of `total`, in points: the longer arm of Wilson's interval.
+
+    Wilson, Journal of the American Statistical Association 22, 1927: of counts of which nothing but the total is known.
+    """
+    if not 0 <= correct <= total or not total:
+        raise ValueError(f"{correct} of {total}: a share needs 0 <= correct <= total and total above 0")
+    share, spread = correct / total, Z * Z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
+    return 100 * max(centre + half - share, share - centre + half)
+
+
+def questions_needed(
+    distance: float,
+    error: float,
+    questions: int,
+    *,
+    runs: int,
+    planned_runs: int,
+    run_share: float = 0.0,
+    suite: int | None = None,
+    power: float = 0.8,
+) -> int | None:
+    """Return how many questions show `distance` at 95 % with the wanted power; None where no number does.
+
+    Solves (z_0.975 + z_power)^2 V = distance^2 for n, V = between (1/n - 1/N) + within / (n R) (sample size of a z
+    test: Cochran, Sampling Techniques, 1977, 4.4), both variances being taken from what was measured.
+
+    Args:
+        error: standard error of the measured number, the standard deviation of its replicates, in the unit of
+            `distance`; `questions` with `runs` each stand behind it.
+        run_share: share of the squared error that is run noise.
+        suite: questions N there are in all; None where new ones can be written.
+    """
+    if not distance or planned_runs < 1 or not 0.5 <= power < 1:
+        raise ValueError(f"distance {distance}, runs {planned_runs}, power {power}: out of range")
+    normal, total = NormalDist(), error**2 * questions  # variance of one question asked `runs` times
+    within, between = run_share * total * runs, (1 - run_share) * total
+    allowed = (distance / (normal.inv_cdf(0.975) + normal.inv_cdf(power))) ** 2 + (between / suite if suite else 0.0)
+    needed = max(2, ceil((between + within / planned_runs) / allowed - 1e-9))
+    return needed if suite is None or needed <= suite else None
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Return p-values adjusted so that the chance of even one false claim stays below the level; missing ones stay.
+
+    Holm, Scandinavian Journal of Statistics 6, 1979: the k-th smallest of m times (m - k + 1), never decreasing.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted
+
+
+def cohen_kappa(first: Sequence, second: Sequence) -> float | None:
+    """Return the agreement of two raters beyond chance, None where the data cannot say; missing labels are left out.
+
+    Cohen, Educational and Psychological Measurement 20, 1960: (observed - expected) / (1 - expected).
+    """
+    codes, kinds = _complete([list(pair) for pair in zip(first, second, strict=True)])
+    if not len(codes):
+        return None
+    shares = np.stack([np.bincount(column, minlength=kinds) for column in codes.T]) / len(codes)
+    return _beyond_chance(float(np.mean(codes[:, 0] == codes[:, 1])), float(shares[0] @ shares[1]))
+
+
+def fleiss_kappa(ratings: Sequence[Sequence]) -> float | None:
+    """Return the agreement of two or more raters beyond chance, from one row of labels per item, None as above.
+
+    Fleiss, Psychological Bulletin 76, 1971. Items that any rater left out are left out.
+    """
+    rows = [list(row) for row in ratings]
+    if len({len(row) for row in rows}) > 1 or (rows and len(rows[0]) < 2):
+        raise ValueError("every item needs one label (or None) of each rater, and there must be two raters at least")
+    codes, kinds = _complete(rows)
+    if not len(codes):
+        return None
+    counts = np.stack([np.bincount(row, minlength=kinds) for row in codes])
+    raters = codes.shape[1]
+    observed = float(((counts**2).sum(axis=1) - raters).mean() / (raters * (raters - 1)))
+    return _beyond_chance(observed, float(((counts.sum(axis=0) / counts.sum()) ** 2).sum()))
+
+
+def _complete(rows: list[list]) -> tuple[NDArray[np.intp], int]:
+    """Return the rows without missing labels, each label as a whole number, and how many kinds there are."""
+    table = pd.DataFrame(rows, dtype=object).dropna().to_numpy()
+    codes, kinds = pd.factorize(table.ravel())
+    return codes.reshape(table.shape), len(kinds)
+
+
+def _beyond_chance(observed: float, expected: float) -> float | None:
+    return None if expected >= 1 else (observed - expected) / (1 - expected)

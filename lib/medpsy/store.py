@@ -1,0 +1,616 @@
+"""Responses of models, each kept under the hash of everything that led to it, and the session that asks for them.
+
+A rerun generates only what is missing; a killed run loses at most the open shard; two processes may write at once. A
+failed response is stored and counted, and the next run asks again. With MEDPSY_REPLAY set, nothing is generated.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from medpsy import engines
+from medpsy.engines.base import Engine, Prompt, Response, Sampling
+from medpsy.files import write_text, write_whole
+from medpsy.study import ModelSpec, Study
+from medpsy.texts import storable
+
+REPLAY = "MEDPSY_REPLAY"  # environment variable: set, nothing is generated and no model is looked for
+MODELS, NOTES = "models.json", "notes"  # within a store: name -> fingerprint; what runs measured of themselves
+NOTE = re.compile(r"[A-Za-z0-9][\w.-]*")
+SHARD_ROWS = 1000  # ours: a million responses make a thousand files
+SHARD_SECONDS = 20.0  # ours: a shard is written with the first response after that, so a killed run loses little
+PROGRESS_SECONDS = 5.0  # between two reports of progress
+ATTEMPTS = 3  # a second and third only where shards turn out damaged while they are read
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("fingerprint", pa.string()),
+        ("model", pa.string()),
+        ("engine", pa.string()),
+        ("prompt_id", pa.string()),
+        ("messages", pa.large_string()),  # JSON
+        ("sampling", pa.string()),  # JSON
+        ("run", pa.int32()),
+        ("text", pa.large_string()),  # large: a table of many responses may pass 2 GiB
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
+        ("created", pa.timestamp("us", tz="UTC")),
+    ]
+)
+COUNTS = pa.schema([("key", pa.string()), ("count", pa.int64())])
+SCHEMAS = {"shards": SCHEMA, "counts": COUNTS}  # folder of a store -> columns of the shards in it
+RESULT = ["key", "prompt_id", "model", "run", "text", "finish_reason"]
+RESULT += ["prompt_tokens", "completion_tokens", "seconds", "error"]
+T = TypeVar("T")  # plain data, as JSON holds it
+
+
+class NotStored(RuntimeError):
+    """Something is not stored, and this is a replay: nothing is generated. The message names the model."""
+
+
+class DamagedShardWarning(UserWarning):
+    """A shard could not be read and was set aside; its rows are made again."""
+
+
+class FailedResponsesWarning(UserWarning):
+    """Some requests got no response; they are counted as failed and asked again by the next run."""
+
+
+def replaying() -> bool:
+    """Return whether generation is forbidden: only what is stored is read, and no engine is opened."""
+    return bool(os.environ.get(REPLAY))
+
+
+def refuse(what: str) -> None:
+    """Raise NotStored in a replay because of `what`, a clause that says what is not stored."""
+    if replaying():
+        raise NotStored(
+            f"replay: {what}. Nothing is generated in a replay: take a bundle that was exported after this section had "
+            "run, or run the section with its models"
+        )
+
+
+def noted(root: Path, name: str, make: Callable[[], T]) -> T:
+    """Return what `make` returns and keep it under `name`; in a replay, return what was kept.
+
+    Seconds, memory and logs of trainings differ from run to run: tables made of them are those of the run that the
+    responses come from.
+
+    Args:
+        root: folder of the store.
+
+    Raises:
+        NotStored: this is a replay, and nothing was kept.
+        ValueError: `name` cannot name a file, or what was kept is not JSON.
+    """
+    if not NOTE.fullmatch(name):
+        raise ValueError(f"note {name!r} cannot name a file; use letters, digits, _ . and -")
+    path = root / NOTES / f"{name}.json"
+    if not replaying():
+        write_text(path, json.dumps(make(), indent=1) + "\n")
+    elif not path.is_file():
+        refuse(f"note {name!r} is not stored")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))  # as a replay will have it
+    except ValueError as error:
+        raise ValueError(f"{NOTES}/{path.name} is not JSON ({error}); get the bundle again") from None
+
+
+class Shards:
+    """The Parquet files of one folder, all of one schema with a column ``key``; each is written whole or not at all.
+
+    A file that cannot be read is named in a warning and moved to `damaged`, so that its rows are made again.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, damaged: Path) -> None:
+        self.folder, self.schema, self._damaged = folder, schema, damaged
+        self._keys: dict[Path, frozenset[str]] = {}  # shards never change
+
+    def paths(self) -> list[Path]:
+        """Return the complete shards, oldest first."""
+        return sorted(self.folder.glob("[!.]*.parquet"))
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> Path:
+        """Write `rows` as one new shard.
+
+        Raises:
+            OSError: with what to do, when the disk is full; complete shards stay as they are.
+        """
+        table = pa.Table.from_pylist(rows, self.schema)
+        path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
+        return write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
+
+    def read(self, columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
+        """Return `columns` of all rows, or of those with one of `keys`; no more is held at a time than is wanted."""
+        names = list(dict.fromkeys(["key", *columns]))
+        wanted = None if keys is None else set(keys)
+        tables = [self.schema.empty_table().select(names)]
+        for path in self.paths():
+            if wanted is not None and wanted.isdisjoint(self._keys_of(path)):
+                continue  # reading the texts of all shards takes ten times as long
+            if (table := self.load(path, names)) is not None:
+                if wanted is not None:
+                    table = table.filter(pa.array([key in wanted for key in table["key"].to_pylist()], pa.bool_()))
+                tables.append(table)
+        return pa.concat_tables(tables).select(columns)
+
+    def load(self, path: Path, columns: Sequence[str]) -> pa.Table | None:
+        """Return `columns` of one shard, or None where it is gone or damaged.
+
+        Raises:
+            OSError: the file could not be opened, which says nothing about its content.
+        """
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None  # another process set it aside
+        with file:
+            try:
+                return read_shard(file, self.schema, columns)
+            except (pa.ArrowException, OSError) as error:
+                self._set_aside(path, str(error).splitlines()[0][:120])
+                return None
+
+    def _keys_of(self, path: Path) -> frozenset[str]:
+        if path not in self._keys:
+            table = self.load(path, ["key"])
+            self._keys[path] = frozenset() if table is None else frozenset(table["key"].to_pylist())
+        return self._keys[path]
+
+    def _set_aside(self, path: Path, problem: str) -> None:
+        self._damaged.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
+        except FileNotFoundError:
+            return  # another process was faster
+        shown = f"shard {self.folder.name}/{path.name} is damaged ({problem})"
+        fate = f"moved to {self._damaged.name}/, its rows are made again"
+        warnings.warn(f"{shown}; {fate}", DamagedShardWarning, stacklevel=2)
+
+
+def read_shard(file: BinaryIO, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Return `columns` of a shard; raise ArrowException or OSError if it is damaged or has others than `schema`."""
+    shard = pq.ParquetFile(file, page_checksum_verification=True)
+    if not shard.schema_arrow.equals(schema):
+        raise pa.ArrowInvalid("its columns are not those of a store")
+    table = shard.read(list(columns))
+    if table["key"].null_count:
+        raise pa.ArrowInvalid("it has rows without a key")
+    return table
+
+
+class Request(NamedTuple):
+    """One prompt in one run; `key` names the response it wants."""
+
+    key: str
+    prompt: Prompt
+    run: int
+
+    @property
+    def engine_id(self) -> str:
+        """Id given to the engine. The run is part of it, so that each run draws from a seed of its own."""
+        return f"{self.prompt.id}#{self.run}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and how: all of a response's key but the messages and the run."""
+
+    model: ModelSpec
+    fingerprint: str
+    engine_kind: str
+    sampling: Sampling
+
+    @property
+    def sampling_json(self) -> str:
+        whole = ("max_tokens", "top_k", "seed")  # 1 and 1.0 are one temperature and must give one key
+        settings = asdict(self.sampling).items()
+        return json.dumps({name: int(n) if name in whole else float(n) for name, n in settings}, sort_keys=True)
+
+    def keys(self, prompts: Iterable[Prompt], run: int) -> list[str]:
+        """Return the key of each prompt in `run`: a SHA-256 over everything that can change the response."""
+        same = [self.fingerprint, self.model.chat_template_kwargs, self.engine_kind, self.sampling_json]
+        start = hashlib.sha256(json.dumps(same, sort_keys=True).encode())
+        keys = []
+        for prompt in prompts:
+            digest = start.copy()
+            digest.update(json.dumps([prompt.messages, run], sort_keys=True).encode())
+            keys.append(digest.hexdigest())
+        return keys
+
+    def requests(self, prompts: Sequence[Prompt], runs: Sequence[int]) -> dict[str, Request]:
+        """Return one request per distinct conversation and run; those of one prompt stand together: prefix caches."""
+        by_run = [self.keys(prompts, run) for run in runs]
+        requests: dict[str, Request] = {}
+        for prompt, keys in zip(prompts, zip(*by_run, strict=True), strict=True):
+            for key, run in zip(keys, runs, strict=True):
+                requests.setdefault(key, Request(key, prompt, run))
+        return requests
+
+    def row(self, request: Request, response: Response) -> dict[str, Any]:
+        """Return the stored form of `response`."""
+        return {
+            "key": request.key,
+            "fingerprint": self.fingerprint,
+            "model": self.model.name,
+            "engine": self.engine_kind,
+            "prompt_id": request.prompt.id,
+            "messages": json.dumps(request.prompt.messages),
+            "sampling": self.sampling_json,
+            "run": request.run,
+            "text": storable(response.text),
+            "finish_reason": response.finish_reason,
+            "prompt_tokens": response.prompt_tokens,
+            "completion_tokens": response.completion_tokens,
+            "seconds": response.seconds,
+            "error": None if response.error is None else storable(response.error),
+            "created": datetime.now(UTC),
+        }
+
+
+@dataclass
+class Progress:
+    """How far one session is; `total` counts what is generated now, `stored` what was there before."""
+
+    model: str
+    total: int
+    stored: int
+    done: int = 0
+    failed: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.total:
+            return f"{self.model}: all {self.stored:,} responses are stored"
+        parts = [f"{self.model}: {self.done:,} of {self.total:,} responses"]
+        parts += [f"{self.stored:,} stored before"] if self.stored else []
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        parts += [f"{self.tokens / self.seconds:,.0f} tokens/s, {self.seconds:,.0f} s"] if self.tokens else []
+        return ", ".join(parts)
+
+
+class ResponseStore:
+    """The responses under one folder. A failed response is asked again by the next store object, not by this one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._fingerprints: dict[tuple, str] = {}
+        self._shards: dict[Path, Shards] = {}
+        self._failed: set[str] = set()  # keys this object asked for in vain
+
+    def answer(
+        self,
+        model: ModelSpec,
+        open: Callable[[], Engine],
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling,
+        run: int,
+        engine_kind: str,
+        shard_rows: int = SHARD_ROWS,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> pd.DataFrame:
+        """Return the responses of `model` to `prompts` in one run, in their order; generate those not stored yet.
+
+        Args:
+            open: starts the engine; called only if something is missing.
+            progress: called every few seconds while something is generated.
+
+        Returns:
+            One row per distinct prompt; columns as in `RESULT`.
+        """
+        prompts = _distinct(prompts)
+        asked = Asked(model, self.fingerprint(model), engine_kind, sampling)
+        keys = asked.keys(prompts, run)
+        settings = {"sampling": sampling, "runs": (run,), "engine_kind": engine_kind, "shard_rows": shard_rows}
+        for _ in range(ATTEMPTS):
+            self.fill(model, open, prompts, **settings, progress=progress)
+            rows, stored = _ordered(self._of(asked.fingerprint).read([*RESULT, "created"], keys), keys)
+            if stored.all():
+                frame = rows.select(RESULT).to_pandas()
+                return frame.assign(prompt_id=[prompt.id for prompt in prompts], model=model.name, run=run)
+        raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
+
+    def fill(
+        self,
+        model: ModelSpec,
+        open: Callable[[], Engine],
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling,
+        runs: Sequence[int],
+        engine_kind: str,
+        shard_rows: int = SHARD_ROWS,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Generate what is missing of several runs in one session of the engine: it need not idle between them.
+
+        Raises:
+            RuntimeError: the engine is another one than asked for, or answered what nobody asked.
+            NotStored: this is a replay, and something is missing.
+        """
+        asked = Asked(model, self.fingerprint(model), engine_kind, sampling)
+        requests = asked.requests(_distinct(prompts), runs)
+        missing = self._missing(asked, requests)
+        state, report = Progress(model.name, len(missing), len(requests) - len(missing)), progress or (lambda _: None)
+        report(state)
+        if not missing:
+            return
+        suites = Counter(request.prompt.id.split("/")[0] for request in missing)
+        where = ", ".join(f"{suite} {number:,}" for suite, number in suites.items())
+        first = f"first {missing[0].prompt.id!r} in run {missing[0].run}"
+        refuse(f"{len(missing):,} responses of model {model.name!r} are not stored ({where}; {first})")
+        shards, rows, start = self._of(asked.fingerprint), [], time.monotonic()
+        written = reported = start
+        with open() as engine:
+            try:
+                for request, response in _generated(asked, engine, missing):
+                    rows.append(asked.row(request, response))
+                    now, failed = time.monotonic(), response.finish_reason == "failed"
+                    self._failed |= {request.key} if failed else set()
+                    state.done, state.failed = state.done + 1, state.failed + failed
+                    state.tokens, state.seconds = state.tokens + response.completion_tokens, now - start
+                    if len(rows) >= shard_rows or now - written >= SHARD_SECONDS:
+                        shards.write(rows)
+                        rows, written = [], now
+                    if now - reported >= PROGRESS_SECONDS or state.done == state.total:
+                        report(state)
+                        reported = now
+            finally:  # after an error or Ctrl-C, too
+                if rows:
+                    shards.write(rows)
+
+    def fingerprint(self, model: ModelSpec) -> str:
+        """Return which weights, tokenizer and template `model` stands for: from the record where they are not there,
+        and in a replay, whose responses are those of the recorded model.
+
+        Raises:
+            OSError, ValueError: the model is not to be had and not on record.
+            NotStored: it is not on record, and this is a replay.
+        """
+        name = (model.name, model.path, model.revision)
+        if name not in self._fingerprints:
+            self._fingerprints[name] = _identified(self.root, model)
+        return self._fingerprints[name]
+
+    def lookup(
+        self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec | None = None
+    ) -> pd.DataFrame:
+        """Return `columns` of the stored responses called `keys`, in that order; generate nothing.
+
+        Args:
+            model: who wrote them all, so that no other model's shards are read.
+
+        Raises:
+            KeyError: some are not stored (never generated, or in a damaged shard).
+        """
+        names = [*dict.fromkeys(["key", *columns, "finish_reason", "created"])]
+        shards = [self._of(self.fingerprint(model))] if model else self.shards()
+        tables = [one.read(names, keys) for one in shards]
+        rows, stored = _ordered(pa.concat_tables([SCHEMA.empty_table().select(names), *tables]), keys)
+        if not stored.all():
+            gone = np.flatnonzero(~stored)
+            raise KeyError(
+                f"{len(gone)} of {len(keys)} responses are not stored, first {keys[gone[0]]}; run their section again"
+            )
+        return rows.select(list(columns)).to_pandas()
+
+    def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
+        """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer.
+
+        Args:
+            count: takes the positions of the keys that have no number yet and returns their numbers.
+        """
+        shards = self._at(self.root / "counts" / name, COUNTS)
+        known = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
+        numbers = pd.Series(keys, dtype="str").map(known.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
+        missing = np.flatnonzero(np.isnan(numbers)).tolist()
+        if missing:
+            refuse(f"{len(missing):,} of {len(keys):,} numbers of {name} are not stored")
+            numbers[missing] = count(missing)
+            shards.write([{"key": keys[at], "count": int(numbers[at])} for at in missing])
+        return numbers.astype(np.int64)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts of rows, failed rows, tokens and bytes: of the store, and of each model by suite."""
+        names = ["key", "model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
+        tables = [shards.read(names) for shards in self.shards()]
+        frame = pa.concat_tables([SCHEMA.empty_table().select(names), *map(_best, tables)]).to_pandas()
+        paths = [path for shards in self.shards() for path in shards.paths()]
+        return {
+            **_counted(frame),
+            "superseded": sum(map(len, tables)) - len(frame),
+            "shards": len(paths),
+            "damaged": len(list((self.root / "damaged").glob("*.parquet"))),
+            "bytes": sum(path.stat().st_size for path in paths),
+            "models": {name: _model_counts(rows) for name, rows in frame.groupby("model")},
+        }
+
+    def shards(self, kind: str = "shards") -> list[Shards]:
+        """Return the shards of responses, a folder for each model, or those of `counts`, a folder for each name."""
+        return [self._at(path, SCHEMAS[kind]) for path in sorted(self.root.glob(f"{kind}/*"))]
+
+    def _at(self, folder: Path, schema: pa.Schema) -> Shards:
+        return self._shards.setdefault(folder, Shards(folder, schema, self.root / "damaged"))
+
+    def _of(self, fingerprint: str) -> Shards:
+        """Return the shards of one model, so that looking up its responses reads no other's."""
+        return self._at(self.root / "shards" / hashlib.sha256(fingerprint.encode()).hexdigest()[:16], SCHEMA)
+
+    def _missing(self, asked: Asked, requests: dict[str, Request]) -> list[Request]:
+        """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
+        table = self._of(asked.fingerprint).read(["key", "finish_reason"])
+        tried = pc.is_in(table["key"], value_set=pa.array(self._failed, pa.string()))
+        done = pc.or_(pc.or_(tried, replaying()), pc.not_equal(table["finish_reason"], "failed"))
+        stored = set(table["key"].filter(done).to_pylist())
+        return [request for key, request in requests.items() if key not in stored]
+
+
+def recorded_models(root: Path) -> dict[str, str]:
+    """Return name -> fingerprint as recorded in the store `root`.
+
+    Raises:
+        ValueError: the record cannot be read.
+    """
+    path = root / MODELS
+    if not path.exists():
+        return {}
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
+            raise ValueError("not a mapping of model names to fingerprints")
+    except ValueError as error:
+        raise ValueError(f"{root.name}/{MODELS}: {error}; delete the file, it is written anew") from None
+    return names
+
+
+def record_models(root: Path, more: dict[str, str]) -> None:
+    """Add `more` names to the record; a lock keeps two processes from losing each other's."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f".{MODELS}.lock").open("a") as held:
+        with contextlib.suppress(OSError):  # a file system without locks, as on some clusters
+            fcntl.flock(held, fcntl.LOCK_EX)
+        names = dict(sorted({**recorded_models(root), **more}.items()))
+        write_text(root / MODELS, json.dumps(names, indent=2) + "\n")
+
+
+def _identified(root: Path, model: ModelSpec) -> str:
+    recorded = recorded_models(root).get(model.name)
+    if replaying():
+        if recorded is None:
+            refuse(f"no response of model {model.name!r} is stored")
+        return recorded
+    try:
+        fingerprint = engines.fingerprint(model)
+    except (OSError, ValueError):
+        if recorded is None:
+            raise
+        return recorded  # what is stored can be read; opening the engine says that the model is not there
+    if recorded != fingerprint:
+        record_models(root, {model.name: fingerprint})
+    return fingerprint
+
+
+def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """Return `prompts` without repetitions; raise ValueError where one id stands for two conversations."""
+    seen: dict[str, Prompt] = {}
+    for prompt in prompts:
+        if seen.setdefault(prompt.id, prompt).messages != prompt.messages:
+            raise ValueError(f"prompt id {prompt.id!r} stands for two different conversations; give each its own id")
+    return list(seen.values())
+
+
+def _generated(asked: Asked, engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[Request, Response]]:
+    """Yield every request with its response as the engine finishes it; where it gives none, with a failed one."""
+    for what, wanted, got in (
+        ("kind", asked.engine_kind, engine.kind),
+        ("fingerprint", asked.fingerprint, engine.fingerprint),
+    ):
+        if wanted != got:
+            fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
+            raise RuntimeError(f"{asked.model.name}: {what} of the engine is {got!r}, not {wanted!r}; {fix}")
+    waiting = {request.engine_id: request for request in requests}
+    prompts = [Prompt(engine_id, request.prompt.messages) for engine_id, request in waiting.items()]
+    for response in engine.generate(prompts, asked.sampling):
+        request = waiting.pop(response.prompt_id, None)
+        if request is None:
+            raise RuntimeError(f"engine {engine.kind} answered {response.prompt_id!r} twice or unasked; report it")
+        yield request, response
+    for name, request in waiting.items():
+        yield request, Response(name, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
+
+
+def _best(table: pa.Table) -> pa.Table:
+    """Return one row per key: a response before a failure, then the oldest, so that what was once read stays."""
+    if pc.count_distinct(table["key"]).as_py() == len(table):
+        return table
+    rows = table.select(["key", "created"]).to_pandas()
+    rows["failed"] = pc.equal(table["finish_reason"], "failed").to_numpy()
+    keep = rows.sort_values(["failed", "created"], kind="stable").drop_duplicates("key").index
+    return table.take(pa.array(np.sort(keep)))
+
+
+def _ordered(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """Return the best row of each of `keys`, in their order, and for each key whether there is one."""
+    table = _best(table)
+    positions = pc.index_in(pa.array(keys, pa.string()), value_set=table["key"].combine_chunks())
+    return table.take(positions.drop_null()), positions.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _counted(rows: pd.DataFrame) -> dict[str, int]:
+    return {"rows": len(rows), "failed": int((rows["finish_reason"] == "failed").sum())}
+
+
+def _model_counts(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return rows, failed rows and tokens of one model, and rows by suite (the part of a prompt id before ``/``)."""
+    tokens = {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
+    suites = rows["prompt_id"].str.split("/").str[0].value_counts(sort=False)
+    return {**_counted(rows), **tokens, "suites": suites.to_dict()}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One study, its store, and where lines of progress go."""
+
+    study: Study
+    store: ResponseStore
+    progress: Callable[[str], None] | None = None
+
+    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], Engine]]:
+        """Return the kind of engine that answers for `model`, as the store names it, and how to open it; an endpoint is
+        always asked there."""
+        kind, options = self.study.answers(model)
+        opening = partial(engines.open_engine, kind, model, gguf_dir=self.study.gguf_dir, **options)
+        return engines.engine_kind(kind, model, options), opening
+
+    def fill(self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling) -> None:
+        """Generate what is missing of all `runs` in one go: the engine opens once and its slots stay full."""
+        model = self.study.model(name)
+        kind, open_engine = self.engine(model)
+        settings = {"sampling": capped(sampling, model), "runs": runs, "engine_kind": kind, "progress": self._line}
+        self.store.fill(model, open_engine, prompts, **settings)
+
+    def answer(self, name: str, prompts: Sequence[Prompt], run: int, sampling: Sampling) -> pd.DataFrame:
+        """Return the responses to `prompts` in one run, in their order; failed ones are warned of."""
+        model = self.study.model(name)
+        kind, open_engine = self.engine(model)
+        settings = {"sampling": capped(sampling, model), "run": run, "engine_kind": kind}
+        frame = self.store.answer(model, open_engine, prompts, **settings)
+        failed = frame[frame["finish_reason"] == "failed"]
+        if len(failed):
+            text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
+            why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
+            warnings.warn(why, FailedResponsesWarning, stacklevel=2)
+        return frame
+
+    def _line(self, state: Progress) -> None:
+        if self.progress:
+            self.progress(str(state))
+
+
+def capped(sampling: Sampling, model: ModelSpec) -> Sampling:
+    """Return `sampling` with no more tokens than `model` may write."""
+    return replace(sampling, max_tokens=min(sampling.max_tokens, model.max_tokens or sampling.max_tokens))

@@ -1,0 +1,68 @@
+"""What a training costs: operations, memory, and how fast this machine multiplies. Imports no framework.
+
+The ceiling of this machine is measured, not looked up: the fastest of some matrix products in the number format of the
+training.
+"""
+
+import time
+from dataclasses import dataclass
+
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices
+PRODUCTS = 8
+RUNTIME = 0.9  # GiB that a process of torch, transformers and trl takes before it holds a model; ours: measured
+ADAM = 16  # bytes per parameter: weights, gradients and two moments in float32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a model that its cost depends on."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    attention: int  # heads times their size
+
+
+def shape(config: dict, parameters: int) -> Shape:
+    """Return the shape that a model's ``config.json`` states."""
+    heads = config["num_attention_heads"]
+    size = config.get("head_dim") or config["hidden_size"] // heads
+    layers = config["num_hidden_layers"]
+    return Shape(parameters, layers, config["hidden_size"], heads * size)
+
+
+def flops_per_token(shape: Shape, tokens: float) -> float:
+    """Return the operations of training on one token of a document of `tokens` tokens.
+
+    6 N + 12 L H Q T of Chowdhery et al., PaLM, appendix B (2022): N parameters, L layers, H Q the width of attention,
+    T the length, here of a document, since documents in a pack do not see each other.
+    """
+    return 6 * shape.parameters + 12 * shape.layers * shape.attention * tokens
+
+
+def ceiling(precision: str) -> float:
+    """Return the most operations per second that one process reaches here, in `precision`."""
+    import torch  # takes seconds, and forecasts need none of it
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = SIDE[device]
+    one = torch.randn(side, side, device=device).to(getattr(torch, precision))
+    best = float("inf")
+    for _ in range(PRODUCTS):
+        begun = time.perf_counter()
+        one @ one
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begun)
+    return 2 * side**3 / best
+
+
+def memory(shape: Shape, tokens: int, *, checkpointing: bool, processes: int = 1, states: float = ADAM) -> float:
+    """Return the GiB that one process is expected to take at most with `tokens` tokens at a time.
+
+    Activations of 34 bytes per token, hidden unit and layer (Korthikanti et al., Reducing Activation Recomputation in
+    Large Transformer Models, 2022, without the scores of attention), or their inputs alone with `checkpointing`; the
+    states, `states` bytes per parameter, are spread over the processes.
+    """
+    activations = tokens * shape.hidden * shape.layers * (2 if checkpointing else 34)
+    return RUNTIME + (states * shape.parameters / processes + activations) / 2**30

@@ -1,0 +1,363 @@
+"""One training stage as a job: the key by which its checkpoint is recognised, and the processes that do it.
+
+A checkpoint is done when its folder holds `SUMMARY`, which is written with it in one step. Sequences of jobs run side
+by side, as many as there are GPUs or cores, the jobs of one in turn. A killed or failed one keeps its resume points;
+running it again goes on there. Schedules nothing: several processes for one job, and starting them again by themselves,
+are the work of `accelerate launch`, here or on each node of the Slurm job in which the section runs (setup/slurm).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib import metadata
+from itertools import chain, dropwhile
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from medpsy.engines.models import check_folder, file_digest, weights_digest
+from medpsy.engines.programs import KEEP_MEMORY, Child, importable
+from medpsy.licences import UNKNOWN, of_folder
+from medpsy.provenance import cores, gpus
+from medpsy.store import noted, replaying
+from medpsy.study import find_root
+
+SUMMARY = "training.json"
+RECIPE_VERSION = 1  # raised by hand when the same inputs begin to give another checkpoint
+DECIDING = ("torch", "transformers", "trl", "accelerate", "peft")  # packages whose version can change a checkpoint
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one target, ready to be handed to another process.
+
+    Args:
+        name: of the checkpoint, e.g. ``"large-sft1"``.
+        parent: folder with the weights it starts from.
+        folder: where the checkpoint lands.
+        work: folder for what is needed to resume; removed when the checkpoint stands.
+        data: files it trains on.
+        store: folder of the study's responses, beside which is noted what the training was like.
+        config: arguments of TRL's configuration that are not its defaults, as `medpsy.training.config.given` returns
+            them; the batch is that of one process.
+        lora: arguments of `peft.LoraConfig`, where an adapter is trained.
+        opens_thinking, switches: how the target's chat template behaves, as in the study.
+        made_of: the backbone -> its licence.
+        judge: where a judge gives the reward, fields of `medpsy.training.rewards.Judge` under ``"judge"``, and what
+            decides its verdicts: profile, fingerprint of the model, sampling and attempts.
+    """
+
+    name: str
+    method: Literal["sft", "rl", "dpo"]
+    parent: str
+    folder: str
+    work: str
+    data: tuple[str, ...]
+    store: str
+    config: Mapping[str, Any]
+    opens_thinking: bool
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    made_of: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self) -> str:
+        """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions.
+
+        Raises:
+            FileNotFoundError: parent or data are not there; names the section to run first.
+        """
+        require(Path(self.parent), self.name)
+        parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(one)) for one in self.data]}
+        parts |= {"config": dict(self.config), "method": self.method, "recipe": RECIPE_VERSION, "lora": dict(self.lora)}
+        if (reward := self.config.get("reward", "").rpartition(":")[0]).endswith(".py"):
+            parts["reward"] = file_digest(find_root() / reward)
+        parts |= {"opens_thinking": self.opens_thinking, "switches": dict(self.switches), "judge": dict(self.judge)}
+        parts |= {"versions": {name: metadata.version(name) for name in DECIDING}}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def licences(self) -> dict[str, str]:
+        """Return source -> licence of all that the checkpoint is made of: backbone, what its parent learned, data."""
+        data = [of_folder(folder) or {folder.name: UNKNOWN} for folder in {Path(one).parent for one in self.data}]
+        return dict(self.made_of) | of_folder(Path(self.parent)) | dict(ChainMap(*data))
+
+    def done(self) -> bool:
+        """Return whether the checkpoint stands and is the one that this job would make."""
+        found = summary(Path(self.folder))
+        return found is not None and Path(self.parent).is_dir() and found["key"] == self.key()
+
+
+def require(folder: Path, name: str) -> None:
+    """Raise FileNotFoundError unless `folder` holds a model that `name` can start from, data and no code."""
+    shown = "/".join(folder.parts[-2:])
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{name}: it starts from {shown}, which holds no model; run the section that leaves it first "
+            "(backbones: `make minihub`; sft1, sft2: 04_sft; rl1, rl2: 05_rl; o1: 12_gspo_judge; openmed: 13_openmed)"
+        )
+    check_folder(folder, f"{name}: {shown}")
+
+
+def summary(folder: Path) -> dict[str, Any] | None:
+    """Return what was recorded of the checkpoint in `folder`, or None if there is none."""
+    try:
+        return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{folder.name}/{SUMMARY} is not JSON ({error}); delete the folder and train again") from None
+
+
+def write_jobs(path: Path, jobs: list[Job]) -> Path:
+    """Write `jobs`, which one process does in turn, to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+    return path
+
+
+def read_jobs(path: Path) -> list[Job]:
+    return [Job(**{**entry, "data": tuple(entry["data"])}) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+PROGRESS = "progress.json"
+
+
+def tell_progress(work: Path, line: Mapping[str, object]) -> None:
+    """Put `line` in the place of the one before, never seen half written."""
+    temporary = work / f"{PROGRESS}.new"
+    temporary.write_text(json.dumps(line), encoding="utf-8")
+    os.replace(temporary, work / PROGRESS)
+
+
+def progress_line(path: Path) -> str:
+    """Return the newest line of the work folder `path` in words, or an empty text where nothing has been logged."""
+    try:
+        row = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return ""
+    words = {
+        "loss": "loss {:.3f}",
+        "reward": "reward {:.2f}",
+        "rewards/margins": "margin {:.2f}",
+        "completions/mean_length": "{:.0f} tokens",
+    }
+    said = [form.format(row[key]) for key, form in words.items() if isinstance(row.get(key), int | float)]
+    return ", ".join([f"{row['name']}: step {row['step']} of {row['steps']}", *said, f"{row['seconds']:.0f} s"])
+
+
+CONFIGS = Path(__file__).parent / "configs"
+ALONE = "NO"  # accelerate's type of a config for one process, which it starts without torchrun
+# Processes that start again must meet in a store of their own, or they wait for the addresses of the dead
+# (pytorch #135712). So the store is not torchrun's, and the rendezvous not accelerate's own, `static`.
+ANEW = ("env", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
+STANDALONE = "PET_STANDALONE=1"  # torchrun's --standalone, for which accelerate has no word: c10d at a free port
+# Without --cpu-bind=none each task would be held to one core.
+ON_EVERY_NODE = ("srun", "--kill-on-bad-exit=1", "--cpu-bind=none")
+# A task reads its own rank; task 0 is on the node where srun was called, whose address all of them know. It holds the
+# store where they meet; by itself torchrun would compare names of machines. The others wait 600 s for it.
+RANKED = (
+    'exec "$0" -m accelerate.commands.launch --machine_rank "$SLURM_PROCID" '
+    '--main_process_ip "$SLURM_LAUNCH_NODE_IPADDR" --rdzv_conf "is_host=$((SLURM_PROCID == 0)),read_timeout=600" "$@"'
+)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How processes share a training.
+
+    Args:
+        processes: over all machines.
+        config: file in `CONFIGS` (without ``.yaml``) that says how they share it, and on how many machines; empty for
+            one process.
+        restarts: how often all of them start again by themselves when one has died.
+    """
+
+    processes: int = 1
+    config: str = ""
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("processes", 1), ("restarts", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} must not be below {least}")
+        if self.restarts and not self.config:
+            raise ValueError(
+                f"restarts: {self.restarts}, and nothing watches one process without a config; set restarts to 0 "
+                "(calling the section again goes on from the last resume point too)"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the config's file says.
+
+        Raises:
+            ValueError: there is no such file, or it does not go with the number of processes or of restarts.
+        """
+        path = CONFIGS / f"{self.config}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+            raise ValueError(f"launch config {self.config!r} is unknown; known are {known}")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if found["distributed_type"] == ALONE and (self.processes > 1 or self.restarts):
+            raise ValueError(
+                f"launch config {self.config!r} is for one process without restarts, and processes is "
+                f"{self.processes}, restarts {self.restarts}; take another config"
+            )
+        if self.processes % found["num_machines"]:
+            raise ValueError(
+                f"processes: {self.processes} cannot be spread evenly over the {found['num_machines']} machines of "
+                f"launch config {self.config!r}"
+            )
+        return found
+
+
+def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
+    """Return the command that runs `worker` (arguments of Python) as `how` says.
+
+    Raises:
+        ValueError: the config is unknown or does not fit, or wants several machines and this is no job of Slurm.
+    """
+    if how.processes == 1 and not how.config:
+        return [sys.executable, *worker]
+    settings = how.settings()
+    machines, path = settings["num_machines"], str(CONFIGS / f"{how.config}.yaml")
+    # a port of its own: trainings side by side would meet at the usual one
+    shared = ["--config_file", path, "--num_processes", str(how.processes), "--main_process_port", str(_free_port())]
+    shared += ["--rdzv_backend", "c10d", "--max_restarts", str(how.restarts), *worker]
+    if machines == 1:
+        return [*ANEW, STANDALONE, sys.executable, "-m", "accelerate.commands.launch", *shared]
+    if "SLURM_JOB_ID" not in os.environ or not shutil.which("srun"):
+        raise ValueError(
+            f"launch config {how.config!r} shares the work among {machines} machines, and this is no job of Slurm: use "
+            "`make report EXECUTOR=slurm`, or another config in `launching` of the profile's YAML"
+        )
+    return [*ANEW, *ON_EVERY_NODE, f"--ntasks={machines}", "bash", "-c", RANKED, sys.executable, *shared]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+WORKER = "medpsy.training.worker"
+PROGRESS_SECONDS = 5.0  # seconds between two lines of progress
+LOOK_SECONDS = 0.2  # seconds between two looks at the processes
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+# turns that a thread waits awake for another (GNU OpenMP; by default 30 times more): no slower alone, and beside
+# other work a thread does not hold a core for nothing
+PATIENCE = {"GOMP_SPINCOUNT": "10000"}
+
+
+class TrainingError(RuntimeError):
+    """A training process ended without its checkpoint; the message holds the last lines that it wrote."""
+
+
+def launch(
+    sequences: Sequence[Sequence[Job]],
+    *,
+    processes: int = 1,
+    config: str = "",
+    restarts: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, dict]:
+    """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
+
+    Args:
+        processes: per job; more than one are started by `accelerate launch`.
+        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work.
+        restarts: how often all processes of a job start again by themselves, from its last resume point, when one of
+            them has died. Resume points also serve another number of processes that shares the global batch.
+
+    Raises:
+        TrainingError: a process failed; the others are stopped, and what was done so far is kept.
+        ValueError: `processes`, `config` and `restarts` do not go together.
+    """
+    say = progress or (lambda _: None)
+    if not replaying():
+        train(sequences, Sharing(processes, config, restarts), say)
+    every = chain.from_iterable(sequences)
+    return {
+        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in every
+    }
+
+
+def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str], None]) -> None:
+    """Do all jobs that are not done yet."""
+    waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
+    for job in (job for jobs, left in zip(sequences, waiting, strict=True) for job in jobs[: len(jobs) - len(left)]):
+        say(f"{job.name}: stands already")
+    devices = visible_gpus()
+    queues = shared([jobs for jobs in waiting if jobs], max(1, len(devices) or cores()) // how.processes)
+    own = [devices[place * how.processes :][: how.processes] for place in range(len(queues))]
+    running = {id(jobs): (jobs, start(jobs, len(queues), how, some)) for jobs, some in zip(queues, own, strict=True)}
+    try:
+        watch(running, say)
+    finally:
+        for _, child in running.values():
+            child.stop()
+
+
+def shared(sequences: Sequence[list[Job]], most: int) -> list[list[Job]]:
+    """Return at most `most` queues (at least one) that hold all `sequences`, each of them in its order."""
+    queues: list[list[Job]] = [[] for _ in sequences[: max(1, most)]]
+    for place, jobs in enumerate(sequences):
+        queues[place % len(queues)] += jobs
+    return queues
+
+
+def visible_gpus() -> list[str]:
+    """Return what the GPUs that this process may use are called in ``CUDA_VISIBLE_DEVICES``."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        [str(number) for number in range(len(gpus()))]
+        if given is None
+        else [one for one in given.split(",") if one not in ("", "-1")]
+    )
+
+
+def start(jobs: Sequence[Job], beside: int, how: Sharing, devices: Sequence[str] = ()) -> Child:
+    """Start the processes that do `jobs` in turn, one of `beside` queues, with `devices` as their GPUs if any."""
+    first = Path(jobs[0].work)
+    file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
+    command = launch_command(["-m", WORKER, str(file)], how)
+    threads = max(1, cores() // (beside * how.processes))
+    environment = {**KEEP_MEMORY, **PATIENCE, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
+    if len(devices) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    return Child(command, env=environment)
+
+
+def watch(running: dict[int, tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
+    """Wait until every process has ended, saying now and then how far they are."""
+    last, said, open_ones = time.monotonic(), {}, dict(running)
+    while open_ones:
+        for number, (jobs, child) in list(open_ones.items()):
+            if not child.alive:
+                check(jobs, child)
+                del open_ones[number]
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            for jobs, _ in open_ones.values():
+                line = next((text for job in reversed(jobs) if (text := progress_line(Path(job.work)))), "")
+                if line and said.get(jobs[0].name) != line:
+                    said[jobs[0].name] = line
+                    say(line)
+        time.sleep(LOOK_SECONDS)
+
+
+def check(jobs: Sequence[Job], child: Child) -> None:
+    """Raise unless every one of `jobs` has left its checkpoint; a work folder is removed when that stands."""
+    for job in jobs:
+        if Path(job.work).exists() or summary(Path(job.folder)) is None:
+            what = f"{job.name}: the training process ended without its checkpoint"
+            raise TrainingError(f"{child.failure(what)}\nWhat it had done is kept; run again to go on from there.")
+    Path(jobs[0].work).with_name(f"{Path(jobs[0].work).name}.jobs.json").unlink(missing_ok=True)

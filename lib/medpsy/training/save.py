@@ -1,0 +1,232 @@
+"""What training leaves on the disk: resume points, what each step said, adapters, and the checkpoint in one step.
+
+Only whole resume points count: a trainer's processes write their parts of one beside each other, and the last file of
+the first process says nothing of the others'. So a mark is set when all of them are through, and older points go only
+then. What a trainer says is kept in its own state, with the seconds since the start, time before a kill included, so
+that a resumed run tells the whole story. A checkpoint holds weights in the parent's number format, tokenizer, template,
+record and card; safetensors only.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import PartialState
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from medpsy import licences
+from medpsy.engines.models import papers, text_config
+from medpsy.files import whole_folder
+from medpsy.training import jobs
+from medpsy.training.card import model_card
+from medpsy.training.jobs import SUMMARY, Job
+
+WHOLE = "whole"  # the mark: an empty file
+KEPT = 2  # points at a time, the best one among them where the best counts
+POINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
+    found = filter(is_whole, work.glob(POINTS))
+    return max(map(str, found), key=lambda path: int(path.rpartition("-")[2]), default=None)
+
+
+def drop_half_written(work: Path) -> None:
+    """Remove what a killed training left of a resume point: another number of processes would not write over it all."""
+    for point in work.glob(POINTS):
+        if not is_whole(point):
+            shutil.rmtree(point)
+
+
+def is_whole(point: Path) -> bool:
+    """Return whether every process wrote its part of the resume point `point` to the end."""
+    return (point / WHOLE).is_file()
+
+
+class ResumePoints(TrainerCallback):
+    """Marks a resume point as whole and removes those that it replaces; the trainer itself must remove none.
+
+    Transformers calls it in every process, when that has written its part.
+    """
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / WHOLE).touch()
+            rotate_checkpoints(args.output_dir, KEPT, state.best_model_checkpoint)
+
+
+class Journal(TrainerCallback):
+    """Puts ``seconds`` into every row of a trainer's log and the newest row into `PROGRESS`."""
+
+    def __init__(self, name: str, work: Path) -> None:
+        self._name, self._work = name, work
+        self._before, self._begun = 0.0, time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+        self._before = max((row.get("seconds", 0.0) for row in state.log_history), default=0.0)
+        self._begun = time.monotonic()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+        row = state.log_history[-1]
+        row["seconds"] = self._before + time.monotonic() - self._begun
+        if state.is_world_process_zero:
+            line = {"name": self._name, "step": state.global_step, "steps": state.max_steps} | row
+            jobs.tell_progress(self._work, line)
+
+
+ADAPTER = "adapter"  # folder within a checkpoint
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]:
+    """Return what a trainer of TRL is given to train an adapter of the model in `parent`; nothing without `lora`.
+
+    Raises:
+        ValueError: no layer of the parent has the name of a target; peft would take the others and say nothing.
+    """
+    if not lora:
+        return {}
+    layers: set[str] = set()
+    for file in parent.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            matrices = [key for key in tensors.keys() if len(tensors.get_slice(key).get_shape()) == 2]  # noqa: SIM118
+            layers |= {key.split(".")[-2] for key in matrices}
+    if unknown := sorted(set(lora["target_modules"]) - layers):
+        known = ", ".join(sorted(layers))
+        raise ValueError(f"target_modules: no layer of {parent.name} is called {unknown[0]!r}; its layers are {known}")
+    return {"peft_config": lora_config(lora)}
+
+
+def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
+    return LoraConfig(task_type="CAUSAL_LM", **{**lora, "target_modules": list(lora["target_modules"])})
+
+
+def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, scratch: Path) -> tuple[Path, Path]:
+    """Write parent and adapter as one model, computed in float32; return the folders of the model and of the adapter.
+
+    Args:
+        trained: folder with the adapter that a trainer saved; None for one that changes nothing.
+        scratch: where both folders are made.
+    """
+    if trained is None:
+        model = get_peft_model(load_whole(parent), lora_config(lora))
+        trained = scratch / "untrained"
+        model.save_pretrained(trained)
+    else:
+        model = adapted(parent, trained)
+    adapter, merged = scratch / ADAPTER, scratch / "merged"
+    copy_adapter(trained, adapter, parent.name)
+    model.merge_and_unload().save_pretrained(merged)
+    return merged, adapter
+
+
+def load_whole(folder: Path) -> PreTrainedModel:
+    """Load a model in float32, in the architecture that its configuration names, as TRL's trainers do.
+
+    Of one that also sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit.
+    """
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    return getattr(transformers, name).from_pretrained(folder, dtype="float32")
+
+
+def adapted(parent: Path, adapter: Path) -> PeftModel:
+    """Load the model in `parent` with an adapter on it.
+
+    Raises:
+        ValueError: a weight of the adapter has no layer, or a layer no weight, of which peft merely warns.
+    """
+    model = PeftModel.from_pretrained(load_whole(parent), adapter)
+    with safe_open(adapter / WEIGHTS, "pt") as tensors:
+        odd = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if odd:
+        raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
+    return model
+
+
+def copy_adapter(trained: Path, target: Path, parent: str) -> None:
+    """Copy an adapter's two files; it names its parent by `parent` alone, not by a path of this machine."""
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(trained / WEIGHTS, target / WEIGHTS)
+    settings: dict[str, Any] = json.loads((trained / CONFIG).read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = parent
+    (target / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+HEAD = "lm_head.weight"  # is the embedding once more, where a model has these tied
+OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
+
+
+def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
+    """Write the checkpoint of `job`; every process calls it, the first one writes.
+
+    An adapter that was trained is written to a folder of its own, and merged into the parent.
+
+    Args:
+        weights: the parent's folder where that is to stay; by default the trainer's model as it is.
+    """
+    raw = Path(job.work) / "final"
+    if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    if weights is None:
+        trainer.save_model(str(raw))  # gathers what is spread over processes
+    if not trainer.is_world_process_zero():
+        return
+    with whole_folder(Path(job.folder)) as folder:
+        source = weights or raw
+        if job.lora:
+            trained = None if weights else raw
+            source, adapter = merge_adapter(job.lora, Path(job.parent), trained, Path(job.work) / "merging")
+            shutil.copytree(adapter, folder / ADAPTER)
+        cast(source, folder, Path(job.parent))
+        keep_tokenizer(Path(job.parent), folder, trainer.processing_class)
+        licences.write(folder, job.licences())
+        (folder / "README.md").write_text(model_card(job, record), encoding="utf-8")
+        (folder / SUMMARY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def cast(source: Path, target: Path, parent: Path) -> None:
+    """Copy the weights in `source` to `target` in the number format that the parent's configuration names."""
+    name = json.loads((parent / "config.json").read_text(encoding="utf-8")).get("dtype") or "bfloat16"
+    dtype, twice = getattr(torch, name), tied(parent)
+    for file in sorted(source.glob("*.safetensors")):
+        tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items() if key not in twice}
+        save_file(tensors, target / file.name, metadata={"format": "pt"})
+    for file in source.glob("*.safetensors.index.json"):
+        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed["weight_map"] = {key: one for key, one in listed["weight_map"].items() if key not in twice}
+        (target / file.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | {"dtype": name}
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def tied(parent: Path) -> set[str]:
+    """Return which tensors need no place in a file, being others once more; FSDP gathers them twice."""
+    return {HEAD} if text_config(parent).get("tie_word_embeddings") else set()
+
+
+def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Copy tokenizer and template of `parent`, byte by byte; nothing of them is trained."""
+    for name, path in papers(parent).items():
+        if name not in OF_WEIGHTS:
+            shutil.copy(path, folder / name)
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,430 @@
+"""The client against endpoints that misbehave: odd replies, retries, limits, refusals, and a key that stays secret."""
+
+import asyncio
+import gzip
+import itertools
+import json
+import logging
+import threading
+import time
+import traceback
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from medpsy.engines import Engine, EngineError, Prompt, Response, Sampling, client, engine_kind, open_engine
+from medpsy.engines.client import bounded
+from stub_endpoint import Reply, Stub, completion, serving
+from tiny_models import Spec
+
+SECRET = "sk-very-secret-key-0123456789"
+SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.8, top_k=7, seed=3)
+CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "endpoint.jsonl").open(encoding="utf-8")]
+GOOD = (200, completion())
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setattr(client, "_key_names", set())
+    monkeypatch.setattr(client, "PAUSE", 0.01)
+
+
+def ask(count: int) -> list[Prompt]:
+    return [Prompt(f"p{at}", ({"role": "user", "content": f"question {at}"},)) for at in range(count)]
+
+
+def opened(url: str, **options: Any) -> Engine:
+    return open_engine("openai", Spec("far", "big", base_url=url), **{"retries": 2, "timeout": 60.0, **options})
+
+
+def answered(stub: Stub, count: int = 1, sampling: Sampling = SAMPLING, **options: Any) -> dict[str, Response]:
+    with serving(stub) as url, opened(url, **options) as engine:
+        return {response.prompt_id: response for response in engine.generate(ask(count), sampling)}
+
+
+def only_first(reply: Reply) -> Callable[[dict, int], Reply]:
+    """Answer the first prompt with `reply`, the others well."""
+    return lambda body, _: reply if body["messages"][0]["content"] == "question 0" else GOOD
+
+
+def reading(body: dict | str) -> Response:
+    """Return what is read out of a reply's body."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    return client.read("p0", client._parsed(text.encode()), 0.0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_cases_of_public_reports(case):
+    want, reply = case["expected"], (case["status"], case["body"], {"Content-Type": case["content_type"]})
+    asked_for_models = case["request"] == "GET /models"
+    found = answered(Stub(models=reply) if asked_for_models else Stub(only_first(reply)), 2)
+    first, other = found["p0"], found["p1"]
+    assert other.text == "A"
+    if asked_for_models:
+        assert first.text == "A"
+        return
+    assert first.finish_reason in want.get("finish_reason_one_of", [want.get("finish_reason")])
+    assert bool(first.error) == (first.finish_reason == "failed")
+    assert want.get("text_has", "") in first.text.partition("</think>")[2] or want.get("text_has", "") in first.text
+    assert want.get("reasoning_has", "") in first.text.partition("</think>")[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "finish"),
+    [
+        (completion("B", reasoning_content="It is B."), "<think>\nIt is B.\n</think>\nB", "stop"),
+        (completion("B", reasoning="It is B."), "<think>\nIt is B.\n</think>\nB", "stop"),
+        (completion("B", reasoning={"effort": "high"}), "B", "stop"),  # settings, not text
+        (completion("", "length", reasoning_content="It may"), "<think>\nIt may", "length"),  # cut off while reasoning
+        (completion("", "stop", reasoning_content="Done."), "<think>\nDone.\n</think>\n", "stop"),
+        (completion("<think>\nraw</think>B"), "<think>\nraw</think>B", "stop"),
+        (completion(None), "", "stop"),
+        (completion(None, refusal="I cannot."), "I cannot.", "stop"),
+        (
+            completion(["B", {"type": "output_text", "text": "!"}, {"type": "image_url", "image_url": {}}, 3]),
+            "B!",
+            "stop",
+        ),
+        (completion({"type": "text", "text": "B"}), "B", "stop"),
+        (completion([{"type": "reasoning", "text": "A?"}, {"text": "B"}]), "<think>\nA?\n</think>\nB", "stop"),
+        (completion("half \ud83d"), "half \ufffd", "stop"),  # of a surrogate pair
+        (completion("pair \ud83d\ude00"), "pair \U0001f600", "stop"),
+        (completion(f"Is {SECRET} yours?"), "Is [key] yours?", "stop"),
+        ('{"choices": [{"message": {"content": "two\nlines"}}]}', "two\nlines", "stop"),
+        ("\ufeff" + json.dumps(completion("B")), "B", "stop"),
+        *[(completion("B", reason), "B", "stop") for reason in ("EOS", "end_turn", "")],
+        *[(completion("B", reason), "B", "length") for reason in ("MAX_TOKENS", "max_output_tokens")],
+    ],
+)
+def test_what_was_paid_for_is_read(body, text, finish):
+    client._key_names.add("OPENAI_API_KEY")
+    found = reading(body)
+    assert (found.text, found.finish_reason, found.error) == (text, finish, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (completion("", "content_filter"), "'content_filter'"),
+        (completion("B", {"odd": 1}), "{'odd': 1}"),
+        (completion("", None), "None"),
+        ({"error": {"message": f"no credit for {SECRET}"}}, "no credit for [key]"),
+        ({"error": "x" * 235 + SECRET}, "xxx"),  # the message is cut within the key
+        ({"choices": [3]}, "no message"),
+        *[(odd, "no JSON") for odd in ("<html>a page</html>", "1" * 5000)],
+        ("[" * 100_000, "nested too deeply"),
+        (f'{{"choices": [{{"message": {{"content": {"[" * 600}{"]" * 600}}}}}]}}', "nested too deeply|reason None"),
+    ],
+)
+def test_a_reply_that_is_none_fails_alone(body, error):
+    found = answered(Stub(only_first((200, body))), 2)
+    assert found["p0"].finish_reason == "failed" and len(found["p0"].error) <= 300
+    assert any(part in found["p0"].error for part in error.split("|")) and SECRET[:9] not in found["p0"].error
+    assert found["p1"].text == "A"
+
+
+ODD = {
+    "no choices": [*({"choices": odd} for odd in ([], {}, None, 3)), "null", "[]", "3", '"text"'],
+    "no message": [{"choices": [odd]} for odd in ([], None, {"message": 5}, {"text": 5, "finish_reason": "stop"})],
+}
+
+
+@pytest.mark.parametrize(("error", "body"), [(error, body) for error in ODD for body in ODD[error]])
+def test_odd_json_is_a_failed_response(error, body):
+    assert (reading(body).finish_reason, error in reading(body).error) == ("failed", True)
+
+
+@pytest.mark.parametrize("count", [None, "7", -1, float("nan"), float("inf"), 10**30, [7], {}])
+def test_a_count_that_is_none_is_zero(count):
+    usage = {"prompt_tokens": count, "completion_tokens": 3.0}
+    found = [reading({**completion(), "usage": odd}) for odd in (usage, count)]
+    assert [(one.prompt_tokens, one.completion_tokens) for one in found] == [(0, 3), (0, 0)]
+
+
+def dripping() -> Iterator[bytes]:
+    while True:
+        yield b" "
+        time.sleep(0.05)
+
+
+def bomb(packed: int) -> bytes:
+    return gzip.compress(bytes(packed))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "headers", "error"),
+    [
+        (dripping, {}, "not whole after 2 s"),
+        (lambda: itertools.repeat(bytes(2**16), 4800), {}, "longer than 100,000 bytes"),  # 300 MB
+        (lambda: [json.dumps(completion("x" * 20 * 2**20)).encode()], {}, "longer than 100,000 bytes"),
+        (lambda: [bomb(100 * 2**20)], {"Content-Encoding": "gzip"}, "longer than 100,000 bytes"),
+        (lambda: [gzip.compress(bomb(2**20))], {"Content-Encoding": "gzip, gzip"}, "packed as 'gzip, gzip'"),
+        (lambda: [b"no gzip"], {"Content-Encoding": "gzip"}, "said to be gzip and is not"),
+        (lambda: [b"cut"], {"Content-Length": "99"}, "RemoteProtocolError"),
+    ],
+    ids=["drip", "long body", "long content", "bomb", "packed twice", "not packed", "cut off"],
+)
+def test_a_hostile_reply_is_bounded_and_fails_alone(pieces, headers, error):
+    written = pieces()
+    stub = Stub(only_first((200, iter(written) if isinstance(written, list) else written, headers)))
+    tracemalloc.start()
+    with serving(stub) as url, opened(url, timeout=2.0, max_bytes=100_000, retries=0) as engine:
+        answering = engine.generate(ask(2), SAMPLING)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        found = {response.prompt_id: response for response in answering}
+        peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert found["p0"].finish_reason == "failed" and error in found["p0"].error
+    assert found["p1"].text == "A"
+    assert peak < 4 * 2**20
+
+
+def test_a_packed_reply_is_read():
+    packed = [gzip.compress(json.dumps(completion("B")).encode())]
+    assert answered(Stub(lambda *_: (200, packed, {"Content-Encoding": "gzip"})))["p0"].text == "B"
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
+def test_what_may_pass_is_tried_again(status):
+    stub = Stub(lambda _, times: (status, "busy") if times < 3 else GOOD)
+    assert answered(stub)["p0"].text == "A"
+    assert len(stub.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after-ms": "500", "retry-after": "7"}, 0.5),
+        ({"retry-after": "86400"}, client.LONGEST_PAUSE),
+        *[({"retry-after": odd}, None) for odd in ("-1", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", "")],
+        ({}, None),
+    ],
+)
+def test_a_pause_that_the_endpoint_asks_for_is_kept_within_reason(headers, seconds):
+    assert client._refusal(429, "busy", headers).pause == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "tries"),
+    [(400, {"error": {"message": "no"}}, 1), (413, "too large", 1), (403, "flagged", 1), (500, "broken", 3)],
+)
+def test_a_prompt_that_is_refused_at_once_or_keeps_failing_fails_alone(status, body, tries):
+    stub = Stub(only_first((status, body)))
+    found = answered(stub, 3)
+    assert (found["p0"].finish_reason, found["p0"].text) == ("failed", "") and str(status) in found["p0"].error
+    assert [found["p1"].text, found["p2"].text] == ["A", "A"] and len(stub.asked) == 2 + tries
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_never_more_requests_at_once_than_allowed(concurrency):
+    stub = Stub(pause=0.05)
+    assert len(answered(stub, 12, concurrency=concurrency)) == 12
+    assert stub.most == concurrency
+
+
+def test_what_is_sent():
+    stub, spec = Stub(), Spec("far", "big", chat_template_kwargs={"enable_thinking": True})
+    more = {"reasoning_effort": "low", "temperature": None}
+    with serving(stub) as url:
+        for options in ({}, {"extended": False}, {"extended": False, "extra_body": more}):
+            with open_engine("openai", replace(spec, base_url=url), **options) as engine:
+                list(engine.generate(ask(1), SAMPLING))
+    common = {
+        "model": "big",
+        "messages": [{"role": "user", "content": "question 0"}],
+        "top_p": 0.8,
+        "seed": SAMPLING.prompt_seed("p0"),
+    }
+    extended = {"max_tokens": 9, "top_k": 7, "min_p": 0.0, "chat_template_kwargs": {"enable_thinking": True}}
+    plain = {**common, "max_completion_tokens": 9}
+    assert stub.asked == [
+        {**common, "temperature": 0.5, **extended},
+        {**plain, "temperature": 0.5},
+        {**plain, "reasoning_effort": "low"},
+    ]
+    assert engine.kind == engine_kind("vllm", spec_at(url), {"extra_body": more}) != engine_kind("vllm", spec_at(url))
+
+
+def spec_at(url: str) -> Spec:
+    return Spec("far", "big", base_url=url)
+
+
+def test_a_prompt_with_half_a_character_is_sent():
+    stub = Stub()
+    with serving(stub) as url, opened(url) as engine:
+        (found,) = engine.generate([Prompt("odd", ({"role": "user", "content": "half \ud83d"},))], SAMPLING)
+    assert found.text == "A" and stub.asked[0]["messages"][0]["content"] == "half \ud83d"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_key_or_name_ends_the_run_after_what_was_answered(status):
+    stub = Stub(lambda *_: (status, {"error": {"message": f"unknown {SECRET}"}}))
+    with pytest.raises(EngineError, match="'far'.*refuses key or model.*'big'.*OPENAI_API_KEY, which is set") as caught:
+        answered(stub, 50, concurrency=2)
+    assert len(stub.asked) < 7
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_is_under_way_when_the_endpoint_is_given_up_is_kept():
+    def answer(body: dict, _: int) -> Reply:
+        slow = body["messages"][0]["content"] == "question 0"
+        time.sleep(0.5 if slow else 0)
+        return GOOD if slow else (404, "no such model")
+
+    found = []
+    with serving(Stub(answer)) as url, opened(url, concurrency=3) as engine, pytest.raises(EngineError):
+        for response in engine.generate(ask(50), SAMPLING):
+            found.append(response)  # kept although it ends with an error
+    assert [one.prompt_id for one in found if one.text] == ["p0"] and len(found) < 10
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_shows_when_the_engine_is_opened(status, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    missing = pytest.raises(EngineError, match="environment variable OPENAI_API_KEY, which is not set")
+    with serving(Stub(models=status)) as url, missing:
+        opened(url)
+
+
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{SECRET}\nmore")
+    with serving(Stub()) as url, pytest.raises(EngineError, match="OPENAI_API_KEY") as caught:
+        opened(url)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("status", [405, 500])
+def test_an_endpoint_without_a_list_of_models_will_do(status):
+    assert answered(Stub(models=status))["p0"].text == "A"
+
+
+def test_redirects_are_not_followed():
+    with serving(elsewhere := Stub()) as other:
+        moved = (307, "", {"Location": f"{other}/chat/completions"})
+        with pytest.raises(EngineError, match="another address .307."):
+            answered(Stub(models=moved))
+        found = answered(Stub(lambda *_: moved))["p0"]
+    assert found.finish_reason == "failed" and "another address" in found.error and elsewhere.asked == []
+
+
+def test_nobody_at_the_address_shows_when_the_engine_is_opened():
+    with serving(Stub()) as url:
+        pass
+    with pytest.raises(EngineError, match="'far': the endpoint http://127.0.0.1.* does not answer.*correct base_url"):
+        opened(url)
+
+
+def test_an_endpoint_that_is_gone_ends_the_run():
+    with serving(Stub()) as url:
+        engine = opened(url, concurrency=2, retries=0)
+    found = []
+    with pytest.raises(EngineError, match="does not answer"):
+        found += engine.generate(ask(500), SAMPLING)
+    assert len(found) < 10
+
+
+def test_with_a_tokenizer_a_prompt_that_is_too_long_is_not_sent(tiny):
+    stub = Stub()
+    long = Prompt("long", ({"role": "user", "content": "the " * 40},))
+    with serving(stub) as url, opened(url, tokenizer=str(tiny.folder), context=40) as engine:
+        reasons = {one.prompt_id: one.finish_reason for one in engine.generate([*ask(2), long], SAMPLING)}
+    assert reasons.pop("long") == "failed" and len(reasons) == len(stub.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"context": 100}, "engine_options.*tokens are counted with a tokenizer"),
+        ({"key_env": SECRET}, "key_env: this is no name of an environment variable"),
+        ({"concurrency": 0}, "concurrency: 0 is below 1"),
+        ({"timeout": "ten"}, "engine_options.timeout: 'ten' must be a number"),
+        ({"extra_body": {"messages": []}}, "extra_body.messages: this field is not yours to set"),
+        ({"extra_body": {"day": date(2026, 1, 1)}}, "engine_options: .*put the value in quotes"),
+        ({"tiemout": 3}, "'openai' has no option 'tiemout'; did you mean 'timeout'"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        opened("http://127.0.0.1:1/v1", **options)
+    assert SECRET not in str(caught.value)
+
+
+def test_keys_go_into_requests_and_nowhere_else(caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OTHER_KEY", other := "another-secret-key")
+    stub = Stub(lambda *_: (400, {"error": {"message": f"what is {SECRET} or {other}?"}}))
+    with serving(stub) as url, opened(url) as engine, opened(url, key_env="OTHER_KEY") as second:
+        found = [response for each in (engine, second) for response in each.generate(ask(1), SAMPLING)]
+        seen = f"{found} {engine!r} {vars(engine)} {caplog.text}"
+    assert [each["authorization"] for each in stub.headers] == [f"Bearer {SECRET}", f"Bearer {other}"]
+    assert "what is [key] or [key]?" in found[0].error
+    assert SECRET not in seen and other not in seen
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks://127.0.0.1:9/"])
+def test_a_proxy_that_cannot_be_used_is_named_and_is_not_for_the_loopback(proxy, monkeypatch):
+    monkeypatch.setenv("all_proxy", proxy)
+    assert answered(Stub())["p0"].text == "A"
+    with pytest.raises(EngineError, match=r"http://host.example/v1 cannot be asked.*all_proxy.*socksio"):
+        opened("http://host.example/v1")
+
+
+class Service:
+    """Answers after `item` milliseconds; counts what is under way."""
+
+    def __init__(self) -> None:
+        self.now = self.cancelled = self.closed = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator:
+        yield self.work
+        self.closed += 1
+
+    async def work(self, item: float) -> float:
+        if item < 0:
+            raise ValueError(f"{item} is negative")
+        self.now += 1
+        try:
+            await asyncio.sleep(item / 1000)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.now -= 1
+        return item
+
+
+def test_results_come_as_they_finish_and_items_are_taken_only_when_there_is_room():
+    assert list(bounded([300, 10, 100], Service().open, 3)) == [10, 100, 300]
+    taken = []
+    results = bounded((taken.append(at) or 20 for at in range(100)), Service().open, 2)
+    next(results)
+    assert len(taken) <= 6
+    results.close()
+
+
+def test_the_first_error_is_raised_and_the_rest_cancelled():
+    service = Service()
+    with pytest.raises(ValueError, match="-1 is negative") as caught:
+        list(bounded([60_000, 60_000, -1], service.open, 3))
+    assert not isinstance(caught.value, BaseExceptionGroup)
+    assert service.cancelled == 2 and service.now == 0
+
+
+def test_leaving_early_cancels_and_leaves_no_thread():
+    service, before = Service(), threading.active_count()
+    start = time.monotonic()
+    results = bounded([5, *[60_000] * 9], service.open, 4)
+    assert next(results) == 5
+    results.close()
+    assert time.monotonic() - start < 50  # not the minute that the others would take
+    assert service.now == 0 and service.cancelled >= 3
+    assert threading.active_count() == before

@@ -1,0 +1,344 @@
+"""Which files make a model, what is refused, when its fingerprint changes, how many tokens fit into memory."""
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub.utils import filter_repo_objects
+from medpsy.engines import engine_kind, fingerprint, models, open_engine, programs, vllm_engine
+from medpsy.engines.convert import to_gguf
+from medpsy.engines.models import file_digest, model_folder, weights_digest
+from medpsy.harness import Settings, jobs
+from medpsy.recipes.openmed import fitting_folders
+from medpsy.training import jobs as job
+from tiny_models import Spec
+
+
+@pytest.fixture
+def copy(tiny, tmp_path, monkeypatch):
+    """A copy of the tiny model that a test may change; digests are kept apart from the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    return Spec("copy", "models/copy", tmp_path / "copy")
+
+
+def edit(folder: Path, name: str, **keys: object) -> None:
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def shard(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def weights(content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / "model.safetensors").write_bytes(content)
+
+
+def cut(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size - 1)
+
+
+def gguf(content: bytes) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / "model.gguf").write_bytes(content)
+
+    return write
+
+
+REMOTE = {"auto_map": {"AutoTokenizer": ["nobody/nothing--code.Class", None]}}
+MISSING = {  # what is done to a whole model, and what the message names
+    "models/copy/config.json": lambda folder: (folder / "config.json").unlink(),
+    "models/copy/tokenizer.json": lambda folder: (folder / "tokenizer.json").unlink(),
+    "models/copy holds no .*safetensors": lambda folder: (folder / "model.safetensors").unlink(),
+    "models/copy/model-00002-of-00002.safetensors": shard,
+    "no folder 'models/copy'.*study.yaml.*make minihub": shutil.rmtree,
+}
+UNSAFE = {
+    "pytorch_model.bin": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+    "training_args.BIN": lambda folder: (folder / "training_args.BIN").write_bytes(b""),
+    "modeling_tiny.py": lambda folder: (folder / "modeling_tiny.py").write_text(""),
+    "models/copy/config.json has `auto_map`": lambda folder: edit(folder, "config.json", **REMOTE),
+    "models/copy/tokenizer_config.json has": lambda folder: edit(folder, "tokenizer_config.json", **REMOTE),
+    "config.json has": lambda folder: edit(folder, "config.json", text_config=REMOTE),
+    "processor_config.json has": lambda folder: (folder / "processor_config.json").write_text(
+        r'{"auto\u005fmap": {"AutoProcessor": "code.Class"}}'
+    ),
+}
+DAMAGED = {
+    "generation_config.json": lambda folder: (folder / "generation_config.json").write_text("{"),
+    "copy/config.json": lambda folder: (folder / "config.json").write_text("[" * 100_000),
+    "model.safetensors is damaged": cut,
+    "models/copy/model.safetensors": weights(b""),
+    "copy/model.safetensors": weights(b"\xff" * 64),
+    "model.safetensors is": weights((2).to_bytes(8, "little") + b"[]"),
+    "model.safetensors.index.json: weight_map": lambda folder: (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": []}'
+    ),
+    "model.gguf is damaged": gguf(b"GGML and more"),
+}
+CASES = [
+    (error, name, cases[name])
+    for error, cases in ((FileNotFoundError, MISSING), (ValueError, UNSAFE), (ValueError, DAMAGED))
+    for name in cases
+]
+
+
+@pytest.mark.parametrize(("error", "named", "damage"), CASES, ids=[name for _, name, _ in CASES])
+def test_what_is_missing_unsafe_or_damaged_is_refused_and_named(copy, error, named, damage):
+    model_folder(copy)
+    damage(copy.folder)
+    with pytest.raises(error, match=named):
+        model_folder(copy)
+
+
+def train(model: Spec) -> object:
+    return job.require(model.folder, "sft1")
+
+
+def harness(model: Spec) -> object:
+    with tempfile.TemporaryDirectory() as outputs:
+        study = SimpleNamespace(outputs=Path(outputs), source="hub", commit=lambda *_: "0" * 40)
+        return jobs(study, [model], ["ifeval"], Settings(), {})
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        *(partial(open_engine, kind) for kind in ("transformers", "llama_cpp", "vllm", "ray")),
+        lambda model: to_gguf(model, model.folder / "gguf"),
+        lambda model: fitting_folders(model, model),
+        fingerprint,
+        train,
+        harness,
+    ],
+    ids=["transformers", "llama_cpp", "vllm", "ray", "converting", "merging", "identity", "training", "harness"],
+)
+def test_code_in_a_models_folder_never_runs(copy, tmp_path, monkeypatch, load):
+    monkeypatch.setattr(vllm_engine, "require_vllm", lambda: None)
+    canary = tmp_path / "canary"
+    (copy.folder / "code.py").write_text(f"open({str(canary)!r}, 'w')\nclass Class: ...\n")
+    remote = {"architectures": ["DreamModel"], "auto_map": {name: "code.Class" for name in LOADERS}}
+    edit(copy.folder, "config.json", **remote)
+    edit(copy.folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["code.Class", "code.Class"]})
+    with pytest.raises(ValueError, match=r"code\.py|auto_map"):
+        load(copy)
+    assert not canary.exists()
+
+
+LOADERS = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer")
+
+
+def test_a_model_without_chat_template_is_refused(copy):
+    (copy.folder / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="'copy': models/copy has no chat template"):
+        open_engine("transformers", copy)
+
+
+def test_an_unknown_hub_model_is_named(monkeypatch):
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
+    spec = Spec("far", "nobody/nothing", revision="0" * 40)
+    with pytest.raises(FileNotFoundError, match="'far': nobody/nothing@0000.*ConnectionError.*local folder"):
+        model_folder(spec)
+    with pytest.raises(FileNotFoundError, match="'far': nobody/nothing@main is neither in the local hub cache"):
+        fingerprint(replace(spec, revision=None))
+
+
+def test_of_a_hub_model_only_what_is_loaded_is_fetched(monkeypatch, tmp_path):
+    loaded = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "chat_template.jinja"]
+    copies = ["original/config.json", "original/model.safetensors", "metal/model.bin", "draft/model.safetensors"]
+    copies += ["consolidated.safetensors", "consolidated-00001-of-00002.safetensors", "model-Q4_K_M.gguf", "code.py"]
+    fetched = []
+
+    def download(_: str, *, revision: str | None, **patterns: list[str]) -> str:
+        fetched.extend(filter_repo_objects(loaded + copies, **patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(FileNotFoundError, match="config.json is missing"):
+        model_folder(Spec("hub", "someone/model"))
+    assert fetched == loaded
+
+
+def test_a_hub_model_is_known_by_id_and_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "snapshots" / ("c" * 40)))
+    pinned = Spec("hub", "someone/model", revision="c" * 40)
+    assert fingerprint(pinned) == fingerprint(replace(pinned, name="other name"))
+    assert fingerprint(pinned) == fingerprint(replace(pinned, revision=None))  # the local copy says which commit
+    assert fingerprint(pinned) != fingerprint(replace(pinned, revision="d" * 40))
+    assert fingerprint(pinned) != fingerprint(replace(pinned, path="someone/else"))
+
+
+def test_an_endpoint_is_known_by_address_and_name():
+    spec = Spec("far", "big-model", base_url="https://host.example/v1")
+    assert fingerprint(spec) == fingerprint(replace(spec, base_url="https://host.example/v1/"))
+    others = [replace(spec, base_url="https://other.example/v1"), replace(spec, path="small-model")]
+    assert len({fingerprint(each) for each in (spec, *others)}) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: flip(folder / "model.safetensors"),
+        lambda folder: edit(folder, "tokenizer.json", padding=None, version="1.1"),
+        lambda folder: edit(folder, "config.json", rms_norm_eps=1e-5),
+        lambda folder: edit(folder, "generation_config.json", eos_token_id=[1, 2]),
+        lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
+    ],
+)
+def test_whatever_can_change_a_response_changes_the_fingerprint(copy, change):
+    before = fingerprint(copy)
+    change(copy.folder)
+    assert fingerprint(copy) != before
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_switches_of_the_chat_template_change_the_fingerprint(tiny):
+    on, off = (replace(tiny, chat_template_kwargs={"enable_thinking": value}) for value in (True, False))
+    assert len({fingerprint(tiny), fingerprint(on), fingerprint(off)}) == 3
+
+
+def test_place_name_and_read_me_do_not_change_the_fingerprint(copy, tiny):
+    (copy.folder / "README.md").write_text("a card")
+    assert fingerprint(copy) == fingerprint(tiny)
+    assert weights_digest(copy.folder) == weights_digest(tiny.folder)
+
+
+def test_a_template_inside_the_tokenizers_settings_counts_too(copy):
+    before = fingerprint(copy)
+    template = (copy.folder / "chat_template.jinja").read_text()
+    (copy.folder / "chat_template.jinja").unlink()
+    without = fingerprint(copy)
+    edit(copy.folder, "tokenizer_config.json", chat_template=template)
+    assert before == fingerprint(copy) != without
+
+
+def test_digests_are_remembered_and_renewed_whatever_size_and_time_say(copy, monkeypatch):
+    path, read = copy.folder / "model.safetensors", []
+    real = models.hashlib.file_digest
+    monkeypatch.setattr(models.hashlib, "file_digest", lambda file, kind: read.append(1) or real(file, kind))
+    first, before = file_digest(path), path.stat()
+    assert (file_digest(path), len(read)) == (first, 1)
+    flip(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file_digest(path) != first and len(read) == 2
+    other = shutil.copy2(path, path.with_suffix(".new"))
+    flip(other)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(other, path)
+    assert file_digest(path) == first and len(read) == 3
+
+
+def test_a_home_that_cannot_be_written_to_only_costs_time(copy, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert len(file_digest(copy.folder / "config.json")) == 64
+
+
+def test_a_torn_note_is_not_believed(copy, tmp_path):
+    digest = file_digest(copy.folder / "config.json")
+    (note,) = (tmp_path / "cache").rglob("digests/*")
+    note.write_text(digest[:10])
+    assert file_digest(copy.folder / "config.json") == digest
+
+
+def program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv(programs.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(
+        FileNotFoundError, match="llama-server .*neither on PATH nor built; run `make setup`.*MEDPSY_LLAMA_CPP"
+    ):
+        programs.find("llama-server")
+    built = program(tmp_path / "cache" / "medpsy" / programs.RELEASE / "bin" / "llama-server")
+    assert programs.find("llama-server") == built
+    on_path = program(tmp_path / "path" / "llama-server")
+    assert programs.find("llama-server") == on_path
+    monkeypatch.setenv(programs.VARIABLE, str(tmp_path / "own"))
+    with pytest.raises(FileNotFoundError, match="llama-server is not in the folder that MEDPSY_LLAMA_CPP names"):
+        programs.find("llama-server")
+    own = program(tmp_path / "own" / "bin" / "llama-server")
+    script = program(tmp_path / "own" / programs.CONVERTER)
+    assert (programs.find("llama-server"), programs.find(programs.CONVERTER)) == (own, script)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, ray, openai"),
+        ("transformers", {"slots": 3}, "'transformers' has no option 'slots'; known are batch_rows"),
+        ("llama_cpp", {"slot": 3}, "'llama_cpp' has no option 'slot'; did you mean 'slots'"),
+        ("openai", {}, "'tiny' has no base_url"),
+    ],
+)
+def test_unknown_engines_and_options_are_refused(tiny, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        open_engine(kind, tiny, **options)
+
+
+def test_a_model_behind_an_endpoint_is_asked_there_only(tiny):
+    with pytest.raises(ValueError, match="'tiny' is behind an endpoint .base_url.; open it with engine 'openai'"):
+        open_engine("transformers", replace(tiny, base_url="http://127.0.0.1:1/v1"))
+
+
+def test_an_engine_with_a_number_format_of_its_own_keeps_its_responses_apart(tiny, tmp_path):
+    options = {"outtype": "bf16", "slots": 1, "threads": 1}
+    named = [engine_kind("llama_cpp", tiny, one) for one in ({}, {"outtype": "f32"}, options)]
+    assert named == ["llama_cpp", "llama_cpp", "llama_cpp:bf16"]
+    assert engine_kind("transformers", tiny, {"dtype": "bfloat16"}) == "transformers:bfloat16"
+    assert engine_kind("vllm", tiny, {"max_running": 4}) == "vllm"
+    with open_engine("llama_cpp", tiny, gguf_dir=tmp_path, **options) as engine:
+        assert engine.kind == "llama_cpp:bf16"
+
+
+QWEN3_4B = {"num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}
+QWEN3_4B |= {"head_dim": 128, "hidden_size": 2560}
+
+
+@pytest.mark.parametrize(
+    ("config", "itemsize", "expected"),
+    [
+        (QWEN3_4B, 2, 147_456),  # 2 x 36 x 8 x 128 x 2
+        ({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256}, 4, 4096),
+        ({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256, "num_key_value_heads": 2}, 4, 2048),
+    ],
+)
+def test_bytes_per_token(config, itemsize, expected):
+    assert models.bytes_per_token(config, itemsize) == expected
+
+
+def test_budget_is_a_share_of_what_is_free():
+    assert models.token_budget(QWEN3_4B, 2, 2 * 147_456 * 1000) == 1000
+    assert models.token_budget(QWEN3_4B, 2, -1) == models.token_budget(QWEN3_4B, 2, 0) == 1
+    assert models.free_bytes() > 0
+
+
+def test_a_configuration_with_other_names_says_what_to_set():
+    with pytest.raises(ValueError, match="no 'num_hidden_layers'; set the engine's batch size"):
+        models.bytes_per_token({"n_layer": 2}, 4)

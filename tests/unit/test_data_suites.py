@@ -1,0 +1,635 @@
+"""The seven suites and the RL set: what becomes of a row, every trap, every refusal; from the hub, from files, real."""
+
+import csv
+import dataclasses
+import gzip
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import benchmark_rows as invented
+import pytest
+from medpsy import evaluate
+from medpsy import study as studies
+from medpsy.data.questions import Question, sample
+from medpsy.data.rows import DataError, hub_message
+from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, build, digest, load
+from medpsy.data.training_sets import Lettered, split_options
+from medpsy.mini import suites as mini
+
+COMMIT = "0123456789" * 4
+QUESTION = Question("q1", "medqa", "", "stem?", ("x", "y"), 0, None, weight_group="medqa")
+FILE = {"medmcqa": "validation.jsonl", "afrimedqa": "train.jsonl", "pubmedqa": "train.jsonl", "alphamed": "train.jsonl"}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """A test that reaches for the network by mistake fails at once instead of trying again and again."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+
+
+def part(key, folder, *rows, name=None, **options):
+    """Return the suite whose file in `folder` holds `rows`."""
+    file = name or FILE.get(key, "test.jsonl")
+    return load(key, data_dir=invented.write_rows(folder, file, rows), partial=True, **options)
+
+
+def one(key, folder, row, **options):
+    """Return the only question of such a suite, after looking for what must never be kept of a row."""
+    (question,) = part(key, folder, row, **options).items
+    assert "SECRET" not in str(question)
+    return question
+
+
+def mmlu_pro(**changes):
+    return {**invented.mmlu_pro(0), **changes}
+
+
+FIVE = {**invented.medqa(0)["options"], "E": "v"}
+ELEVEN = list("abcdefghijk")
+PADDED = {"options": list("abc") + ["N/A"] * 7, "answer": "D", "answer_index": 3}
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "want"),
+    [
+        ("mmlu_pro_health", mmlu_pro(category="Health"), "lower case is expected"),
+        ("mmlu_pro_health", mmlu_pro(options=ELEVEN), "three to ten options"),
+        ("mmlu_pro_health", mmlu_pro(answer="B"), "field 'answer_index' is 0: 1 is expected"),
+        ("mmlu_pro_health", mmlu_pro(**PADDED), "a letter from A to C"),
+        ("medmcqa", invented.medmcqa(0, cop=-1), "answers are withheld; use the validation split"),
+        ("medqa", invented.medqa(0, options=FIVE), "five-option edition, use GBaker/MedQA-USMLE-4-options"),
+        ("medqa", invented.medqa(0, answer="another text"), "the text of option A is expected"),
+        ("medqa", invented.medqa(0, answer_idx="B"), "the text of option B is expected"),
+        ("medqa", invented.medqa(0, options={"A": "w", "B": "x", "C": "y"}), "A, B, C and D is expected"),
+        ("medxpertqa", invented.medxpertqa(1, label=["B", "C"]), "exactly one letter"),
+        ("medxpertqa", invented.medxpertqa(1, label="K"), "A to J"),
+        ("medxpertqa", invented.medxpertqa(1, options=dict.fromkeys("ABCDEFGHI", "x") | {"J": None}), "ten texts"),
+        ("medxpertqa", invented.medxpertqa(1, options=["w", "x"]), "`letter` and `content`"),
+        ("medxpertqa", invented.medxpertqa(1, question="Answer Choices: (A) w (B) x"), "a question is expected before"),
+        ("pubmedqa", invented.pubmedqa(0, final_decision="A"), "yes, no or maybe is expected"),
+        ("pubmedqa", invented.pubmedqa(0, context={"contexts": ["a", "b"], "labels": ["X"]}), "passage is .*; 1 for 2"),
+        ("pubmedqa", invented.pubmedqa(0, context={"contexts": [], "labels": []}), "one label per passage"),
+        ("pubmedqa", invented.pubmedqa(0, context=[{"contexts": "a"}]), "an object with `contexts` and `labels`"),
+        ("afrimedqa", invented.afrimedqa(1, correct_answer="C"), "option1 to option5 is expected"),
+        ("afrimedqa", invented.afrimedqa(1, answer_options='{"A": "w", "B": "x"}'), "option1 to option5 is expected"),
+        ("afrimedqa", invented.afrimedqa(1, answer_options='{"option1": ["w"], "option2": "x"}'), "texts are expected"),
+        ("alphamed", invented.alphamed(1, answer="E"), "it fits no option"),
+        ("alphamed", invented.alphamed(1, answer="D. y"), "it fits no option"),
+        ("alphamed", invented.alphamed(1, question="Stem?\nA. B\nB. x", answer="B"), "it fits several options"),
+        ("alphamed", invented.alphamed(1, question="Stem?\nA. x\nB. x", answer="x"), "it fits several options"),
+        ("alphamed", invented.alphamed(1, question="A. w\nB. x", answer="B"), "a question is expected before"),
+        ("alphamed", invented.alphamed(1, options=["w"]), "2 to 10 texts"),
+        ("alphamed", invented.alphamed(1, options={"A": "w", "C": "x"}), "letters from A without gaps"),
+    ],
+)
+def test_a_malformed_row_stops_the_load(tmp_path, key, row, want):
+    with pytest.raises(DataError, match=f"{FILE.get(key, 'test.jsonl')}, row 1, .*{want}"):
+        part(key, tmp_path, row)
+
+
+# --- MMLU (Health)
+
+
+def write_mmlu(tmp_path, pattern="{}_test.csv", sizes=MMLU_SUBJECTS):
+    for subject, size in sizes.items():
+        invented.write_csv(tmp_path / pattern.format(subject), [invented.mmlu_csv(n) for n in range(size)])
+    return tmp_path
+
+
+@pytest.mark.parametrize("pattern", ["{}_test.csv", "test/{}_test.csv"])
+def test_mmlu_is_six_groups_of_published_size(tmp_path, pattern):
+    items = load("mmlu_health", data_dir=write_mmlu(tmp_path, pattern)).items
+    assert Counter(question.weight_group for question in items) == MMLU_SUBJECTS and len(items) == 1_089
+    first = items[0]
+    assert (first.id, first.subject, first.options, first.gold) == ("anatomy/1", "anatomy", invented.ABCD, 0)
+
+
+@pytest.mark.parametrize(
+    ("record", "want"),
+    [
+        (["stem, quoted\nand broken", "None", "NA", "1,000", "null", "B"], None),  # options that look like gaps
+        (["q", "w", "x", "y", "z", "E"], "row 1, field 'answer' is 'E': a letter from A to D"),
+        (["question", "A", "B", "C", "D", "answer"], "row 1, field 'answer' is 'answer'"),  # a header row
+        (["", "w", "x", "y", "z", "A"], "row 1, field 'question'"),
+        (["q", "w", "x", "y", "A"], "row 1: 5 columns, 6 expected"),
+    ],
+)
+def test_mmlu_reads_the_original_csv(tmp_path, record, want):
+    write_mmlu(tmp_path, sizes=dict.fromkeys(MMLU_SUBJECTS, 1))
+    invented.write_csv(tmp_path / "anatomy_test.csv", [record])
+    if want:
+        with pytest.raises(DataError, match=f"anatomy_test.csv, {want}"):
+            load("mmlu_health", data_dir=tmp_path, partial=True)
+    else:
+        question = load("mmlu_health", data_dir=tmp_path, partial=True).items[0]
+        assert (question.stem, *question.options, "ABCD"[question.gold]) == tuple(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"answer": 4}, "0 to 3 is expected"),
+        ({"answer": "B"}, "a whole number is expected"),
+        ({"choices": ["w", "x", "y"]}, "four options are expected"),
+        ({"choices": ["w", "x", "y", None]}, "a list of texts is expected"),
+        ({"subject": "anatomy"}, "field 'subject' is 'anatomy': clinical_knowledge is expected"),  # of another file
+    ],
+)
+def test_mmlu_refuses_a_malformed_hub_row(tmp_path, change, want):
+    for subject in MMLU_SUBJECTS:
+        invented.write_jsonl(tmp_path / subject / "test.jsonl", [{**invented.mmlu_hub(1, subject), **change}])
+    with pytest.raises(DataError, match=want):
+        load("mmlu_health", data_dir=tmp_path, partial=True)
+
+
+# --- MMLU-Pro Health
+
+
+@pytest.mark.parametrize("count", range(3, 11))
+def test_mmlu_pro_takes_three_to_ten_options_and_drops_the_padding_of_mirrors(tmp_path, count):
+    question = one("mmlu_pro_health", tmp_path, invented.mmlu_pro(count - 1, options=count))
+    assert (len(question.options), question.gold) == (count, count - 1)
+    assert (question.id, question.subject) == (str(count - 1), "virology")
+    options = [f"option {n}" for n in range(count)]
+    padded = one("mmlu_pro_health", tmp_path, mmlu_pro(options=options + ["N/A"] * (10 - count)))
+    assert padded.options == tuple(options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["w", "x", "None", "NA"],
+        ["w", "x", "y", "N/A"],  # a list that is not padded to ten
+        ["w", "N/A", *"cdefghij"],
+        [*"abcdefghi", "None"],
+    ],
+)
+def test_mmlu_pro_options_that_look_like_padding_stay(tmp_path, options):
+    assert one("mmlu_pro_health", tmp_path, mmlu_pro(options=options)).options == tuple(options)
+
+
+# --- MedMCQA, MedQA, MedXpertQA
+
+
+@pytest.mark.parametrize(("name", "base"), [("validation.jsonl", 0), ("dev.json", 1), ("data/validation.jsonl.gz", 0)])
+def test_medmcqa_tells_the_two_numberings_apart(tmp_path, name, base):
+    rows = [invented.medmcqa(n, base=base) for n in range(4_183)]
+    suite = load("medmcqa", data_dir=invented.write_rows(tmp_path, name, rows))
+    assert [question.gold for question in suite.items[:5]] == [0, 1, 2, 3, 0]
+    assert len(suite.items) == 4_183 and "SECRET" not in str(suite.items[0])  # kinds single and multi are asked
+
+
+@pytest.mark.parametrize(
+    ("numbers", "want"), [((1, 2, 3), "neither 0 nor 4 occurs; use the whole file"), ((0, 4), "both 0 and 4 occur")]
+)
+def test_medmcqa_refuses_rows_whose_numbering_does_not_show(tmp_path, numbers, want):
+    with pytest.raises(DataError, match=want):
+        part("medmcqa", tmp_path, *[invented.medmcqa(n, cop=n) for n in numbers])
+
+
+def test_an_empty_option_keeps_its_letter(tmp_path):
+    assert one("medmcqa", tmp_path, invented.medmcqa(0, opb="")).options == ("w", "", "y", "z")
+
+
+def test_medqa_keeps_letters(tmp_path):
+    question = one("medqa", tmp_path, invented.medqa(2), name="phrases_no_exclude_test.jsonl")
+    assert (question.id, question.gold, question.subject) == ("1", 2, "step1")
+    assert question.options == ("w2", "x2", "y2", "z2")
+
+
+@pytest.mark.parametrize("make", [invented.medxpertqa, invented.medxpertqa_original])
+def test_medxpertqa_cuts_the_options_from_the_stem(tmp_path, make):
+    question = one("medxpertqa", tmp_path, make(7), name="Text/test.jsonl")
+    assert (question.id, question.subject, question.stem) == ("Text-7", "Nervous", "Invented case 7?")
+    assert (len(question.options), question.options[9], question.gold) == (10, "thing J", 7)
+    before = part("medxpertqa", tmp_path / "cut", invented.medxpertqa(7, question="Answer Choices: which of them?"))
+    assert before.items[0].stem == "Answer Choices: which of them?"
+
+
+def test_medxpertqa_leaves_rows_with_images_out(tmp_path):
+    images = [{"image_path": "MM-1-a.jpeg"}]
+    rows = [invented.medxpertqa(1), invented.medxpertqa(2, id="MM-1"), invented.medxpertqa(3, images=images)]
+    suite = part("medxpertqa", tmp_path, *rows)
+    assert [question.id for question in suite.items] == ["Text-1"]
+    with pytest.raises(DataError, match="medxpertqa: no question is left"):
+        part("medxpertqa", tmp_path, rows[1])
+
+
+# --- PubMedQA
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_pubmedqa_asks_the_official_500_of_1000(tmp_path, original):
+    if original:
+        rows = {str(invented.pubmedqa_id(n)): invented.pubmedqa_original(n) for n in range(1_000)}
+        invented.write_json(tmp_path / "ori_pqal.json", rows)
+    else:
+        invented.write_parquet(tmp_path / "pqa_labeled/train-0.parquet", [invented.pubmedqa(n) for n in range(1_000)])
+    suite = load("pubmedqa", data_dir=tmp_path)
+    assert Counter(question.gold for question in suite.items) == {0: 276, 1: 169, 2: 55}
+    first = suite.items[0]
+    assert (first.id, first.options, first.gold) == (str(invented.pubmedqa_id(0)), ("yes", "no", "maybe"), 0)
+    assert first.context == "BACKGROUND: Little is known.\nMETHODS: We looked.\nIt was so."
+    assert "SECRET" not in str(suite.items) and "['y', 'e', 's']" not in str(suite.items)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changes", "want"),
+    [
+        (range(1, 1_001), {}, "499 rows of the official test list, 500 expected"),
+        (range(1_000), {"final_decision": "yes"}, "answers .* expected"),
+    ],
+)
+def test_pubmedqa_refuses_a_whole_copy_that_is_another(tmp_path, numbers, changes, want):
+    rows = [invented.pubmedqa(number, **changes) for number in numbers]
+    with pytest.raises(DataError, match=want):
+        load("pubmedqa", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
+
+
+# --- AfriMed-QA
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "want", "gold"),
+    [
+        ("wxyzv", "option5", "wxyzv", 4),
+        (["w", "x", "y", "z", "N/A"], "option3", "wxyz", 2),
+        (["w", "x", "y", "n/a", "N/a"], "option3", "wxy", 2),
+        (["w", "x", "y", "z", None], "option4", "wxyz", 3),
+        (["w", "x", "y", "z", ""], "option4", "wxyz", 3),
+        (["w", "N/A", "y", "z"], "option3", "wyz", 1),  # the key counts before fillers are dropped
+        (["N/A", "N/A", "y", "z", "v"], "option5", "yzv", 2),
+        (["True", "False", "N/A", "N/A", "N/A"], "option2", ["True", "False"], 1),
+        (["Na", "NA", "None", "K"], "option2", ["Na", "NA", "None", "K"], 1),  # sodium is no filler
+        ([5, 10.5, 15, 20], "option2", ["5", "10.5", "15", "20"], 1),
+    ],
+)
+def test_afrimedqa_options_are_lettered_without_gaps_and_the_gold_follows(tmp_path, options, key, want, gold):
+    question = one("afrimedqa", tmp_path, invented.afrimedqa(1, options=options, correct_answer=key))
+    assert (question.options, question.gold) == (tuple(want), gold)
+
+
+def test_afrimedqa_option_order_is_by_number(tmp_path):
+    texts = json.dumps({"option2": "x", "option1": "w", "option3": "y"})
+    question = one("afrimedqa", tmp_path, invented.afrimedqa(1, answer_options=texts))
+    assert (question.options, question.gold) == (("w", "x", "y"), 2)
+
+
+@pytest.mark.parametrize("key", ["option3", " option3 ", "option3,option3"])
+def test_afrimedqa_keys_that_name_one_option(tmp_path, key):
+    assert one("afrimedqa", tmp_path, invented.afrimedqa(1, correct_answer=key)).gold == 2
+
+
+@pytest.mark.parametrize("key", ["option4,option2", "option2, option4", None, "", "N/A", "option5", "option1,option5"])
+def test_afrimedqa_keys_of_several_none_or_a_filler_are_asked_and_not_scored(tmp_path, key):
+    assert one("afrimedqa", tmp_path, invented.afrimedqa(1, correct_answer=key)).gold is None
+
+
+def test_afrimedqa_keeps_expert_multiple_choice_only(tmp_path):
+    rows = [
+        invented.afrimedqa(1, options=("w", "n/a", "y")),
+        invented.afrimedqa(2, tier="crowdsourced"),
+        invented.afrimedqa(3, question_type="saq", answer_options=None, tier=None),
+        invented.afrimedqa(4, question_type="consumer_queries", answer_options=None, tier=None),
+        invented.afrimedqa(5, options=("N/A",) * 5),
+        invented.afrimedqa(6, answer_options=None),
+        invented.afrimedqa(7, split="train"),
+    ]
+    suite = part("afrimedqa", tmp_path, *rows)
+    assert [question.id for question in suite.items] == ["s1", "s7"]
+
+
+@pytest.mark.parametrize(
+    ("clean", "want"), [("clean\ntext", "clean\ntext"), (None, "raw"), ("", "raw"), ("N/A", "raw")]
+)
+def test_afrimedqa_prefers_the_clean_question(tmp_path, clean, want):
+    assert one("afrimedqa", tmp_path, invented.afrimedqa(1, question="raw", question_clean=clean)).stem == want
+
+
+def test_afrimedqa_reads_the_authors_csv_and_refuses_version_1(tmp_path):
+    rows = [invented.afrimedqa(n, correct_answer="N/A" if n == 0 else "option2") for n in range(3)]
+    invented.write_named_csv(tmp_path / "afri_med_qa_15k_v2.4_phase_2_15275.csv", rows)
+    suite = load("afrimedqa", data_dir=tmp_path, partial=True)
+    assert [question.gold for question in suite.items] == [None, 1, 1]
+    row = invented.afrimedqa(1)
+    del row["tier"]
+    with pytest.raises(DataError, match="field 'tier' is missing: version 2"):
+        part("afrimedqa", tmp_path / "old", row)
+
+
+# --- AlphaMedQA, and options inside running text
+
+
+@pytest.mark.parametrize(
+    ("change", "gold"),
+    [
+        ({}, 1),
+        ({"answer": "(C)"}, 2),
+        ({"answer": "C."}, 2),
+        ({"answer": "D. z"}, 3),
+        ({"answer": "Y."}, 2),
+        ({"answer": " y "}, 2),
+        ({"question": "Stem?", "options": {"A": "w", "B": "x", "C": "y"}}, 1),
+        ({"question": "Stem?", "options": {"A": "w", "B": "x", "C": None}}, 1),
+        ({"question": "Stem?", "options": ["w", "x"]}, 1),
+        ({"question": "Stem?", "options": '["w", "x"]'}, 1),
+        ({"question": "Stem?", "options": "Options:\nA. w\nB. x"}, 1),
+        ({"question": "Stem?\nA. w\nB. x", "options": ["w", "x"]}, 1),
+        ({"question": "Stem? A: w B: x C: y D: z"}, 1),
+        ({"question": "Stem?", "options": "A: w B: x C: y"}, 1),
+    ],
+)
+def test_alphamed_reads_each_form_it_may_have(tmp_path, change, gold):
+    question = one("alphamed", tmp_path, invented.alphamed(1, **change))
+    assert (question.gold, question.options[:2]) == (gold, ("w", "x"))
+    assert question.stem in ("Invented stem 1?", "Stem?")
+
+
+def test_alphamed_leaves_open_questions_out(tmp_path):
+    rows = [invented.alphamed(0), invented.alphamed(1, question="What is it?"), invented.alphamed(2)]
+    suite = part("alphamed", tmp_path, *rows)
+    assert [question.id for question in suite.items] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("Stem?\nA. w\nB. x\nC. y\nD. z", Lettered("Stem?", ("w", "x", "y", "z"))),
+        ("Stem?\n\nA) w\n  B) x\n", Lettered("Stem?", ("w", "x"))),
+        ("Stem?\n(A) w\n(B) x", Lettered("Stem?", ("w", "x"))),
+        ("Stem?\nA: w\nB: x", Lettered("Stem?", ("w", "x"))),
+        ("Stem?\nOptions:\nA. w\nB. x", Lettered("Stem?", ("w", "x"))),
+        ("Stem?\nAnswer Choices: (A) w (B) x y (C) z", Lettered("Stem?", ("w", "x y", "z"))),
+        ("Stem?\nA. w goes\non here\nB. x", Lettered("Stem?", ("w goes\non here", "x"))),
+        ("A. Smith asked this.\nStem?\nA. w\nB. x", Lettered("A. Smith asked this.\nStem?", ("w", "x"))),
+        ("Give vitamin (A) now?\nA. w\nB. x", Lettered("Give vitamin (A) now?", ("w", "x"))),
+        ("Stem?\n" + "\n".join(f"{c}. o{c}" for c in invented.LETTERS),
+         Lettered("Stem?", tuple("o" + c for c in invented.LETTERS))),
+        ("Stem? A: w B: x y C: z", Lettered("Stem?", ("w", "x y", "z"))),
+        ("Stem?\n A: w B: x\n C: y D: E. coli", Lettered("Stem?", ("w", "x", "y", "E. coli"))),
+        ("Give vitamin A. Options: A) w B) x C) y", Lettered("Give vitamin A.", ("w", "x", "y"))),
+        ("Stem? A. w B. x C. y", Lettered("Stem?", ("w", "x", "y"))),
+        ("Stem? A: w B: hepatitis B: x C: y", None),  # which B is a mark?
+        ("Stem?\nA. one", None),  # one option is none
+        ("Stem?\nA. w\nC. x", None),  # a gap
+        ("Stem?\nB. w\nC. x", None),
+        ("Stem?\nA. w\nB. x\nA. y", None),
+        ("Which is right, hepatitis A. or hepatitis B. of the two?", None),
+        ("Stem?", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_split_options(text, want):
+    assert split_options(text) == want
+
+
+# --- loading: keys, options, the miniature, the study
+
+
+def test_a_folder_that_is_none_and_a_set_without_a_commit_are_refused():
+    with pytest.raises(DataError, match="data_dir no/such/folder is not a folder"):
+        load("medqa", data_dir=Path("no/such/folder"))
+    for commit in ("main", "v1.0", "91c6572", "A" * 40, None):
+        with pytest.raises(DataError, match="is not a commit"):
+            load("alphamed", revision=commit)
+
+
+def test_the_miniature_passes_the_same_checks(monkeypatch):
+    assert mini.suite("medqa").title == "MedQA (USMLE)"
+    monkeypatch.setattr("medpsy.mini.suites.load", lambda key: (QUESTION, QUESTION))
+    with pytest.raises(DataError, match="medqa: id 'q1' occurs 2 times"):
+        mini.suite("medqa")
+    with pytest.raises(DataError, match="medmcqa: question 'q1' says it belongs to suite 'medqa'"):
+        build(SUITES["medmcqa"], [QUESTION])
+
+
+CHANGES = {"id": "q2", "suite": "medmcqa", "subject": "x", "stem": "other?", "options": ("y", "x"), "context": "c"}
+
+
+def test_the_digest_covers_every_field_the_order_and_the_number():
+    others = [dataclasses.replace(QUESTION, **{name: value}) for name, value in CHANGES.items()]
+    others += [dataclasses.replace(QUESTION, gold=gold) for gold in (1, None)]
+    others.append(dataclasses.replace(QUESTION, weight_group="g"))
+    lists = [[QUESTION], [], *([one] for one in others), [QUESTION, others[0]], [others[0], QUESTION]]
+    assert len({digest(items) for items in lists}) == len(lists)
+    assert digest([QUESTION]) == digest([dataclasses.replace(QUESTION)])
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """A study of hub suites, and the places from which its suites were read."""
+    places = []
+
+    def read(key, *, data_dir, revision):
+        places.append((data_dir, revision))
+        if revision == "f" * 40:
+            raise DataError("no connection")
+        return mini.suite(key)
+
+    monkeypatch.setattr(evaluate, "load", read)
+    study = dataclasses.replace(studies.load("review"), data_dirs={"medqa": "data/medqa"}, root=Path("/elsewhere"))
+    evaluate._real.cache_clear()
+    yield study, places
+    evaluate._real.cache_clear()
+
+
+def test_a_suite_is_read_again_only_from_another_folder_or_commit(reading):
+    study, places = reading
+    first, spec = evaluate.suite(study, "medqa"), SUITES["medqa"]
+    assert evaluate.suite(dataclasses.replace(study, questions_per_suite=3, seed=9), "medqa") is first
+    for revisions in ({}, {spec.hub_id: COMMIT}):
+        evaluate.suite(dataclasses.replace(study, data_dirs={}, revisions=revisions), "medqa")
+    assert places == [(Path("/elsewhere/data/medqa"), spec.revision), (None, spec.revision), (None, COMMIT)]
+    for _ in range(2):  # one that could not be read is tried again
+        with pytest.raises(DataError, match="no connection"):
+            evaluate.suite(dataclasses.replace(study, revisions={spec.hub_id: "f" * 40}), "medqa")
+    assert len(places) == 5
+
+
+# --- the hub: the real `datasets.load_dataset` on folders in each hub copy's schema, at the published size
+
+
+def many(make, count, **changes):
+    return [make(number, **changes) for number in range(count)]
+
+
+def whole_mmlu():
+    return {
+        subject: {"test": many(invented.mmlu_hub, size, subject=subject)} for subject, size in MMLU_SUBJECTS.items()
+    }
+
+
+def whole_afrimedqa():
+    others = many(invented.afrimedqa, 129, tier="crowdsourced")
+    open_questions = many(invented.afrimedqa, 11_236, question_type="saq", answer_options=None, correct_answer=None)
+    return {"default": {"train": many(invented.afrimedqa, 3_910) + others + open_questions}}
+
+
+FULL = {
+    "mmlu_health": whole_mmlu,
+    "afrimedqa": whole_afrimedqa,
+    "mmlu_pro_health": lambda: {
+        "default": {"test": many(invented.mmlu_pro, 818) + many(invented.mmlu_pro, 11_214, category="law")}
+    },
+    "medmcqa": lambda: {"default": {"validation": many(invented.medmcqa, 4_183)}},
+    "medqa": lambda: {"default": {"test": many(invented.medqa, 1_273)}},
+    "medxpertqa": lambda: {"Text": {"test": many(invented.medxpertqa, 2_450)}, "MM": {"test": [{"id": "MM-1"}]}},
+    "pubmedqa": lambda: {"pqa_labeled": {"train": many(invented.pubmedqa, 1_000)}},
+}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty folder in which a hub id names a folder, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+@pytest.mark.parametrize("key", SUITES)
+def test_a_complete_hub_copy_loads_at_its_pinned_revision(key, hub):
+    spec = SUITES[key]
+    invented.write_hub(hub, spec.hub_id, FULL[key]())
+    suite = load(key)
+    assert (len(suite.items), suite.title) == (spec.published, spec.title)
+    assert "SECRET" not in str(suite.items)
+
+
+@pytest.mark.parametrize("key", ["afrimedqa", "medqa"])  # with and without a count of all rows
+def test_a_copy_that_lacks_one_row_is_refused(key, hub):
+    configs = FULL[key]()
+    next(iter(next(iter(configs.values())).values())).pop(0)
+    invented.write_hub(hub, SUITES[key].hub_id, configs)
+    with pytest.raises(DataError, match=r"[\d,]+ .*rows.*, [\d,]+ expected"):
+        load(key)
+
+
+def test_an_rl_set_of_another_size_is_refused(tmp_path):
+    rows = many(invented.alphamed, 1_000)
+    with pytest.raises(DataError, match="1,000 rows, 17,500 to 20,000 expected"):
+        load("alphamed", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
+
+
+def test_the_rl_set_takes_the_callers_revision(hub):
+    invented.write_hub(hub, RL_SET.hub_id, {"default": {"train": many(invented.alphamed, 18_000)}})
+    assert len(load("alphamed", revision=COMMIT).items) == 18_000
+
+
+def test_the_pinned_medmcqa_copy_counts_from_zero(hub):
+    invented.write_hub(hub, SUITES["medmcqa"].hub_id, {"default": {"validation": many(invented.medmcqa, 8, base=1)}})
+    with pytest.raises(DataError, match=r"row 4, field 'cop' is 4: 0 to 3 is expected"):
+        load("medmcqa", partial=True)
+
+
+def test_hub_and_local_copy_ask_the_same(hub):
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
+    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
+    assert load("medxpertqa", partial=True).digest == from_files.digest
+
+
+def test_a_config_that_is_missing_is_explained(hub):
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"MM": {"test": [{"id": "MM-1"}]}})
+    with pytest.raises(DataError, match=r"TsinghuaC3I/MedXpertQA: not readable from the hub.*data_dir"):
+        load("medxpertqa")
+
+
+@pytest.mark.parametrize(
+    ("said", "want"),
+    [
+        ("Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated to access it.", "set HF_TOKEN"),
+        ("Dataset 'a/b' doesn't exist on the Hub or cannot be accessed.", "set HF_TOKEN"),
+        ("Couldn't reach 'a/b' on the Hub (ConnectError)", "check the connection"),
+        ("Dataset scripts are no longer supported, but found b.py", "data_dir"),
+    ],
+)
+def test_hub_errors_say_what_to_do(said, want):
+    message = hub_message("a/b", ConnectionError(said))
+    assert want in message and said in message
+
+
+# --- real rows: a part of each split, and the counts known for that part
+
+REAL = {
+    "mmlu_health": ("mmlu_health", 667),
+    "mmlu_pro_health": ("mmlu_pro_health", 517),
+    "medmcqa": ("medmcqa_validation", 2_483),
+    "medqa": ("medqa_usmle_4opt", 739),
+    "medxpertqa": ("medxpertqa_text", 146),
+    "pubmedqa": ("pubmedqa_labeled", 299),
+}
+
+
+@pytest.fixture(scope="module")
+def real(real_data):
+    return {key: load(key, data_dir=real_data / folder, partial=True) for key, (folder, _) in REAL.items()}
+
+
+def lines(path):
+    return [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+
+
+@pytest.mark.parametrize("key", REAL)
+def test_every_real_row_becomes_a_question_with_a_gold_and_a_part_is_not_the_whole(real, real_data, key):
+    suite = real[key]
+    assert len(suite.items) == REAL[key][1] and all(question.gold is not None for question in suite.items)
+    assert set(sample(suite.items, 20, seed=1)) <= set(suite.items)
+    with pytest.raises(DataError, match="expected"):
+        load(key, data_dir=real_data / REAL[key][0])
+
+
+def test_real_mmlu(real, real_data):
+    items = real["mmlu_health"].items
+    assert Counter(question.weight_group for question in items) == {
+        "anatomy": 87, "clinical_knowledge": 160, "college_biology": 86,
+        "college_medicine": 96, "medical_genetics": 60, "professional_medicine": 178,
+    }  # fmt: skip
+    with (real_data / "mmlu_health/test/anatomy_test.csv").open(newline="", encoding="utf-8") as file:
+        last = list(csv.reader(file))[-1]
+    question = next(question for question in items if question.id == "anatomy/87")
+    assert question.options[question.gold] == last[1 + "ABCD".index(last[5])].strip()
+
+
+def test_real_mmlu_pro(real, real_data):
+    suite = real["mmlu_pro_health"]
+    assert Counter(len(question.options) for question in suite.items)[10] == 387
+    rows = lines(real_data / "mmlu_pro_health/test_health_part.jsonl.gz")
+    texts = {str(row["question_id"]): tuple(text.strip() for text in row["options"]) for row in rows}
+    assert all(question.options == texts[question.id] for question in suite.items)
+
+
+def test_real_medmcqa(real, real_data):
+    suite = real["medmcqa"]
+    assert Counter(question.gold for question in suite.items) == {0: 770, 1: 661, 2: 536, 3: 516}
+    assert sum("None" in question.options for question in suite.items) == 21  # the word, not a gap
+    long = [row["exp"] for row in lines(real_data / "medmcqa_validation/validation_part.jsonl.gz") if row["exp"]]
+    shown = " ".join(question.stem for question in suite.items)
+    assert not any(text in shown for text in long if len(text) > 100)
+
+
+def test_real_medqa(real, real_data):
+    rows, items = lines(real_data / "medqa_usmle_4opt/test_part.jsonl.gz"), real["medqa"].items
+    assert [question.options[question.gold] for question in items] == [row["answer"].strip() for row in rows]
+    assert Counter(question.subject for question in items) == {"step1": 399, "step2&3": 340}
+
+
+def test_real_medxpertqa(real, real_data, tmp_path):
+    for question in real["medxpertqa"].items:
+        assert len(question.options) == 10
+        assert "Answer Choices" not in question.stem and f"(A) {question.options[0]}" not in question.stem
+    for place, name in enumerate(("sampled_text_part", "mm_rows_sample")):
+        shutil.copy(real_data / f"medxpertqa_text/{name}.jsonl.gz", tmp_path / f"test-{place}.jsonl.gz")
+    suite = load("medxpertqa", data_dir=tmp_path, partial=True)
+    assert len(suite.items) == 146
+
+
+def test_real_pubmedqa(real, real_data):
+    suite = real["pubmedqa"]
+    assert Counter(question.gold for question in suite.items) == {0: 169, 1: 95, 2: 35}
+    rows = json.loads(gzip.decompress((real_data / "pubmedqa_labeled/ori_pqal_part.json.gz").read_bytes()))
+    for question in suite.items:
+        row = rows[question.id]
+        assert row["LONG_ANSWER"] not in question.context
+        assert all(passage.strip() in question.context for passage in row["CONTEXTS"])
+        assert question.options[question.gold] == row["final_decision"]

@@ -1,0 +1,460 @@
+"""What a user has saved, from files to outcomes and scores: answers to questions, verdicts on HealthBench criteria."""
+
+import gzip
+import json
+import os
+import re
+
+import pytest
+from fake_engine import World, small_study
+from healthbench_rows import changed, criterion, example
+from medpsy import grade, study
+from medpsy.cli import app
+from medpsy.data.questions import Question
+from medpsy.data.rows import DataError
+from medpsy.study import Sampling
+from typer.testing import CliRunner
+
+OPTIONS = ["Zorvamab", "Quintolex", "Pelidrine", "Mirocaine"]
+
+
+def question(identifier, gold, options=None):
+    return {"id": identifier, "question": "Which?", "options": options or OPTIONS, "gold": gold}
+
+
+def write(path, given):
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    questions = [
+        question("right", "B"),
+        question("wrong", 0),
+        question("lower", "c", dict(zip("ABCD", OPTIONS, strict=True))),
+        question("several", "A"),
+        question("cut", "A"),
+        question("thinking", "A"),
+        question("gone", "A"),
+        question("absent", "A"),
+        question(9, None),
+    ]
+    responses = [
+        {"id": "right", "text": "<think>A?</think>The answer is (B)."},
+        {"id": "wrong", "text": "D"},
+        {"id": "lower", "text": "Answer: C", "finish_reason": "stop"},
+        {"id": "several", "text": "The answer is A or B."},
+        {"id": "cut", "text": "The answer is A. But", "finish_reason": "length"},
+        {"id": "thinking", "text": "<think>The answer is A."},
+        {"id": "gone", "text": None},
+        {"id": 9, "text": "A"},
+        {"id": "stranger", "text": "A"},
+        {"id": "right", "text": "A"},
+        {"id": "stranger", "text": "A"},
+    ]
+    return write(tmp_path / "Q.jsonl", questions), write(tmp_path / "R.jsonl", responses)
+
+
+def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files):
+    rows, summary = grade.answers(*files)
+    assert [(row.id, row.chosen, row.gold, row.outcome, row.how, row.ending) for row in rows] == [
+        ("right", "B", "B", "correct", "stated", None),
+        ("wrong", "D", "A", "wrong", "letter only", None),
+        ("lower", "C", "C", "correct", "letter only", None),
+        ("several", None, "A", "unreadable", "several options", "The answer is A or B."),
+        ("cut", None, "A", "cut off", "cut off", None),
+        ("thinking", None, "A", "unreadable", "reasoning without an end", None),
+        ("gone", None, "A", "failed", "failed", None),
+        ("absent", None, "A", "failed", "failed", None),
+        ("9", "A", None, "no gold", "letter only", None),
+    ]
+    assert summary["accuracy"] == pytest.approx(100 * 2 / 8)
+    assert summary["margin"] > 25  # two of eight
+    assert summary["outcomes"] == {"correct": 2, "wrong": 1, "unreadable": 2, "cut off": 1, "failed": 2}
+    assert (summary["rows"], summary["without_gold"]) == (9, 1)
+    assert summary["missing"] == {"count": 1, "first": ["absent"]}
+    assert summary["unknown_ids"] == {"count": 2, "first": ["stranger"]}
+    assert summary["repeated_ids"] == {"count": 1, "first": ["right"]}
+    assert json.loads(json.dumps(summary)) == summary
+    for words in ("25.00", "unreadable: 2", "absent", "stranger", "not graded: 1"):
+        assert words in grade.printed_answers(summary)
+    thinking = {row.id: row.outcome for row in grade.answers(*files, opens_thinking=True)[0]}
+    assert (thinking["wrong"], thinking["right"]) == ("unreadable", "correct")  # the former's reasoning has no end
+
+
+def test_gzip_is_recognized_by_content_and_a_bom_is_no_letter(files, tmp_path):
+    zipped = tmp_path / "anything.txt"
+    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + files[1].read_bytes() + b"\n\n"))
+    assert grade.answers(files[0], zipped) == grade.answers(*files)
+
+
+def test_rows_are_written_whole_or_not_at_all(files, tmp_path, monkeypatch):
+    (rows, _), target = grade.answers(*files), tmp_path / "new" / "rows.jsonl"
+    grade.write_answers(rows, target)
+    before = target.read_text(encoding="utf-8")
+    assert [json.loads(line) for line in before.splitlines()] == [row._asdict() for row in rows]
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        grade.write_answers(rows[:1], target)
+    assert target.read_text(encoding="utf-8") == before
+    assert [path.name for path in target.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_without_any_gold_there_is_no_accuracy(tmp_path):
+    files = write(tmp_path / "Q.jsonl", [question("a", None)]), write(tmp_path / "R.jsonl", [{"id": "a", "text": "B"}])
+    assert grade.answers(*files)[1]["accuracy"] is None
+
+
+def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(files):
+    assert "biased upwards" in grade.printed_answers(grade.answers(*files, reader="first_or_last")[1])
+    with pytest.raises(ValueError, match="lenient"):
+        grade.answers(*files, reader="lenent")
+
+
+GOOD = question("a", "A")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{", ["row 2", "no JSON", "one JSON object a line"]),
+        ("[1, 2]", ["[1, 2]", "object"]),
+        ("[" * 100_000, ["no JSON", "brackets"]),
+        ("1" * 5000, ["no JSON", "digits"]),
+        ({**GOOD, "id": ""}, ["'id'", "at least 1 character"]),
+        ({**GOOD, "id": True}, ["'id'", "True", "string"]),
+        ({**GOOD, "id": "first"}, ["'id'", "give each question its own"]),
+        ({"question": "Which?", "options": OPTIONS, "gold": "A"}, ["'id'", "missing"]),
+        ({"id": "a", "question": "Which?", "optoins": OPTIONS, "gold": "A"}, ["'options'", "rename 'optoins'"]),
+        ({**GOOD, "question": 5}, ["'question'", "5", "string"]),
+        ({**GOOD, "options": "A B C"}, ["'options'", '["first", "second"]']),
+        ({**GOOD, "options": ["one"]}, ["'options'", "1 options", "2 to 10"]),
+        ({**GOOD, "options": ["one", None]}, ["'options'", "None"]),
+        ({**GOOD, "options": {"A": "one", "C": "two"}}, ["'options'", "gap"]),
+        ({**GOOD, "options": {"1": "one", "2": "two"}}, ["'options'", "begin at A"]),
+        *(
+            ({**GOOD, "gold": gold}, [f"'gold' is {gold!r}", "A to D", "0 to 3", "null"])
+            for gold in ("E", 4, -1, "2", True, "", ["A", "B"])
+        ),
+    ],
+)
+def test_a_malformed_question_names_file_line_field_and_fix(tmp_path, row, says):
+    with pytest.raises(DataError) as error:
+        grade.load_questions(write(tmp_path / "mine.jsonl", [question("first", "A"), row]))
+    for words in ("mine.jsonl", "row 2", *says):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"id": "a"}, ["'text'", "missing"]),
+        ({"id": "a", "txt": "B"}, ["'text'", "rename 'txt'"]),
+        ({"id": "a", "text": 5}, ["'text'", "5"]),
+        ({"id": "a", "text": "B", "finish_reason": 1}, ["'finish_reason'", "1"]),
+    ],
+)
+def test_a_malformed_response_names_file_line_field_and_fix(tmp_path, row, says):
+    files = write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row])
+    with pytest.raises(DataError) as error:
+        grade.answers(*files)
+    for words in ("R.jsonl, row 1", *says):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "unknown"),
+    [("done", "correct", ["done"]), ("length", "cut off", []), ("MAX_TOKENS", "cut off", [])],
+)
+def test_services_name_reasons_differently_and_one_that_is_not_known_is_counted(tmp_path, reason, outcome, unknown):
+    row = {"id": "a", "text": "The answer is A", "finish_reason": reason}
+    rows, summary = grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
+    assert rows[0].outcome == outcome
+    assert summary["unknown_reasons"] == {"count": len(unknown), "first": unknown}
+
+
+def test_damaged_files_are_named(tmp_path):
+    whole = gzip.compress(json.dumps(GOOD).encode() * 1000)
+    for name, content, says in (
+        ("cut.gz", whole[: len(whole) // 2], "damaged"),
+        ("changed.gz", whole[:20] + b"\xff" * 20 + whole[40:], "damaged"),
+        ("latin.jsonl", b'{"id": "\xe9"}\n', "UTF-8"),
+        ("array.json", b'[\n{"id": "a"}\n]\n', "not one value over many lines"),
+        ("empty.jsonl", b"\n", "no questions"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=says) as error:
+            grade.load_questions(path)
+        assert name in str(error.value)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        grade.load_questions(tmp_path / "nowhere.jsonl")
+
+
+# --- one response: five outcomes, never folded together
+
+DRUGS = Question("q", "own", "", "Which?", tuple(OPTIONS), 1, None, "own")
+WITHHELD = Question("q", "own", "", "Which?", ("Zorvamab", "Quintolex"), None, None, "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "opens_thinking", "finish_reason", "outcome", "how"),
+    [
+        ("<think>A?</think>The answer is B.", False, "stop", "correct", "stated"),
+        ("The answer is C.", False, "stop", "wrong", "stated"),
+        ("Hard to say.", False, "stop", "unreadable", "no option"),
+        ("<think>B</think>", False, "stop", "unreadable", "empty"),
+        ("<think>The answer is B.", False, "stop", "unreadable", "reasoning without an end"),
+        ("The answer is B.", True, "stop", "unreadable", "reasoning without an end"),
+        ("The answer is B.", True, "length", "cut off", "cut off"),
+        ("<think>x</think>Hard to say, but", False, "length", "cut off", "no option"),
+        ("<think>x</think>The answer is B. Since", False, "length", "correct", "stated"),
+        (None, False, None, "failed", "failed"),
+        ("The answer is B.", False, "failed", "failed", "failed"),
+    ],
+)
+def test_outcome(text, opens_thinking, finish_reason, outcome, how):
+    row = grade.grade_response(DRUGS, text, finish_reason, "lenient", opens_thinking)
+    assert (row.outcome, row.how) == (outcome, how)
+
+
+def test_without_a_key_nothing_is_right_or_wrong():
+    responses = ("B", "Hard to say.", None)
+    assert {grade.grade_response(WITHHELD, text, None, "lenient").outcome for text in responses} == {"no gold"}
+
+
+# --- verdicts on HealthBench criteria
+
+ONE = example(1, rubrics=[criterion("says yes", 7), criterion("says no", -8), criterion("is kind", 3, "completeness")])
+TWO = example(2, rubrics=[criterion("says yes", 5), criterion("is rude", -5)], theme="global_health")
+
+
+def verdict(number: int, text: str, met: bool | None, **more) -> dict:
+    return {"prompt_id": f"p{number}", "criterion": text, "criteria_met": met, **more}
+
+
+ALL = [
+    verdict(1, "says yes", True),
+    verdict(1, "says no", True),
+    verdict(1, "is kind", True),
+    verdict(2, "says yes", True),
+    verdict(2, "is rude", False),
+]
+
+
+@pytest.fixture
+def scored(tmp_path):
+    def run(verdicts, examples=(ONE, TWO), ending=""):
+        examples = write(tmp_path / f"E.jsonl{ending}", examples)
+        return grade.healthbench(examples, write(tmp_path / f"V.jsonl{ending}", verdicts))
+
+    return run
+
+
+def scores(parts):
+    return {name: numbers["score"] for name, numbers in parts.items()}
+
+
+def test_scores_are_unrounded_shares_by_hand(scored):
+    found = scored(ALL)
+    assert found["score"] == pytest.approx((2 / 10 + 1) / 2)
+    assert scores(found["themes"]) == {"global_health": 1.0, "hedging": pytest.approx(0.2)}
+    assert scores(found["axes"]) == {"completeness": 1.0, "accuracy": pytest.approx((-1 / 7 + 1) / 2)}
+    assert (found["unjudged"], found["examples"], found["criteria"], found["verdicts"]) == (0, 2, 5, 5)
+    assert found["low"] == found["high"] == pytest.approx(found["score"])
+    assert found["as_published"] == 60 and 0 < found["bootstrap_std"] < 0.4
+    assert found["themes"]["hedging"]["n"] == 1 and "judges" not in found
+    assert grade.printed_problems(found) == []
+
+
+def test_packed_files_give_the_same_and_a_single_named_judge_needs_no_table_of_judges(scored):
+    assert scored(ALL) == scored(ALL, ending=".gz") == scored([row | {"judge": "kind"} for row in ALL])
+
+
+def test_a_missing_and_a_null_verdict_are_unjudged_and_named(scored):
+    found = scored([verdict(1, "says yes", True), verdict(1, "says no", None), *ALL[3:]])
+    assert found["score"] == pytest.approx((1 + 1) / 2)
+    assert (found["low"], found["high"]) == (pytest.approx((-1 / 10 + 1) / 2), 1.0)
+    assert found["unjudged"] == 2
+    assert found["missing"] == {"count": 1, "first": ["p1, criterion 3"]}
+    assert found["null"] == {"count": 1, "first": ["p1, criterion 2"]}
+    assert found["other_implementations"]["MARC, openbench"] == pytest.approx((0.7 + 1) / 2)
+
+
+def test_verdicts_on_what_is_not_there_are_counted_named_and_left_out(scored):
+    strange = [verdict(9, "says yes", False), verdict(9, "says no", False), verdict(1, "is tall", False)]
+    found = scored([*strange, *ALL])
+    assert found["score"] == scored(ALL)["score"]
+    assert found["unknown_ids"] == {"count": 2, "first": ["p9"]}
+    assert found["unknown_criteria"] == {"count": 1, "first": ["p1 (line 3): is tall"]}
+
+
+def test_a_duplicate_is_counted_once_and_a_conflict_is_unjudged(scored):
+    found = scored([*ALL, verdict(2, "is rude", False), verdict(1, "says yes", False)])
+    assert found["duplicates"] == {"count": 2, "first": ["p1: says yes", "p2: is rude"]}
+    assert found["conflicting"] == {"count": 1, "first": ["p1, criterion 1"]}
+    assert found["unjudged"] == 1
+    null = scored([*ALL, verdict(1, "says yes", None)])
+    assert null["conflicting"]["count"] == 1  # true and "no verdict" are two answers
+
+
+TWICE = example(3, rubrics=[criterion("says yes", 6), criterion("says yes", 4, "completeness"), criterion("no", -1)])
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "unjudged", "duplicates"),
+    [
+        ([True], 1.0, 0, 0),  # one verdict on the text decides both places
+        ([True, False], 0.6, 0, 0),  # as many as places: in order
+        ([False, True], 0.4, 0, 0),
+        ([True, True, True], 1.0, 0, 1),
+        ([True, False, True], None, 2, 1),
+        ([], None, 2, 0),
+    ],
+)
+def test_a_text_that_a_rubric_holds_twice(scored, said, score, unjudged, duplicates):
+    found = scored([*[verdict(3, "says yes", met) for met in said], verdict(3, "no", False)], examples=[TWICE])
+    assert (found["score"], found["unjudged"], found["duplicates"]["count"]) == (score, unjudged, duplicates)
+
+
+def test_judges_are_scored_apart_and_their_mean_stands_above(scored):
+    first = [row | {"judge": "kind"} for row in ALL]
+    second = [row | {"judge": "strict", "criteria_met": False} for row in ALL[:4]]
+    found = scored([*first, *second])
+    assert found["judges"]["kind"]["score"] == pytest.approx(0.6)
+    assert found["judges"]["strict"]["score"] == 0.0
+    assert found["score"] == pytest.approx(0.3)
+    assert found["judges"]["strict"]["unjudged"] == found["missing"]["count"] == 1
+    assert found["judges"]["kind"]["unjudged"] == 0 and found["as_published"] == 30
+
+
+def test_nothing_usable_is_no_score(scored):
+    found = scored([verdict(9, "x", True)])
+    assert found["score"] is None and (found["low"], found["high"]) == (0.0, 1.0) and found["skipped"] == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "want"),
+    [
+        ("{", "V.jsonl, row 2: no JSON"),
+        (verdict(1, "says yes", "true"), "V.jsonl, row 2, field 'criteria_met' is 'true': Input should be"),
+        ({"prompt_id": "p1", "criterion": "x", "criterion_met": True}, "rename 'criterion_met' to 'criteria_met'"),
+        (verdict(1, "", True), "row 2, field 'criterion' is '': String"),
+    ],
+)
+def test_a_malformed_verdict_is_named_with_file_and_line(scored, row, want):
+    with pytest.raises(DataError, match=re.escape(want)):
+        scored([ALL[0], row])
+
+
+def test_an_empty_file_is_refused(scored):
+    with pytest.raises(DataError, match="V.jsonl: no verdicts in this file"):
+        scored([])
+    with pytest.raises(DataError, match="E.jsonl: no examples in this file"):
+        scored(ALL, examples=[])
+
+
+def test_a_malformed_example_is_named_with_file_and_row(scored):
+    with pytest.raises(ValueError, match="E.jsonl, row 2: points 0"):
+        scored(ALL, examples=[ONE, changed("rubrics.0.points", 0)])
+    with pytest.raises(DataError, match="E.jsonl, row 2, field 'prompt_id' is 'p1': it is there already"):
+        scored(ALL, examples=[ONE, ONE])
+
+
+def test_an_own_example_needs_no_level_no_canary_and_no_ideal_answer(scored):
+    lean = {name: ONE[name] for name in ("prompt", "prompt_id", "example_tags")}
+    lean["rubrics"] = [{"criterion": "says yes", "points": 2, "tags": ["axis:accuracy"]}]
+    assert scored(ALL[:1], examples=[lean])["score"] == 1.0
+
+
+def test_real_examples_are_scored(real_data, tmp_path):
+    examples = real_data / "healthbench" / "main_sample.jsonl.gz"
+    verdicts = [
+        {"prompt_id": example.id, "criterion": criterion.text, "criteria_met": criterion.points > 0}
+        for example in grade.load_examples(examples).values()
+        for criterion in example.rubric
+    ]
+    summary = grade.healthbench(examples, write(tmp_path / "V.jsonl.gz", verdicts))
+    assert (summary["score"], summary["unjudged"], summary["verdicts"]) == (1.0, 0, 1_395)
+    assert set(scores(summary["themes"] | summary["axes"]).values()) == {1.0}
+    assert grade.printed_problems(summary) == []
+
+
+# --- the command, and a model as judge
+
+
+def call(*words):
+    return CliRunner().invoke(app, ["grade", "healthbench", *map(str, words)])
+
+
+def test_the_command_prints_a_table_or_json(tmp_path):
+    files = ["--examples", write(tmp_path / "E.jsonl", [ONE, TWO]), "--verdicts", write(tmp_path / "V.jsonl", ALL)]
+    assert re.search(r"HealthBench +60\.00", call(*files).stdout)
+    assert json.loads(call(*files, "--json").stdout)["score"] == pytest.approx(0.6)
+    assert "--judge and --responses go together" in call(*files, "--judge", "x").stderr
+
+
+@pytest.fixture
+def judge(tmp_path, monkeypatch):
+    """A profile with one judge, which finds a criterion met where the response repeats its text."""
+
+    def reply(prompt, sampling):
+        text = prompt.messages[0]["content"]
+        met = text.split("] ")[-1].split("\n")[0] in text.split("<response>")[1].split("</response>")[0]
+        return json.dumps({"explanation": "é", "criteria_met": met}) if "is kind" not in text else "no idea"
+
+    world = World(monkeypatch, {"judge": reply})
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    greedy = Sampling(max_tokens=8, temperature=0.0)
+    own = small_study("judge", sampling=greedy, runs=1)
+    monkeypatch.setattr(study, "load", lambda profile: own)
+    return world
+
+
+RESPONSES = [
+    {"prompt_id": "p1", "text": "<think>says no</think>says yes", "finish_reason": "stop"},
+    {"prompt_id": "p1", "text": "again"},
+    {"prompt_id": "p9", "text": "stranger"},
+]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_the_panel_judges_writes_the_verdicts_and_scores_them(judge, tmp_path, ending):
+    out = tmp_path / f"V.jsonl{ending}"
+    examples, responses = write(tmp_path / "E.jsonl", [ONE, TWO]), write(tmp_path / "R.jsonl", RESPONSES)
+    words = ["--examples", examples, "--verdicts", out, "--judge", "judge", "--responses", responses, "--json"]
+    done = call(*words)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["score"], found["unjudged"], found["missing"]["count"], found["null"]["count"]) == (1.0, 3, 2, 1)
+    raw = gzip.decompress(out.read_bytes()) if ending else out.read_bytes()
+    written = [json.loads(line) for line in raw.decode().splitlines()]
+    assert [(row["criterion"], row["criteria_met"], row["attempts"]) for row in written] == [
+        ("says yes", True, 1),
+        ("says no", False, 1),
+        ("is kind", None, 3),
+    ]
+    assert {row["judge"] for row in written} == {"judge"} and written[0]["explanation"] == "é"
+    for problem in ("missing: 1, e.g. p2", "repeated_ids: 1, e.g. p1", "unknown_ids: 1, e.g. p9"):
+        name, _, rest = problem.partition(":")
+        assert f"{grade.PROBLEMS[name]}:{rest}" in done.stderr
+    again = call(*words)
+    assert again.exit_code == 1 and "is there already; name a new file" in again.stderr
+    assert out.read_bytes() == (gzip.compress(raw, mtime=0) if ending else raw)
+
+
+def test_a_failed_response_is_not_judged_and_without_any_nothing_is_written(judge, tmp_path):
+    given = [{"prompt_id": "p1", "text": None}, {"prompt_id": "p2", "text": "x", "finish_reason": "error"}]
+    files = {"examples": write(tmp_path / "E.jsonl", [ONE, TWO]), "verdicts": tmp_path / "V.jsonl"}
+    with pytest.raises(ValueError, match="R.jsonl: no response to any of the 2 examples"):
+        grade.judge_files(study.load("mini"), "judge", files | {"responses": write(tmp_path / "R.jsonl", given)})
+    assert judge.asked("judge") == [] and not files["verdicts"].exists()
+    given[1] = {"prompt_id": "p2", "text": "says yes"}
+    notes = grade.judge_files(study.load("mini"), "judge", files | {"responses": write(tmp_path / "R.jsonl", given)})
+    assert notes["failed"] == {"count": 1, "first": ["p1"]} and len(judge.asked("judge")) == 2

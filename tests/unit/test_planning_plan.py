@@ -1,0 +1,300 @@
+"""Plans of profiles: what is asked once, what follows in time, money and memory, and how errors are told."""
+
+import json
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+from medpsy import run, study
+from medpsy.attacks import FLIPPING
+from medpsy.planning import costs, plan
+from medpsy.planning.costs import Size, unit_costs
+from medpsy.planning.work import ADAPTER, DOCUMENTS, FORWARD, FULL, RULES, WEIGHT, Asked, Section, Tally, Trained, work
+from medpsy.training.flops import ADAM, RUNTIME, Shape
+from records import write_record
+
+PROFILES = ("smoke", "mini", "review", "paper")
+GSPO, OPENMED = "12_gspo_judge", "13_openmed"
+MINI, HUB = unit_costs().mini, unit_costs().hub
+MEASURED = {  # seconds of one run of profile mini on the reference machine, whose sections and tests shared two cores
+    "01_backbone_selection": 127, "02_teacher_selection": 75, "04_sft": 107, "05_rl": 238, "10_quantization": 163,
+    "12_gspo_judge": 195, "13_openmed": 228,
+    "08_stage_ablations": 66,  # of another run: in this one a training beside it made it 108
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cores():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "cores", lambda: 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plans(two_cores):
+    return {name: plan.forecast(name, slower=1.0) for name in PROFILES}
+
+
+@pytest.fixture(scope="module")
+def works():
+    return {name: {section.name: section for section in work(name)} for name in PROFILES}
+
+
+def row(plan, section):
+    return plan.sections.loc[section]
+
+
+def done(section, profile="mini", **changes):
+    """Return what `section` does alone, with some of its parameters changed."""
+    params = run.profile_parameters(run.notebooks()[section], profile, study.find_root())
+    tally = Tally(study.load(profile), Section(section))
+    RULES[section](tally, params | changes, {})
+    return tally.section
+
+
+def tally(profile="mini"):
+    return Tally(study.load(profile))
+
+
+def requests(asked, what=None):
+    return sum(each.requests for each in asked if what in (None, each.what))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_section_of_a_profile_has_a_forecast(plans, profile, root):
+    named = {path.stem for path in (root / "params" / profile).glob("[0-9]*.yaml")}
+    assert set(plans[profile].sections.index) == named and plans[profile].sections.notna().all(axis=None)
+
+
+def test_answers_are_counted_as_the_miniature_asks_them_and_never_twice():
+    one = tally()
+    one.ask(["qwen3-large", "qwen3-small"])
+    questions = 70 + 51 + 60 + 60 + 60 + 45 + 60
+    answers = requests(one.section.asked, "answers")
+    assert answers == 2 * 2 * questions  # models, runs
+    assert requests(one.section.asked, "readings") == pytest.approx(answers * MINI.unread)
+    one.section = Section("later")
+    one.ask(["qwen3-large"])
+    assert one.section.asked == [] and one.section.drawn == 2 * questions
+    one.ask(["qwen3-large"], runs=3)  # a further run
+    assert requests(one.section.asked, "answers") == questions
+
+
+def test_every_judge_decides_every_criterion_once():
+    one = tally()
+    one.talk(["qwen3-large"], ["healthbench"], one.study.judges)
+    assert requests(one.section.asked, "replies") == 2 * 70
+    assert requests(one.section.asked, "verdicts") == pytest.approx(3 * 2 * 70 * MINI.criteria * MINI.unjudged)
+    one.section = Section("later")
+    one.talk(["qwen3-large"], ["healthbench"], ["judge-lenient"])
+    assert one.section.asked == []
+
+
+def test_the_hard_conversations_are_part_of_the_others():
+    paper, review = tally("paper"), tally("review")
+    for one in (paper, review):
+        one.talk(["qwen3-4b"], one.study.open_suites, [])
+    assert requests(paper.section.asked) == 3 * 5000
+    some = review.study.conversations_per_suite  # so many hard ones are among them
+    assert requests(review.section.asked) == pytest.approx(review.study.runs * (some + some * (1 - some / 5000)))
+
+
+def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
+    assert row(plans["mini"], "09_token_efficiency").written == 0
+    assert [each.requests for each in works["mini"]["06_answer_extraction"].asked] == [FLIPPING + 200]
+    assert row(plans["review"], "08_stage_ablations").written == 0  # both ends were asked in 01 and 07
+
+
+def test_sft_of_the_paper_takes_what_its_tokens_and_utilization_say(plans, works):
+    tokens = sum(each.tokens for each in works["paper"]["04_sft"].trained)
+    assert tokens == pytest.approx(2 * 3 * 789_500 * (HUB.seed + HUB.row))
+    assert 80 < row(plans["paper"], "04_sft").hours < 130
+    assert 0 < plan.stage_hours("paper", "05_rl", "H100") < row(plans["paper"], "05_rl").hours  # it compares parts too
+
+
+def test_three_methods_are_trained_by_two_seeds_each_with_an_adapter_on_one_start(works):
+    start, *methods = works["mini"][GSPO].trained
+    assert (start.operations, start.states) == (FULL, ADAM) and start.tokens == 3 * 480 * MINI.o1
+    assert [each.lane for each in methods] == [
+        f"small-o1-{method}{seed}" for seed in ("", "-s8") for method in ("gspo", "grpo", "dapo")
+    ]
+    assert {(each.operations, each.states) for each in methods} == {(ADAPTER + FORWARD, WEIGHT)}  # 4 updates a rollout
+    assert {each.launch for each in methods} == {"methods"}
+    assert {each.tokens for each in methods} == {6 * 8 * 4 * sum(MINI.open)}  # rollouts, questions, responses
+
+
+def test_the_judge_decides_rewards_of_training_of_held_out_answers_and_of_altered_ones(works):
+    verdicts = requests(works["mini"][GSPO].asked, "verdicts")
+    responses = 6 * 6 * 8 * 4 + 8 * 72 * 2 + 72 * 9  # trainings; eight models, two runs; nine altered answers
+    flips = FLIPPING * MINI.unjudged  # of the first tier alone
+    assert verdicts - flips == pytest.approx(2 * responses * MINI.unjudged)
+    assert verdicts - flips == pytest.approx(4060, rel=0.1)  # of a run of profile mini, without flips
+
+
+def test_all_rows_of_a_set_are_those_that_it_is_known_to_have():
+    some, every = (done(GSPO, corpus={"configs": {"en": count}, "origin": {}}) for count in (480, 0))
+    assert every.trained[0].tokens / some.trained[0].tokens == pytest.approx(MINI.o1_set / 480)
+
+
+def test_stages_of_the_second_recipe_are_near_those_of_a_run(works):
+    sft, dpo, rl = works["mini"][OPENMED].trained
+    measured = (145_690, 41_000, 52_400)
+    assert [each.tokens for each in (sft, dpo, rl)] == [pytest.approx(tokens, rel=0.15) for tokens in measured]
+    assert (dpo.operations, dpo.states) == (FULL + FORWARD, ADAM + WEIGHT)  # forward alone through its parent
+    assert rl.operations == FULL + 2 * FORWARD  # a KL term, and probabilities as they were when it sampled
+    assert (dpo.launch, dpo.lane) == (rl.launch, rl.lane) != (sft.launch, sft.lane)
+
+
+def test_the_harness_reads_a_prompt_once_for_all_its_letters_and_writes_for_instructions_alone(works):
+    section = works["mini"][OPENMED]
+    documents = [each for each in section.asked if each.what == DOCUMENTS]
+    letters = [each for each in documents if not each.written]
+    assert requests(letters) == 7 * (70 + 60)  # seven models; the questions of both tasks
+    assert requests(documents) - requests(letters) == (7 + 2) * 48  # the merged model twice more, handled wrongly
+    assert {each.slots for each in documents} == {64} and (section.launches, section.tasks) == (3, 7 * 3 + 2)
+    limited = done(OPENMED, protocol={"limit": 2, "batch_size": 64})  # of every part of a task
+    assert requests(limited.asked, DOCUMENTS) == 7 * (6 * 2 + 2 + 2) + 2 * 2
+
+
+MODEL = Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0)
+STAGE = Trained("model", "first", "a", 10.0, 1.0, 1.0, "float32", False, 0.5)
+
+
+def test_three_merges_are_made_and_only_one_is_asked_by_our_own_protocol(works):
+    assert works["mini"][OPENMED].merged == ["qwen3-small"] * 3
+    asked = {each.model for each in done(OPENMED).asked if each.what == "answers"}
+    assert {"small-openmed-merged", "small-rl2", "small-o1-gspo"} <= asked and "small-openmed-linear" not in asked
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """Seconds of made-up work at made-up costs per unit."""
+    unit = {"notebook": 1.0, "drawn": 0.5, "serve": 2.0, "read": 0.1, "token": 1.0, "sampled": 10.0, "update": 3.0}
+    unit |= {"start": 7.0, "task": 4.0, "build": 1.0, "measure": 2.0, "merge": 5.0, "memory": 1.0}
+    for name, value in (unit | {"train": {"float32": 6e-6, "bfloat16": 60e-6}}).items():
+        monkeypatch.setattr(unit_costs().cpu, name, value)
+    return lambda **work: 3600 * plan.cpu_hours(Section("any", **work), {"model": MODEL})
+
+
+def test_requests_take_reading_writing_and_a_server_and_those_of_the_harness_processes(seconds):
+    assert seconds(asked=[Asked("model", 10, 5.0, 2.0, "answers")], drawn=4) == 1 + 4 * 0.5 + 2 + 10 * (0.5 + 2)
+    assert seconds(asked=[Asked("model", 10, 5.0, 0.0, DOCUMENTS)], launches=2, tasks=6) == 1 + 5 + 2 * 7 + 6 * 4 / 2
+    assert seconds(quantized=[("model", 0.5)] * 4, merged=["model"] * 3) == 1 + 4 * 3 + 3 * 5
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ({}, 2 * 10 + 7),  # tokens, operations per parameter, parameters, operations per second: 10 seconds alone
+        ({"lane": "b"}, 10 + 7),
+        ({"launch": "later"}, 2 * (10 + 7)),
+        ({"operations": 4.0}, 10 + 10 * 4 / 6 + 7),
+        ({"precision": "bfloat16"}, 10 + 1 + 7),
+        ({"sampled": 50.0, "updates": 2}, 2 * 10 + 5 + 6 + 7),
+    ],
+)
+def test_stages_of_a_lane_are_trained_in_turn_lanes_side_by_side_and_launches_one_after_another(
+    seconds, second, expected
+):
+    assert seconds(trained=[STAGE, replace(STAGE, **second)]) == pytest.approx(1 + expected)
+
+
+def test_a_gpu_loads_every_model_once_per_section_and_writes_merges():
+    gpu, serving = unit_costs().gpus["H100"], unit_costs().serving
+    asked = Asked("model", 0, 5.0, 2.0, "answers")
+    sizes, once = {"model": MODEL}, Section("any", asked=[asked, asked])
+    assert 3600 * plan.gpu_hours(once, sizes, gpu) == pytest.approx(serving.start)
+    made = Section("any", merged=["model"] * 3)
+    assert 3600 * plan.gpu_hours(made, sizes, gpu) == pytest.approx(3 * 2 * serving.merge)  # gigabytes
+
+
+def test_sections_are_forecast_within_a_factor_of_one_and_a_half_and_together_closer(plans):
+    ratios = {name: took / (3600 * row(plans["mini"], name).hours) for name, took in MEASURED.items()}
+    assert {name: ratio for name, ratio in ratios.items() if not 1 / 1.5 < ratio < 1.5} == {}
+    assert 0.85 < sum(MEASURED.values()) / (3600 * plans["mini"].sections.hours[list(MEASURED)].sum()) < 1.15
+
+
+def test_the_miniature_is_forecast_in_minutes_of_this_machine(plans):
+    mini = plans["mini"]
+    assert not mini.gpu and 10 < 60 * mini.wall < 25  # measured: 14 to 20
+    assert mini.wall <= mini.total.hours and mini.total.memory > RUNTIME
+    assert plan.forecast("mini", slower=2.0).total.hours == pytest.approx(2 * mini.total.hours)
+
+
+def test_models_behind_endpoints_cost_no_hours_and_are_told_apart(plans):
+    assert row(plans["review"], "02_teacher_selection").elsewhere > 0
+    judged = plans["paper"].total.elsewhere
+    assert judged == row(plans["paper"], GSPO).elsewhere > 0  # its judge is DeepSeek's
+
+
+def test_a_model_that_is_downloaded_once_is_counted_once(plans):
+    weights = row(plans["review"], "01_backbone_selection").disk
+    assert 90 < weights < 110  # nine backbones and three judges in bfloat16, one of them in four bits
+    assert row(plans["review"], "02_teacher_selection").disk < 1  # they are there, and the teachers are elsewhere
+
+
+def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
+    cheap = plan.forecast("review", gpu="l4", price=2.0)
+    text = plan.printed(cheap)
+    assert cheap.gpu == "L4" and text.split("total", 1)[1].split("\n")[0].endswith(f" {2 * cheap.total.hours:,.0f}")
+    usage = namedtuple("Usage", "total used free")(2e9, 1e9, 1e9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "1 GB are free here: too little; free some" in plan.printed(plans["review"])
+    assert "too little" not in plan.printed(plans["mini"]) and "Nothing is known" not in plan.printed(plans["mini"])
+    mine = replace(plans["mini"], sections=plans["mini"].sections.rename(index={"14_ledger": "15_mine"}))
+    assert "Nothing is known of 15_mine." in plan.printed(mine)
+    answer = json.loads(json.dumps(plan.as_json(plans["mini"])))
+    assert answer["rows"][-1]["section"] == "total" and answer["gpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "message"),
+    [
+        ("papr", {}, "no such profile; did you mean 'paper'"),
+        ("paper", {"price": -1.0}, "price -1.0 must be 0 or above"),
+        ("paper", {"price": float("nan")}, "price nan must be 0 or above"),
+        ("mini", {"gpu": "H100"}, "profile mini runs on the CPU of this machine"),
+    ],
+)
+def test_a_slip_is_one_message_that_names_value_and_fix(profile, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan.forecast(profile, **options)
+
+
+def test_what_a_forecast_lacks_is_named_with_the_fix(monkeypatch):
+    one = study.load("review")
+    stranger = replace(one.models["qwen3-4b"], path="someone/new-7b")
+    changed = replace(one, models={**one.models, "qwen3-4b": stranger})
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"someone/new-7b is not known; add a line"):
+        patch.setattr(study, "load", lambda profile: changed)
+        plan.forecast("review")
+    monkeypatch.setitem(RULES, "04_sft", lambda tally, params, every: params["sft3"])
+    with pytest.raises(ValueError, match=r"params/mini/04_sft.yaml: no forecast without 'sft3'; add it"):
+        plan.forecast("mini", slower=1.0)
+
+
+@pytest.fixture
+def settings(tmp_path, root, monkeypatch):
+    """The real parameters and notebooks, and outputs of its own."""
+    for name in ("params", "notebooks", "lib"):
+        (tmp_path / name).symlink_to(root / name)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+    return study.load("mini")
+
+
+def test_hours_of_records_and_trainings_stand_beside_the_plan_and_a_replay_tells_what_was_noted(settings, monkeypatch):
+    write_record(settings.outputs, "04_sft", seconds=600.0)
+    folder = settings.models_dir / "large-sft1"
+    folder.mkdir(parents=True)
+    training = {"name": "large-sft1", "tokens": 10, "seconds": 2.0, "tokens_per_second": 5.0, "mfu": 0.1}
+    (folder / "training.json").write_text(json.dumps(training))
+    beside = plan.beside_actual(settings)
+    actual = {row["section"]: row["actual"] for row in beside["sections"]}
+    assert actual["04_sft"] == pytest.approx(1 / 6) and set(actual.values()) == {actual["04_sft"], None}
+    assert not set(actual) & set(plan.LAST)
+    assert beside["trained"] == [training | {"memory_gib": None}]
+    monkeypatch.setattr("medpsy.store.replaying", lambda: True)
+    monkeypatch.setattr(costs, "slowness", lambda: 1 / 0)
+    assert plan.beside_actual(settings) == beside

@@ -1,0 +1,121 @@
+"""Scores with their margins: nothing that was not measured is a zero, whole suites leave run noise alone."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import scored_rows
+from medpsy import evaluate, scoring, show
+from medpsy import study as studies
+from medpsy.data.suites import SUITES
+from medpsy.grading import rubric
+from medpsy.study import ModelSpec
+
+LABELS = {"reed": "Reed-1", "quill": "Quill-2"}
+SHARES = {"reed": 0.75, "quill": 0.5}  # of questions answered correctly, in every suite and run
+COUNT = 24  # questions per suite
+
+
+def study(profile="mini") -> studies.Study:
+    specs = {name: ModelSpec(name, f"m/{name}", label=label) for name, label in LABELS.items()}
+    settings = studies.load(profile)
+    return replace(settings, models=settings.models | specs, runs=3, questions_per_suite=0)
+
+
+def group(suite: str, number: int) -> str:
+    return f"subject {number % 6}" if suite == "mmlu_health" else suite
+
+
+def graded(runs=3, suites=tuple(SUITES)) -> pd.DataFrame:
+    return scored_rows.graded(SHARES, COUNT, runs, suites, group)
+
+
+def scored(frame: pd.DataFrame, profile="mini") -> pd.DataFrame:
+    return scoring.closed_ended(study(profile), frame).set_index(["model", "suite"])
+
+
+@pytest.fixture(autouse=True)
+def whole_suites(monkeypatch):
+    """Let every suite have just the questions that were asked, with two or four options."""
+    asked = scored_rows.questions(COUNT, group, options=lambda number: 2 + 2 * (number % 2))
+    monkeypatch.setattr(evaluate, "questions", asked)
+
+
+def test_every_score_has_a_margin_and_the_average_comes_first():
+    scores = scoring.closed_ended(study(), graded())
+    assert scores["title"].tolist()[:2] == ["Average", "MMLU (Health)"] and len(scores) == 16
+    assert scores.groupby("model")["score"].agg(["min", "max"]).to_numpy().tolist() == [[50, 50], [75, 75]]
+    margins = scores.set_index(["model", "suite"])["margin"]
+    assert (margins > 0).all()
+    assert (margins.xs("average", level="suite") < margins.xs("medqa", level="suite")).all()
+
+
+def test_a_whole_suite_leaves_only_run_noise_in_the_margin():
+    assert scored(graded(), "review").loc[("reed", "medqa"), "margin"] == 0  # all runs alike, no question left out
+    assert scored(graded()).loc[("reed", "medqa"), "margin"] > 15
+
+
+def test_failed_requests_count_neither_for_nor_against():
+    frame = graded()
+    frame.loc[(frame["question_id"] == "q0") & (frame["run"] == 0), "outcome"] = "failed"
+    frame.loc[frame["question_id"] == "q23", "outcome"] = "failed"
+    row = scored(frame).loc[("reed", "medqa")]
+    assert row["score"] == pytest.approx(100 * (18 * 3 - 1) / (23 * 3 - 1)) and row["failed"] == 4
+    assert 0 < row["margin"] < 25
+
+
+def test_where_all_requests_failed_nothing_was_measured():
+    frame = graded()
+    frame.loc[(frame["model"] == "quill") & (frame["suite"] == "medqa"), "outcome"] = "failed"
+    scores = scored(frame)
+    assert scores.loc[[("quill", "medqa"), ("quill", "average")], ["score", "margin"]].isna().all(axis=None)
+    assert scores.loc["reed", ["score", "margin"]].notna().all(axis=None)
+
+
+def test_guessing_is_weighted_as_the_scores_are():
+    levels = scoring.chance(study())
+    assert levels["MedQA (USMLE)"] == pytest.approx((50 + 25) / 2)
+    assert levels["Average"] == pytest.approx(37.5)
+
+
+def test_conversations_are_scored_as_the_rubric_scores_them_in_points():
+    judged = scored_rows.judged(SHARES, judges=("judge-lenient", "judge-strict"))
+    rows = scoring.open_ended(study(), judged).set_index(["suite", "judge", "model", "name"]).sort_index()
+    part = judged[(judged["suite"] == "healthbench") & (judged["judge"] == "judge-strict")]
+    by_hand = rubric.scores(part[part["model"] == "quill"]).set_index("name")
+    ours = rows.loc[("healthbench", "judge-strict", "quill")]
+    for name in ("score", "margin", "low", "high"):
+        assert ours.at["overall", name] == pytest.approx(100 * by_hand.at["overall", name])
+    assert set(ours["kind"]) == {"overall", "theme", "axis"} and ours["title"].notna().all()
+    assert ours.at["overall", "link"] == "conversations#model=quill&suite=healthbench"
+
+
+PRINTED = pd.DataFrame(
+    [[75.0, 70.0], [50.0, 80.0]], index=["Reed-1", "Somebody else"], columns=["Average", "MedQA (USMLE)"]
+)
+
+
+def test_a_table_of_scores_has_ours_leads_and_printed_ones_each_with_its_best():
+    scores = scoring.closed_ended(study(), graded())
+    lead = {"model": "quill", "label": "Δ", "title": "Average", "score": 99.0, "margin": 1.0}
+    shown = show.score_table(
+        scores, columns=list(PRINTED), leads=pd.DataFrame([lead]), printed=PRINTED, source="theirs"
+    )
+    assert [row[0] for row in shown.rows] == ["Reed-1", "Quill-2", "Δ", *PRINTED.index]
+    assert shown.frame["Average ±"].notna().tolist() == [True, True, True, False, False]
+    assert shown.marks["MedQA (USMLE)"] == [True, False, False, False, True]
+    assert shown.links["MedQA (USMLE)"] == ["model=reed&suite=medqa", "model=quill&suite=medqa", None, None, None]
+
+
+def test_all_outcomes_are_in_the_table_and_add_up():
+    frame = graded(runs=1).astype({"gold": "Int64"})
+    at = frame["suite"] == "medqa"
+    frame.loc[at, "outcome"] = (["correct", "wrong", "unreadable", "cut off", "failed", "wrong"] * COUNT)[: at.sum()]
+    shown = show.outcome_table(scoring.closed_ended(study(), frame))
+    row = shown.frame.set_index(["Model", "Suite"]).loc[("Reed-1", "MedQA (USMLE)")]
+    assert row.to_dict() == {"Responses": 24, "Correct": 4, "Wrong": 8, "Unreadable": 4, "Cut off": 4, "Failed": 4}
+    assert shown.frame.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
+    assert shown.links["Cut off"][:2] == ["model=reed&outcome=cut+off", "model=reed&suite=mmlu_health&outcome=cut+off"]
+    frame.loc[frame["question_id"] == "q1", ["gold", "outcome"]] = [pd.NA, "no gold"]
+    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).frame.set_index(["Model", "Suite"])
+    assert keyless.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [23, 1]

@@ -1,0 +1,121 @@
+"""Pages of a section and its responses: cut into script files, and never anything but text."""
+
+import base64
+import html
+import json
+import re
+import zlib
+
+import nbformat
+import pytest
+from markdown_it import MarkdownIt
+from medpsy.record import SecretFound, read
+from medpsy.site import build
+from medpsy.site import evidence as scripts
+from nbformat import v4
+from records import write_record
+
+HOSTILE = "</script><!-- \u2028 & <img src=x>"
+
+
+def rows(count: int, per_question: int = 4) -> list[dict]:
+    """Return responses as they come out of the Parquet file."""
+    kept = {"subject": "", "context": None, "options": ["a", "b"], "gold": None, "reasoning": HOSTILE, "answer": None}
+    kept |= {"suite": "medqa", "suite_title": f"MedQA {HOSTILE}", "finish_reason": "stop", "completion_tokens": 3}
+    kept["readings"] = [{"reader": "parser", "chosen": None, "outcome": "no gold", "how": None}]
+    return [
+        kept
+        | {"key": f"{n * 7919:012x}" * 5, "model": f"m{n % 2}", "label": "M", "run": n % 3}
+        | {"question_id": f"q{n // per_question}", "stem": f"Which {HOSTILE} {n // per_question}?"}
+        for n in range(count)
+    ]
+
+
+def calls(folder) -> dict[str, list]:
+    """Return the arguments of the one call in every script file, unpacked."""
+    found = {}
+    for path in sorted(folder.glob("*.js")):
+        text = path.read_text(encoding="ascii")  # nothing else may be in it
+        call = r'medpsyEvidence\.(index|chunk)\((?:(\d+),)?"([A-Za-z0-9+/=]*)"\);\n'
+        name, number, content = re.fullmatch(call, text).groups()
+        found[path.name] = [name, number, json.loads(zlib.decompress(base64.b64decode(content)))]
+    return found
+
+
+def write_chunks(given, folder) -> int:
+    return scripts.write(given, folder, scripts.RESPONSES)
+
+
+def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypatch):
+    monkeypatch.setattr(scripts, "CHUNK", 900)
+    given = rows(60)
+    assert write_chunks(given, tmp_path) == 60
+    files = calls(tmp_path)
+    index = files.pop("index.js")[2]
+    assert len(files) > 3
+    seen = []
+    for number, (kind, place, (texts, questions)) in enumerate(files.values()):
+        assert (kind, int(place), index["starts"][number]) == ("chunk", number, len(seen))
+        here = index["task"][len(seen) : len(seen) + len(texts)]
+        assert set(questions) == {str(question) for question in here}
+        assert here.count(here[0]) == 4  # answers to one question are not torn apart
+        seen += texts
+    assert [text[0] for text in seen] == [HOSTILE] * 60
+    assert (index["suites"], index["outcomes"]) == ([["medqa", f"MedQA {HOSTILE}"]], [["no gold"]])
+    assert index["keys"] == [row["key"][:16] for row in given]
+
+
+def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(scripts, "CHUNK", 300)
+    write_chunks(rows(60, per_question=60), tmp_path)
+    assert len(calls(tmp_path)) > 3
+
+
+def section_page(tmp_path, *outputs, prose="# Title"):
+    """Return the page of a section whose executed notebook has `outputs`."""
+    result = read(write_record(tmp_path / "mini", "01_a", title="A section"))
+    cells = [v4.new_markdown_cell(prose), v4.new_code_cell("x", outputs=list(outputs))]
+    executed = v4.new_notebook(cells=cells, metadata={"papermill": {"output_path": "x"}})
+    nbformat.write(executed, result.folder / build.NOTEBOOK)
+    build.section_page(tmp_path / "page", result)
+    return nbformat.read(tmp_path / "page/index.ipynb", as_version=4)
+
+
+def shown(page):
+    return next(cell for cell in page.cells if cell.cell_type == "code").outputs[0]
+
+
+@pytest.mark.parametrize("text", ["# a *b* _c_ `d` [e](f) <g> {h}`i` $j$ |k| ~l~ \\ \n\n```{raw} html", "1. x"])
+def test_a_title_shows_exactly_its_characters(text):
+    shown = MarkdownIt("commonmark").render(f"# {build.escaped(text)}")
+    assert html.unescape(re.fullmatch(r"<h1>(.*)</h1>\n", shown, re.S).group(1)) == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "kept"),
+    [
+        ("text/html", "<table class='dataframe'><td data-value='1'>1</td></table>", 'data-value="1"'),
+        ("text/html", "<p>a<script>x()</script><img src=x onerror=x()><iframe src=x></iframe>b</p>", "<p>ab</p>"),
+        ("text/html", "<a href='javascript:x()' onclick='x()'>a</a>", '<a rel="noopener noreferrer">a</a>'),
+        ("text/html", "<style>a{background:url(https://example.org)}</style><b style='x'>a</b>", "<b>a</b>"),
+        ("text/markdown", "**a** <script>x()</script>", "**a** &lt;script>x()&lt;/script>"),
+        ("text/markdown", "![a](https://example.org/a.png) b!", "\\![a](https://example.org/a.png) b!"),
+    ],
+)
+def test_an_output_keeps_its_text_and_loses_what_could_act(tmp_path, kind, given, kept):
+    found = shown(section_page(tmp_path, v4.new_output("display_data", {kind: given}))).data[kind]
+    assert kept in found if "data-value" in kept else found == kept
+
+
+def test_scripts_and_widgets_are_dropped_and_pictures_stay(tmp_path):
+    data = {"application/javascript": "x()", "text/latex": "$x$", "image/png": "aGk=", "text/plain": "x"}
+    data["application/vnd.jupyter.widget-view+json"] = {"model_id": "1"}
+    safe = section_page(tmp_path, v4.new_output("display_data", data))
+    assert set(shown(safe).data) == {"image/png", "text/plain"}
+    assert set(safe.metadata) == {"language_info"}
+
+
+def test_a_notebook_that_printed_a_secret_is_not_published(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_planted_123")
+    with pytest.raises(SecretFound, match=r"notebook.ipynb.*\$HF_TOKEN"):
+        section_page(tmp_path, v4.new_output("stream", name="stdout", text="token hf_planted_123"))

@@ -1,0 +1,480 @@
+"""The response store: nothing generated twice, nothing lost but the open shard, nothing unreadable passed over."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from fake_engine import FakeEngine, finished, prompt, prompts
+from medpsy import bundle, engines, files
+from medpsy.engines.base import Prompt, Response, Sampling
+from medpsy.store import REPLAY, SCHEMA, DamagedShardWarning, NotStored, ResponseStore, noted
+from medpsy.study import ModelSpec
+
+MODEL = ModelSpec("anna", "models/anna")
+SAMPLING = Sampling(max_tokens=16, seed=7)
+COLUMNS = ["key", "prompt_id", "model", "run", "text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds"]
+
+
+@pytest.fixture(autouse=True)
+def fingerprints(monkeypatch):
+    """Let every model's fingerprint be ``fp`` unless the test says otherwise."""
+    known = {}
+    monkeypatch.setattr(engines, "fingerprint", lambda model: known.get(model.name, "fp"), raising=False)
+    return known
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResponseStore(tmp_path / "responses")
+
+
+def answer(store, engine, asked, **changes):
+    settings = {"sampling": SAMPLING, "run": 0, "engine_kind": engine.kind} | changes
+    return store.answer(settings.pop("model", MODEL), engine, asked, **settings)
+
+
+def shard_paths(store):
+    return sorted(store.root.glob("shards/*/[!.]*.parquet"))
+
+
+def test_answers_come_in_prompt_order_with_the_agreed_columns(store):
+    frame = answer(store, FakeEngine(), prompts(5))
+    assert list(frame.columns) == [*COLUMNS, "error"]
+    assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(5)]
+    assert [text.split(" seed ")[0] for text in frame["text"]] == [f"What is medqa/{number}?" for number in range(5)]
+    assert set(frame["model"]) == {"anna"} and set(frame["run"]) == {0} and frame["error"].isna().all()
+    none, engine = FakeEngine(), FakeEngine()
+    assert list(answer(store, none, []).columns) == list(frame.columns) and not none.opened
+    answer(store, engine, prompts(6))
+    assert sorted(asked.id for asked in engine.asked) == ["medqa/5#0"]  # what is missing alone is generated
+    engine = FakeEngine()
+    assert len(answer(ResponseStore(store.root), engine, prompts(6))) == 6 and not engine.opened
+
+
+def test_one_conversation_is_generated_once_however_often_it_is_asked(store):
+    engine = FakeEngine()
+    same = [prompt(f"medqa/{number}", "same") for number in (1, 2, 1)]
+    frame = answer(store, engine, [*same, prompt("medqa/3", "other")])
+    assert list(frame["prompt_id"]) == ["medqa/1", "medqa/2", "medqa/3"]
+    assert frame["key"].nunique() == len(engine.asked) == 2
+    assert frame["text"][0] == frame["text"][1] != frame["text"][2]
+
+
+def test_one_id_for_two_conversations_is_refused(store):
+    with pytest.raises(ValueError, match="'medqa/1' stands for two"):
+        answer(store, FakeEngine(), [prompt("medqa/1", "a"), prompt("medqa/1", "b")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "kwargs", "fingerprint", "same"),
+    [
+        ({}, {}, "fp", True),
+        ({"sampling": Sampling(max_tokens=16, seed=7, temperature=0.6)}, {}, "fp", True),
+        ({"sampling": Sampling(max_tokens=16, seed=8)}, {}, "fp", False),
+        ({"sampling": Sampling(max_tokens=16, seed=7, top_p=0.9)}, {}, "fp", False),
+        ({"run": 1}, {}, "fp", False),
+        ({"engine_kind": "vllm"}, {}, "fp", False),
+        ({}, {"enable_thinking": False}, "fp", False),
+        ({}, {}, "other weights", False),
+    ],
+)
+def test_everything_that_can_change_a_response_changes_its_key(store, fingerprints, changes, kwargs, fingerprint, same):
+    answer(store, FakeEngine(), prompts(1))
+    fingerprints["bert"] = fingerprint
+    engine = FakeEngine(fingerprint, kind=changes.get("engine_kind", "transformers"))
+    answer(store, engine, prompts(1), model=ModelSpec("bert", "x", chat_template_kwargs=kwargs), **changes)
+    assert engine.opened == (0 if same else 1)
+
+
+def test_whole_and_decimal_temperatures_are_one_setting(store):
+    whole, decimal = (Sampling(max_tokens=16, temperature=value, top_p=value) for value in (1, 1.0))
+    engine = FakeEngine()
+    assert len({answer(store, engine, prompts(1), sampling=how)["key"][0] for how in (whole, decimal)}) == 1
+
+
+def test_runs_of_one_session_draw_from_different_seeds_and_open_the_engine_once(store):
+    engine = FakeEngine()
+    store.fill(MODEL, engine, prompts(3), sampling=SAMPLING, runs=range(3), engine_kind="transformers")
+    frames = [answer(store, engine, prompts(3), run=run) for run in range(3)]
+    assert (engine.opened, len(engine.asked)) == (1, 9)
+    assert len({text for frame in frames for text in frame["text"]}) == 9
+    alone = answer(ResponseStore(store.root / "elsewhere"), FakeEngine(), prompts(3)[1:2], run=2)
+    assert alone["text"][0] == frames[2]["text"][1]  # the same text, whatever else was asked beside it
+
+
+def failing(reason="down", until=()):
+    def reply(asked: Prompt, sampling: Sampling) -> Response | str:
+        if asked.id in until:
+            return "fine"
+        return Response(asked.id, "", "failed", 0, 0, 0.1, reason)
+
+    return reply
+
+
+def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(store):
+    down = FakeEngine(reply=failing(until=("medqa/0#0",)))
+    frame = answer(store, down, prompts(3))
+    assert list(frame["finish_reason"]) == ["stop", "failed", "failed"]
+    assert list(frame["error"][1:]) == ["down", "down"]
+    assert store.stats()["failed"] == 2
+    answer(store, down, prompts(3))
+    assert down.opened == 1  # the same store does not hammer a broken endpoint
+
+    up = FakeEngine()
+    frame = answer(ResponseStore(store.root), up, prompts(3))
+    assert sorted(asked.id for asked in up.asked) == ["medqa/1#0", "medqa/2#0"]
+    assert list(frame["finish_reason"]) == ["stop"] * 3
+    assert frame["text"][0] == "fine"
+    stats = store.stats()
+    assert (stats["rows"], stats["failed"], stats["superseded"]) == (3, 0, 2)
+
+
+def test_a_response_the_engine_forgets_becomes_a_failed_one(store):
+    class Forgetful(FakeEngine):
+        def generate(self, asked, sampling):
+            return (one for one in super().generate(asked, sampling) if "/1#" not in one.prompt_id)
+
+    frame = answer(store, Forgetful(), prompts(3))
+    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"]
+    assert "no response" in frame["error"][1]
+
+
+def test_a_response_nobody_asked_for_stops_the_run_and_keeps_what_came_before(store):
+    unasked = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
+    with pytest.raises(RuntimeError, match="'medqa/9#0' twice or unasked"):
+        answer(store, unasked, prompts(3))
+    assert store.stats()["rows"] == 2
+    assert unasked.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "word"), [(FakeEngine(kind="vllm"), "kind"), (FakeEngine(fingerprint="new weights"), "fingerprint")]
+)
+def test_another_engine_than_the_one_asked_for_is_refused(store, engine, word):
+    with pytest.raises(RuntimeError, match=f"anna: {word}.*wrong key"):
+        answer(store, engine, prompts(1), engine_kind="transformers")
+    assert store.stats()["rows"] == 0
+
+
+def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
+    frame = answer(store, FakeEngine(reply=lambda *_: "half \ud83d, whole \U0001f600, null \x00"), prompts(1))
+    assert frame["text"][0] == "half \ufffd, whole \U0001f600, null \x00"
+
+
+def test_shards_are_bounded_by_rows(store):
+    answer(store, FakeEngine(), prompts(25), shard_rows=10)
+    assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
+
+
+def wait_for(condition, seconds=300.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        time.sleep(0.01)
+    return found
+
+
+def test_shards_are_bounded_by_seconds(store, monkeypatch):
+    monkeypatch.setattr("medpsy.store.SHARD_SECONDS", 0.05)
+
+    def reply(asked, _):
+        time.sleep(0.06)
+        return "x"
+
+    answer(store, FakeEngine(reply=reply), prompts(3))
+    assert [pq.read_metadata(path).num_rows for path in shard_paths(store)] == [1, 1, 1]
+
+
+def test_an_error_or_ctrl_c_loses_nothing_and_closes_the_engine(store):
+    def reply(asked, _):
+        if asked.id == "medqa/0#0":
+            raise KeyboardInterrupt
+        return "x"
+
+    engine = FakeEngine(reply=reply)
+    with pytest.raises(KeyboardInterrupt):
+        answer(store, engine, prompts(8))
+    assert engine.closed == 1
+    rest = FakeEngine()
+    answer(store, rest, prompts(8))
+    assert [asked.id for asked in rest.asked] == ["medqa/0#0"]
+
+
+def spawn(root: Path, script: str) -> subprocess.Popen:
+    """Start a process that has a store at `root` and the helpers of this test."""
+    head = """
+    import sys, time
+    from pathlib import Path
+    from fake_engine import FakeEngine, prompts
+    from medpsy import engines
+    from medpsy.engines.base import Sampling
+    from medpsy.store import ResponseStore
+    from medpsy.study import ModelSpec
+    engines.fingerprint = lambda model: "fp"
+    root = Path(sys.argv[1])
+    store = ResponseStore(root / "responses")
+    settings = {"sampling": Sampling(max_tokens=16, seed=7), "run": 0, "engine_kind": "transformers"}
+    anna = ModelSpec("anna", "models/anna")
+    """
+    paths = [str(Path(__file__).parent), *sys.path]
+    code = textwrap.dedent(head) + textwrap.dedent(script)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(root)], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    )
+
+
+def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
+    script = """
+    log = (root / "log").open("a", buffering=1)
+    def reply(prompt, sampling):
+        time.sleep(0.01)
+        log.write(prompt.id + "\\n")
+        return "before the kill"
+    store.answer(anna, FakeEngine(reply=reply), prompts(1000), shard_rows=20, **settings)
+    """
+    child = spawn(tmp_path, script)
+    try:
+        store = ResponseStore(tmp_path / "responses")
+        wait_for(lambda: len(shard_paths(store)) >= 3)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    generated = len((tmp_path / "log").read_text().splitlines())
+    stored = store.stats()["rows"]
+    assert generated < 1000  # it was killed in the middle
+    assert 60 <= stored <= generated <= stored + 20 + 1
+
+    engine = FakeEngine(reply=lambda *_: "after the kill")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a killed run leaves no damaged shard
+        frame = answer(store, engine, prompts(1000))
+    assert len(engine.asked) == 1000 - stored
+    assert (frame["text"] == "before the kill").sum() == stored
+
+
+def test_two_writers_at_once_corrupt_nothing(tmp_path):
+    script = """
+    start = int({start})
+    (root / f"ready{start}").touch()
+    while len(list(root.glob("ready*"))) < 2:
+        time.sleep(0.001)
+    def reply(prompt, sampling):
+        time.sleep(0.0005)
+        return f"writer {start}"
+    frame = store.answer(anna, FakeEngine(reply=reply), prompts(300, start), shard_rows=7, **settings)
+    assert len(frame) == 300
+    """
+    children = [spawn(tmp_path, script.replace("{start}", str(start))) for start in (0, 200)]
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
+    store, engine = ResponseStore(tmp_path / "responses"), FakeEngine()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = answer(store, engine, prompts(500))
+    assert engine.opened == 0
+    assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(500)]
+    assert set(frame["text"]) <= {"writer 0", "writer 200"}
+    assert list(frame["text"]) == list(answer(store, engine, prompts(500))["text"])
+    assert store.stats()["rows"] == 500
+
+
+def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
+    script = """
+    import resource
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    settings["runs"] = [settings.pop("run")]
+    store.fill(anna, FakeEngine(), prompts(100), shard_rows=50, **settings)  # everything is imported and warm
+    before = peak()
+    text = "word " * 20_000
+    verbose = FakeEngine(reply=lambda *_: text + str(time.time()))
+    store.fill(anna, verbose, prompts(1000, 1000), shard_rows=50, **settings)
+    (root / "grown").write_text(str(peak() - before))
+    """
+    assert spawn(tmp_path, script).wait(timeout=300) == 0
+    assert float((tmp_path / "grown").read_text()) < 50  # MiB; the responses have 95
+
+
+def column_offset(path: Path, column: str) -> int:
+    """Return a place inside the data of `column`, past the header of its first page."""
+    group = pq.read_metadata(path).row_group(0)
+    chunk = next(group.column(at) for at in range(group.num_columns) if group.column(at).path_in_schema == column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    return start + chunk.total_compressed_size - 3
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "empty": lambda path: path.write_bytes(b""),
+    "bit in keys": lambda path: flip(path, column_offset(path, "key")),
+    "bit in texts": lambda path: flip(path, column_offset(path, "text")),
+    "a column missing": lambda path: pq.write_table(pq.read_table(path).drop_columns("completion_tokens"), path),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
+    long = FakeEngine(reply=lambda asked, _: f"{asked.id} " * 200)
+    before = answer(store, long, prompts(30), shard_rows=10)
+    victim = shard_paths(store)[1]
+    DAMAGE[kind](victim)
+    engine = FakeEngine(reply=long.reply)
+    with pytest.warns(DamagedShardWarning, match=victim.name):
+        after = answer(store, engine, prompts(30))
+    assert len(engine.asked) == 10  # its rows, no others
+    assert after.drop(columns="seconds").equals(before.drop(columns="seconds"))
+    assert [path.name.endswith(victim.name) for path in (store.root / "damaged").iterdir()] == [True]
+    assert not victim.exists()
+    assert store.stats()["damaged"] == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer(store, engine, prompts(30))
+
+
+def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(3))
+    (path,) = shard_paths(store)
+
+    opened = Path.open
+
+    def refused(self, *mode, **options):
+        if self == path:
+            raise PermissionError(errno.EACCES, "no", str(self))
+        return opened(self, *mode, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PermissionError):
+        answer(ResponseStore(store.root), FakeEngine(), prompts(3))
+    assert path.exists()
+
+
+def disk_full_after(count, monkeypatch):
+    """Let the disk be full after `count` files; return how to free it."""
+    real, done = os.fsync, []
+
+    def fsync(file):
+        done.append(file)
+        if len(done) > count:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    return lambda: monkeypatch.setattr(files.os, "fsync", real)
+
+
+def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(1))
+    free = disk_full_after(2, monkeypatch)
+    engine = FakeEngine()
+    with pytest.raises(OSError, match="disk full.*make room") as caught:
+        answer(store, engine, prompts(60, 100), shard_rows=10)
+    assert caught.value.errno == errno.ENOSPC
+    assert engine.closed == 1
+    assert list(store.root.rglob(".*.parquet")) == []
+    free()
+    rest = FakeEngine()
+    assert len(answer(store, rest, prompts(60, 100))) == 60
+    assert len(rest.asked) == 40
+
+
+def absent(model):
+    raise FileNotFoundError(f"{model.path} is not there; run `make minihub`")
+
+
+def test_a_replay_needs_no_weights_and_without_a_record_they_are_missed(store, tmp_path, monkeypatch):
+    before = answer(store, FakeEngine(), prompts(4))
+    bundle.write(store, tmp_path / "all.zip")
+    monkeypatch.setattr(engines, "fingerprint", absent)
+    with pytest.raises(FileNotFoundError, match="make minihub"):
+        answer(ResponseStore(tmp_path / "empty"), FakeEngine(), prompts(1))
+    replayed = bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere")
+    engine = FakeEngine()
+    assert answer(replayed, engine, prompts(4)).equals(before)
+    assert engine.opened == 0
+    with pytest.raises(FileNotFoundError, match="make minihub"):
+        replayed.fill(MODEL, lambda: absent(MODEL), prompts(6), sampling=SAMPLING, runs=[0], engine_kind=engine.kind)
+
+
+def test_the_record_of_models_keeps_every_name_and_the_latest_weights(store, fingerprints):
+    for name, weights in (("anna", "one"), ("bert", "two"), ("anna", "three")):
+        fingerprints[name] = weights
+        answer(ResponseStore(store.root), FakeEngine(weights), prompts(1), model=ModelSpec(name, "x"))
+    text = (store.root / "models.json").read_text()
+    assert "three" in text and "two" in text and "one" not in text
+    (store.root / "models.json").write_text("{")
+    with pytest.raises(ValueError, match="models.json.*delete"):
+        answer(ResponseStore(store.root), FakeEngine(), prompts(1))
+
+
+def test_lookup_reads_any_stored_response_by_key(store, fingerprints):
+    fingerprints["bert"] = "fp2"
+    anna = answer(store, FakeEngine(), prompts(3))
+    bert = answer(store, FakeEngine("fp2"), prompts(3), model=ModelSpec("bert", "x"))
+    keys = [bert["key"][2], anna["key"][0], bert["key"][2]]
+    frame = store.lookup(keys, ["text", "prompt_id", "model"])
+    assert list(frame["prompt_id"]) == ["medqa/2", "medqa/0", "medqa/2"]
+    assert list(frame["model"]) == ["bert", "anna", "bert"]
+    with pytest.raises(KeyError, match="1 of 2 responses are not stored, first nokey"):
+        store.lookup([keys[0], "nokey"])
+
+
+def test_counts_are_made_once_and_travel(store, tmp_path):
+    answer(store, FakeEngine(), prompts(1))
+    assert list(store.counts("tokens", ["a", "b"], lambda missing: [10 + at for at in missing])) == [10, 11]
+    assert list(store.counts("tokens", ["b", "c", "b"], lambda missing: [99 for at in missing])) == [11, 99, 11]
+    bundle.write(store, tmp_path / "all.zip")
+    replayed = bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere")
+    assert list(replayed.counts("tokens", ["c", "a"], lambda missing: pytest.fail("counted again"))) == [99, 10]
+
+
+def test_stats_count_rows_tokens_and_suites(store, fingerprints):
+    assert (store.stats()["rows"], store.stats()["models"]) == (0, {})
+    fingerprints["bert"] = "fp2"
+    answer(store, FakeEngine(reply=lambda *_: "one two three"), prompts(3) + prompts(2, suite="pubmedqa"))
+    answer(store, FakeEngine("fp2", reply=failing()), prompts(1), model=ModelSpec("bert", "x"))
+    stats = store.stats()
+    assert (stats["rows"], stats["failed"], stats["shards"], stats["damaged"]) == (6, 1, 2, 0)
+    assert stats["bytes"] == sum(path.stat().st_size for path in shard_paths(store))
+    tokens = {"prompt_tokens": 15, "completion_tokens": 15}
+    assert stats["models"]["anna"] == {"rows": 5, "failed": 0, **tokens, "suites": {"medqa": 3, "pubmedqa": 2}}
+
+
+def test_a_stored_row_says_what_was_asked_and_how(store):
+    answer(store, FakeEngine(), prompts(1), run=2)
+    (row,) = pq.read_table(shard_paths(store)[0]).to_pylist()
+    assert set(row) == set(SCHEMA.names)
+    assert row["messages"] == '[{"role": "user", "content": "What is medqa/0?"}]'
+    assert '"temperature": 0.6' in row["sampling"]
+    assert (row["fingerprint"], row["engine"], row["run"]) == ("fp", "transformers", 2)
+
+
+def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_path, monkeypatch):
+    assert noted(tmp_path, "effort", lambda: {"seconds": (1, 2.5)}) == {"seconds": [1, 2.5]}
+    monkeypatch.setenv(REPLAY, "1")
+    assert noted(tmp_path, "effort", lambda: 1 / 0) == {"seconds": [1, 2.5]}
+    with pytest.raises(NotStored, match="note 'other' is not stored"):
+        noted(tmp_path, "other", lambda: 3)
+    (tmp_path / "notes" / "effort.json").write_text("{")
+    with pytest.raises(ValueError, match=r"notes/effort.json is not JSON"):
+        noted(tmp_path, "effort", lambda: 3)
+    monkeypatch.delenv(REPLAY)
+    assert noted(tmp_path, "effort", lambda: 3) == 3
+
+
+@pytest.mark.parametrize("name", ["", "../up", ".hidden"])
+def test_a_note_cannot_lead_out_of_its_folder(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot name a file"):
+        noted(tmp_path, name, lambda: 3)
