@@ -241,6 +241,15 @@ def site(profile: Profile = "mini") -> None:
 
 
 @app.command()
+def keep() -> None:
+    """Put the outputs of profile mini's last run into the notebooks, and its responses beside them."""
+    from medpsy import keep as keeping
+
+    for path in keeping.keep():
+        print(path)
+
+
+@app.command()
 def doctor(
     profile: Annotated[
         str | None, typer.Option("--profile", metavar="NAME", help="Look at this profile alone; default: all.")

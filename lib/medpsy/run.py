@@ -8,6 +8,7 @@ type, text where YAML was meant to hold a number. Reads cells as text and never 
 import ast
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -194,6 +195,12 @@ def _read(path: Path, *keys: str) -> dict[str, Any]:
 def notebooks(root: Path | None = None) -> dict[str, Path]:
     """Return the notebooks of the project by section, in reading order."""
     return {path.stem: path for path in sorted(((root or study.find_root()) / "notebooks").glob("[0-9]*.ipynb"))}
+
+
+def cells_digest(section: str) -> str:
+    """Return a digest of the cells of a notebook without their outputs: another one makes its record again."""
+    cells = nbformat.read(notebooks()[section], as_version=4).cells
+    return hashlib.sha256(json.dumps([(cell.cell_type, cell.source) for cell in cells]).encode()).hexdigest()
 
 
 def find(name: str) -> Path:

@@ -63,7 +63,7 @@ class Project:
         hub = {"HF_ENDPOINT": self.hub, "HF_HOME": str(self.folder / "cache"), "HF_TOKEN": "hf_stand_in"}
         hub |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
         command = {"args": [sys.executable, *words], "env": os.environ | hub | own | THREADS}
-        return subprocess.run(**command, cwd=self.folder, capture_output=True, text=True, timeout=1800)
+        return subprocess.run(**command, cwd=self.folder, capture_output=True, text=True, timeout=3600)
 
     def medpsy(self, *words: str) -> subprocess.CompletedProcess:
         """Run the command `medpsy` of this project."""

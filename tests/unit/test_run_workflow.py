@@ -9,7 +9,7 @@ import sys
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys
@@ -61,10 +61,13 @@ def called(folder, fails=None, ok=True):
     return (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
 
 
-def test_nothing_is_run_again_after_a_touch_or_other_code(project):
+def test_nothing_is_run_again_after_a_touch_or_other_code_or_outputs_in_a_notebook(project):
     (project / "lib" / "medpsy" / "cli.py").write_text("")
     for path in [*project.glob("notebooks/*"), *project.glob("params/*/*")]:
         path.touch()
+    shown = nbformat.read(project / "notebooks" / f"{SECTIONS[0]}.ipynb", as_version=4)
+    shown.cells[0].outputs = [new_output("stream", text="3")]
+    nbformat.write(shown, project / "notebooks" / f"{SECTIONS[0]}.ipynb")
     assert called(project) == []
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-TARGETS = {"help", "setup", "report", "replay", "test", "lab", "lint", "minihub", "bench", "bench-gpu", "clean"}
+TARGETS = {"help", "setup", "report", "replay", "keep", "test", "lab", "lint", "minihub", "bench", "bench-gpu", "clean"}
 
 
 def make(root, *words, **environment):
@@ -91,7 +91,7 @@ def test_the_first_python_that_will_do_is_taken(root, tmp_path, present, chosen)
     ("words", "said"),
     [
         (["report", "EXECUTOR=slurn"], ["EXECUTOR=slurn is neither local nor slurm"]),
-        (["replay"], ["make replay BUNDLE=FILE"]),
+        (["replay"], ["notebooks/mini.bundle is not there", "make replay BUNDLE=FILE"]),
         (["setup", "PYTHON=/no/such/python3"], ["install python3 python3-venv", "make PYTHON="]),
         (["clean", "PROFILE="], ["PROFILE is empty"]),
     ],

@@ -1,0 +1,97 @@
+"""Keep what a run of `mini` shows: its responses as a bundle beside the notebooks, and the outputs of a replay in them.
+
+A replay, not the run itself: what is stored says the same on every machine, and prints no progress. Outputs of the
+notebooks change by this alone, so that their differences can be read.
+"""
+
+import base64
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from PIL import Image
+
+from medpsy import bundle, files, run, study
+from medpsy.store import REPLAY
+
+PROFILE = "mini"
+BUNDLE = "notebooks/mini.bundle"  # below the root of the project
+COLOURS = 64  # of a kept figure: flat colours and smoothed text need no more, and it stays below 100 kB
+
+
+def keep() -> list[Path]:
+    """Write the bundle, then the outputs of its replay into the notebooks; return the notebooks.
+
+    Raises:
+        FileNotFoundError: a section has no record; `make report` makes it.
+        RuntimeError: a section failed in the replay; the notebooks are as they were.
+    """
+    root = study.find_root()
+    for section in run.notebooks(root):
+        if not (result := root / "outputs" / PROFILE / section / run.RESULT).is_file():
+            raise FileNotFoundError(f"{result}: not there; run `make report` first")
+    bundle.export(root / BUNDLE, PROFILE)
+    with tempfile.TemporaryDirectory() as scratch:
+        environment = replay_root(root, Path(scratch))
+        for section in run.notebooks(root):
+            _medpsy(environment, "run", section)
+        executed = {
+            path: nbformat.read(Path(scratch) / "outputs" / PROFILE / section / run.DONE, as_version=4)
+            for section, path in run.notebooks(root).items()
+        }
+    for path, notebook in executed.items():
+        files.write_text(path, nbformat.writes(with_outputs(nbformat.read(path, as_version=4), notebook)) + "\n")
+    return list(executed)
+
+
+def replay_root(root: Path, folder: Path) -> dict[str, str]:
+    """Make `folder` a project that holds the bundle's responses and no model; return the environment to work in it."""
+    for name in ("notebooks", "params"):
+        (folder / name).symlink_to(root / name)
+    environment = os.environ | {"MEDPSY_ROOT": str(folder), REPLAY: "1"}
+    _medpsy(environment, "store", "replay", str(root / BUNDLE))
+    return environment
+
+
+def _medpsy(environment: dict[str, str], *words: str) -> None:
+    command = [sys.executable, "-m", "medpsy", *words, "--profile", PROFILE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"medpsy {' '.join(words)}, in a replay: {done.stderr[-4000:]}")
+
+
+def with_outputs(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """Return `source` with the outputs of its cells in `executed`, the same notebook after papermill."""
+    outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
+        shown = [_kept(output, count) for output in outputs[cell.id] if output.get("name") != "stderr"]
+        cell.outputs, cell.execution_count = _joined(shown), count
+    return source
+
+
+def _kept(output: NotebookNode, count: int) -> NotebookNode:
+    """Return an output of the cell that is run as number `count`, its figure in few colours."""
+    if "execution_count" in output:
+        output.execution_count = count
+    if image := output.get("data", {}).get("image/png"):
+        few, sink = Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB").quantize(COLOURS), io.BytesIO()
+        few.save(sink, "PNG", optimize=True)
+        output.data["image/png"] = base64.b64encode(sink.getvalue()).decode()
+    return output
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return `outputs` with what was printed in one piece: how it is cut differs from run to run."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
