@@ -14,17 +14,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import cache
 from types import CodeType
 
-from medpsy.published.tables import (
-    SUITE_TITLES,
-    THEMES,
-    Cell,
-    cells,
-    grid,
-    half_unit,
-    look_up,
-    read_data,
-    sources,
-)
+from medpsy.published.tables import SUITE_TITLES, THEMES, Cell, cells, grid, half_unit, look_up, read_data, sources
 
 AGREE, DISAGREE, NOT_DERIVABLE = "agree", "disagree", "not derivable"
 KINDS = {"P": "text", "R": "inside a table", "X": "between places", "A": "OpenMed card", "G": "GSPO card"}
@@ -135,7 +125,7 @@ def compute(expression: str, names: Mapping[str, object], number: type = float) 
     """Return the value of an expression, such as ``"sum(1 for x in diff(a, b) if x > 0)"``, where `names` has a and b.
 
     Args:
-        names: values and functions that it sees beside `FUNCTIONS`; there is nothing else, and no attribute of anything.
+        names: what it sees beside `FUNCTIONS`; there is nothing else, and no attribute of anything.
         number: type of the numbers written in it.
 
     Raises:

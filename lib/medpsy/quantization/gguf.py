@@ -28,7 +28,7 @@ from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.engines.models import chat_template, eos_ids, file_digest, model_folder, papers, read_json, weights_digest
 from medpsy.engines.programs import Child
-from medpsy.files import whole_folder, write_whole
+from medpsy.files import whole_folder, write_text, write_whole
 from medpsy.store import noted
 from medpsy.study import ModelSpec, Study
 
@@ -88,19 +88,6 @@ class Calibration:
         if self.corpora and self.text:
             raise ValueError(f"text: {self.text!r} and corpora {list(self.corpora)} are given; give one of them")
 
-    @classmethod
-    def of(cls, study: Study, values: Mapping[str, object]) -> "Calibration":
-        """Return `values` checked.
-
-        Raises:
-            medpsy.strict.SettingsError: naming file, key and fix.
-        """
-        return strict.build(cls, dict(values), _place(study).at("calibration"))
-
-
-def _place(study: Study) -> strict.Place:
-    return strict.Place(f"params/{study.profile}/{SECTION}.yaml")
-
 
 def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str, str]:
     """Return the text that calibrates and the one that is measured with, without a row in common; of corpora each row
@@ -110,16 +97,23 @@ def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str
         FileNotFoundError: a corpus or the text is not there.
         ValueError: there are too few rows to part them.
     """
-    rows = _paragraphs(study.root, calibration.text) if calibration.text else []
-    rows = rows or [row for name in calibration.corpora for row in corpus.load(study, name)]
+    rows = [row for name in calibration.corpora for row in corpus.load(study, name)]
+    if calibration.text:
+        path = study.root / Path(calibration.text).expanduser()
+        if not path.is_file():
+            fix = "give one relative to the project, or corpora"
+            raise FileNotFoundError(f"calibration.text: no file {calibration.text!r}; {fix}")
+        rows = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
     if not rows:
         return "", ""
     if len(rows) < 2:
         raise ValueError("calibration: one row cannot be parted into calibration and measuring; give more")
     random.Random(study.seed).shuffle(rows)
     apart = min(calibration.held_out, len(rows) // 2)
-    parts = rows[apart:][: calibration.rows], rows[:apart]
-    return tuple("\n".join(part if calibration.text else _written(model, part)) + "\n" for part in parts)
+    rows = rows[: apart + calibration.rows]
+    if not calibration.text:
+        rows = _written(model, rows)
+    return tuple("\n".join(part) + "\n" for part in (rows[apart:], rows[:apart]))
 
 
 def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str]:
@@ -130,11 +124,9 @@ def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str
     return ["".join(example.values()) for example in form.examples(tokenizer, rows)]
 
 
-def _paragraphs(root: Path, name: str) -> list[str]:
-    path = root / Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"calibration.text: no file {name!r}; give one relative to the project, or corpora")
-    return [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+def held_out_file(study: Study, source: str) -> Path:
+    """Return where `build` leaves the text to measure the files of model `source` with."""
+    return study.outputs / "variants" / f"{source}-held-out.txt"
 
 
 def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
@@ -166,14 +158,9 @@ def digest(parts: Mapping[str, object]) -> str:
 
 
 def build(
-    study: Study,
-    sources: Mapping[str, str],
-    *,
-    formats: Sequence[str],
-    plain: Sequence[str] = (),
-    calibration: Mapping[str, object],
-    threads: int = 0,
-) -> pd.DataFrame:
+    study: Study, sources: Mapping[str, str], *, formats: Sequence[str], plain: Sequence[str] = (),
+    calibration: Mapping[str, object], threads: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Return one row per file, made where it is not there yet; in a replay, what was noted of them.
 
     Args:
@@ -195,13 +182,14 @@ def build(
         OSError: a model, a corpus or a program is not there; says how to get it.
         NotStored: this is a replay of a study that built none.
     """
-    settings = Calibration.of(study, calibration)
+    place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
+    settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
     for key, names in (("formats", formats), ("plain", plain)):
         for name in names:
             if name not in FORMATS:
-                raise _place(study).at(key).error(f"{name!r} is no format; {strict.nearest(name, FORMATS)}")
+                raise place.at(key).error(f"{name!r} is no format; {strict.nearest(name, FORMATS)}")
     if refused := [name for name in plain if name in (*NEEDS_MATRIX, *WITHOUT_MATRIX)]:
-        raise _place(study).at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
+        raise place.at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
     kinds = [(form, form not in WITHOUT_MATRIX, False) for form in formats] + [(form, False, True) for form in plain]
 
     def made() -> dict[str, object]:
@@ -218,26 +206,21 @@ def build(
 def _family(
     study: Study, source: ModelSpec, kinds: Sequence[tuple[str, bool, bool]], settings: Calibration, threads: int
 ) -> list[dict[str, object]]:
-    base, (text, _) = to_gguf(source, study.gguf_dir, outtype="bf16"), texts(study, source, settings)
+    base = to_gguf(source, study.gguf_dir, outtype="bf16")
+    text, held_out = texts(study, source, settings)
+    write_text(held_out_file(study, source.name), held_out)
     matrix = importance_matrix(base, text, settings.context, threads=threads) if text else None
-    files = {(BASE, False, False): base}
-    for form, with_matrix, plain in kinds:
+    rows = []
+    for form, with_matrix, plain in [(BASE, False, False), *kinds]:
         if with_matrix and matrix is None:
             raise ValueError(f"{form} is built with an importance matrix; give calibration.corpora or calibration.text")
-        folder = _folder(study, source, form, plain)
-        files[form, with_matrix, plain] = _quantized(folder, source, base, form, matrix if with_matrix else None)
-    return [
-        {
-            "name": _folder(study, source, form, plain).name,
-            "source": source.name,
-            "format": form,
-            "imatrix": with_matrix,
-            "file": file.relative_to(study.root).as_posix(),
-            "bytes": file.stat().st_size,
-            **read_back(file, model_folder(source)),
-        }
-        for (form, with_matrix, plain), file in files.items()
-    ]
+        folder, file = _folder(study, source, form, plain), base
+        if form != BASE:
+            file = _quantized(folder, source, base, form, matrix if with_matrix else None)
+        about = {"name": folder.name, "source": source.name, "format": form, "imatrix": with_matrix}
+        about |= {"file": file.relative_to(study.root).as_posix(), "bytes": file.stat().st_size}
+        rows.append(about | read_back(file, model_folder(source)))
+    return rows
 
 
 def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> Path:
@@ -247,14 +230,8 @@ def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> 
 def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: Path | None) -> Path:
     """Return the file of one variant, whole and readable; its folder is replaced where anything has changed."""
     origin, file = model_folder(source), f"{target.name}.gguf"
-    record = {
-        "source": _source_digest(origin),
-        "base": file_digest(base),
-        "format": form,
-        "tool": programs.RELEASE,
-        "recipe": RECIPE_VERSION,
-        "imatrix": matrix and file_digest(matrix),
-    }
+    record = {"source": _source_digest(origin), "base": file_digest(base), "format": form, "tool": programs.RELEASE}
+    record |= {"recipe": RECIPE_VERSION, "imatrix": matrix and file_digest(matrix)}
     if _record(target) == record and (target / file).is_file():
         return target / file
     with whole_folder(target) as folder:
