@@ -8,10 +8,10 @@ role, read by the same evaluator.
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ BRACES = re.compile(r"\{(.+?)(?::([^{}]*))?\}")  # in a pattern's texts: a formu
 UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """What a section says: rows of a record's `claims`, and its findings: sentences with a status each."""
 
     claims: list[dict]
@@ -69,16 +68,16 @@ def measure(
         context: further names that formulas see.
     """
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
+    claims = {claim.id: claim for claim in published.every_claim() if claim.notebook == section}
     settled, findings = {}, []
     for pattern in patterns(section):
         for names in _scopes(pattern["each"], scopes):
-            finding = _Pattern(places, {**context, **names}).evaluated(pattern)
+            finding = _Finding(pattern, places, {**context, **names})
             if pattern["claim"]:
                 settled.setdefault(pattern["claim"], finding)
             else:
-                findings.append({"text": finding.text, "verdict": finding.status, "note": finding.note})
-    answered = [claim for claim in published.every_claim() if claim.notebook == section]
-    rows = [settled[claim.id].row(claim) if claim.id in settled else claim_row(claim, places) for claim in answered]
+                findings.append({"text": finding.text, "verdict": finding.verdict, "note": finding.note})
+    rows = [settled[name].row(claim) if name in settled else claim_row(claim, places) for name, claim in claims.items()]
     return Measured(rows, findings)
 
 
@@ -206,17 +205,25 @@ def _scopes(each: str, scopes: Mapping[str, Sequence[Mapping]]) -> list[Mapping]
     return [every | scope for scope in scopes.get(kind, []) if not name or scope["class"] == name] if each else [every]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A pattern evaluated: `values` are measured, then replicates; none where it was not measured."""
+class _Finding:
+    """A pattern evaluated: a sentence with its verdict, and values: measured, then replicates; None if not measured."""
 
-    text: str
-    status: str
-    note: str
-    values: Values | None
-    rule: str
-    places: Places
-    behind: set[Cell]
+    def __init__(self, pattern: Mapping[str, str], places: Places, names: Mapping[str, object]) -> None:
+        self.places, self.rule, self.behind, self.values = places, pattern["rule"], set(), None
+        sizes = {scope["size"]: scope for scope in names["scopes"] if "size" in scope}
+        self.names = self._functions(names) | sizes | dict(names)
+        try:
+            value = compute(pattern["formula"], self.names)
+        except ExpressionError:
+            raise
+        except UNMEASURED as missing:
+            self._not_measured(pattern, str(missing))
+            return
+        parts = value if isinstance(value, dict) else {"": value}
+        if parts:
+            self._measured(pattern, parts)
+        else:
+            self._not_measured(pattern, "nothing to compare")
 
     def row(self, claim: Claim) -> dict:
         """Return the row of the published claim that this pattern settles: by the claim's number or sign if the pattern
@@ -227,26 +234,23 @@ class Finding:
             return settled_number(claim, self.values, self.places, self.behind, claim.number)
         draws, tier, margin, share = self.places.draws, self.places.tier(self.behind)[0], None, None
         if self.rule == "together":
-            share = float(np.mean(self.values[1:] > 0))
+            share = _share(self.values)
         else:
             margin = draws.margin(self.values, self.behind)
         how = effort(draws, self.behind, self.values, share=share)
-        return entry(claim, self.status, float(self.values[0]), margin, self.note, tier, how)
+        return entry(claim, self.verdict, float(self.values[0]), margin, self.note, tier, how)
 
-
-class _Pattern:
-    """The names that a pattern's formula and texts see, and what it looked at."""
-
-    def __init__(self, places: Places, names: Mapping[str, object]) -> None:
-        self.places, self.behind = places, set()
-        named = {ours: name for name, ours in places.judges.items()}
-        panel = [named.get(judge, judge) for judge in names.get("judge_order", places.study.judges)]
+    def _functions(self, names: Mapping[str, object]) -> dict[str, object]:
+        """Return what formulas and texts may call, and names that are the same for all patterns."""
+        study, draws = self.places.study, self.places.draws
+        named = {ours: name for name, ours in self.places.judges.items()}
+        panel = [named.get(judge, judge) for judge in names.get("judge_order", study.judges)]
         first = panel[0] if panel else ""
-        self.names = {
+        return {
             "s": self.score, "lead": lambda a, b, measure=AVERAGE: self.score(a, measure) - self.score(b, measure),
             "both": lambda model: (self.score(model) + self.score(model, f"HealthBench ({first})")) / 2,
             "player": self.player, "length": self.length, "printed": self.printed,
-            "label": lambda model: places.study.model(model).label,
+            "label": lambda model: study.model(model).label,
             "least": lambda arrays: np.min(list(arrays), axis=0), "most": lambda arrays: np.max(list(arrays), axis=0),
             "mean": lambda arrays: np.mean(list(arrays), axis=0), "along": lambda ref, values: np.sign(ref[0]) * values,
             "alike": lambda values, parts: _open_unless(len({np.sign(part[0]) for part in parts}) < 2, values),
@@ -256,10 +260,9 @@ class _Pattern:
             "hb": f"HealthBench ({first})", "hard": f"HealthBench Hard ({first})",
             "theme": lambda title, suite="HealthBench": f"{suite}: {title} ({first})",
             "themes": list(published.THEMES), "panel": panel, "suites": [TITLES[suite] for suite in SUITES],
-            "length_suites": places.draws.length_suites(), "titles": TITLES,
+            "length_suites": draws.length_suites(), "titles": TITLES,
             "upper": str.upper, "joined": ", ".join, "format": format,
         }  # fmt: skip
-        self.names |= {scope["size"]: scope for scope in names.get("scopes", []) if "size" in scope} | dict(names)
 
     def score(self, model: str, measure: str = AVERAGE) -> Values:
         if (measure, model) not in self.places.draws.values:
@@ -267,11 +270,11 @@ class _Pattern:
         self.behind.add((measure, model))
         return self.places.draws.values[measure, model]
 
-    def player(self, printed: str) -> str:
+    def player(self, row: str) -> str:
         """Return who plays a printed model."""
-        if printed not in self.places.plays:
-            raise NotMeasured(printed)
-        return self.places.plays[printed]
+        if row not in self.places.plays:
+            raise NotMeasured(row)
+        return self.places.plays[row]
 
     def length(self, model: str, suites: Sequence[str] | None = None, quantity: str = LENGTH) -> Values:
         """Return a mean length; see `Draws.mean_length`."""
@@ -289,61 +292,53 @@ class _Pattern:
             raise NotMeasured(f"a published {measure} of {model}")
         return number
 
-    def evaluated(self, pattern: Mapping[str, str]) -> Finding:
-        try:
-            value = compute(pattern["formula"], self.names)
-        except ExpressionError:
-            raise
-        except UNMEASURED as missing:
-            return self._not_measured(pattern, str(missing))
-        parts = value if isinstance(value, dict) else {"": value}
-        if not parts:
-            return self._not_measured(pattern, "nothing to compare")
+    def _measured(self, pattern: Mapping[str, str], parts: Mapping[str, Values]) -> None:
         margins = {name: self.places.draws.margin(values, self.behind) for name, values in parts.items()}
-        closest = min(parts, key=lambda name: parts[name][0])
-        least = np.min(list(parts.values()), axis=0)
-        share = float((least[1:] > 0).mean())
-        unchanged = [unchanged_status(values[0], margins[name]) for name, values in parts.items()]
-        match pattern["rule"]:
+        closest, least = min(parts, key=lambda name: parts[name][0]), np.min(list(parts.values()), axis=0)
+        share, self.values = _share(least), least if self.rule == "together" else parts[closest]
+        unchanged = all_hold(unchanged_status(values[0], margins[name]) for name, values in parts.items())
+        match self.rule:
             case "together":
-                verdict = order_status(share, self.places.draws.questions(self.behind))
+                self.verdict = order_status(share, self.places.draws.questions(self.behind))
             case "=0":
-                verdict = all_hold(unchanged)
+                self.verdict = unchanged
             case "≠0":
                 apart = [stats.p_value(v[0], v[1:]) if known(margins[n]) else np.nan for n, v in parts.items()]
                 told = np.nanmin([1.0, *stats.holm(apart)]) < 0.05
-                verdict = HOLDS if told else FAILS if all_hold(unchanged) == HOLDS else OPEN
+                self.verdict = HOLDS if told else FAILS if unchanged == HOLDS else OPEN
             case _:
-                verdict = all_hold(sign_status(float(v[0]), margins[n]) for n, v in parts.items())
-        values = least if pattern["rule"] == "together" else parts[closest]
-        number = _number(float(values[0]), margins[closest], pattern["unit"])
-        shown = {"parts": parts, "closest": closest, "value": float(values[0]), "number": number}
-        shown["share"] = _in_samples(share)
-        text, note = (self._text(pattern[name], shown) for name in ("text", "note"))
-        return Finding(text, verdict, note, values, pattern["rule"], self.places, self.behind)
+                self.verdict = all_hold(sign_status(float(v[0]), margins[n]) for n, v in parts.items())
+        value = float(self.values[0])
+        shown = {"parts": parts, "closest": closest, "value": value, "share": _in_samples(share)}
+        names = self.names | shown | {"number": _number(value, margins[closest], pattern["unit"])}
+        self.text, self.note = (
+            BRACES.sub(lambda braces: format(compute(braces[1], names), braces[2] or ""), pattern[name])
+            for name in ("text", "note")
+        )
 
-    def _not_measured(self, pattern: Mapping[str, str], missing: str) -> Finding:
-        """Return the finding that `pattern` cannot be told, its sentence up to what would have been its number."""
-        start = re.split(r"[:;]", pattern["text"])[0]
-        text = re.sub(r"\{(.+?)\}", lambda braces: self._known(braces[1]), start).rstrip(" ,")
-        text, note = f"{text}: not measured here", f"not measured here: {missing}"
-        return Finding(text, NOT_TESTABLE, note, None, pattern["rule"], self.places, self.behind)
+    def _not_measured(self, pattern: Mapping[str, str], missing: str) -> None:
+        """Say that `pattern` cannot be told, its sentence up to what would have been its number."""
+        start = re.sub(r"\{(.+?)\}", self._filled, re.split(r"[:;]", pattern["text"])[0]).rstrip(" ,")
+        self.text, self.verdict, self.note = (
+            f"{start}: not measured here",
+            NOT_TESTABLE,
+            f"not measured here: {missing}",
+        )
 
-    def _known(self, formula: str) -> str:
-        """Return what a part of a sentence says although something was not measured."""
+    def _filled(self, braces: re.Match) -> str:
         try:
-            return str(compute(formula, self.names))
+            return str(compute(braces[1], self.names))
         except UNMEASURED:
             return "…"
-
-    def _text(self, text: str, shown: Mapping[str, object]) -> str:
-        """Return `text` with its braces filled."""
-        return BRACES.sub(lambda found: format(compute(found[1], self.names | shown), found[2] or ""), text)
 
 
 def _open_unless(told: bool, values: Values) -> Values:
     """Return `values`, without replicates where something leaves them open, so that they have no margin."""
     return values if told else np.append(values[0], np.full(len(values) - 1, np.nan))
+
+
+def _share(values: Values) -> float:
+    return float((values[1:] > 0).mean())
 
 
 def _number(value: float, margin: float | None, unit: str) -> str:

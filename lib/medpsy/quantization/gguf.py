@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import httpx
 import pandas as pd
+from pydantic import Field
 
 from medpsy import corpus, strict
 from medpsy.corpus.rows import chat_form
@@ -69,22 +71,19 @@ class Calibration:
 
     Args:
         corpora: training corpora whose rows are drawn, by seed.
-        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
         rows: for the importance matrix; fewer where there are not so many.
         held_out: rows for perplexity and divergence, at most half of all.
         context: tokens that llama.cpp reads at a time.
+        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
     """
 
     corpora: tuple[str, ...]
-    rows: int
-    held_out: int
-    context: int
+    rows: Annotated[int, Field(ge=1)]
+    held_out: Annotated[int, Field(ge=0)]
+    context: Annotated[int, Field(ge=8)]
     text: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("held_out", 0), ("context", 8)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.corpora and self.text:
             raise ValueError(f"text: {self.text!r} and corpora {list(self.corpora)} are given; give one of them")
 
@@ -132,12 +131,8 @@ def held_out_file(study: Study, source: str) -> Path:
 def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
     """Return the importance matrix of the file `base` on `text`, made the first time; it lies beside the file.
 
-    Args:
-        context: tokens that llama.cpp reads at a time.
-        threads: CPU threads; 0 leaves it to llama.cpp.
-
     Raises:
-        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context`; shows the end of its log.
+        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context` tokens.
     """
     parts = {"base": file_digest(base), "text": text, "context": context, "tool": programs.RELEASE}
     target = base.with_name(f"{base.stem}-{digest(parts)[:16]}-imatrix.gguf")
@@ -173,21 +168,17 @@ def build(
     Returns:
         Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file
         that the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its
-        format is built with one), ``label``, ``file``, ``bytes``, ``matrices`` (number format -> numbers held in it,
-        read back from the file, vectors left out) and ``unlike`` (what is not as in the source, see `read_back`).
+        format is built with one), ``label``, ``file``, ``bytes``, and what `read_back` finds.
 
     Raises:
         ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
         EngineError: a program of llama.cpp failed; shows the end of its log.
         OSError: a model, a corpus or a program is not there; says how to get it.
-        NotStored: this is a replay of a study that built none.
     """
     place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
     settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
     for key, names in (("formats", formats), ("plain", plain)):
-        for name in names:
-            if name not in FORMATS:
-                raise place.at(key).error(f"{name!r} is no format; {strict.nearest(name, FORMATS)}")
+        strict.value(list(names), list[Literal[*FORMATS]], place.at(key))
     if refused := [name for name in plain if name in (*NEEDS_MATRIX, *WITHOUT_MATRIX)]:
         raise place.at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
     kinds = [(form, form not in WITHOUT_MATRIX, False) for form in formats] + [(form, False, True) for form in plain]
@@ -277,19 +268,18 @@ def reader(path: Path, mode: str = "r"):
 
 
 def read_back(path: Path, source: Path) -> dict[str, object]:
-    """Return ``matrices``, number format -> numbers held in it, and ``unlike``: of chat template, end of turn and
-    special tokens what is not as in the folder `source`; empty for a faithful copy.
-    """
+    """Return ``matrices``, number format -> numbers held in it, vectors left out, and ``unlike``: of chat template, end
+    of turn and special tokens what is not as in the folder `source`; empty for a faithful copy."""
     opened = reader(path)
 
     def field(key: str) -> object:
         given = opened.get_field(f"tokenizer.{key}")
         return None if given is None else given.contents()
 
-    matrices: Counter = Counter()
+    matrices = Counter()
     for tensor in opened.tensors:
-        if tensor.tensor_type.name != "F32":  # vectors
-            matrices[tensor.tensor_type.name] += int(tensor.n_elements)
+        matrices[tensor.tensor_type.name] += int(tensor.n_elements)
+    del matrices["F32"]  # vectors
     tokens, end = field("ggml.tokens") or [], field("ggml.eos_token_id")
     control = {token for token, kind in zip(tokens, field("ggml.token_type") or [], strict=True) if kind == CONTROL}
     added = read_json(source / "tokenizer.json").get("added_tokens", [])
