@@ -173,16 +173,12 @@ def test_a_damaged_variant_is_not_used(mine):
     file.write_bytes(whole)
 
 
-def test_no_row_is_both_calibrated_on_and_measured_with(mine):
-    calibration, held_out = texts(mine, mine.model("qwen3-small"), Calibration(("corpus1",), 20, 10, 64))
+def test_no_row_is_both_calibrated_on_and_measured_with(mine, files):
+    calibration, held_out = texts(mine, mine.model("qwen3-small"), Calibration(**CALIBRATION))
+    assert medpsy_gguf.held_out_file(mine, "qwen3-small").read_text(encoding="utf-8") == held_out  # as it was built
     used = [{n for n in range(40) if f"What is {n}?" in text} for text in (calibration, held_out)]
     assert [len(rows) for rows in used] == [20, 10] and not used[0] & used[1]
     assert calibration.count("<|im_start|>user") == 20 and "<think>\nThink of" in calibration
-
-
-def test_what_the_files_are_measured_with_is_what_was_held_out_as_they_were_built(mine, files):
-    held_out = texts(mine, mine.model("qwen3-small"), Calibration(**CALIBRATION))[1]
-    assert medpsy_gguf.held_out_file(mine, "qwen3-small").read_text(encoding="utf-8") == held_out
 
 
 def test_a_text_takes_the_place_of_corpora_and_without_either_there_is_none(mine):

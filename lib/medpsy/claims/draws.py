@@ -90,7 +90,7 @@ class Draws:
         return self._counted[measures, models]
 
     def questions(self, cells: Iterable[Cell]) -> int | None:
-        """Return how many questions stand behind `cells`, of several parts the fewest; None where nothing was asked."""
+        """Return how many questions stand behind `cells`, as `behind` says."""
         return self.behind(cells).questions
 
     def _count(self, measures: Iterable[str], models: Iterable[str]) -> Behind:
@@ -105,8 +105,7 @@ class Draws:
 
     @cached_property
     def _counted(self) -> dict[tuple[frozenset[str], frozenset[str]], Behind]:
-        """Kept: a section asks some thousand times for what stands behind some hundred cells."""
-        return {}
+        return {}  # a section asks some thousand times for what stands behind some hundred cells
 
     @cached_property
     def _answers(self) -> dict[Cell, pd.DataFrame]:
@@ -148,10 +147,8 @@ def draws(
     """Return the scores of all models, drawn together.
 
     Args:
-        graded: as `medpsy.evaluate.closed_ended` returns it.
-        judged: as `medpsy.judge.open_ended` returns it.
+        graded, judged, lengths: as `evaluate.closed_ended`, `judge.open_ended` and `evaluate.lengths` return them.
         judges: judge -> the report's name of the judge that it is, or whose part it plays; others keep their own.
-        lengths: as `medpsy.evaluate.lengths` returns them.
         published_runs: runs behind published scores of finite suites; margins are then those of the difference.
     """
     finite, options = study.source == "hub", {"seed": study.seed}
@@ -167,10 +164,8 @@ def draws(
     if lengths is not None:
         together = together.beside(drawn(length_items(lengths), **options))
     whole = finite and not (study.questions_per_suite or study.conversations_per_suite)
-    values, noise = (
-        together.values | _averages(together),
-        together.noise | _averages(replace(together, values=together.noise)),
-    )
+    values = together.values | _averages(together)
+    noise = together.noise | _averages(replace(together, values=together.noise))
     return replace(together, values=values, noise=noise, whole=whole)
 
 

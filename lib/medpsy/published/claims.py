@@ -122,11 +122,8 @@ def _compiled(expression: str) -> CodeType:
 
 
 def compute(expression: str, names: Mapping[str, object], number: type = float) -> object:
-    """Return the value of an expression, such as ``"sum(1 for x in diff(a, b) if x > 0)"``, where `names` has a and b.
-
-    Args:
-        names: what it sees beside `FUNCTIONS`; there is nothing else, and no attribute of anything.
-        number: type of the numbers written in it.
+    """Return the value of an expression, such as ``"sum(1 for x in diff(a, b) if x > 0)"``, which sees `names` and
+    `FUNCTIONS`, no attribute of anything, and whose written numbers are of the type `number`.
 
     Raises:
         ExpressionError: it is not in the language; the message quotes it. Other errors are those of its arithmetic.
@@ -148,11 +145,8 @@ def _explained(expression: str) -> Iterator[None]:
 
 
 def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
-    """Return the value of an expression over printed numbers: decimals with 40 digits, never floats.
-
-    Raises:
-        ExpressionError: the expression is refused or cannot be computed; the message quotes it.
-    """
+    """Return the value of an expression over printed numbers: decimals with 40 digits, never floats; raises
+    `ExpressionError` where it is refused or cannot be computed."""
     with localcontext(CONTEXT), _explained(expression):
         value = compute(expression, names, Decimal)
     items = value if isinstance(value, list) else [value]
@@ -163,11 +157,8 @@ def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
 
 
 def evaluate_each(expression: str, names: Mapping[str, Sequence]) -> list:
-    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are.
-
-    Raises:
-        NoValue: the arithmetic fails in one of them; ExpressionError as of `evaluate`.
-    """
+    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are; raises
+    as `evaluate` does, `NoValue` where the arithmetic fails in one of them."""
     with _explained(expression):
         rows = zip(*names.values(), strict=True)
         return [compute(expression, dict(zip(names, row, strict=True))) for row in rows]
@@ -191,12 +182,13 @@ class Operand:
 
     @property
     def is_list(self) -> bool:
-        return self.row == "<rows>" or _labels(self.row) is not None or _labels(self.column) is not None
+        return self._labels(self.row) is not None or self._labels(self.column) is not None
 
-    def rows(self) -> dict[str, dict[str, Cell]]:
-        """Return the rows that are meant, by label; raises `UnknownCell` where there is no such table or row."""
-        labels = list(grid(self.table)) if self.row == "<rows>" else _labels(self.row) or [self.row]
-        return {label: look_up(grid(self.table), label, f"row in {self.table}") for label in labels}
+    def _labels(self, text: str) -> list[str] | None:
+        """Return the labels that `text` stands for, or None for a single label."""
+        if text == "<rows>":
+            return list(grid(self.table))
+        return text[1:-1].split(" | ") if text.startswith("[") and text.endswith("]") else LABELS.get(text)
 
     def cells(self) -> list[Cell]:
         """Return the cells that are meant, in the order written; none where the column is the header of the rows.
@@ -204,20 +196,17 @@ class Operand:
         Raises:
             UnknownCell: there is no such table, row or column.
         """
-        rows, columns = self.rows().values(), _labels(self.column) or [self.column]
+        rows, columns = self._labels(self.row) or [self.row], self._labels(self.column) or [self.column]
+        matched = [look_up(grid(self.table), row, f"row in {self.table}") for row in rows]
         if self.column == sources()[self.table]["row_header"]:
             return []
-        return [look_up(row, column, f"column in {self.table}") for row in rows for column in columns]
+        return [look_up(row, column, f"column in {self.table}") for row in matched for column in columns]
 
     def value(self) -> Value:
         """Return what a formula sees: decimals, the printed text of cells that are not numbers, or row labels."""
-        values = [cell.printed if cell.number is None else cell.number for cell in self.cells()] or list(self.rows())
+        values = [cell.printed if cell.number is None else cell.number for cell in self.cells()]
+        values = values or self._labels(self.row) or [self.row]
         return values if self.is_list else values[0]
-
-
-def _labels(text: str) -> list[str] | None:
-    """Return the labels behind ``<7>``, ``<dims>`` or ``[a | b]``, or None for a single label."""
-    return text[1:-1].split(" | ") if text.startswith("[") and text.endswith("]") else LABELS.get(text)
 
 
 def parse_operand(text: str) -> Operand:
@@ -348,11 +337,8 @@ def _printed_values(claim: Claim) -> dict[str, Value]:
 
 
 def recompute(claim: Claim) -> Recomputed:
-    """Return `claim` with its formula evaluated on the printed cells and its rule applied.
-
-    Raises:
-        ExpressionError, UnknownCell: the data file of the claims is wrong.
-    """
+    """Return `claim` with its formula evaluated on the printed cells and its rule applied; raises `ExpressionError` or
+    `UnknownCell` where the data file of the claims is wrong."""
     if not claim.formula:
         return Recomputed(claim, NOT_DERIVABLE, None)
     names = _printed_values(claim)

@@ -199,7 +199,6 @@ def _family(
 ) -> list[dict[str, object]]:
     base = to_gguf(source, study.gguf_dir, outtype="bf16")
     text, held_out = texts(study, source, settings)
-    write_text(held_out_file(study, source.name), held_out)
     matrix = importance_matrix(base, text, settings.context, threads=threads) if text else None
     rows = []
     for form, with_matrix, plain in [(BASE, False, False), *kinds]:
@@ -211,6 +210,7 @@ def _family(
         about = {"name": folder.name, "source": source.name, "format": form, "imatrix": with_matrix}
         about |= {"file": file.relative_to(study.root).as_posix(), "bytes": file.stat().st_size}
         rows.append(about | read_back(file, model_folder(source)))
+    write_text(held_out_file(study, source.name), held_out)
     return rows
 
 

@@ -81,12 +81,13 @@ def divergences(
     """
     arguments = ["-c", context, *(["-t", threads] if threads else [])]
 
-    def rows() -> list[dict[str, object]]:
-        texts = {source: held_out_file(study, source) for source in files["source"].unique()}
-        families = [(files[files["source"] == source], text) for source, text in texts.items() if text.stat().st_size]
-        return [row for family, text in families for row in _family_losses(family, text, measure, arguments)]
+    def rows() -> Iterator[dict[str, object]]:
+        for source, family in files.groupby("source", sort=False):
+            text = held_out_file(study, source)
+            if text.stat().st_size:
+                yield from _family_losses(family, text, measure, arguments)
 
-    return pd.DataFrame(noted(study.store_dir, "gguf-divergences", rows))
+    return pd.DataFrame(noted(study.store_dir, "gguf-divergences", lambda: list(rows())))
 
 
 def _family_losses(
@@ -148,14 +149,12 @@ def speeds(study: Study, files: pd.DataFrame, *, threads: int = 1) -> pd.DataFra
         (those of ``llama-bench``).
     """
 
-    def measured(file: Path) -> dict[str, float]:
-        _server_speed(file, threads, 1)  # it comes from the disk once: loading is compared from memory
-        return _server_speed(file, threads, WRITTEN) | _bench_speed(file, threads)
+    def rows() -> Iterator[dict[str, object]]:
+        for row in files.itertuples():
+            _server_speed(row.file, threads, 1)  # it comes from the disk once: loading is compared from memory
+            yield {"name": row.name} | _server_speed(row.file, threads, WRITTEN) | _bench_speed(row.file, threads)
 
-    def rows() -> list[dict[str, object]]:
-        return [{"name": row.name} | measured(row.file) for row in files.itertuples()]
-
-    return pd.DataFrame(noted(study.store_dir, "gguf-speeds", rows))
+    return pd.DataFrame(noted(study.store_dir, "gguf-speeds", lambda: list(rows())))
 
 
 def _server_speed(file: Path, threads: int, written: int) -> dict[str, float]:
