@@ -140,11 +140,25 @@ def test_every_claim_has_an_owner_and_every_pattern_a_claim_that_there_is(root):
             compute(row["formula"], {})
 
 
-def test_a_pattern_outside_the_language_is_an_error_and_not_something_unmeasured(mini, monkeypatch):
-    row = {"each": "", "claim": "", "unit": "points", "rule": ">0", "text": "", "note": "", "formula": "'a'.join('b')"}
+@pytest.fixture
+def pattern(monkeypatch):
+    row = {"each": "", "claim": "", "unit": "points", "rule": ">0", "text": "", "note": ""}
     monkeypatch.setattr(sys.modules["medpsy.claims.measure"], "patterns", lambda section: [row])
+    return row
+
+
+def test_a_pattern_outside_the_language_is_an_error_and_not_something_unmeasured(mini, pattern):
+    pattern["formula"] = "'a'.join('b')"
     with pytest.raises(ExpressionError, match="not part of the language"):
         claims.measure(mini, SECTIONS[0], claims.no_draws())
+
+
+def test_the_sentence_of_a_pattern_computes_too(mini, pattern):
+    pattern |= {"text": "{upper('a')} leads by {number}", "note": "{2 * value:.1f} of {len(parts)}, {closest}"}
+    pattern["formula"] = "{'one': lead('a', 'b'), 'other': s('a')}"
+    scores = given({("Average", "a"): 7.0, ("Average", "b"): 5.0}, spread=1e-6)
+    (finding,) = claims.measure(mini, SECTIONS[0], scores).findings
+    assert finding == {"text": "A leads by +2.00 ± 0.00 points", "verdict": "pattern holds", "note": "4.0 of 2, one"}
 
 
 def patterned(mini, section, scores, **more):

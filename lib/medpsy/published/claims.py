@@ -83,15 +83,16 @@ GRAMMAR = (
     *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Slice),
     *(ast.GeneratorExp, ast.ListComp, ast.DictComp, ast.comprehension),
 )
+WRITTEN = "a written number"  # no formula can name it
 
 
 class _Numbers(ast.NodeTransformer):
-    """Turns every written number, but for those of places in a list, into what ``number`` makes of its digits."""
+    """Turns every written number, but for those of places in a list, into what `WRITTEN` makes of its digits."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
             return node
-        return ast.Call(ast.Name("number", ast.Load()), [ast.Constant(repr(node.value))], [])
+        return ast.Call(ast.Name(WRITTEN, ast.Load()), [ast.Constant(repr(node.value))], [])
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         return ast.Subscript(self.visit(node.value), node.slice, node.ctx)
@@ -128,7 +129,7 @@ def compute(expression: str, names: Mapping[str, object], number: type = float) 
     Raises:
         ExpressionError: it is not in the language; the message quotes it. Other errors are those of its arithmetic.
     """
-    return eval(_compiled(expression), {"__builtins__": {}, "number": number, **FUNCTIONS, **names})
+    return eval(_compiled(expression), {"__builtins__": {}, WRITTEN: number, **FUNCTIONS, **names})
 
 
 @contextmanager
