@@ -232,12 +232,10 @@ class _Finding:
             return entry(claim, NOT_TESTABLE, note=self.note)
         if not self.rule:
             return settled_number(claim, self.values, self.places, self.behind, claim.number)
-        draws, tier, margin, share = self.places.draws, self.places.tier(self.behind)[0], None, None
-        if self.rule == "together":
-            share = _share(self.values)
-        else:
-            margin = draws.margin(self.values, self.behind)
-        how = effort(draws, self.behind, self.values, share=share)
+        draws, together = self.places.draws, self.rule == "together"
+        margin = None if together else draws.margin(self.values, self.behind)
+        how = effort(draws, self.behind, self.values, share=_share(self.values) if together else None)
+        tier, _ = self.places.tier(self.behind)
         return entry(claim, self.verdict, float(self.values[0]), margin, self.note, tier, how)
 
     def _functions(self, names: Mapping[str, object]) -> dict[str, object]:
@@ -319,11 +317,8 @@ class _Finding:
     def _not_measured(self, pattern: Mapping[str, str], missing: str) -> None:
         """Say that `pattern` cannot be told, its sentence up to what would have been its number."""
         start = re.sub(r"\{(.+?)\}", self._filled, re.split(r"[:;]", pattern["text"])[0]).rstrip(" ,")
-        self.text, self.verdict, self.note = (
-            f"{start}: not measured here",
-            NOT_TESTABLE,
-            f"not measured here: {missing}",
-        )
+        self.text, self.note = f"{start}: not measured here", f"not measured here: {missing}"
+        self.verdict = NOT_TESTABLE
 
     def _filled(self, braces: re.Match) -> str:
         try:
