@@ -1,5 +1,7 @@
 """Claims as data: published scores in, published differences out; patterns that hold or fail; tiers; too few."""
 
+import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +9,11 @@ import pytest
 from medpsy import claims, published, study
 from medpsy.claims.measure import patterns
 from medpsy.data.suites import SUITES
+from medpsy.published.claims import ExpressionError, compute
 from medpsy.published.tables import cells as printed_cells
 from scored_rows import graded, judged
 
 TITLES = {spec.title for spec in SUITES.values()}
-EVERY = {claim.id: claim for claim in (*published.claims(), *published.card_claims())}
 FILES = ("Q8_0", "Q5_K_M", "Q4_K_M", "IQ4_NL", "IQ4_XS", "IQ3_M", "IQ3_XXS")
 SECTIONS = ("01_backbone_selection", "02_teacher_selection", "07_main_results", "08_stage_ablations")
 SECTIONS += ("09_token_efficiency", "10_quantization")
@@ -128,9 +130,35 @@ def test_run_noise_is_told_apart_from_the_choice_of_questions(mini):
 
 def test_every_claim_has_an_owner_and_every_pattern_a_claim_that_there_is(root):
     sections = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
-    assert {claim.notebook for claim in EVERY.values()} <= sections
-    named = [row["claim"] for section in range(14) for row in patterns(f"{section:02d}") if row["claim"]]
-    assert set(named) <= set(EVERY) and len(named) == len(set(named))
+    owners = {claim.id: claim.notebook for claim in published.every_claim()}
+    assert set(owners.values()) <= sections
+    rows = [row for section in range(14) for row in patterns(f"{section:02d}")]
+    named = [row["claim"] for row in rows if row["claim"]]
+    assert set(named) <= set(owners) and len(named) == len(set(named))
+    for row in rows:
+        with suppress(NameError):  # nobody plays anything here; what is refused would say so
+            compute(row["formula"], {})
+
+
+@pytest.fixture
+def pattern(monkeypatch):
+    row = {"each": "", "claim": "", "unit": "points", "rule": ">0", "text": "", "note": ""}
+    monkeypatch.setattr(sys.modules["medpsy.claims.measure"], "patterns", lambda section: [row])
+    return row
+
+
+def test_a_pattern_outside_the_language_is_an_error_and_not_something_unmeasured(mini, pattern):
+    pattern["formula"] = "'a'.join('b')"
+    with pytest.raises(ExpressionError, match="not part of the language"):
+        claims.measure(mini, SECTIONS[0], claims.no_draws())
+
+
+def test_the_sentence_of_a_pattern_computes_too(mini, pattern):
+    pattern |= {"text": "{upper('a')} leads by {number}", "note": "{2 * value:.1f} of {len(parts)}, {closest}"}
+    pattern["formula"] = "{'one': lead('a', 'b'), 'other': s('a')}"
+    scores = given({("Average", "a"): 7.0, ("Average", "b"): 5.0}, spread=1e-6)
+    (finding,) = claims.measure(mini, SECTIONS[0], scores).findings
+    assert finding == {"text": "A leads by +2.00 ± 0.00 points", "verdict": "pattern holds", "note": "4.0 of 2, one"}
 
 
 def patterned(mini, section, scores, **more):

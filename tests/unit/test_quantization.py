@@ -5,10 +5,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from medpsy import corpus, engines, quantization, strict, study
+from medpsy import corpus, engines, published, quantization, strict, study
 from medpsy.engines import EngineError, programs
 from medpsy.engines.models import gguf_file as one_file
 from medpsy.quantization import gguf as medpsy_gguf
@@ -16,6 +17,7 @@ from medpsy.quantization import losses
 from medpsy.quantization.gguf import Calibration, read_back, reader, texts
 from medpsy.quantization.losses import planned
 from medpsy.store import REPLAY
+from scipy.stats import t
 
 HUB = Path(__file__).parents[2] / "lib" / "medpsy" / "mini" / "hub"
 CALIBRATION = {"corpora": ["corpus1"], "rows": 20, "held_out": 10, "context": 64}
@@ -53,6 +55,21 @@ def files(mine):
     return made.set_index(made["format"] + made["plain"].map({True: "-plain", False: ""}), drop=False)
 
 
+@pytest.fixture(scope="module")
+def section(root):
+    """The functions of section 10 that say which tensors a published model has and what a file's predictions lose."""
+    names = {"np": np, "pd": pd, "t": t, "published": published}
+    for cell in nbformat.read(root / "notebooks/10_quantization.ipynb", as_version=4).cells:
+        if cell.id in ("10-67", "10-69"):
+            exec(cell.source, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def divergences(mine, files, section):
+    return quantization.divergences(mine, files, section["measure"], context=64, threads=1)
+
+
 def build(own, formats=("Q8_0", "Q4_K_M", "IQ3_XXS"), plain=("Q4_K_M",), **changes):
     settings = {"formats": list(formats), "plain": list(plain), "calibration": CALIBRATION | changes, "threads": 1}
     return quantization.build(own, {"small": "qwen3-small"}, **settings)
@@ -70,13 +87,12 @@ def test_files_hold_the_types_of_their_format_and_shrink_with_its_bits(files):
     assert with_matrix != plain
 
 
-def test_a_replay_tells_of_the_files_without_them(mine, files, monkeypatch):
-    rows = quantization.divergences(mine, files, calibration=CALIBRATION, threads=1)
+def test_a_replay_tells_of_the_files_without_them(mine, files, divergences, monkeypatch):
     for name in (REPLAY, programs.VARIABLE):  # llama.cpp is out of reach
         monkeypatch.setenv(name, "1")
     told = build(mine)
     assert told.equals(files.reset_index(drop=True))
-    assert quantization.divergences(mine, told, calibration=CALIBRATION).equals(rows)
+    assert quantization.divergences(mine, told, None, context=64).equals(divergences)
 
 
 def test_template_and_special_tokens_are_those_of_the_source(mine, files):
@@ -157,8 +173,9 @@ def test_a_damaged_variant_is_not_used(mine):
     file.write_bytes(whole)
 
 
-def test_no_row_is_both_calibrated_on_and_measured_with(mine):
-    calibration, held_out = texts(mine, mine.model("qwen3-small"), Calibration(("corpus1",), 20, 10, 64))
+def test_no_row_is_both_calibrated_on_and_measured_with(mine, files):
+    calibration, held_out = texts(mine, mine.model("qwen3-small"), Calibration(**CALIBRATION))
+    assert medpsy_gguf.held_out_file(mine, "qwen3-small").read_text(encoding="utf-8") == held_out  # as it was built
     used = [{n for n in range(40) if f"What is {n}?" in text} for text in (calibration, held_out)]
     assert [len(rows) for rows in used] == [20, 10] and not used[0] & used[1]
     assert calibration.count("<|im_start|>user") == 20 and "<think>\nThink of" in calibration
@@ -174,9 +191,9 @@ def test_a_text_takes_the_place_of_corpora_and_without_either_there_is_none(mine
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"formats": ["Q4_K"]}, "formats: 'Q4_K' is no format; did you mean"),
+        ({"formats": ["Q4_K"]}, "formats.0: 'Q4_K' must be .*; did you mean"),
         ({"plain": ["IQ3_XXS"]}, "plain: IQ3_XXS cannot be built both ways"),
-        ({"rows": 0}, "calibration: rows is 0; it must be 1 or more"),
+        ({"rows": 0}, "calibration.rows: 0 must be greater than or equal to 1"),
         ({"text": "any.txt"}, "calibration: text: 'any.txt' and corpora"),
         ({"corpus": []}, "calibration.corpus: unknown key; did you mean 'corpora'"),
     ],
@@ -196,8 +213,8 @@ def test_a_text_too_short_for_one_context_says_so(files):
         medpsy_gguf.importance_matrix(files.at["BF16", "file"], "short", 512, threads=1)
 
 
-def test_divergence_grows_as_bits_go(mine, files):
-    rows = quantization.divergences(mine, files, calibration=CALIBRATION, threads=1).set_index("name")
+def test_divergence_grows_as_bits_go(files, divergences):
+    rows = divergences.set_index("name")
     assert rows.loc["qwen3-small-IQ3_XXS", "divergence"] > 10 * rows.loc["qwen3-small-Q8_0", "divergence"] > 0
     assert rows.loc["qwen3-small-BF16"].isna().sum() == 6  # it has its perplexity and nothing to compare it with
     base, other = rows.loc["qwen3-small-BF16", "perplexity"], rows.loc["qwen3-small-IQ3_XXS"]
@@ -219,11 +236,11 @@ def logits(path, rows, came):
     return losses.read_predictions(path)
 
 
-def test_measures_are_those_of_the_definition(tmp_path):
+def test_measures_are_those_of_the_definition(tmp_path, section):
     generator = np.random.default_rng(0)
     first, second = (np.log(generator.dirichlet(np.ones(6), size=(3, 3))) for _ in range(2))
     came = generator.integers(0, 6, size=(3, 8))
-    found = losses.measures(logits(tmp_path / "a", first, came), logits(tmp_path / "b", second, came))
+    found = section["measure"](logits(tmp_path / "a", first, came), logits(tmp_path / "b", second, came))
     scored = came[:, -3:, None]
     surprise = [-np.take_along_axis(one, scored, axis=2).mean() for one in (first, second)]
     assert found["perplexity"] == pytest.approx(np.exp(surprise[1]), rel=1e-3)
@@ -248,8 +265,8 @@ def test_chat_markers_are_read_as_tokens_in_a_copy_alone(files, tmp_path):
     assert medpsy_gguf.CONTROL in kinds[0] and medpsy_gguf.CONTROL not in kinds[1]
 
 
-def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer(mine):
-    sizes = quantization.published_sizes(mine)
+def test_printed_sizes_are_those_of_the_tensors_plus_one_tokenizer(mine, section):
+    sizes = quantization.published_sizes(mine, section["tensors"])
     rest = pd.DataFrame({name: sizes["printed"] - sizes[name] for name in ("recomputed", "tied")})
     spread = rest.max() - rest.min()  # of what is no tensor; sizes are printed to 0.01 GB
     assert len(sizes) == 16 and spread["recomputed"] <= 0.01 < spread["tied"]

@@ -22,27 +22,24 @@ from medpsy.grading.rubric import example_scores
 from medpsy.study import Study
 
 AVERAGE, LENGTH = "Average", "Response length"
-CLOSED, LENGTHS = "closed-ended", "lengths"  # parts of what was asked, beside the open suites
 TITLES = {key: spec.title for key, spec in (SUITES | OPEN_SUITES).items()}
+PARTS = {AVERAGE: {TITLES[suite] for suite in SUITES}, LENGTH: {f"{LENGTH}: {title}" for title in TITLES.values()}}
+OPENED = tuple(TITLES[suite] for suite in OPEN_SUITES)
 LEAST = 30  # questions or conversations; ours: a bootstrap of fewer says little but what it saw
 DRAWS, NOISE_DRAWS = 1000, 200  # replicates; those of run noise only tell its share of a margin
 PUBLISHED_RUNS = 3  # card: every published score is the mean of three runs
 Values = NDArray[np.float64]  # [1 + draws]: measured, then replicates
 Cell = tuple[str, str]  # measure, model
 ITEM = ["part", "measure", "model", "stratum", "question_id", "run"]
+COLUMNS = [*ITEM, "value", "tokens"]
 
 
 class Behind(NamedTuple):
-    """What stands behind a number.
+    """What stands behind a number."""
 
-    Args:
-        questions: of several parts the fewest; None where nothing was asked.
-        tokens: written per question and run, by all models together.
-    """
-
-    questions: int | None
+    questions: int | None  # of several parts the fewest; None where nothing was asked
     runs: int
-    tokens: float
+    tokens: float  # written per question and run, by all models together
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Draws:
     Args:
         values: (measure, model) -> measured value, then replicates.
         noise: the same with replicates that differ by run noise alone; empty where one run cannot tell.
-        items: one row per response and measure, columns of `ITEM`, ``value`` and ``tokens``.
+        items: one row per response and measure, of the columns `COLUMNS`.
         sizes: suite -> questions it has; of finite suites, and where lengths are weighted by them.
         whole: whether all questions of finite suites were asked.
     """
@@ -86,17 +83,14 @@ class Draws:
     def behind(self, cells: Iterable[Cell]) -> Behind:
         """Return what stands behind some measures of some models: the items of all suites behind an average."""
         cells = list(cells)
-        measures, models = frozenset(measure for measure, _ in cells), frozenset(model for _, model in cells)
-        if AVERAGE in measures:
-            measures |= {measure for measure, part in self._parts.items() if part == CLOSED}
-        if LENGTH in measures:
-            measures |= {measure for measure in self._parts if measure.startswith(f"{LENGTH}: ")}
+        measures = frozenset(part for measure, _ in cells for part in PARTS.get(measure, {measure}))
+        models = frozenset(model for _, model in cells)
         if (measures, models) not in self._counted:
             self._counted[measures, models] = self._count(measures, models)
         return self._counted[measures, models]
 
     def questions(self, cells: Iterable[Cell]) -> int | None:
-        """Return how many questions stand behind `cells`, of several parts the fewest; None where nothing was asked."""
+        """Return how many questions stand behind `cells`, as `behind` says."""
         return self.behind(cells).questions
 
     def _count(self, measures: Iterable[str], models: Iterable[str]) -> Behind:
@@ -111,12 +105,7 @@ class Draws:
 
     @cached_property
     def _counted(self) -> dict[tuple[frozenset[str], frozenset[str]], Behind]:
-        """Kept: a section asks some thousand times for what stands behind some hundred cells."""
-        return {}
-
-    @cached_property
-    def _parts(self) -> dict[str, str]:
-        return dict(zip(self.items["measure"], self.items["part"], strict=True))
+        return {}  # a section asks some thousand times for what stands behind some hundred cells
 
     @cached_property
     def _answers(self) -> dict[Cell, pd.DataFrame]:
@@ -135,12 +124,12 @@ class Draws:
             return None
         return float(stats.half_width(values[1:]))
 
-    def given(self, measure: str, known: Mapping[str, tuple[float, float]], *, seed: int = 0) -> "Draws":
+    def given(self, measure: str, numbers: Mapping[str, tuple[float, float]], *, seed: int = 0) -> "Draws":
         """Return draws that hold numbers measured elsewhere, model -> (number, 95 % margin), independent and normal."""
         generator = np.random.default_rng(seed)
         values = {
             (measure, model): np.append(number, generator.normal(number, margin / stats.Z, DRAWS))
-            for model, (number, margin) in known.items()
+            for model, (number, margin) in numbers.items()
         }
         return replace(self, values={**self.values, **values})
 
@@ -158,49 +147,71 @@ def draws(
     """Return the scores of all models, drawn together.
 
     Args:
-        graded: as `medpsy.evaluate.closed_ended` returns it.
-        judged: as `medpsy.judge.open_ended` returns it.
+        graded, judged, lengths: as `evaluate.closed_ended`, `judge.open_ended` and `evaluate.lengths` return them.
         judges: judge -> the report's name of the judge that it is, or whose part it plays; others keep their own.
-        lengths: as `medpsy.evaluate.lengths` returns them.
         published_runs: runs behind published scores of finite suites; margins are then those of the difference.
     """
-    parts, finite = [], study.source == "hub"
-    if graded is not None:
-        parts.append((closed_items(graded), {"bounds": (0.0, 100.0)}))
-    if judged is not None and len(judged):
-        parts.append((_common(open_items(judged, judges)), {}))
-    if lengths is not None:
-        parts.append((length_items(lengths), {}))
+    finite, options = study.source == "hub", {"seed": study.seed}
     asked = {suite for frame in (graded, judged, lengths) if frame is not None for suite in frame["suite"].unique()}
     questions = every_question(study, asked) if finite or lengths is not None else {}
-    sizes = {suite: len(group) for suite, group in questions.items()}
-    found = replace(no_draws(), sizes=sizes)
-    for items, options in parts:
-        if finite:
-            options |= {"sizes": stratum_sizes(questions), "published_runs": published_runs}
-        found = found.beside(drawn(items, seed=study.seed, **options))
+    if finite:
+        options |= {"sizes": stratum_sizes(questions), "published_runs": published_runs}
+    together = replace(no_draws(), sizes={suite: len(group) for suite, group in questions.items()})
+    if graded is not None:
+        together = together.beside(drawn(closed_items(graded), bounds=(0.0, 100.0), **options))
+    if judged is not None and len(judged):
+        together = together.beside(drawn(_common(open_items(judged, judges)), **options))
+    if lengths is not None:
+        together = together.beside(drawn(length_items(lengths), **options))
     whole = finite and not (study.questions_per_suite or study.conversations_per_suite)
-    return replace(_averaged(found), whole=whole)
+    values = together.values | _averages(together)
+    noise = together.noise | _averages(replace(together, values=together.noise))
+    return replace(together, values=values, noise=noise, whole=whole)
 
 
 def no_draws() -> Draws:
     """Return draws of nothing, to add numbers `given` elsewhere."""
-    return Draws({}, {}, pd.DataFrame(columns=[*ITEM, "value", "tokens"]), {})
+    return Draws({}, {}, pd.DataFrame(columns=COLUMNS), {})
 
 
 def drawn(items: pd.DataFrame, **options) -> Draws:
-    """Return the measures of `items`, drawn together; `options` as of `medpsy.stats.bootstrap`."""
+    """Return the measures of `items`, drawn together; `options` as of `medpsy.stats.bootstrap`. The mean of
+    conversations is kept within 0 to 100, as HealthBench has it."""
     items = items.assign(tokens=np.nan) if "tokens" not in items else items
     values = items.set_index(ITEM[1:])["value"]
-    measured = stats.score(values)
-    noise = {}
+    measured, noise = stats.score(values), {}
     if (values.dropna().groupby(level=ITEM[1:-1]).size() > 1).any():
         asked = items.groupby("stratum")["question_id"].nunique().to_dict()
         noise = _columns(stats.bootstrap(values, NOISE_DRAWS, options.get("seed", 0), sizes=asked))
     replicates = _columns(stats.bootstrap(values, DRAWS, **options))
-    found = {cell: np.append(measured.at[cell], column) for cell, column in replicates.items()}
-    found = {cell: _clipped(cell[0], column) for cell, column in found.items() if np.isfinite(column[0])}
-    return Draws(found, noise, items, {})
+    scores = {cell: np.append(measured.at[cell], column) for cell, column in replicates.items()}
+    scores = {
+        (measure, model): np.clip(column, 0.0, 100.0) if measure.startswith(OPENED) else column
+        for (measure, model), column in scores.items()
+        if np.isfinite(column[0])
+    }
+    return Draws(scores, noise, items, {})
+
+
+def _columns(replicates: pd.DataFrame) -> dict[Cell, Values]:
+    wide = replicates.unstack("measure")
+    return {(measure, model): wide[model, measure].to_numpy() for model, measure in wide.columns}
+
+
+def _averages(part: Draws) -> dict[Cell, Values]:
+    """Return the plain mean of the seven suites, of every model that answered all of them, and the mean length of its
+    responses over all suites that were asked."""
+    averages, lengths = {}, part.length_suites()
+    for model in {model for _, model in part.values}:
+        scores = [part.values[title, model] for title in map(TITLES.get, SUITES) if (title, model) in part.values]
+        if len(scores) == len(SUITES):
+            averages[AVERAGE, model] = np.mean(scores, axis=0)
+        if lengths:
+            averages[LENGTH, model] = part.mean_length(model, LENGTH, lengths)
+    return averages
+
+
+# What is drawn: a row per response and measure.
 
 
 def closed_items(graded: pd.DataFrame) -> pd.DataFrame:
@@ -208,9 +219,9 @@ def closed_items(graded: pd.DataFrame) -> pd.DataFrame:
     rows = graded[graded["gold"].notna()]
     right = (100.0 * (rows["outcome"] == "correct")).where(rows["outcome"] != "failed")
     return rows.assign(
-        part=CLOSED, measure=rows["suite"].map(TITLES), stratum=rows["suite"] + "/" + rows["weight_group"], value=right,
-        tokens=rows["completion_tokens"],
-    )[[*ITEM, "value", "tokens"]]  # fmt: skip
+        part="closed-ended", measure=rows["suite"].map(TITLES), stratum=rows["suite"] + "/" + rows["weight_group"],
+        value=right, tokens=rows["completion_tokens"],
+    )[COLUMNS]  # fmt: skip
 
 
 def open_items(judged: pd.DataFrame, judges: Mapping[str, str] = {}) -> pd.DataFrame:
@@ -218,22 +229,21 @@ def open_items(judged: pd.DataFrame, judges: Mapping[str, str] = {}) -> pd.DataF
     examples = example_scores(judged, by=["suite", "judge", "model"])
     keys = ["suite", "model", "conversation_id", "run"]
     tokens = judged.drop_duplicates(keys).set_index(keys)["completion_tokens"]
-    names = examples["judge"].map(lambda judge: judges.get(judge, judge))
-    titles = examples["suite"].map(TITLES)
+    titles, names = examples["suite"].map(TITLES), examples["judge"].map(lambda judge: judges.get(judge, judge))
     rows = examples.assign(
         part=examples["suite"], stratum="conversations", question_id=examples["conversation_id"],
         value=100 * examples["score"], tokens=tokens.reindex(pd.MultiIndex.from_frame(examples[keys])).to_numpy(),
     )  # fmt: skip
     whole = rows.assign(measure=titles + " (" + names + ")")
     themes = rows.assign(measure=titles + ": " + examples["theme"].map(THEMES) + " (" + names + ")")
-    return pd.concat([whole, themes], ignore_index=True)[[*ITEM, "value", "tokens"]]
+    return pd.concat([whole, themes], ignore_index=True)[COLUMNS]
 
 
 def _common(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of conversations of which every judge and model of the suite left a score, so that differences
     are paired."""
-    scored = items.dropna(subset="value")
-    whole = scored[~scored["measure"].str.contains(": ")].assign(pair=lambda rows: rows["measure"] + rows["model"])
+    whole = items[items["value"].notna() & ~items["measure"].str.contains(": ")]
+    whole = whole.assign(pair=whole["measure"] + whole["model"])
     pairs = whole.groupby("part")["pair"].nunique()
     counts = whole.groupby(["part", "question_id"])["pair"].nunique().reset_index(name="scores")
     kept = counts[counts["scores"] == counts["part"].map(pairs)]
@@ -253,12 +263,15 @@ def length_items(lengths: pd.DataFrame) -> pd.DataFrame:
     for outcome in ("correct", "wrong"):
         share = 1.0 * (closed["outcome"] == outcome)
         quantities |= {f"Share {outcome}": share, f"Tokens {outcome}": share * closed["tokens"]}
-    rows, titles = rows.assign(stratum=rows["suite"], question_id=rows["item"], part=LENGTHS), rows["suite"].map(TITLES)
+    rows, titles = (
+        rows.assign(stratum=rows["suite"], question_id=rows["item"], part="lengths"),
+        rows["suite"].map(TITLES),
+    )
     frames = [
         rows.loc[value.index].assign(measure=f"{name}: " + titles.loc[value.index], value=value)
         for name, value in quantities.items()
     ]
-    return pd.concat(frames, ignore_index=True)[[*ITEM, "value", "tokens"]]
+    return pd.concat(frames, ignore_index=True)[COLUMNS]
 
 
 def finished_items(lengths: pd.DataFrame, first: str, last: str, quantity: str) -> pd.DataFrame:
@@ -286,28 +299,3 @@ def stratum_sizes(questions: Mapping[str, Mapping[str, object]]) -> dict[str, in
         groups = [f"{suite}/{one.weight_group}" for one in questions[suite].values() if one.gold is not None]
         strata |= {name: groups.count(name) for name in set(groups)}
     return strata
-
-
-def _columns(replicates: pd.DataFrame) -> dict[Cell, Values]:
-    wide = replicates.unstack("measure")
-    return {(measure, model): wide[model, measure].to_numpy() for model, measure in wide.columns}
-
-
-def _clipped(measure: str, values: Values) -> Values:
-    """Return the mean of conversations within 0 to 100, as HealthBench has it; other values as they are."""
-    opened = any(measure.startswith(OPEN_SUITES[suite].title) for suite in OPEN_SUITES)
-    return np.clip(values, 0.0, 100.0) if opened else values
-
-
-def _averaged(found: Draws) -> Draws:
-    """Return `found` with the plain mean of the seven suites, of every model that answered all of them, and the mean
-    length of its responses over all suites that were asked."""
-    titles = [SUITES[suite].title for suite in SUITES]
-    more: list[dict[Cell, Values]] = [{}, {}]
-    for part, whole in zip((found, replace(found, values=found.noise)), more, strict=True):
-        for model in {model for _, model in part.values}:
-            if all((title, model) in part.values for title in titles):
-                whole[AVERAGE, model] = np.mean([part.of(model, title) for title in titles], axis=0)
-            if suites := part.length_suites():
-                whole[LENGTH, model] = part.mean_length(model, LENGTH, suites)
-    return replace(found, values={**found.values, **more[0]}, noise={**found.noise, **more[1]})

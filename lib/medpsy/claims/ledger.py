@@ -14,7 +14,7 @@ import pandas as pd
 from medpsy import stats
 from medpsy.claims.draws import DRAWS
 from medpsy.claims.places import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
-from medpsy.published import Claim, card_claims, claims, recompute
+from medpsy.published import Claim, every_claim, recompute
 from medpsy.published.audit import DOCUMENTS
 
 NOT_YET_RUN = "not yet run"
@@ -46,10 +46,16 @@ def ledger(
     Raises:
         LedgerError: a record speaks of a claim that does not exist.
     """
-    measured, entries = _measured(rows), []
-    for claim in (*claims(), *card_claims()):
-        found = measured[claim.id]
-        tested = {name: row for name, row in found.items() if row["verdict"] != NOT_TESTABLE} or found
+    measured: dict[str, dict[str, Mapping]] = {claim.id: {} for claim in every_claim()}
+    for name, section_rows in rows.items():
+        for row in section_rows:
+            if row["id"] not in measured:
+                raise LedgerError(f"{name}: its record speaks of claim {row['id']!r}, which no document makes")
+            measured[row["id"]].setdefault(name, row)
+    entries = []
+    for claim in every_claim():
+        by_section = measured[claim.id]
+        tested = {name: row for name, row in by_section.items() if row["verdict"] != NOT_TESTABLE} or by_section
         row = tested.get(claim.notebook) or next(iter(tested.values()), {})
         status, reason = _status(row, claim, claim.notebook in rows)
         planned = plans(row, runs=runs, power=power)
@@ -60,7 +66,7 @@ def ledger(
         entry |= {"Tier": row.get("tier", ""), "Ours": row.get("ours"), "Ours ±": row.get("margin")}
         entry |= {"Note": row.get("note", ""), "Reason": reason}
         entry["Profile"] = claim.profile if status == NOT_TESTABLE and _beyond(claim.profile, profile) else ""
-        entry["Measured by"] = "; ".join(f"{name}: {one['verdict']}" for name, one in found.items())
+        entry["Measured by"] = "; ".join(f"{name}: {recorded['verdict']}" for name, recorded in by_section.items())
         entry |= {"Audit note": claim.note, "Questions": effort.get("questions"), "Runs": effort.get("runs")}
         entry |= {f"Plan {name}": cheapest.get(name) for name in ("questions", "runs", "tokens")}
         entries.append(entry | {"Plans": planned})
@@ -71,8 +77,8 @@ def section(claim: Claim) -> str:
     """Return the section, table or figure of the report, or the other document, in which `claim` stands."""
     if claim.source != "report":
         return DOCUMENTS[claim.source]
-    found = PLACE.match(claim.section)
-    return found[0] if found else claim.section
+    start = PLACE.match(claim.section)
+    return start[0] if start else claim.section
 
 
 def plans(row: Mapping, *, runs: Sequence[int] = RUNS, power: float = POWER) -> list[dict]:
@@ -91,15 +97,15 @@ def plans(row: Mapping, *, runs: Sequence[int] = RUNS, power: float = POWER) -> 
     if distance is None:
         return []
     apart, error, power = distance
-    found, share = [], how.get("run_share") or 0.0
+    noise, affordable = {"run_share": how.get("run_share") or 0.0, "suite": how.get("suite")}, []
     for planned in runs:
-        known_noise = {"runs": how["runs"], "planned_runs": planned, "run_share": share, "suite": how.get("suite")}
-        questions = stats.questions_needed(apart, error, how["questions"], power=power, **known_noise)
+        spent = {"runs": how["runs"], "planned_runs": planned, **noise}
+        questions = stats.questions_needed(apart, error, how["questions"], power=power, **spent)
         if questions is not None:
             stored = min(questions, how["questions"]) * min(planned, how["runs"])
             tokens = round(how["tokens"] * (questions * planned - stored))
-            found.append({"runs": planned, "questions": questions, "tokens": tokens})
-    return sorted(found, key=lambda plan: (plan["tokens"], plan["runs"]))
+            affordable.append({"runs": planned, "questions": questions, "tokens": tokens})
+    return sorted(affordable, key=lambda plan: (plan["tokens"], plan["runs"]))
 
 
 def _distance(row: Mapping, power: float) -> tuple[float, float, float] | None:
@@ -116,17 +122,6 @@ def _distance(row: Mapping, power: float) -> tuple[float, float, float] | None:
     if row.get("tier") not in (STAND_IN, None) or row["published"] == neutral:  # shown by a narrow margin
         return resolution, margin / stats.Z, 0.5  # at a power of one half, what is just seen is one margin away
     return (abs(ours - neutral), margin / stats.Z, power) if ours != neutral else None
-
-
-def _measured(rows: Mapping[str, Sequence[Mapping]]) -> dict[str, dict[str, Mapping]]:
-    """Return claim -> section -> the row in which that section recorded it; of several the first."""
-    found: dict[str, dict[str, Mapping]] = {claim.id: {} for claim in (*claims(), *card_claims())}
-    for name, own in rows.items():
-        for row in own:
-            if row["id"] not in found:
-                raise LedgerError(f"{name}: its record speaks of claim {row['id']!r}, which no document makes")
-            found[row["id"]].setdefault(name, row)
-    return found
 
 
 def _status(row: Mapping, claim: Claim, has_run: bool) -> tuple[str, str]:

@@ -2,28 +2,26 @@
 
 A claim's own formula sees our numbers in the place of the printed ones, replicate by replicate. What the documents
 state without a formula, and what a section finds besides, are the rows of `patterns.csv`: formulas on our models, by
-role.
+role, read by the same evaluator.
 """
 
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from itertools import combinations
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 from medpsy import published, stats
-from medpsy.claims.draws import AVERAGE, LENGTH, Cell, Draws, Values
+from medpsy.claims.draws import AVERAGE, LENGTH, TITLES, Cell, Draws, Values
 from medpsy.claims.places import (
     FAILS,
     HOLDS,
     NOT_TESTABLE,
     OPEN,
-    RESOLUTION,
     STAND_IN,
     NotMeasured,
     Places,
@@ -35,9 +33,8 @@ from medpsy.claims.places import (
     status,
     unchanged_status,
 )
-from medpsy.data.suites import OPEN_SUITES, SUITES
-from medpsy.published import THEMES, Claim, recompute
-from medpsy.published.claims import NoValue, evaluate_each
+from medpsy.data.suites import SUITES
+from medpsy.published.claims import Claim, ExpressionError, NoValue, compute, evaluate_each
 from medpsy.published.tables import half_unit
 from medpsy.study import Study
 
@@ -46,11 +43,11 @@ RATIOS = ("x", "ratio")  # units whose neutral number is 1
 UNBOUNDED = (*RATIOS, "tokens", "GB")  # units that are no points
 ORDERS = ("rank", "judges", "dimensions", "columns", "")  # units of claims that hold or do not, as their rule says
 SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
-UNMEASURED = (NotMeasured, NameError, AttributeError, LookupError, ValueError)  # a role nobody plays, no rows
+BRACES = re.compile(r"\{(.+?)(?::([^{}]*))?\}")  # in a pattern's texts: a formula and the format of its value
+UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """What a section says: rows of a record's `claims`, and its findings: sentences with a status each."""
 
     claims: list[dict]
@@ -58,15 +55,9 @@ class Measured:
 
 
 def measure(
-    study: Study,
-    section: str,
-    draws: Draws,
-    *,
-    plays: Mapping[str, str] = {},
-    judges: Mapping[str, str] = {},
-    scopes: Mapping[str, Sequence[Mapping]] = {},
-    **context,
-) -> Measured:
+    study: Study, section: str, draws: Draws, *, plays: Mapping[str, str] = {}, judges: Mapping[str, str] = {},
+    scopes: Mapping[str, Sequence[Mapping]] = {}, **context,
+) -> Measured:  # fmt: skip
     """Return what `section` can say of the published claims that it answers for, and its findings.
 
     Args:
@@ -77,18 +68,17 @@ def measure(
         context: further names that formulas see.
     """
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
-    claims, settled, findings = [], {}, []
+    claims = {claim.id: claim for claim in published.every_claim() if claim.notebook == section}
+    settled, findings = {}, []
     for pattern in patterns(section):
         for names in _scopes(pattern["each"], scopes):
-            finding = _Pattern(places, {**context, **names}).evaluated(pattern)
+            finding = _Finding(pattern, places, {**context, **names})
             if pattern["claim"]:
                 settled.setdefault(pattern["claim"], finding)
             else:
-                findings.append(finding.sentence())
-    for claim in (*published.claims(), *published.card_claims()):
-        if claim.notebook == section:
-            claims.append(settled[claim.id].row(claim) if claim.id in settled else claim_row(claim, places))
-    return Measured(claims, findings)
+                findings.append({"text": finding.text, "verdict": finding.verdict, "note": finding.note})
+    rows = [settled[name].row(claim) if name in settled else claim_row(claim, places) for name, claim in claims.items()]
+    return Measured(rows, findings)
 
 
 # Claims by their own formulas.
@@ -96,7 +86,7 @@ def measure(
 
 def claim_row(claim: Claim, places: Places) -> dict:
     """Return the row of a claim whose formula sees our numbers in the place of the printed ones."""
-    if not claim.rule or not claim.operands or not any(operand.cells() for operand in claim.operands):
+    if not claim.rule or not any(operand.cells() for operand in claim.operands):
         return entry(claim, NOT_TESTABLE, note="the documents state no rule for this claim")
     try:
         names, behind = _operands(claim, places)
@@ -108,24 +98,23 @@ def claim_row(claim: Claim, places: Places) -> dict:
     tier = places.tier(behind)[0]
     if _is_order(claim, results[0]):  # settled where nearly all replicates agree
         holds = evaluate_each(claim.rule, names | {"r": results, "v": [claim.number] * len(results)})
-        share = float(np.mean(np.array(holds[1:], dtype=bool)))
-        how = effort(places.draws, behind) | {"share": share}
+        how = effort(places.draws, behind, share=float(np.mean(np.array(holds[1:], dtype=bool))))
         ours = None if isinstance(results[0], bool | list) else float(results[0])
-        note = f"holds in {100 * share:.0f} % of bootstrap samples"
-        return entry(claim, order_status(share, how["questions"]), ours, None, note, tier, how)
-    printed = claim.number
+        verdict = order_status(how["share"], how["questions"])
+        return entry(claim, verdict, ours, None, _in_samples(how["share"]), tier, how)
+    number = claim.number
     if isinstance(results[0], list):
         if len({model for _, model in behind}) < 2 or tier != STAND_IN:
             return entry(claim, NOT_TESTABLE, note="a range of values, which has no single margin")
-        printed = min(recompute(claim).result)  # the sign of its lower end
+        number = min(published.recompute(claim).result)  # the sign of its lower end
     noise = None
     if behind <= places.draws.noise.keys():
         noise = _numbers(evaluate_each(claim.formula, _operands(claim, places.noisy())[0]))
-    return settled_number(claim, _numbers(results), places, behind, printed=printed, noise=noise)
+    return settled_number(claim, _numbers(results), places, behind, number, noise)
 
 
 def settled_number(
-    claim: Claim, values: Values, places: Places, behind: set[Cell], *, printed: Decimal | None,
+    claim: Claim, values: Values, places: Places, behind: set[Cell], number: Decimal | None,
     noise: Values | None = None,
 ) -> dict:  # fmt: skip
     """Return the row of a claim on a number, `values` being ours: measured, then replicates."""
@@ -134,28 +123,31 @@ def settled_number(
     row = entry(claim, "", ours, margin, why, tier, effort(places.draws, behind, values, noise))
     if sign := SIGN.fullmatch(claim.value):
         return row | {"verdict": sign_status(ours if sign[1] == ">" else -ours, margin), "published": None}
-    if printed is None:
+    if number is None:
         return row | {"verdict": NOT_TESTABLE, "note": "states no number"}
-    given = {"neutral": 1.0} if claim.unit in RATIOS else {}
-    given |= {"resolution": RELATIVE * abs(float(printed))} if claim.unit in UNBOUNDED else {}
-    how = {"compares": len({model for _, model in behind}) > 1, "half_unit": float(half_unit(printed))}
+    scale = {"neutral": 1.0} if claim.unit in RATIOS else {}
+    scale |= {"resolution": RELATIVE * abs(float(number))} if claim.unit in UNBOUNDED else {}
+    how = {"compares": len({model for _, model in behind}) > 1, "half_unit": float(half_unit(number))}
     if tier == STAND_IN and not how["compares"]:
         row["note"] = "a number of another model than the published one"
-    verdict = status(float(printed), ours, margin, tier, **how, **given)
-    return row | given | {"verdict": verdict, "published": float(printed)}
+    verdict = status(float(number), ours, margin, tier, **how, **scale)
+    return row | scale | {"verdict": verdict, "published": float(number)}
 
 
 def entry(
-    claim: Claim, status: str, ours: float | None = None, margin: float | None = None, note: str = "", tier: str = "",
+    claim: Claim, verdict: str, ours: float | None = None, margin: float | None = None, note: str = "", tier: str = "",
     effort: Mapping | None = None,
 ) -> dict:  # fmt: skip
     """Return one row of a record's `claims`; `effort` says what stood behind it."""
-    row = {"id": claim.id, "claim": claim.text, "verdict": status, "note": note, "ours": ours, "margin": margin}
+    row = {"id": claim.id, "claim": claim.text, "verdict": verdict, "note": note, "ours": ours, "margin": margin}
     row |= {"published": None if claim.number is None else float(claim.number)} | ({"tier": tier} if tier else {})
     return row | ({"effort": dict(effort)} if effort and effort["questions"] is not None else {})
 
 
-def effort(draws: Draws, behind: Iterable[Cell], values: Values | None = None, noise: Values | None = None) -> dict:
+def effort(
+    draws: Draws, behind: Iterable[Cell], values: Values | None = None, noise: Values | None = None,
+    share: float | None = None,
+) -> dict:  # fmt: skip
     """Return what stood behind a claim, so that the ledger can plan how to settle it.
 
     Returns:
@@ -163,12 +155,11 @@ def effort(draws: Draws, behind: Iterable[Cell], values: Values | None = None, n
         share of the squared margin that is run noise, None where one run cannot tell; ``suite``, questions there are in
         all, None where new ones can be written or a sample was asked; ``share``, of an order.
     """
-    questions, runs, tokens = draws.behind(behind)
+    about = draws.behind(behind)
     spread = float(np.var(values[1:])) if values is not None else 0.0
-    share = min(1.0, float(np.var(noise[1:])) / spread) if noise is not None and spread else None
-    return {"questions": questions, "runs": runs, "tokens": tokens, "run_share": share} | {
-        "suite": questions if draws.whole else None, "share": None,
-    }  # fmt: skip
+    run_share = min(1.0, float(np.var(noise[1:])) / spread) if noise is not None and spread else None
+    suite = about.questions if draws.whole else None
+    return about._asdict() | {"run_share": run_share, "suite": suite, "share": share}
 
 
 def _is_order(claim: Claim, result: object) -> bool:
@@ -194,6 +185,10 @@ def _numbers(results: list) -> Values:
     return np.array([float(min(result) if isinstance(result, list) else result) for result in results])
 
 
+def _in_samples(share: float) -> str:
+    return f"holds in {100 * share:.0f} % of bootstrap samples"
+
+
 # Findings: patterns on our own models, by role.
 
 
@@ -203,20 +198,32 @@ def patterns(section: str) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if section[:2] in row["sections"].split()]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A pattern evaluated: `values` are measured, then replicates; none where it was not measured."""
+def _scopes(each: str, scopes: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
+    """Return the names of every scope that a pattern is evaluated for: of a kind, or of one class of the report."""
+    every = {"scopes": [scope for kind in scopes.values() for scope in kind]}
+    kind, _, name = each.partition(" ")
+    return [every | scope for scope in scopes.get(kind, []) if not name or scope["class"] == name] if each else [every]
 
-    text: str
-    status: str
-    note: str
-    values: Values | None
-    rule: str
-    places: Places
-    behind: set[Cell]
 
-    def sentence(self) -> dict:
-        return {"text": self.text, "verdict": self.status, "note": self.note}
+class _Finding:
+    """A pattern evaluated: a sentence with its verdict, and values: measured, then replicates; None if not measured."""
+
+    def __init__(self, pattern: Mapping[str, str], places: Places, names: Mapping[str, object]) -> None:
+        self.places, self.rule, self.behind, self.values = places, pattern["rule"], set(), None
+        sizes = {scope["size"]: scope for scope in names["scopes"] if "size" in scope}
+        self.names = self._functions(names) | sizes | dict(names)
+        try:
+            value = compute(pattern["formula"], self.names)
+        except ExpressionError:
+            raise
+        except UNMEASURED as missing:
+            self._not_measured(pattern, str(missing))
+            return
+        parts = value if isinstance(value, dict) else {"": value}
+        if parts:
+            self._measured(pattern, parts)
+        else:
+            self._not_measured(pattern, "nothing to compare")
 
     def row(self, claim: Claim) -> dict:
         """Return the row of the published claim that this pattern settles: by the claim's number or sign if the pattern
@@ -224,44 +231,36 @@ class Finding:
         if self.values is None:
             return entry(claim, NOT_TESTABLE, note=self.note)
         if not self.rule:
-            return settled_number(claim, self.values, self.places, self.behind, printed=claim.number)
-        ours, tier = float(self.values[0]), self.places.tier(self.behind)[0]
-        margin = None if self.rule == "together" else self.places.draws.margin(self.values, self.behind)
-        how = effort(self.places.draws, self.behind, self.values)
-        if self.rule == "together":
-            how["share"] = float(np.mean(self.values[1:] > 0))
-        return entry(claim, self.status, ours, margin, self.note, tier, how)
+            return settled_number(claim, self.values, self.places, self.behind, claim.number)
+        draws, together = self.places.draws, self.rule == "together"
+        margin = None if together else draws.margin(self.values, self.behind)
+        how = effort(draws, self.behind, self.values, share=_share(self.values) if together else None)
+        tier, _ = self.places.tier(self.behind)
+        return entry(claim, self.verdict, float(self.values[0]), margin, self.note, tier, how)
 
-
-class _Pattern:
-    """The names that a pattern's formula and texts see, and what it looked at."""
-
-    def __init__(self, places: Places, names: Mapping[str, object]) -> None:
-        self.places, self.behind = places, set()
-        draws, study = places.draws, places.study
-        judges = places.judges or {}
-        named = {ours: name for name, ours in judges.items()}
+    def _functions(self, names: Mapping[str, object]) -> dict[str, object]:
+        """Return what formulas and texts may call, and names that are the same for all patterns."""
+        study, draws = self.places.study, self.places.draws
+        named = {ours: name for name, ours in self.places.judges.items()}
         panel = [named.get(judge, judge) for judge in names.get("judge_order", study.judges)]
         first = panel[0] if panel else ""
-        self.names = {
+        return {
             "s": self.score, "lead": lambda a, b, measure=AVERAGE: self.score(a, measure) - self.score(b, measure),
             "both": lambda model: (self.score(model) + self.score(model, f"HealthBench ({first})")) / 2,
             "player": self.player, "length": self.length, "printed": self.printed,
             "label": lambda model: study.model(model).label,
             "least": lambda arrays: np.min(list(arrays), axis=0), "most": lambda arrays: np.max(list(arrays), axis=0),
             "mean": lambda arrays: np.mean(list(arrays), axis=0), "along": lambda ref, values: np.sign(ref[0]) * values,
-            "alike": lambda values, parts: _open_unless(len({np.sign(one[0]) for one in parts}) < 2, values),
-            "open_unless": _open_unless, "format": format, "zip": zip, "max": max,
-            "count": lambda arrays: np.sum([one > 0 for one in arrays], axis=0),
+            "alike": lambda values, parts: _open_unless(len({np.sign(part[0]) for part in parts}) < 2, values),
+            "open_unless": _open_unless, "sign": np.sign,
+            "count": lambda arrays: np.sum([array > 0 for array in arrays], axis=0),
             "pairs": lambda models: list(combinations(models, 2)),
             "hb": f"HealthBench ({first})", "hard": f"HealthBench Hard ({first})",
-            "theme": lambda title, suite="HealthBench": f"{suite}: {title} ({first})", "themes": list(THEMES),
-            "panel": panel, "suites": [SUITES[key].title for key in SUITES], "length_suites": draws.length_suites(),
-            "titles": {key: spec.title for key, spec in (SUITES | OPEN_SUITES).items()}, "sign": np.sign,
-            "abs": np.abs, "len": len, "all": all,
+            "theme": lambda title, suite="HealthBench": f"{suite}: {title} ({first})",
+            "themes": list(published.THEMES), "panel": panel, "suites": [TITLES[suite] for suite in SUITES],
+            "length_suites": draws.length_suites(), "titles": TITLES,
+            "upper": str.upper, "joined": ", ".join, "format": format,
         }  # fmt: skip
-        scopes = names.get("scopes", [])
-        self.names |= {one["size"]: SimpleNamespace(**one) for one in scopes if "size" in one} | dict(names)
 
     def score(self, model: str, measure: str = AVERAGE) -> Values:
         if (measure, model) not in self.places.draws.values:
@@ -269,81 +268,63 @@ class _Pattern:
         self.behind.add((measure, model))
         return self.places.draws.values[measure, model]
 
-    def player(self, printed: str) -> str:
+    def player(self, row: str) -> str:
         """Return who plays a printed model."""
-        if printed not in self.places.plays:
-            raise NotMeasured(printed)
-        return self.places.plays[printed]
+        if row not in self.places.plays:
+            raise NotMeasured(row)
+        return self.places.plays[row]
 
     def length(self, model: str, suites: Sequence[str] | None = None, quantity: str = LENGTH) -> Values:
         """Return a mean length; see `Draws.mean_length`."""
         chosen = suites or self.places.draws.length_suites()
-        self.behind |= {(f"{quantity}: {self.names['titles'][suite]}", model) for suite in chosen}
-        if not all(cell in self.places.draws.values for cell in self.behind) or not chosen:
+        self.behind |= {(f"{quantity}: {TITLES[suite]}", model) for suite in chosen}
+        if not self.behind <= self.places.draws.values.keys() or not chosen:
             raise NotMeasured(f"{quantity} of {model}")
         return self.places.draws.mean_length(model, quantity, chosen)
 
     def printed(self, model: str, measure: str, *tables: str) -> float:
         """Return the published number of what `model` plays."""
-        number = printed(
-            next((name for name, ours in self.places.plays.items() if ours == model), ""), measure, *tables
-        )
+        row = next((row for row, ours in self.places.plays.items() if ours == model), "")
+        number = printed(row, measure, *tables)
         if number is None:
             raise NotMeasured(f"a published {measure} of {model}")
         return number
 
-    def evaluated(self, pattern: Mapping[str, str]) -> Finding:
-        rule, unit = pattern["rule"], pattern["unit"]
+    def _measured(self, pattern: Mapping[str, str], parts: Mapping[str, Values]) -> None:
+        margins = {name: self.places.draws.margin(values, self.behind) for name, values in parts.items()}
+        closest, least = min(parts, key=lambda name: parts[name][0]), np.min(list(parts.values()), axis=0)
+        share, self.values = _share(least), least if self.rule == "together" else parts[closest]
+        unchanged = all_hold(unchanged_status(values[0], margins[name]) for name, values in parts.items())
+        match self.rule:
+            case "together":
+                self.verdict = order_status(share, self.places.draws.questions(self.behind))
+            case "=0":
+                self.verdict = unchanged
+            case "≠0":
+                apart = [stats.p_value(v[0], v[1:]) if known(margins[n]) else np.nan for n, v in parts.items()]
+                told = np.nanmin([1.0, *stats.holm(apart)]) < 0.05
+                self.verdict = HOLDS if told else FAILS if unchanged == HOLDS else OPEN
+            case _:
+                self.verdict = all_hold(sign_status(float(v[0]), margins[n]) for n, v in parts.items())
+        value = float(self.values[0])
+        shown = {"parts": parts, "closest": closest, "value": value, "share": _in_samples(share)}
+        names = self.names | shown | {"number": _number(value, margins[closest], pattern["unit"])}
+        self.text, self.note = (
+            BRACES.sub(lambda braces: format(compute(braces[1], names), braces[2] or ""), pattern[name])
+            for name in ("text", "note")
+        )
+
+    def _not_measured(self, pattern: Mapping[str, str], missing: str) -> None:
+        """Say that `pattern` cannot be told, its sentence up to what would have been its number."""
+        start = re.sub(r"\{(.+?)\}", self._filled, re.split(r"[:;]", pattern["text"])[0]).rstrip(" ,")
+        self.text, self.note = f"{start}: not measured here", f"not measured here: {missing}"
+        self.verdict = NOT_TESTABLE
+
+    def _filled(self, braces: re.Match) -> str:
         try:
-            value = self._eval(pattern["formula"])
-        except UNMEASURED as missing:
-            return self._not_measured(pattern, f"not measured here: {missing}")
-        parts = value if isinstance(value, dict) else {"": value}
-        if not parts:
-            return self._not_measured(pattern, "not measured here: nothing to compare")
-        draws = self.places.draws
-        closest = min(parts, key=lambda name: parts[name][0])
-        least = parts[closest]
-        margins = {name: draws.margin(values, self.behind) for name, values in parts.items()}
-        number = float(least[0])
-        shown = {"parts": parts, "closest": closest, "value": number, "number": _number(number, margins[closest], unit)}
-        if rule == "together":
-            least = np.min(list(parts.values()), axis=0)
-            share = float((least[1:] > 0).mean())
-            status = order_status(share, draws.questions(self.behind))
-            shown["share"] = f"holds in {100 * share:.0f} % of bootstrap samples"
-        elif rule == "=0":
-            resolution = float(self.names.get("resolution", RESOLUTION)) if unit != "points" else RESOLUTION
-            statuses = [unchanged_status(v[0], margins[n], resolution=resolution) for n, v in parts.items()]
-            status = all_hold(statuses)
-        elif rule == "≠0":
-            apart = [stats.p_value(v[0], v[1:]) if known(margins[n]) else np.nan for n, v in parts.items()]
-            same = all_hold(unchanged_status(v[0], margins[n]) for n, v in parts.items()) == HOLDS
-            status = HOLDS if np.nanmin([1.0, *stats.holm(apart)]) < 0.05 else FAILS if same else OPEN
-        else:
-            status = all_hold(sign_status(float(v[0]), margins[n]) for n, v in parts.items())
-        text, note = (self._text(pattern[name], shown) for name in ("text", "note"))
-        return Finding(text, status, note, least, rule, self.places, self.behind)
-
-    def _not_measured(self, pattern: Mapping[str, str], why: str) -> Finding:
-        """Return the finding that `pattern` cannot be told, its sentence up to what would have been its number."""
-        text = re.sub(r"\{(.+?)\}", lambda m: self._known(m[1]), re.split(r"[:;]", pattern["text"])[0]).rstrip(" ,")
-        told = f"{text}: not measured here"
-        return Finding(told, NOT_TESTABLE, why, None, pattern["rule"], self.places, self.behind)
-
-    def _eval(self, formula: str, names: Mapping[str, object] = {}):
-        return eval(formula, {"__builtins__": {}, **self.names, **names})
-
-    def _known(self, formula: str) -> str:
-        """Return what a part of a sentence says although something was not measured."""
-        try:
-            return str(self._eval(formula))
+            return str(compute(braces[1], self.names))
         except UNMEASURED:
             return "…"
-
-    def _text(self, text: str, names: Mapping[str, object] = {}) -> str:
-        """Return `text` with its braces filled."""
-        return re.sub(r"\{(.+?)(?::([^{}]*))?\}", lambda m: format(self._eval(m[1], names), m[2] or ""), text)
 
 
 def _open_unless(told: bool, values: Values) -> Values:
@@ -351,14 +332,11 @@ def _open_unless(told: bool, values: Values) -> Values:
     return values if told else np.append(values[0], np.full(len(values) - 1, np.nan))
 
 
+def _share(values: Values) -> float:
+    return float((values[1:] > 0).mean())
+
+
 def _number(value: float, margin: float | None, unit: str) -> str:
     if unit == "x":
         return f"{value + 1:.2f}" + (f" ± {margin:.2f}" if known(margin) else ", no margin")
     return f"{value:+.2f}" + (f" ± {margin:.2f} {unit}" if known(margin) else f" {unit}, no margin")
-
-
-def _scopes(each: str, scopes: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
-    """Return the names of every scope that a pattern is evaluated for: of a kind, or of one class of the report."""
-    every = {"scopes": [one for kind in scopes.values() for one in kind]}
-    kind, _, name = each.partition(" ")
-    return [{**every, **one} for one in scopes.get(kind, []) if not name or one["class"] == name] if each else [every]

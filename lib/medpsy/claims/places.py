@@ -6,7 +6,7 @@ power is never called agreement.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
@@ -17,11 +17,10 @@ from medpsy.claims.draws import LEAST, Cell, Draws, Values
 from medpsy.published.tables import grid, grids
 from medpsy.study import Study
 
-AGREES, DIFFERS, OPEN, HOLDS, FAILS, NOT_TESTABLE = (
-    *("agrees", "differs", "too few to tell", "pattern holds", "pattern fails", "not testable"),
-)
-KINDS = {AGREES: "good", HOLDS: "good", DIFFERS: "bad", FAILS: "bad"}  # others: open
+AGREES, DIFFERS, OPEN = "agrees", "differs", "too few to tell"
+HOLDS, FAILS, NOT_TESTABLE = "pattern holds", "pattern fails", "not testable"
 STATUSES = (AGREES, DIFFERS, OPEN, HOLDS, FAILS, NOT_TESTABLE)
+KINDS = {AGREES: "good", HOLDS: "good", DIFFERS: "bad", FAILS: "bad"}  # others: open
 EXACT, PROXY, STAND_IN = "exact", "proxy", "stand-in"  # tiers
 RESOLUTION = 3.0  # points; ours: a score known no better than this is not called reproduced
 SURE = 0.975  # share of replicates on one side that settles an order; two-sided 95 %
@@ -55,8 +54,7 @@ class Places:
         if cell.model and cell.measure:
             return self.score(cell.model, cell.measure)
         if pair := cells()["differences"].get(cell.table, {}).get(cell.row):
-            (first, one), (second, two) = (self.at(grid(cell.table)[row][cell.column]) for row in pair)
-            return first - second, one | two
+            return _less(*(self.at(grid(cell.table)[row][cell.column]) for row in pair))
         raise NotMeasured(f"{cell.row}, {cell.column}")
 
     def score(self, model: str, measure: str) -> tuple[Values, set[Cell]]:
@@ -64,31 +62,29 @@ class Places:
         if parts := cells()["means"].get(measure):
             scores = [self.score(model, part) for part in parts]
             return np.mean([values for values, _ in scores], axis=0), set().union(*(behind for _, behind in scores))
-        if of := cells()["changes"].get(measure):
-            (file, one), (source, two) = self.score(model, of), self.score(source_of(model), of)
-            return file - source, one | two
-        ours = self.plays.get(model)
-        if ours is None:
+        if measure in cells()["changes"]:
+            return _less(*(self.score(name, cells()["changes"][measure]) for name in (model, source_of(model))))
+        if model not in self.plays:
             raise NotMeasured(model)
-        if (measure, ours) not in self.draws.values:
+        cell = measure, self.plays[model]
+        if cell not in self.draws.values:
             raise NotMeasured(measure)
-        return self.draws.values[measure, ours], {(measure, ours)}
+        return self.draws.values[cell], {cell}
 
     def noisy(self) -> "Places":
         """Return the same with replicates that differ by run noise alone."""
-        return Places(self.study, Draws(self.draws.noise, {}, self.draws.items, {}), self.plays, self.judges)
+        return replace(self, draws=replace(self.draws, values=self.draws.noise))
 
     def tier(self, behind: Iterable[Cell]) -> tuple[str, str]:
         """Return how near the published protocol `behind` is, and which part of a proxy differs."""
-        behind, printed = set(behind), {ours: model for model, ours in self.plays.items()}
-        differs = {}
-        for measure, model in behind:
-            itself = self.study.source == "hub" and model in printed and self._is(model, printed[model], differs)
-            if not itself:
+        printed, differs = {ours: model for model, ours in self.plays.items()}, {}
+        for measure, model in set(behind):
+            if self.study.source != "hub" or model not in printed or not self._is(model, printed[model], differs):
                 return STAND_IN, ""
-            name = next((judge for judge in self.judges if f"({judge})" in measure), "")
-            if name and not self.study.model(self.judges[name]).label.startswith(name):
-                differs[f"judged by {self.study.model(self.judges[name]).label}"] = None
+            name = next((judge for judge in self.judges if f"({judge})" in measure), None)
+            label = name and self.study.model(self.judges[name]).label
+            if name and not label.startswith(name):
+                differs[f"judged by {label}"] = None
             asked = self.study.conversations_per_suite if "HealthBench" in measure else self.study.questions_per_suite
             if asked and measure != "File size":
                 differs[f"a sample of {asked} of each suite"] = None
@@ -103,6 +99,10 @@ class Places:
         return source in self.plays and self.study.model(self.plays[source]).label == source
 
 
+def _less(first: tuple[Values, set[Cell]], second: tuple[Values, set[Cell]]) -> tuple[Values, set[Cell]]:
+    return first[0] - second[0], first[1] | second[1]
+
+
 def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[dict]]]:
     """Return `plays` and `scopes` of `measure` for size classes that follow the report's recipe.
 
@@ -113,12 +113,12 @@ def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[d
     """
     plays, scopes = {}, []
     for size, table in stands_for.items():
-        name, known = next((name, one) for name, one in cells()["classes"].items() if table in one["tables"])
-        models = {role: models[size] for role, models in roles.items() if size in models}
+        name, printed = next((name, about) for name, about in cells()["classes"].items() if table in about["tables"])
+        models = {role: by_size[size] for role, by_size in roles.items() if size in by_size}
         for role, model in models.items():
-            form, _, plain = role.partition("_plain")
-            printed = known["roles"].get(role) or f"{known['roles']['rl2']}-{form}"
-            plays[printed + (" without imatrix" if role.endswith("_plain") else "")] = model
+            form, plain, _ = role.partition("_plain")
+            row = printed["roles"].get(role) or f"{printed['roles']['rl2']}-{form}"
+            plays[row + (" without imatrix" if plain else "")] = model
         scopes.append({"size": size, "class": name, "table": table, **models})
     return plays, {"size": scopes}
 
@@ -132,7 +132,7 @@ def printed(model: str, measure: str, *tables: str) -> float | None:
     """Return the number that the report prints for a model and measure, the first one in `tables` (all by default);
     None where it prints none."""
     every = (cell for name in tables or grids() for row in grid(name).values() for cell in row.values())
-    return next((float(one.number) for one in every if (one.model, one.measure) == (model, measure)), None)
+    return next((float(cell.number) for cell in every if (cell.model, cell.measure) == (model, measure)), None)
 
 
 @cache
@@ -143,7 +143,7 @@ def cells() -> dict:
 
 def source_of(printed: str) -> str | None:
     """Return the printed model that a printed quantized file was made of, None of other models."""
-    finals = [one["roles"]["rl2"] for one in cells()["classes"].values()]
+    finals = [about["roles"]["rl2"] for about in cells()["classes"].values()]
     return next((name for name in finals if printed.startswith(f"{name}-")), None)
 
 
@@ -185,8 +185,8 @@ def sign_status(difference: float | None, margin: float | None) -> str:
 
 def unchanged_status(difference: float | None, margin: float | None, *, resolution: float = RESOLUTION) -> str:
     """Return the status of a pattern that claims no difference: it holds where `resolution` would have been seen."""
-    found = value_status(0.0, difference, margin, resolution=resolution)
-    return {AGREES: HOLDS, DIFFERS: FAILS}.get(found, found)
+    tested = value_status(0.0, difference, margin, resolution=resolution)
+    return {AGREES: HOLDS, DIFFERS: FAILS}.get(tested, tested)
 
 
 def order_status(share: float, questions: int | None) -> str:
@@ -212,13 +212,11 @@ def status(
         compares: the number sets several models against each other; that of a single other model cannot be tested.
         neutral: the number that claims no difference: 0, or 1 of a ratio.
     """
-    if not (known(printed) and known(ours)):
+    if not (known(printed) and known(ours)) or (tier == STAND_IN and not compares):
         return NOT_TESTABLE
-    if tier == STAND_IN:
-        if not compares:
-            return NOT_TESTABLE
-        if printed == neutral:
-            return unchanged_status(ours - neutral, margin, resolution=resolution)
-        return sign_status(math.copysign(1, printed - neutral) * (ours - neutral), margin)
-    found = value_status(printed, ours, margin, resolution=resolution, half_unit=half_unit)
-    return OPEN if tier == PROXY and found == DIFFERS else found
+    if tier != STAND_IN:
+        tested = value_status(printed, ours, margin, resolution=resolution, half_unit=half_unit)
+        return OPEN if tier == PROXY and tested == DIFFERS else tested
+    if printed == neutral:
+        return unchanged_status(ours - neutral, margin, resolution=resolution)
+    return sign_status(math.copysign(1, printed - neutral) * (ours - neutral), margin)

@@ -5,5 +5,5 @@
 """
 
 from medpsy.published.audit import GRADES, audit, groups, printed_summary, summary
-from medpsy.published.claims import Claim, card_claims, claims, recompute
+from medpsy.published.claims import Claim, card_claims, claims, every_claim, recompute
 from medpsy.published.tables import SUITE_TITLES, THEMES, UnknownCell, catalog, digests, read_data, table, tables

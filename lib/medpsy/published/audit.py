@@ -5,12 +5,11 @@ and the columns group and grade of `claims.csv`). No model is run.
 """
 
 import re
-from collections import defaultdict
 from textwrap import fill
 
 import pandas as pd
 
-from medpsy.published.claims import AGREE, DISAGREE, NOT_DERIVABLE, Claim, Operand, claims, recompute
+from medpsy.published.claims import AGREE, DISAGREE, NOT_DERIVABLE, Claim, claims, recompute
 from medpsy.published.tables import read_data, sources
 
 GRADES = {  # what the words mean, gravest first
@@ -75,28 +74,21 @@ def _audited(claim: Claim) -> dict:
             f"claim {claim.id} is {recomputed.state!r} with group {claim.group} and grade {claim.grade!r}; "
             "give group and grade to disagreements only (data/claims.csv)"
         )
-    return {
-        "id": claim.id,
-        "document": DOCUMENTS[claim.source],
-        "place": claim.section.split(" vs ")[0],
-        "against": "; ".join(dict.fromkeys(_places(claim))),
-        "claim": claim.text,
-        **{"value": claim.value, "unit": claim.unit, "recomputed": recomputed.text},
-        **{"gap": recomputed.gap, "reach": recomputed.reach if disagrees else None, "state": recomputed.state},
-        **{"kind": claim.kind, "group": claim.group, "grade": claim.grade, "note": claim.note},
-    }
+    row = {"id": claim.id, "document": DOCUMENTS[claim.source], "place": claim.section.split(" vs ")[0]}
+    row |= {"against": "; ".join(_places(claim)), "claim": claim.text, "value": claim.value, "unit": claim.unit}
+    row |= {"recomputed": recomputed.text, "gap": recomputed.gap, "reach": recomputed.reach if disagrees else None}
+    row |= {"state": recomputed.state, "kind": claim.kind}
+    return row | {"group": claim.group, "grade": claim.grade, "note": claim.note}
 
 
 def _places(claim: Claim) -> list[str]:
     """Return where the numbers stand that the claim is recomputed from, in words."""
     marked = [f"{_title(name)}: bold marks" for name in re.findall(r"'(\w+)'", claim.formula) if name in sources()]
-    by_table: dict[str, list[Operand]] = defaultdict(list)
-    for operand in claim.operands:
-        by_table[operand.table].append(operand)
-    for name, operands in by_table.items():
-        rows, columns = (dict.fromkeys(_words(getattr(one, key)) for one in operands) for key in ("row", "column"))
-        marked.append(f"{_title(name)}: {', '.join(rows)} / {', '.join(columns)}")
-    return marked
+    for table in dict.fromkeys(operand.table for operand in claim.operands):
+        here = [operand for operand in claim.operands if operand.table == table]
+        rows, columns = (dict.fromkeys(_words(getattr(operand, key)) for operand in here) for key in ("row", "column"))
+        marked.append(f"{_title(table)}: {', '.join(rows)} / {', '.join(columns)}")
+    return list(dict.fromkeys(marked))
 
 
 def _words(label: str) -> str:
@@ -113,8 +105,7 @@ def _title(name: str) -> str:
 def summary() -> dict:
     """Return the audit as JSON-ready data: how many claims are in each state, and the groups of disagreements."""
     audited = audit()
-    states = audited["state"].value_counts()
-    rows = groups(audited)
+    states, rows = audited["state"].value_counts(), groups(audited)
     return {
         "claims": len(audited),
         **{state.replace(" ", "_"): int(states[state]) for state in STATES},
@@ -133,9 +124,7 @@ def printed_summary() -> str:
     parts.append(f"{len(counted['groups'])} groups of disagreements")
     for row in sorted(counted["groups"], key=lambda row: list(GRADES).index(row["grade"])):
         lines = [f"{row['group']:>2}  {row['title']} [{row['grade']}]"]
-        places = (f"- {row['first_place']}", f"- {row['second_place']}")
-        for text in (*places, row["consequence"], ", ".join(row["claims"])):
-            hanging = "      " if text.startswith("- ") else "    "
-            lines.append(fill(text, WIDTH, initial_indent="    ", subsequent_indent=hanging))
+        for text in (row["first_place"], row["second_place"], row["consequence"], ", ".join(row["claims"])):
+            lines.append(fill(f"- {text}", WIDTH, initial_indent="    ", subsequent_indent="      "))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -1,28 +1,34 @@
 """The claims that the documents make, with their formulas over printed cells, and each one recomputed from them.
 
 A claim agrees, disagrees, or is not derivable from printed numbers; there is no fourth state and no tolerance beyond
-the rule that the claim itself carries. Nothing here judges how much a disagreement matters.
+the rule that the claim itself carries. Nothing here judges how much a disagreement matters. `compute` is the one
+evaluator of formulas in the data files, of `medpsy.claims` too.
 """
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import cache
 from types import CodeType
 
-from medpsy.published.tables import LABELS, Cell, grid, half_unit, look_up, read_data, scores_of, sources
+from medpsy.published.tables import SUITE_TITLES, THEMES, Cell, cells, grid, half_unit, look_up, read_data, sources
 
 AGREE, DISAGREE, NOT_DERIVABLE = "agree", "disagree", "not derivable"
 KINDS = {"P": "text", "R": "inside a table", "X": "between places", "A": "OpenMed card", "G": "GSPO card"}
 CARD_PREFIXES = ("A", "G")  # of the claims of two model cards
 PLAIN_VALUE = re.compile(r"~?([-+]?\d[\d,]*(?:\.\d+)?)[x%]?")
 ROUNDED_UNITS = {"points", "%", "GB", "x", "tokens"}  # counts, names and settings are exact
+LABELS = {"<7>": list(SUITE_TITLES), "<dims>": list(THEMES)}  # shorthands that operands use
 CONTEXT = Context(prec=40, rounding=ROUND_HALF_UP, Emax=400, Emin=-400)
 
 Number = Decimal | float
 Value = Decimal | bool | str | list
+
+
+# The language of formulas.
 
 
 class ExpressionError(ValueError):
@@ -57,12 +63,13 @@ def badbold(name: str, rows: list | None = None) -> int:
 
 def multiples(suite: str, per_point: Decimal) -> list[int]:
     """Return [scores within 0.005 of a multiple of 1/`per_point`, all printed scores of the suite], as numbers."""
-    scores = scores_of(suite)
-    gaps = [abs(rnd(score * per_point, 0) / per_point - score) for score in scores]
-    return [sum(gap <= Decimal("0.005") for gap in gaps), len(scores)]
+    tables = "healthbench" if suite == "HealthBench" else "closed_ended|_stages_"
+    printed = [cell for cell in cells() if re.search(tables, cell.table) and suite in (cell.measure, "HealthBench")]
+    gaps = [abs(rnd(cell.number * per_point, 0) / per_point - cell.number) for cell in printed]
+    return [sum(gap <= Decimal("0.005") for gap in gaps), len(gaps)]
 
 
-FUNCTIONS: dict[str, Callable] = {  # what a formula may call
+FUNCTIONS: dict[str, Callable] = {  # what every formula may call
     **{function.__name__: function for function in (max, min, abs, sum, len, sorted, all)},
     **{function.__name__: function for function in (rank, rnd, rounds_to, badbold, multiples)},
     "mean": lambda numbers: sum(numbers) / len(numbers),
@@ -71,20 +78,21 @@ FUNCTIONS: dict[str, Callable] = {  # what a formula may call
     "equal": lambda left, right: sum(a == b for a, b in zip(left, right, strict=True)),
 }
 GRAMMAR = (
-    *(ast.Expression, ast.Name, ast.Load, ast.Store, ast.Constant, ast.List, ast.Tuple, ast.Call, ast.IfExp),
+    *(ast.Expression, ast.Name, ast.Load, ast.Store, ast.List, ast.Tuple, ast.Dict, ast.IfExp, ast.keyword),
     *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.USub, ast.BoolOp, ast.And),
-    *(ast.Compare, ast.Eq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In),
-    *(ast.Subscript, ast.Slice, ast.GeneratorExp, ast.ListComp, ast.comprehension),
+    *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Slice),
+    *(ast.GeneratorExp, ast.ListComp, ast.DictComp, ast.comprehension),
 )
+WRITTEN = "a written number"  # no formula can name it
 
 
 class _Numbers(ast.NodeTransformer):
-    """Turns every written number, but for those of places in a list, into what ``number`` makes of its digits."""
+    """Turns every written number, but for those of places in a list, into what `WRITTEN` makes of its digits."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
             return node
-        return ast.Call(ast.Name("number", ast.Load()), [ast.Constant(repr(node.value))], [])
+        return ast.Call(ast.Name(WRITTEN, ast.Load()), [ast.Constant(repr(node.value))], [])
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         return ast.Subscript(self.visit(node.value), node.slice, node.ctx)
@@ -95,7 +103,7 @@ def _allowed(node: ast.AST) -> bool:
         case ast.Constant():
             return type(node.value) in (int, float, str)
         case ast.Call():
-            return isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
+            return isinstance(node.func, ast.Name)
         case ast.Subscript():
             return isinstance(node.ctx, ast.Load)  # a loop must not write into a list
     return isinstance(node, GRAMMAR)
@@ -109,15 +117,26 @@ def _compiled(expression: str) -> CodeType:
             if not _allowed(node):
                 part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
                 raise ExpressionError(f"{expression!r}: {part!r} is not part of the language of formulas")
-        return compile(ast.fix_missing_locations(_Numbers().visit(tree)), "claims.csv", "eval")
+        return compile(ast.fix_missing_locations(_Numbers().visit(tree)), "formula", "eval")
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ExpressionError(f"{expression!r} is not an expression: {error}") from error
 
 
-def _computed(expression: str, names: Mapping[str, object], number: type) -> object:
-    scope = {"__builtins__": {}, "number": number, **FUNCTIONS, **names}
+def compute(expression: str, names: Mapping[str, object], number: type = float) -> object:
+    """Return the value of an expression, such as ``"sum(1 for x in diff(a, b) if x > 0)"``, which sees `names` and
+    `FUNCTIONS`, no attribute of anything, and whose written numbers are of the type `number`.
+
+    Raises:
+        ExpressionError: it is not in the language; the message quotes it. Other errors are those of its arithmetic.
+    """
+    return eval(_compiled(expression), {"__builtins__": {}, WRITTEN: number, **FUNCTIONS, **names})
+
+
+@contextmanager
+def _explained(expression: str) -> Iterator[None]:
+    """Say of an error in which expression it arose."""
     try:
-        return eval(_compiled(expression), scope)
+        yield
     except ExpressionError:
         raise
     except (ArithmeticError, ValueError) as error:
@@ -127,15 +146,10 @@ def _computed(expression: str, names: Mapping[str, object], number: type) -> obj
 
 
 def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
-    """Return the value of an expression such as ``"sum(1 for x in diff(a, b) if x > 0)"``, where `names` has a and b.
-
-    Numbers are decimals with 40 digits, never floats.
-
-    Raises:
-        ExpressionError: the expression is refused or cannot be computed; the message quotes it.
-    """
-    with localcontext(CONTEXT):
-        value = _computed(expression, names, Decimal)
+    """Return the value of an expression over printed numbers: decimals with 40 digits, never floats; raises
+    `ExpressionError` where it is refused or cannot be computed."""
+    with localcontext(CONTEXT), _explained(expression):
+        value = compute(expression, names, Decimal)
     items = value if isinstance(value, list) else [value]
     exact = [Decimal(item) if type(item) is int else item for item in items]
     if not all(isinstance(item, Value) for item in exact):
@@ -144,13 +158,14 @@ def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
 
 
 def evaluate_each(expression: str, names: Mapping[str, Sequence]) -> list:
-    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are.
+    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are; raises
+    as `evaluate` does, `NoValue` where the arithmetic fails in one of them."""
+    with _explained(expression):
+        rows = zip(*names.values(), strict=True)
+        return [compute(expression, dict(zip(names, row, strict=True))) for row in rows]
 
-    Raises:
-        NoValue: the arithmetic fails in one of them; ExpressionError as of `evaluate`.
-    """
-    rows = zip(*names.values(), strict=True)
-    return [_computed(expression, dict(zip(names, row, strict=True)), float) for row in rows]
+
+# Claims.
 
 
 @dataclass(frozen=True)
@@ -168,12 +183,13 @@ class Operand:
 
     @property
     def is_list(self) -> bool:
-        return self.row == "<rows>" or _labels(self.row) is not None or _labels(self.column) is not None
+        return self._labels(self.row) is not None or self._labels(self.column) is not None
 
-    def rows(self) -> dict[str, dict[str, Cell]]:
-        """Return the rows that are meant, by label; raises `UnknownCell` where there is no such table or row."""
-        labels = list(grid(self.table)) if self.row == "<rows>" else _labels(self.row) or [self.row]
-        return {label: look_up(grid(self.table), label, f"row in {self.table}") for label in labels}
+    def _labels(self, text: str) -> list[str] | None:
+        """Return the labels that `text` stands for, or None for a single label."""
+        if text == "<rows>":
+            return list(grid(self.table))
+        return text[1:-1].split(" | ") if text.startswith("[") and text.endswith("]") else LABELS.get(text)
 
     def cells(self) -> list[Cell]:
         """Return the cells that are meant, in the order written; none where the column is the header of the rows.
@@ -181,22 +197,17 @@ class Operand:
         Raises:
             UnknownCell: there is no such table, row or column.
         """
-        rows, columns = self.rows().values(), _labels(self.column) or [self.column]
+        rows, columns = self._labels(self.row) or [self.row], self._labels(self.column) or [self.column]
+        matched = [look_up(grid(self.table), row, f"row in {self.table}") for row in rows]
         if self.column == sources()[self.table]["row_header"]:
             return []
-        return [look_up(row, column, f"column in {self.table}") for row in rows for column in columns]
+        return [look_up(row, column, f"column in {self.table}") for row in matched for column in columns]
 
     def value(self) -> Value:
         """Return what a formula sees: decimals, the printed text of cells that are not numbers, or row labels."""
-        values = [cell.printed if cell.number is None else cell.number for cell in self.cells()] or list(self.rows())
+        values = [cell.printed if cell.number is None else cell.number for cell in self.cells()]
+        values = values or self._labels(self.row) or [self.row]
         return values if self.is_list else values[0]
-
-
-def _labels(text: str) -> list[str] | None:
-    """Return the labels behind ``<7>``, ``<dims>`` or ``[a | b]``, or None for a single label."""
-    if text.startswith("[") and text.endswith("]"):
-        return text[1:-1].split(" | ")
-    return LABELS.get(text)
 
 
 def parse_operand(text: str) -> Operand:
@@ -210,7 +221,7 @@ class Claim:
     """One statement with a number, or with an order that numbers decide.
 
     Args:
-        id: P (text), R (inside a table) or X (between places) with a running number; A and G for two model cards.
+        id: one of the letters of `KINDS` with a running number.
         source: document, for example ``"report"`` or ``"medpsy4b_card"``.
         section: where it stands, for example ``"4.2"``, ``"Table 6 caption"`` or ``"Table 2 vs Table 4"``.
         text: what is claimed, in our words.
@@ -218,7 +229,6 @@ class Claim:
         operands, formula: how to recompute it; both empty where the documents print nothing to recompute it from.
         rule: expression over the result r, the printed value v and the operands; empty where it is not derivable.
         group, grade: of a disagreement, as judged by us; None otherwise.
-        note: what to know about it.
         notebook: section that answers for it; profile: the smallest one that tests its value, or else
         fact: why no run can test it.
     """
@@ -257,17 +267,18 @@ class Claim:
 def claims(section: str | None = None) -> tuple[Claim, ...]:
     """Return the claims that stand in a section (``"3.1"``, ``"Table 6"``) or compare it with another place, or all."""
     inside = re.compile("" if section is None else rf"(^| vs ){re.escape(section)}( |$)")
-    audited = (claim for claim in _every_claim() if not claim.id.startswith(CARD_PREFIXES))
+    audited = (claim for claim in every_claim() if not claim.id.startswith(CARD_PREFIXES))
     return tuple(claim for claim in audited if inside.search(claim.section))
 
 
 def card_claims() -> tuple[Claim, ...]:
     """Return what two model cards claim and `claims` does not hold already: AFM-4.5B-OpenMed, Qwen3.5-Medical-GSPO."""
-    return tuple(claim for claim in _every_claim() if claim.id.startswith(CARD_PREFIXES))
+    return tuple(claim for claim in every_claim() if claim.id.startswith(CARD_PREFIXES))
 
 
 @cache
-def _every_claim() -> tuple[Claim, ...]:
+def every_claim() -> tuple[Claim, ...]:
+    """Return all claims, in the order of the text, those of the two cards last."""
     rows = read_data("claims.csv")
     for row in rows:
         row["text"], row["rule"] = row.pop("claim"), row.pop("agree")
@@ -327,11 +338,8 @@ def _printed_values(claim: Claim) -> dict[str, Value]:
 
 
 def recompute(claim: Claim) -> Recomputed:
-    """Return `claim` with its formula evaluated on the printed cells and its rule applied.
-
-    Raises:
-        ExpressionError, UnknownCell: the data file of the claims is wrong.
-    """
+    """Return `claim` with its formula evaluated on the printed cells and its rule applied; raises `ExpressionError` or
+    `UnknownCell` where the data file of the claims is wrong."""
     if not claim.formula:
         return Recomputed(claim, NOT_DERIVABLE, None)
     names = _printed_values(claim)

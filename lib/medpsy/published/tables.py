@@ -5,7 +5,6 @@ recomputed, and nothing is added to what the sources print.
 """
 
 import csv
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -97,23 +96,12 @@ def grid(name: str) -> dict[str, dict[str, Cell]]:
 
 
 def look_up(choices: dict, key: str, kind: str) -> Any:
-    """Return ``choices[key]``.
-
-    Raises:
-        UnknownCell: naming the nearest key there is.
-    """
+    """Return ``choices[key]``; raises `UnknownCell` naming the nearest key there is."""
     if key not in choices:
         near = get_close_matches(key, list(choices), n=1, cutoff=0.3)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise UnknownCell(f"no {kind} {key!r} among the published tables (data/cells.csv){hint}")
     return choices[key]
-
-
-def scores_of(suite: str) -> list[Decimal]:
-    """Return the scores of a suite, or all of ``"HealthBench"``, in the tables and sections of the report, in order."""
-    if suite == "HealthBench":
-        return [cell.number for cell in cells() if "healthbench" in cell.table]
-    return [cell.number for cell in cells() if cell.measure == suite and re.search("closed_ended|_stages_", cell.table)]
 
 
 @cache
@@ -123,10 +111,7 @@ def sources() -> dict[str, dict[str, str]]:
 
 
 def catalog() -> pd.DataFrame:
-    """Return one row per table: source document, section, title, header of its row labels, and origin.
-
-    Origin is ``"table"``, or ``"sentences"`` where the source gives the figures in running text.
-    """
+    """Return `sources` as a frame; origin is ``"table"``, or ``"sentences"`` of figures in running text."""
     return pd.DataFrame(sources().values()).set_index("table")
 
 
@@ -155,4 +140,3 @@ def table(name: str) -> pd.DataFrame:
 # In the order of Table 1, and of Table 3.
 SUITE_TITLES = tuple(name for name in grid("table01_closed_ended")["MedPsy-4B"] if name != "Average")
 THEMES = tuple(name for name in grid("table03_healthbench_dimensions")["MedPsy-4B"] if name != "Overall")
-LABELS = {"<7>": list(SUITE_TITLES), "<dims>": list(THEMES)}  # shorthands that claims use

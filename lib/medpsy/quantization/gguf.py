@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import httpx
 import pandas as pd
+from pydantic import Field
 
 from medpsy import corpus, strict
 from medpsy.corpus.rows import chat_form
@@ -28,7 +30,7 @@ from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.engines.models import chat_template, eos_ids, file_digest, model_folder, papers, read_json, weights_digest
 from medpsy.engines.programs import Child
-from medpsy.files import whole_folder, write_whole
+from medpsy.files import whole_folder, write_text, write_whole
 from medpsy.store import noted
 from medpsy.study import ModelSpec, Study
 
@@ -69,37 +71,21 @@ class Calibration:
 
     Args:
         corpora: training corpora whose rows are drawn, by seed.
-        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
         rows: for the importance matrix; fewer where there are not so many.
         held_out: rows for perplexity and divergence, at most half of all.
         context: tokens that llama.cpp reads at a time.
+        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
     """
 
     corpora: tuple[str, ...]
-    rows: int
-    held_out: int
-    context: int
+    rows: Annotated[int, Field(ge=1)]
+    held_out: Annotated[int, Field(ge=0)]
+    context: Annotated[int, Field(ge=8)]
     text: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("held_out", 0), ("context", 8)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.corpora and self.text:
             raise ValueError(f"text: {self.text!r} and corpora {list(self.corpora)} are given; give one of them")
-
-    @classmethod
-    def of(cls, study: Study, values: Mapping[str, object]) -> "Calibration":
-        """Return `values` checked.
-
-        Raises:
-            medpsy.strict.SettingsError: naming file, key and fix.
-        """
-        return strict.build(cls, dict(values), _place(study).at("calibration"))
-
-
-def _place(study: Study) -> strict.Place:
-    return strict.Place(f"params/{study.profile}/{SECTION}.yaml")
 
 
 def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str, str]:
@@ -110,16 +96,23 @@ def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str
         FileNotFoundError: a corpus or the text is not there.
         ValueError: there are too few rows to part them.
     """
-    rows = _paragraphs(study.root, calibration.text) if calibration.text else []
-    rows = rows or [row for name in calibration.corpora for row in corpus.load(study, name)]
+    rows = [row for name in calibration.corpora for row in corpus.load(study, name)]
+    if calibration.text:
+        path = study.root / Path(calibration.text).expanduser()
+        if not path.is_file():
+            fix = "give one relative to the project, or corpora"
+            raise FileNotFoundError(f"calibration.text: no file {calibration.text!r}; {fix}")
+        rows = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
     if not rows:
         return "", ""
     if len(rows) < 2:
         raise ValueError("calibration: one row cannot be parted into calibration and measuring; give more")
     random.Random(study.seed).shuffle(rows)
     apart = min(calibration.held_out, len(rows) // 2)
-    parts = rows[apart:][: calibration.rows], rows[:apart]
-    return tuple("\n".join(part if calibration.text else _written(model, part)) + "\n" for part in parts)
+    rows = rows[: apart + calibration.rows]
+    if not calibration.text:
+        rows = _written(model, rows)
+    return tuple("\n".join(part) + "\n" for part in (rows[apart:], rows[:apart]))
 
 
 def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str]:
@@ -130,22 +123,16 @@ def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str
     return ["".join(example.values()) for example in form.examples(tokenizer, rows)]
 
 
-def _paragraphs(root: Path, name: str) -> list[str]:
-    path = root / Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"calibration.text: no file {name!r}; give one relative to the project, or corpora")
-    return [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+def held_out_file(study: Study, source: str) -> Path:
+    """Return where `build` leaves the text to measure the files of model `source` with."""
+    return study.outputs / "variants" / f"{source}-held-out.txt"
 
 
 def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
     """Return the importance matrix of the file `base` on `text`, made the first time; it lies beside the file.
 
-    Args:
-        context: tokens that llama.cpp reads at a time.
-        threads: CPU threads; 0 leaves it to llama.cpp.
-
     Raises:
-        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context`; shows the end of its log.
+        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context` tokens.
     """
     parts = {"base": file_digest(base), "text": text, "context": context, "tool": programs.RELEASE}
     target = base.with_name(f"{base.stem}-{digest(parts)[:16]}-imatrix.gguf")
@@ -166,14 +153,9 @@ def digest(parts: Mapping[str, object]) -> str:
 
 
 def build(
-    study: Study,
-    sources: Mapping[str, str],
-    *,
-    formats: Sequence[str],
-    plain: Sequence[str] = (),
-    calibration: Mapping[str, object],
-    threads: int = 0,
-) -> pd.DataFrame:
+    study: Study, sources: Mapping[str, str], *, formats: Sequence[str], plain: Sequence[str] = (),
+    calibration: Mapping[str, object], threads: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Return one row per file, made where it is not there yet; in a replay, what was noted of them.
 
     Args:
@@ -186,22 +168,19 @@ def build(
     Returns:
         Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file
         that the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its
-        format is built with one), ``label``, ``file``, ``bytes``, ``matrices`` (number format -> numbers held in it,
-        read back from the file, vectors left out) and ``unlike`` (what is not as in the source, see `read_back`).
+        format is built with one), ``label``, ``file``, ``bytes``, and what `read_back` finds.
 
     Raises:
         ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
         EngineError: a program of llama.cpp failed; shows the end of its log.
         OSError: a model, a corpus or a program is not there; says how to get it.
-        NotStored: this is a replay of a study that built none.
     """
-    settings = Calibration.of(study, calibration)
+    place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
+    settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
     for key, names in (("formats", formats), ("plain", plain)):
-        for name in names:
-            if name not in FORMATS:
-                raise _place(study).at(key).error(f"{name!r} is no format; {strict.nearest(name, FORMATS)}")
+        strict.value(list(names), list[Literal[*FORMATS]], place.at(key))
     if refused := [name for name in plain if name in (*NEEDS_MATRIX, *WITHOUT_MATRIX)]:
-        raise _place(study).at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
+        raise place.at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
     kinds = [(form, form not in WITHOUT_MATRIX, False) for form in formats] + [(form, False, True) for form in plain]
 
     def made() -> dict[str, object]:
@@ -218,26 +197,21 @@ def build(
 def _family(
     study: Study, source: ModelSpec, kinds: Sequence[tuple[str, bool, bool]], settings: Calibration, threads: int
 ) -> list[dict[str, object]]:
-    base, (text, _) = to_gguf(source, study.gguf_dir, outtype="bf16"), texts(study, source, settings)
+    base = to_gguf(source, study.gguf_dir, outtype="bf16")
+    text, held_out = texts(study, source, settings)
     matrix = importance_matrix(base, text, settings.context, threads=threads) if text else None
-    files = {(BASE, False, False): base}
-    for form, with_matrix, plain in kinds:
+    rows = []
+    for form, with_matrix, plain in [(BASE, False, False), *kinds]:
         if with_matrix and matrix is None:
             raise ValueError(f"{form} is built with an importance matrix; give calibration.corpora or calibration.text")
-        folder = _folder(study, source, form, plain)
-        files[form, with_matrix, plain] = _quantized(folder, source, base, form, matrix if with_matrix else None)
-    return [
-        {
-            "name": _folder(study, source, form, plain).name,
-            "source": source.name,
-            "format": form,
-            "imatrix": with_matrix,
-            "file": file.relative_to(study.root).as_posix(),
-            "bytes": file.stat().st_size,
-            **read_back(file, model_folder(source)),
-        }
-        for (form, with_matrix, plain), file in files.items()
-    ]
+        folder, file = _folder(study, source, form, plain), base
+        if form != BASE:
+            file = _quantized(folder, source, base, form, matrix if with_matrix else None)
+        about = {"name": folder.name, "source": source.name, "format": form, "imatrix": with_matrix}
+        about |= {"file": file.relative_to(study.root).as_posix(), "bytes": file.stat().st_size}
+        rows.append(about | read_back(file, model_folder(source)))
+    write_text(held_out_file(study, source.name), held_out)
+    return rows
 
 
 def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> Path:
@@ -247,14 +221,8 @@ def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> 
 def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: Path | None) -> Path:
     """Return the file of one variant, whole and readable; its folder is replaced where anything has changed."""
     origin, file = model_folder(source), f"{target.name}.gguf"
-    record = {
-        "source": _source_digest(origin),
-        "base": file_digest(base),
-        "format": form,
-        "tool": programs.RELEASE,
-        "recipe": RECIPE_VERSION,
-        "imatrix": matrix and file_digest(matrix),
-    }
+    record = {"source": _source_digest(origin), "base": file_digest(base), "format": form, "tool": programs.RELEASE}
+    record |= {"recipe": RECIPE_VERSION, "imatrix": matrix and file_digest(matrix)}
     if _record(target) == record and (target / file).is_file():
         return target / file
     with whole_folder(target) as folder:
@@ -300,19 +268,18 @@ def reader(path: Path, mode: str = "r"):
 
 
 def read_back(path: Path, source: Path) -> dict[str, object]:
-    """Return ``matrices``, number format -> numbers held in it, and ``unlike``: of chat template, end of turn and
-    special tokens what is not as in the folder `source`; empty for a faithful copy.
-    """
+    """Return ``matrices``, number format -> numbers held in it, vectors left out, and ``unlike``: of chat template, end
+    of turn and special tokens what is not as in the folder `source`; empty for a faithful copy."""
     opened = reader(path)
 
     def field(key: str) -> object:
         given = opened.get_field(f"tokenizer.{key}")
         return None if given is None else given.contents()
 
-    matrices: Counter = Counter()
+    matrices = Counter()
     for tensor in opened.tensors:
-        if tensor.tensor_type.name != "F32":  # vectors
-            matrices[tensor.tensor_type.name] += int(tensor.n_elements)
+        matrices[tensor.tensor_type.name] += int(tensor.n_elements)
+    del matrices["F32"]  # vectors
     tokens, end = field("ggml.tokens") or [], field("ggml.eos_token_id")
     control = {token for token, kind in zip(tokens, field("ggml.token_type") or [], strict=True) if kind == CONTROL}
     added = read_json(source / "tokenizer.json").get("added_tokens", [])
