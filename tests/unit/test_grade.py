@@ -361,7 +361,7 @@ def test_an_empty_file_is_refused(scored):
 
 
 def test_a_malformed_example_is_named_with_file_and_row(scored):
-    with pytest.raises(ValueError, match="E.jsonl, row 2: points 0"):
+    with pytest.raises(ValueError, match=r"E.jsonl, row 2, field 'rubrics\[0\]' is .*: points 0"):
         scored(ALL, examples=[ONE, changed("rubrics.0.points", 0)])
     with pytest.raises(DataError, match="E.jsonl, row 2, field 'prompt_id' is 'p1': it is there already"):
         scored(ALL, examples=[ONE, ONE])

@@ -41,8 +41,9 @@ class Scoring:
     empty_as_zero: bool = False
 
 
+BOUNDED = ["score", "low", "high"]  # what an option clips
 REFERENCE = Scoring()
-OTHERS = {  # what each option changes can be seen by scoring the same verdicts with these
+OTHERS = {  # what each option changes can be seen by scoring the same judgments with these
     "inspect_evals": Scoring(clip_each_category=True, unjudged_as_not_met=True, empty_as_zero=True),
     "MARC, openbench": Scoring(clip_each_example=True, unjudged_as_not_met=True),
 }
@@ -53,7 +54,7 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
 
     The score is the sum of the points of all met criteria over the sum of the positive points, as a share, not clipped
     (HealthBench, appendix D). An unjudged criterion is left out of both sums; the result is then moved into the range
-    that the missing verdicts allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
+    that the missing judgments allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
     reverse), which it can leave because the sum below has shrunk. An example none of whose positive points was judged
     has no score.
 
@@ -64,26 +65,20 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
     Raises:
         ValueError: what is wrong with the frame.
     """
-    keys = checked(frame, by)
-    shares = _shares(frame, [*keys, "theme"], scoring)
+    shares = _shares(frame, [*_keys(frame, by), "theme"], scoring)
     if scoring.empty_as_zero:
-        shares.loc[shares["empty"], ["score", "low", "high"]] = 0.0
-    return _clip_scores(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
+        shares.loc[shares["empty"], BOUNDED] = 0.0
+    return _clipped(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
 
 
-def axis_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return one row per example and axis: the same formula on the criteria of that axis alone.
-
-    An example without positive points on an axis is left out of it. Columns as in `example_scores`, and ``axis``.
-    """
-    keys = checked(frame, by)
-    shares = _shares(frame, [*keys, "theme", "axis"], scoring)
+def _axis_scores(frame: pd.DataFrame, scoring: Scoring, by: Sequence[str]) -> pd.DataFrame:
+    """Return one row per example and axis with positive points: the same formula on that axis' criteria alone."""
+    shares = _shares(frame, [*_keys(frame, by), "theme", "axis"], scoring)
     shares = shares[(shares["positive"] > 0) & ~(shares["empty"] & scoring.empty_as_zero)]
-    clip = scoring.clip_each_example or scoring.clip_each_category
-    return _clip_scores(shares, clip).drop(columns=["positive", "empty"]).reset_index(drop=True)
+    return _clipped(shares, scoring.clip_each_example or scoring.clip_each_category)
 
 
-def checked(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+def _keys(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return the columns that name an example, after checking that `frame` can be scored by group of `by`."""
     for name in APART:
         if name in frame and name not in by and frame[name].nunique(dropna=False) > 1:
@@ -99,32 +94,26 @@ def checked(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
 
 def _shares(frame: pd.DataFrame, keys: list[str], scoring: Scoring) -> pd.DataFrame:
     """Return sums and shares of points for each combination of `keys`, in order of appearance."""
-    points, outcome = frame["points"].to_numpy(float), frame["outcome"]
-    unjudged = (outcome == UNJUDGED).to_numpy(bool)
-    missing = unjudged & (not scoring.unjudged_as_not_met)
+    points, outcome = frame["points"].to_numpy(float), frame["outcome"].to_numpy()
+    missing = (outcome == UNJUDGED) & (not scoring.unjudged_as_not_met)
     met, positive = np.where(outcome == MET, points, 0.0), np.maximum(points, 0.0)
-    sums = pd.DataFrame(
-        {
-            "met": met,
-            "positive": positive,
-            "judged": np.where(missing, 0.0, positive),
-            "low": met + np.where(missing, np.minimum(points, 0.0), 0.0),
-            "high": met + np.where(missing, positive, 0.0),
-            "unjudged": unjudged.astype(int),
-            "empty": frame["empty"].to_numpy(bool) if "empty" in frame else False,
-        }
-    )
-    names = [frame[name].set_axis(sums.index) for name in keys]
-    sums = sums.groupby(names, sort=False, dropna=False).sum().reset_index()
-    bounds = sums[["low", "high"]].div(sums["positive"].where(sums["positive"] > 0), axis=0)
-    score = (sums["met"] / sums["judged"].where(sums["judged"] > 0)).clip(bounds["low"], bounds["high"])
-    shares = sums[[*keys, "positive"]].assign(score=score, low=bounds["low"], high=bounds["high"])
-    return shares.assign(unjudged=sums["unjudged"], empty=sums["empty"] > 0)
+    parts = {
+        "met": met,
+        "positive": positive,
+        "judged": np.where(missing, 0.0, positive),
+        "low": met + np.where(missing, np.minimum(points, 0.0), 0.0),
+        "high": met + np.where(missing, positive, 0.0),
+        "unjudged": (outcome == UNJUDGED).astype(int),
+        "empty": frame["empty"].to_numpy(bool) if "empty" in frame else False,
+    }
+    sums = frame[keys].assign(**parts).groupby(keys, sort=False, dropna=False).sum().reset_index()
+    low, high = (sums[name] / sums["positive"].where(sums["positive"] > 0) for name in ("low", "high"))
+    score = (sums["met"] / sums["judged"].where(sums["judged"] > 0)).clip(low, high)
+    return sums.drop(columns=["met", "judged"]).assign(score=score, low=low, high=high, empty=sums["empty"] > 0)
 
 
-def _clip_scores(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
-    names = ["score", "low", "high"]
-    return shares.assign(**{name: shares[name].clip(0.0, 1.0) for name in names}) if clip else shares
+def _clipped(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
+    return shares.assign(**{name: shares[name].clip(0.0, 1.0) for name in BOUNDED}) if clip else shares
 
 
 OVERALL = "overall"
@@ -160,8 +149,8 @@ def scores(
         against or for the response, over all conversations: ``score`` is moved between them where it left them.
     """
     keys = [*by, "kind", "name"]
-    whole, axes = example_scores(frame, scoring, by=by), axis_scores(frame, scoring, by=by)
-    themed = _clip_scores(whole, scoring.clip_each_category)
+    whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
+    themed = _clipped(whole, scoring.clip_each_category)
     examples = [
         whole.assign(kind="overall", name=OVERALL),
         themed.assign(kind="theme", name=themed["theme"]),
