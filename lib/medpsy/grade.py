@@ -194,8 +194,7 @@ def answers(
         opens_thinking: the chat template opened the reasoning, so a response without its end marker is no answer.
 
     Raises:
-        DataError: a row is malformed; the message names file, row, field, value and fix.
-        ValueError: there is no such reader.
+        ValueError: there is no such reader, or a row is malformed (DataError: file, row, field, value and fix).
     """
     if reader not in READERS:
         raise ValueError(f"no reader {reader!r}; {strict.nearest(reader, READERS)}")

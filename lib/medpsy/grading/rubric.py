@@ -1,11 +1,10 @@
 """HealthBench's scores: of an example, overall, by theme and by axis, with the range that missing judgments allow.
 
 Exactly the reference (simple-evals, `healthbench_eval.py`) unless an option of `Scoring` is set. Scores are shares,
-unrounded; only `as_published` speaks of points. All work on a tidy frame with one row per criterion of each response:
-``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (``"met"``,
-``"not met"`` or ``"unjudged"``); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the
-response had no answer). Models, judges or suites are never mixed, and an unjudged criterion is never taken for an unmet
-one unless told to.
+unrounded; only `as_published` speaks of points. All take a tidy frame with one row per criterion of each response:
+``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (one of
+`OUTCOMES`); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the response had no
+answer). Models, judges or suites are never mixed, and an unjudged criterion is no unmet one unless told to.
 """
 
 from collections.abc import Sequence
@@ -24,21 +23,12 @@ APART = ("model", "judge", "suite")  # a score over several of one of these woul
 
 @dataclass(frozen=True)
 class Scoring:
-    """Where other implementations leave the reference (simple-evals, `healthbench_eval.py`); all off by default.
+    """Where other implementations leave the reference; all off by default."""
 
-    Args:
-        clip_each_example: every example's score, whole or of one axis, is clipped to 0..1 before any mean (MARC,
-            openbench): higher scores, above all on Hard.
-        clip_each_category: the same for themes and axes alone, not for the overall score (inspect_evals).
-        unjudged_as_not_met: a criterion without a judgment counts as not met (inspect_evals, MARC, openbench); where
-            its points are negative, that raises the score.
-        empty_as_zero: an empty response scores 0 and has no criteria (inspect_evals); the reference judges it.
-    """
-
-    clip_each_example: bool = False
-    clip_each_category: bool = False
-    unjudged_as_not_met: bool = False
-    empty_as_zero: bool = False
+    clip_each_example: bool = False  # every score, whole or of one axis, to 0..1 before any mean: higher on Hard
+    clip_each_category: bool = False  # the same for themes and axes alone, not for the overall score
+    unjudged_as_not_met: bool = False  # where the points are negative, that raises the score
+    empty_as_zero: bool = False  # an empty response scores 0 and has no criteria; the reference judges it
 
 
 BOUNDED = ["score", "low", "high"]  # what an option clips
@@ -136,17 +126,16 @@ def scores(
     positive points on it. Several runs of a conversation are averaged first.
 
     Args:
-        frame: one row per criterion; see this module.
         by: columns to keep apart, e.g. ``["model", "judge"]``; needed where one of them has several values.
         replicates: of the bootstrap, which resamples conversations with all their runs; 0 leaves it out.
 
     Returns:
         Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean
-        of example scores clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped
-        means of conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a
-        single conversation, which has no spread); ``n`` conversations scored, ``skipped`` those none of whose positive
-        points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided
-        against or for the response, over all conversations: ``score`` is moved between them where it left them.
+        clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped means of
+        conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a single
+        conversation); ``n`` conversations scored, ``skipped`` those none of whose positive points was judged;
+        ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided against or for the
+        response, over all conversations: ``score`` is moved between them where it left them.
     """
     keys = [*by, "kind", "name"]
     whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
