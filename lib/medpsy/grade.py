@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, Valid
 from medpsy import strict
 from medpsy.data.healthbench import AXES, THEMES, to_conversation
 from medpsy.data.questions import LETTERS, Conversation, Question
-from medpsy.data.rows import DataError, content, json_lines, written
+from medpsy.data.rows import DataError, Row, content, json_lines, written
 from medpsy.engines import base
 from medpsy.engines.base import Sampling
 from medpsy.files import write_text, write_whole
@@ -104,12 +104,17 @@ class _Verdict(BaseModel, strict=True):
     judge: Word | None = None
 
 
-def _frame(path: Path | str, model: type[BaseModel], what: str = "") -> pd.DataFrame:
-    """Return the rows of a file as columns of `model` and ``line``; there must be some if `what` says of which kind."""
+def _rows(path: Path | str, what: str = "") -> list[Row]:
+    """Return the rows of a file; there must be some if `what` says of which kind."""
     rows = json_lines(content(Path(path)), Path(path).name)
-    checked = [row.checked(model).model_dump() | {"line": row.number} for row in rows]
-    if what and not checked:
+    if what and not rows:
         raise DataError(f"{Path(path).name}: no {what} in this file; write one JSON object a line")
+    return rows
+
+
+def _frame(rows: Iterable[Row], model: type[BaseModel]) -> pd.DataFrame:
+    """Return the rows as columns of `model` and ``line``."""
+    checked = [row.checked(model).model_dump() | {"line": row.number} for row in rows]
     return pd.DataFrame(checked, columns=[*model.model_fields, "line"], dtype=object)
 
 
@@ -120,11 +125,11 @@ def load_questions(path: Path | str) -> dict[str, Question]:
         DataError: a row is malformed; the message names file, row, field, value and fix.
     """
     questions: dict[str, Question] = {}
-    for row in _frame(path, _Question, "questions").itertuples():
-        if row.id in questions:
-            problem = f"field 'id' is {row.id!r}, as before; give each question its own"
-            raise DataError(f"{Path(path).name}, row {row.line}, {problem}")
-        questions[row.id] = Question(row.id, "own", "", row.question, tuple(row.options), row.gold, None, "own")
+    for row in _rows(path, "questions"):
+        given = row.checked(_Question)
+        question = Question(given.id, "own", "", given.question, tuple(given.options), given.gold, None, "own")
+        if questions.setdefault(question.id, question) is not question:
+            raise row.error("id", "it is there already; give each question its own")
     return questions
 
 
@@ -132,15 +137,13 @@ def load_examples(path: Path | str) -> dict[str, Conversation]:
     """Return the examples of a file in HealthBench's published schema by prompt id; a criterion needs no level.
 
     Raises:
-        DataError: names file, row, field and fix.
+        DataError: as `load_questions`.
     """
     examples: dict[str, Conversation] = {}
-    for row in json_lines(content(Path(path)), Path(path).name):
+    for row in _rows(path, "examples"):
         example = to_conversation(row, "healthbench", levels=False)
         if examples.setdefault(example.id, example) is not example:
             raise row.error("prompt_id", "it is there already; keep one row per example")
-    if not examples:
-        raise DataError(f"{Path(path).name}: no examples in this file; write one JSON object a line")
     return examples
 
 
@@ -199,7 +202,7 @@ def answers(
     if reader not in READERS:
         raise ValueError(f"no reader {reader!r}; {strict.nearest(reader, READERS)}")
     asked = load_questions(questions)
-    given, problems = _matched(_frame(responses, _Response), asked)
+    given, problems = _matched(_frame(_rows(responses), _Response), asked)
     reasons = {name: _reason(row.finish_reason) for name, row in given.items()}
     rows = [
         grade_response(question, given[name].text if name in given else None, reasons.get(name), reader, opens_thinking)
@@ -299,7 +302,7 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
         ],
         columns=["conversation_id", "criterion", "points", "axis", "theme", "text"],
     )
-    given = _frame(verdicts, _Verdict, "verdicts")
+    given = _frame(_rows(verdicts, "verdicts"), _Verdict)
     given["outcome"], given["judge"] = given["criteria_met"].map(OUTCOME), given["judge"].fillna(UNNAMED)
     pairs = pd.MultiIndex.from_frame(given[["prompt_id", "criterion"]])
     there = pairs.isin(pd.MultiIndex.from_frame(criteria[["conversation_id", "text"]]))
@@ -415,7 +418,7 @@ def judge_files(
     if files["verdicts"].exists():
         raise ValueError(f"{files['verdicts']} is there already; name a new file, or score it without --judge")
     examples = load_examples(files["examples"])
-    given, problems = _matched(_frame(files["responses"], _Reply), examples)
+    given, problems = _matched(_frame(_rows(files["responses"]), _Reply), examples)
     items, failed = [], []
     for name, row in given.items():
         reason = _reason(row.finish_reason)
