@@ -293,11 +293,11 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     Raises:
         DataError: a row is malformed; the message names file, row, field, value and fix.
     """
-    known = load_examples(examples)
+    asked = load_examples(examples)
     criteria = pd.DataFrame(
         [
             (example.id, at, criterion.points, criterion.axis, example.theme, criterion.text)
-            for example in known.values()
+            for example in asked.values()
             for at, criterion in enumerate(example.rubric)
         ],
         columns=["conversation_id", "criterion", "points", "axis", "theme", "text"],
@@ -306,7 +306,7 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     given["outcome"], given["judge"] = given["criteria_met"].map(OUTCOME), given["judge"].fillna(UNNAMED)
     pairs = pd.MultiIndex.from_frame(given[["prompt_id", "criterion"]])
     there = pairs.isin(pd.MultiIndex.from_frame(criteria[["conversation_id", "text"]]))
-    stranger = ~given["prompt_id"].isin(known)
+    stranger = ~given["prompt_id"].isin(asked)
     frame = _decided(criteria, given[there], given["judge"].unique())
     labels = frame["conversation_id"] + ", criterion " + (frame["criterion"] + 1).astype(str)
     why = {"missing": MISSING, "null": UNJUDGED, "conflicting": CONFLICTING}
@@ -314,7 +314,7 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     together = frame.assign(run=frame["judge"]).drop(columns="judge")  # a mean over judges is one over runs
     summary = {
         **_scores(together, seed),
-        "examples": len(known),
+        "examples": len(asked),
         "criteria": len(criteria),
         "verdicts": len(given),
         **{name: _named(labels[frame["decided"] == word]) for name, word in why.items()},

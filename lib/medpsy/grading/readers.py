@@ -247,8 +247,8 @@ def _names_option(text: str, match: re.Match, question: Question, previous: Ment
     if letter == "I" and _PERSON.match(after):
         return False
     if species := _SPECIES.match(after):
-        own = question.options[LETTERS.index(letter)] if letter in question.letters else ""
-        if match["named"] or species[1] not in _words(clean(own)).split():
+        option = question.options[LETTERS.index(letter)] if letter in question.letters else ""
+        if match["named"] or species[1] not in _words(clean(option)).split():
             return False
     if match["named"] or match["quoted"]:
         return True
@@ -471,7 +471,7 @@ def _all_claims(answer: str, question: Question) -> list[Claim]:
     pieces = _sentences(answer)
     # A capital behind a full stop may open a sentence that the limit cut.
     alone = [_lone(piece, question) if whole or len(piece) > 1 else None for piece, whole in pieces]
-    found: list[Claim] = []
+    claimed: list[Claim] = []
     for at, (piece, whole) in enumerate(pieces):
         last = at == len(pieces) - 1
         listed = any(alone[max(0, at - 1) : at]) or any(alone[at + 1 : at + 2])  # a list of options is no choice
@@ -480,10 +480,10 @@ def _all_claims(answer: str, question: Question) -> list[Claim]:
             here = [Claim("listed", alone[at])]
         if last and whole and len(here) == 1:  # a last line that is nothing but the answer
             here = [here[0]._replace(final=True)]
-        found += here
+        claimed += here
         if (at == 0 or last) and not listed and (text := _option_text(piece, question, opens=at == 0)) is not None:
-            found.append(Claim("text", Reading(text, "text")))
-    return found or (_only_claim(pieces[0][0], question) if len(pieces) == 1 else [])
+            claimed.append(Claim("text", Reading(text, "text")))
+    return claimed or (_only_claim(pieces[0][0], question) if len(pieces) == 1 else [])
 
 
 def _option_text(sentence: str, question: Question, *, opens: bool) -> int | None:
@@ -558,12 +558,12 @@ def lenient(answer: str, question: Question) -> Reading:
     An answer that announces three or more choices, or calls several options right one by one, has settled on none
     unless it ends in a final one.
     """
-    found = _all_claims(answer, question)
-    settled = [claim for claim in found if claim.kind in ("stated", "said")]
+    claimed = _all_claims(answer, question)
+    settled = [claim for claim in claimed if claim.kind in ("stated", "said")]
     choices = {claim.reading.choice for claim in settled} - {None}
     if len(choices) > (1 if all(claim.kind == "said" for claim in settled) else 2) and not settled[-1].final:
         return Reading(None, SEVERAL)
-    concluded, texts = ([claim for claim in found if claim.kind == kind] for kind in ("concluded", "text"))
+    concluded, texts = ([claim for claim in claimed if claim.kind == kind] for kind in ("concluded", "text"))
     if ranked := settled or concluded or texts:
         return ranked[-1].reading
     return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)
