@@ -33,19 +33,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row as it was read.
-
-    Args:
-        values: field name to value, nested values included.
-        source: file or hub split, for messages.
-        number: counted from 1 within `source`; a record of several lines is one row.
-        key: the key under which a JSON object holds the row (PubMedQA: the PMID), or None.
-    """
+    """One row as it was read."""
 
     values: Mapping[str, object]
-    source: str
-    number: int
-    key: str | None = None
+    source: str  # file or hub split, for messages
+    number: int  # from 1 within `source`; a record of several lines is one row
+    key: str | None = None  # under which a JSON object holds the row (PubMedQA: the PMID)
 
     def error(self, field: str, fix: str, value: object = ...) -> DataError:
         """Return the error that says where `field` is, what it holds (`value`, if nested) and what to do (`fix`)."""
@@ -119,18 +112,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a set is read from: the hub, or local files in `data_dir`, which then take its place.
-
-    Args:
-        partial: accept fewer rows than were published (a part of a split, for tests).
-    """
+    """Where a set is read from: the hub, or local files in `data_dir`, which then take its place."""
 
     hub_id: str
     config: str | None
     split: str
     revision: str | None
     data_dir: Path | None = None
-    partial: bool = False
+    partial: bool = False  # accept fewer rows than were published (a part of a split, for tests)
 
     def __str__(self) -> str:
         """The place for a record: no absolute path, which would name somebody's machine."""
@@ -148,23 +137,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class SuiteSpec:
-    """Where a suite comes from and what its complete copy holds.
+    """Where a suite comes from and what its complete copy holds."""
 
-    Args:
-        key: name in code and tables of ours; `title` is the report's name of its column.
-        revision: commit of the hub copy that is read; None where none is known.
-        licence: of that copy, as its page states it.
-        published: number of questions (or conversations) of the complete suite, or None where sources disagree.
-    """
-
-    key: str
-    title: str
+    key: str  # in code and tables of ours
+    title: str  # the report's name of its column
     hub_id: str
     config: str | None
     split: str
-    revision: str | None
-    licence: str
-    published: int | None
+    revision: str | None  # commit of the hub copy that is read; None where none is known
+    licence: str  # of that copy, as its page states it
+    published: int | None  # questions (or conversations) of the complete suite; None where sources disagree
     read: Callable[["Origin"], list[Question] | list[Conversation]]
 
 

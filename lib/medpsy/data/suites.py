@@ -372,7 +372,6 @@ def load(key: str, *, data_dir: Path | None = None, revision: str | None = None,
     Args:
         data_dir: folder with the files of the hub copy or of the original release; nothing is fetched then.
         revision: commit of the hub copy; the pinned one by default.
-        partial: accept a part of the published rows.
 
     Raises:
         DataError: when the data are not as published; names file, row and field.
