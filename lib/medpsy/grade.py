@@ -6,9 +6,8 @@ unjudged, never "not met": what the files do not say is missing, counted and nam
 """
 
 import gzip
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, Valid
 from medpsy import strict
 from medpsy.data.healthbench import AXES, THEMES, to_conversation
 from medpsy.data.questions import LETTERS, Conversation, Question
-from medpsy.data.rows import DataError, content, json_lines
+from medpsy.data.rows import DataError, Row, content, json_lines, written
 from medpsy.engines import base
 from medpsy.engines.base import Sampling
 from medpsy.files import write_text, write_whole
@@ -29,7 +28,6 @@ from medpsy.judge import judged
 from medpsy.stats import proportion_margin
 from medpsy.store import ResponseStore, Session
 from medpsy.study import Study
-from medpsy.texts import storable
 
 FAILED = ("failed", "error", "abort")
 FINISH_REASONS = base.FINISH_REASONS | {"content_filter": "stop"} | dict.fromkeys(FAILED, "failed")
@@ -37,12 +35,12 @@ NAMED = 5  # identifiers named in a summary
 ENDING = 200  # characters of an answer's end shown for a case that nobody can read
 PROBLEMS = {  # found in the files -> what it is called in print
     "missing": "questions without a response (failed), or criteria without a verdict (unjudged)",
-    "failed": "responses that are null or failed (their criteria stay unjudged)",
+    "failed": "responses that are null or failed (nothing was judged)",
     "null": "criteria whose verdict is null (unjudged)",
     "conflicting": "criteria with verdicts that differ (unjudged)",
-    "duplicates": "verdicts on criteria that have one already (counted once if they agree)",
-    "unknown_ids": "rows about what is not in the file of questions or examples (left out)",
-    "repeated_ids": "further responses to the same (left out; the first counts)",
+    "duplicates": "verdicts beyond those that a criterion needs (they change nothing where they agree)",
+    "unknown_ids": "rows whose id is not in the file of questions or examples (left out)",
+    "repeated_ids": "further responses with the same id (left out; the first counts)",
     "unknown_criteria": "verdicts on criteria that are not in the example's rubric (left out)",
     "unknown_reasons": "responses with a finish_reason that is not known (read as if they were complete)",
 }
@@ -53,10 +51,10 @@ PROBLEMS = {  # found in the files -> what it is called in print
 
 def _options(value: object) -> list[str]:
     if isinstance(value, dict):
-        letters = sorted(value)
-        if letters != list(LETTERS[: len(letters)]):
-            raise ValueError(f"letters {', '.join(letters)} leave a gap or do not begin at A; letter them A, B, C ...")
-        value = [value[letter] for letter in letters]
+        if sorted(value) != list(LETTERS[: len(value)]):
+            given = ", ".join(sorted(value))
+            raise ValueError(f"letters {given} leave a gap or do not begin at A; letter them A, B, C ...")
+        value = [value[letter] for letter in sorted(value)]
     if not isinstance(value, list):
         raise ValueError('write ["first", "second"] or {"A": "first", "B": "second"}')
     for option in value:
@@ -106,9 +104,16 @@ class _Verdict(BaseModel, strict=True):
     judge: Word | None = None
 
 
-def _frame(path: Path | str, model: type[BaseModel]) -> pd.DataFrame:
-    """Return the rows of a file as columns of `model` and ``line``."""
+def _rows(path: Path | str, what: str = "") -> list[Row]:
+    """Return the rows of a file; there must be some if `what` says of which kind."""
     rows = json_lines(content(Path(path)), Path(path).name)
+    if what and not rows:
+        raise DataError(f"{Path(path).name}: no {what} in this file; write one JSON object a line")
+    return rows
+
+
+def _frame(rows: Iterable[Row], model: type[BaseModel]) -> pd.DataFrame:
+    """Return the rows as columns of `model` and ``line``."""
     checked = [row.checked(model).model_dump() | {"line": row.number} for row in rows]
     return pd.DataFrame(checked, columns=[*model.model_fields, "line"], dtype=object)
 
@@ -119,31 +124,26 @@ def load_questions(path: Path | str) -> dict[str, Question]:
     Raises:
         DataError: a row is malformed; the message names file, row, field, value and fix.
     """
-    rows = _frame(path, _Question)
-    if rows.empty:
-        raise DataError(f"{Path(path).name}: no questions in this file; write one JSON object a line")
-    for row in rows[rows["id"].duplicated()].itertuples():
-        problem = f"field 'id' is {row.id!r}, as before; give each question its own"
-        raise DataError(f"{Path(path).name}, row {row.line}, {problem}")
-    return {
-        row.id: Question(row.id, "own", "", row.question, tuple(row.options), row.gold, None, "own")
-        for row in rows.itertuples()
-    }
+    questions: dict[str, Question] = {}
+    for row in _rows(path, "questions"):
+        given = row.checked(_Question)
+        question = Question(given.id, "own", "", given.question, tuple(given.options), given.gold, None, "own")
+        if questions.setdefault(question.id, question) is not question:
+            raise row.error("id", "it is there already; give each question its own")
+    return questions
 
 
 def load_examples(path: Path | str) -> dict[str, Conversation]:
-    """Return the examples of a file in HealthBench's published schema by prompt id.
+    """Return the examples of a file in HealthBench's published schema by prompt id; a criterion needs no level.
 
     Raises:
-        DataError: names file, row, field and fix.
+        DataError: as `load_questions`.
     """
     examples: dict[str, Conversation] = {}
-    for row in json_lines(content(Path(path)), Path(path).name):
-        example = to_conversation(row, "healthbench")
+    for row in _rows(path, "examples"):
+        example = to_conversation(row, "healthbench", levels=False)
         if examples.setdefault(example.id, example) is not example:
             raise row.error("prompt_id", "it is there already; keep one row per example")
-    if not examples:
-        raise DataError(f"{Path(path).name}: no examples in this file; write one JSON object a line")
     return examples
 
 
@@ -153,27 +153,21 @@ def _named(identifiers: Iterable[str]) -> dict[str, Any]:
     return {"count": len(names), "first": list(dict.fromkeys(names))[:NAMED]}
 
 
-def _matched(responses: pd.DataFrame, asked: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _matched(responses: pd.DataFrame, asked: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the first response to each of `asked` by id, and which are missing, unknown or repeated."""
-    asked = list(asked)
     unknown, again = ~responses["id"].isin(asked), responses["id"].duplicated()
     given = {row.id: row for row in responses[~unknown & ~again].itertuples()}
-    problems = {
+    return given, {
         "missing": _named(name for name in asked if name not in given),
         "unknown_ids": _named(responses.loc[unknown, "id"]),
         "repeated_ids": _named(responses.loc[again & ~unknown, "id"]),
     }
-    return given, problems
 
 
 def printed_problems(summary: Mapping[str, Any]) -> list[str]:
     """Return what was wrong with the files, a line each."""
     counted = {text: summary[name] for name, text in PROBLEMS.items() if summary.get(name, {}).get("count")}
     return [f"{text}: {problem['count']:,}, e.g. {'; '.join(problem['first'])}" for text, problem in counted.items()]
-
-
-def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return storable("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 # Answers to questions with options.
@@ -183,7 +177,7 @@ class GradedRow(NamedTuple):
     """One question of the user's file with what became of its response."""
 
     id: str
-    chosen: str | None  # letters, as is `gold`
+    chosen: str | None  # a letter, as is `gold`
     gold: str | None
     outcome: str  # one of `medpsy.grading.readers.OUTCOMES`, or "no gold"
     how: str  # where the choice was found, or why there is none
@@ -203,22 +197,20 @@ def answers(
         opens_thinking: the chat template opened the reasoning, so a response without its end marker is no answer.
 
     Raises:
-        DataError: a row is malformed; the message names file, row, field, value and fix.
-        ValueError: there is no such reader.
+        ValueError: there is no such reader, or a row is malformed (DataError: file, row, field, value and fix).
     """
     if reader not in READERS:
         raise ValueError(f"no reader {reader!r}; {strict.nearest(reader, READERS)}")
     asked = load_questions(questions)
-    given, problems = _matched(_frame(responses, _Response), asked)
-    rows = []
-    for name, question in asked.items():
-        row = given.get(name)
-        text, reason = (row.text, finish_reason(row.finish_reason)) if row else (None, "failed")
-        rows.append(grade_response(question, text, reason, reader, opens_thinking))
+    given, problems = _matched(_frame(_rows(responses), _Response), asked)
+    reasons = {name: _reason(row.finish_reason) for name, row in given.items()}
+    rows = [
+        grade_response(question, given[name].text if name in given else None, reasons.get(name), reader, opens_thinking)
+        for name, question in asked.items()
+    ]
     counts = Counter(row.outcome for row in rows)
     outcomes = {name: counts[name] for name in OUTCOMES}
     total = sum(outcomes.values())
-    words = [row.finish_reason for row in given.values() if row.finish_reason]
     summary = {
         "accuracy": 100 * outcomes["correct"] / total if total else None,
         "margin": proportion_margin(outcomes["correct"], total) if total else None,
@@ -228,12 +220,14 @@ def answers(
         "reader": reader,
         "biased": reader in BIASED,
         **problems,
-        "unknown_reasons": _named(word for word in words if finish_reason(word) is None),
+        "unknown_reasons": _named(
+            row.finish_reason for name, row in given.items() if row.finish_reason and reasons[name] is None
+        ),
     }
     return rows, summary
 
 
-def finish_reason(word: str | None) -> str | None:
+def _reason(word: str | None) -> str | None:
     """Return the finish reason that a service's `word` stands for; None where it is not given or not known."""
     return FINISH_REASONS.get((word or "").lower())
 
@@ -242,31 +236,31 @@ def grade_response(
     question: Question, text: str | None, finish_reason: str | None, reader: str, opens_thinking: bool = False
 ) -> GradedRow:
     """Split, read and grade one response; a `text` of None stands for one that is missing."""
-    failed = text is None or finish_reason == "failed"
-    parts = None if failed else split(text, opens_thinking=opens_thinking, finish_reason=finish_reason)
-    reading = None if failed or parts.answer is None else READERS[reader](parts.answer, question)
-    chosen, ending = None, None
-    if failed:
-        how = "failed"
-    elif reading is None:
+    parts = reading = chosen = ending = None
+    how = "failed"
+    if text is not None and finish_reason != "failed":
+        parts = split(text, opens_thinking=opens_thinking, finish_reason=finish_reason)
         how = why_no_answer(parts, text)
-    elif reading.choice is None:
-        how, ending = reading.how, parts.answer.strip()[-ENDING:] or None
-    else:
-        how, chosen = reading.how, LETTERS[reading.choice]
+    if parts and parts.answer is not None:
+        reading = READERS[reader](parts.answer, question)
+        how = reading.how
+        if reading.choice is None:
+            ending = parts.answer.strip()[-ENDING:] or None
+        else:
+            chosen = LETTERS[reading.choice]
     gold = None if question.gold is None else LETTERS[question.gold]
     return GradedRow(question.id, chosen, gold, outcome(parts, reading, question, finish_reason), how, ending)
 
 
 def write_answers(rows: Iterable[GradedRow], path: Path | str) -> None:
     """Write the rows as JSON lines; the file appears only when it is complete."""
-    write_text(Path(path), _json_lines(row._asdict() for row in rows))
+    write_text(Path(path), written(row._asdict() for row in rows))
 
 
 def printed_answers(summary: Mapping[str, Any]) -> str:
     """Return the summary as a few lines of text."""
     total = sum(summary["outcomes"].values())
-    score = "no question has a gold" if total == 0 else f"{summary['accuracy']:.2f} ± {summary['margin']:.2f} (95 %)"
+    score = f"{summary['accuracy']:.2f} ± {summary['margin']:.2f} (95 %)" if total else "no question has a gold"
     lines = [f"accuracy {score}, {total:,} questions with gold, reader {summary['reader']}"]
     lines += [f"  {name}: {count:,}" for name, count in summary["outcomes"].items()]
     if summary["without_gold"]:
@@ -281,8 +275,8 @@ def printed_answers(summary: Mapping[str, Any]) -> str:
 
 UNNAMED = "judge not named"
 SHOWN = 40  # characters of a strange criterion in a message
-MISSING, CONFLICTING = "missing", "conflicting"
 OUTCOME = {True: MET, False: NOT_MET, None: UNJUDGED}
+MISSING, CONFLICTING = "missing", "conflicting"
 
 
 def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) -> dict[str, Any]:
@@ -299,42 +293,40 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     Raises:
         DataError: a row is malformed; the message names file, row, field, value and fix.
     """
-    known = load_examples(examples)
+    asked = load_examples(examples)
     criteria = pd.DataFrame(
         [
             (example.id, at, criterion.points, criterion.axis, example.theme, criterion.text)
-            for example in known.values()
+            for example in asked.values()
             for at, criterion in enumerate(example.rubric)
         ],
         columns=["conversation_id", "criterion", "points", "axis", "theme", "text"],
     )
-    given = _frame(verdicts, _Verdict)
-    if given.empty:
-        raise DataError(f"{Path(verdicts).name}: no verdicts in this file; write one JSON object a line")
+    given = _frame(_rows(verdicts, "verdicts"), _Verdict)
     given["outcome"], given["judge"] = given["criteria_met"].map(OUTCOME), given["judge"].fillna(UNNAMED)
-    there, stranger = criteria[["conversation_id", "text"]], ~given["prompt_id"].isin(known)
-    strange = ~stranger & ~pd.MultiIndex.from_frame(given[["prompt_id", "criterion"]]).isin(
-        pd.MultiIndex.from_frame(there)
-    )
-    frame = _decided(criteria, given[~stranger & ~strange], given["judge"].unique())
-    judges = {judge: part for judge, part in frame.groupby("judge", sort=False)}
+    pairs = pd.MultiIndex.from_frame(given[["prompt_id", "criterion"]])
+    there = pairs.isin(pd.MultiIndex.from_frame(criteria[["conversation_id", "text"]]))
+    stranger = ~given["prompt_id"].isin(asked)
+    frame = _decided(criteria, given[there], given["judge"].unique())
     labels = frame["conversation_id"] + ", criterion " + (frame["criterion"] + 1).astype(str)
     why = {"missing": MISSING, "null": UNJUDGED, "conflicting": CONFLICTING}
     repeated = frame.loc[frame.index.repeat(frame["more"])]
     together = frame.assign(run=frame["judge"]).drop(columns="judge")  # a mean over judges is one over runs
-    return {
+    summary = {
         **_scores(together, seed),
-        "examples": len(known),
+        "examples": len(asked),
         "criteria": len(criteria),
         "verdicts": len(given),
         **{name: _named(labels[frame["decided"] == word]) for name, word in why.items()},
         "duplicates": _named(repeated["conversation_id"] + ": " + repeated["text"].str[:SHOWN]),
         "unknown_ids": _named(given.loc[stranger, "prompt_id"]),
         "unknown_criteria": _named(
-            f"{row.prompt_id} (line {row.line}): {row.criterion[:SHOWN]}" for row in given[strange].itertuples()
+            f"{row.prompt_id} (line {row.line}): {row.criterion[:SHOWN]}"
+            for row in given[~there & ~stranger].itertuples()
         ),
-        **({"judges": {name: _scores(part, seed) for name, part in judges.items()}} if len(judges) > 1 else {}),
     }
+    judges = {judge: _scores(part, seed) for judge, part in frame.groupby("judge", sort=False)}
+    return summary | ({"judges": judges} if len(judges) > 1 else {})
 
 
 def _decided(criteria: pd.DataFrame, verdicts: pd.DataFrame, judges: Iterable[str]) -> pd.DataFrame:
@@ -361,19 +353,20 @@ def _decided(criteria: pd.DataFrame, verdicts: pd.DataFrame, judges: Iterable[st
 def _scores(frame: pd.DataFrame, seed: int) -> dict[str, Any]:
     """Return the overall numbers, those of themes and axes, and what others would make of them; None for missing."""
     others = {name: rubric.scores(frame, scoring, replicates=0) for name, scoring in rubric.OTHERS.items()}
-    others["as_published"] = rubric.as_published(frame).rename(columns={"points": "score"})
-    other = pd.Series({name: table["score"].iloc[0] for name, table in others.items()}, dtype=object)
-    other = other.where(other.notna(), None).to_dict()
     table = rubric.scores(frame, seed=seed).set_index("name")
     kinds = table.pop("kind")
     table = table.astype(object).where(table.notna(), None)
     return {
         **table.loc[rubric.OVERALL],
-        "as_published": other.pop("as_published"),
+        "as_published": _or_none(rubric.as_published(frame)["points"].iloc[0]),
         "themes": table[kinds == "theme"].to_dict("index"),
         "axes": table[kinds == "axis"].to_dict("index"),
-        "other_implementations": other,
+        "other_implementations": {name: _or_none(other["score"].iloc[0]) for name, other in others.items()},
     }
+
+
+def _or_none(score: float) -> float | None:
+    return None if pd.isna(score) else float(score)
 
 
 def printed_healthbench(summary: Mapping[str, Any]) -> str:
@@ -415,20 +408,21 @@ def judge_files(
             ``verdicts`` to write; packed if its name ends in ``.gz``.
         opens_thinking: the chat template opened the reasoning, so a response without its end marker has no answer.
 
-    Raises:
-        ValueError: unknown model, malformed row, verdicts that are there already, or nothing to judge.
-
     Returns:
         What was wrong with the responses: each of `PROBLEMS` as ``{count, first}``.
+
+    Raises:
+        ValueError: unknown model, malformed row, verdicts that are there already, or nothing to judge.
     """
     study.model(judge)
     if files["verdicts"].exists():
         raise ValueError(f"{files['verdicts']} is there already; name a new file, or score it without --judge")
     examples = load_examples(files["examples"])
-    given, problems = _matched(_frame(files["responses"], _Reply), examples)
+    given, problems = _matched(_frame(_rows(files["responses"]), _Reply), examples)
     items, failed = [], []
     for name, row in given.items():
-        if row.text is None or (reason := finish_reason(row.finish_reason)) == "failed":
+        reason = _reason(row.finish_reason)
+        if row.text is None or reason == "failed":
             failed.append(name)
         else:
             parts = split(row.text, opens_thinking=opens_thinking, finish_reason=reason)
@@ -451,7 +445,7 @@ def judge_files(
         for (example, _), group in zip(items, judgments, strict=True)
         for criterion, judgment in zip(example.rubric, group, strict=True)
     ]
-    text = _json_lines(rows).encode()
+    text = written(rows).encode("utf-8")
     packed = gzip.compress(text, mtime=0) if files["verdicts"].suffix == ".gz" else text
     write_whole(files["verdicts"], lambda path: path.write_bytes(packed))
     return problems | {"failed": _named(failed)}

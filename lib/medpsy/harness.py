@@ -22,7 +22,7 @@ import pandas as pd
 
 from medpsy import prompts
 from medpsy.data.questions import Question
-from medpsy.data.rows import require_commit
+from medpsy.data.rows import require_commit, written
 from medpsy.data.suites import SUITES
 from medpsy.engines.models import fingerprint, model_folder, read_json
 from medpsy.engines.programs import Child, importable
@@ -284,7 +284,7 @@ def mini_files() -> dict[str, str]:
         row = {"question": one.stem, "options": list(one.options), "answer": one.letters[one.gold]}
         rows["mmlu_pro.jsonl"].append(row | {"category": "health"})
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(TASKS.iterdir())}
-    return files | {name: _lines(some) for name, some in rows.items()}
+    return files | {name: written(some) for name, some in rows.items()}
 
 
 def option_files(questions: Sequence[Question]) -> dict[str, str]:
@@ -298,11 +298,7 @@ def option_files(questions: Sequence[Question]) -> dict[str, str]:
     task |= {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": f"{OPTIONS}.jsonl"}}}
     task |= {"doc_to_text": "text", "doc_to_choice": "letters", "doc_to_target": "answer"}
     task |= {"metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]}
-    return {f"{OPTIONS}.jsonl": _lines(rows), f"{OPTIONS}.yaml": json.dumps(task)}
-
-
-def _lines(rows: Rows) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return {f"{OPTIONS}.jsonl": written(rows), f"{OPTIONS}.yaml": json.dumps(task)}
 
 
 def run_jobs(study: Study, missing: Rows, files: Mapping[str, str], say: Callable[[str], None]) -> None:

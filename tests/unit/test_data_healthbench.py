@@ -34,6 +34,13 @@ def test_a_row_becomes_a_conversation_with_its_rubric(tmp_path):
     assert "SECRET" not in str(suite)
 
 
+def test_a_copy_in_csv_holds_the_same_conversations(tmp_path):
+    rows = [invented.example(1), invented.example(2)]
+    files.write_named_csv(tmp_path / "csv" / "healthbench.csv", rows)
+    copy = load_suite("healthbench", data_dir=tmp_path / "csv", partial=True)
+    assert copy.digest == load(tmp_path, rows).digest
+
+
 @pytest.mark.parametrize("key", FILES)
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, ending):
@@ -53,28 +60,32 @@ def test_another_number_of_rows_is_refused_unless_it_is_said_to_be_a_part(tmp_pa
     ("path", "value", "want"),
     [
         ("prompt", [], ": healthbench/p0: the last turn must be the user's"),
-        ("prompt", "text", ", field 'prompt' is 'text': .*list"),
+        ("prompt", {"role": "user"}, r", field 'prompt' is {'role': 'user'}: .*list"),
+        ("prompt", "text", ", field 'prompt' is 'text': Expecting value"),
         ("prompt.2.role", "assistant", ": healthbench/p0: the last turn must be the user's"),
         ("prompt.0.role", "doctor", ": healthbench/p0: role 'doctor'; known are system, user, assistant"),
         ("prompt.1.content", " ", r", field 'prompt\[1\].content' is ' '"),
-        ("prompt_id", ..., ", field 'prompt_id' is missing"),
+        ("prompt.1.content", ..., r", field 'prompt\[1\].content' is missing: add it$"),  # `prompt` is no misspelling
+        ("prompt_id", ..., ", field 'prompt_id' is missing: add it"),
         ("rubrics", [], ": healthbench/p0: no criterion has positive points"),
         ("rubrics", ["yes"], r", field 'rubrics\[0\]' is 'yes'"),
-        ("rubrics.0.criterion", "", ": criterion without text"),
-        ("rubrics.1.points", 0, ": points 0.* of criterion 'says no'"),
-        ("rubrics.1.points", 11, ": points 11.* of criterion 'says no'; -10 to 10"),
+        ("rubrics.0.criterion", "", r", field 'rubrics\[0\]' is {.*}: criterion without text"),
+        ("rubrics.1.points", 0, r", field 'rubrics\[1\]' is .*: points 0.* of criterion 'says no'"),
+        ("rubrics.1.points", 11, r", field 'rubrics\[1\]' is .*: points 11.* of criterion 'says no'; -10 to 10"),
         ("rubrics.1.points", "5", r", field 'rubrics\[1\].points' is '5'"),
         ("rubrics.1.points", True, r", field 'rubrics\[1\].points' is True"),
-        ("rubrics.1.points", float("nan"), ": points nan of criterion"),
-        ("rubrics.0.tags", ["level:example"], ": exactly one tag axis:.* 0 found"),
-        ("rubrics.0.tags", ["axis:accuracy", "axis:completeness"], ": exactly one tag axis:.* 2 found"),
-        ("rubrics.0.tags", ["axis:safety"], ": axis:safety is unknown; known are completeness, acc"),
-        ("example_tags", [], ": exactly one tag theme:.* 0 found"),
-        ("example_tags", ["theme:diabetes"], ": theme:diabetes is unknown; known are communication, complex_responses"),
+        ("rubrics.1.points", float("nan"), r", field 'rubrics\[1\]' is .*: points nan of criterion"),
+        ("rubrics.0.tags", ["level:example"], r", field 'rubrics\[0\].tags' is .*: exactly one tag axis:.* 0 found"),
+        ("rubrics.1.tags", ["axis:accuracy"], r", field 'rubrics\[1\].tags' is .*: exactly one tag level:.* 0 found"),
+        ("rubrics.0.tags", ["axis:accuracy", "axis:completeness"], "exactly one tag axis:.* 2 found"),
+        ("rubrics.0.tags", ["axis:safety"], "axis:safety is unknown; known are completeness, acc"),
+        ("rubrics.0.tags", ["level:other", "axis:accuracy"], "level:other is unknown; known are example, cluster"),
+        ("example_tags", [], r", field 'example_tags' is \[\]: exactly one tag theme:.* 0 found"),
+        ("example_tags", ["theme:diabetes"], "theme:diabetes is unknown; known are communication, complex_responses"),
     ],
 )
 def test_a_defect_is_named_with_file_row_and_field(tmp_path, path, value, want):
-    with pytest.raises(DataError, match=rf"{MAIN}, row 2{want}"):
+    with pytest.raises(DataError, match=rf"{MAIN}, row 2.*{want}"):
         load(tmp_path, [invented.example(9), invented.changed(path, value)])
 
 

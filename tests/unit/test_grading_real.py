@@ -46,8 +46,6 @@ ANOTHER_OPTION = {
     "Qwen1.5-7B-Chat": {"6017": "J", "6481": "J", "6533": "F"},
 }
 KNOWN_GAP = {(MODELS[1], "6467")}  # Mixtral labels statements one by one, "the answer is (G) is false", and is cut off
-
-
 GIVEN_UP = {"6437": "-"}  # concludes in Chinese
 
 

@@ -52,14 +52,6 @@ def test_lenient_reads_or_says_why_not_and_strict_reads_the_same_or_nothing(row)
     assert letter(strict(row["text"], question)) in (row["expected"], None)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known gap: a label for true and false statements, cut off before the last label"
-)
-def test_statements_labelled_one_by_one():
-    labelled = "The answer is (A) is false. One is common. The answer is (B) is true. Two helps. The answer is (C)"
-    assert lenient(labelled, DRUGS).choice is None
-
-
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
@@ -138,16 +130,13 @@ def test_first_and_last_letter(question, answer, first, last):
 
 @pytest.mark.parametrize(("gold", "want"), [(0, "A"), (1, "A"), (3, "D"), (None, "A")])
 def test_first_or_last_takes_whichever_is_right(gold, want):
-    question = asked("Zorvamab", "Quintolex", "Pelidrine", "Mirocaine", gold=gold)
-    assert letter(first_or_last("It is (A), or perhaps (D).", question)) == want
+    assert letter(first_or_last("It is (A), or perhaps (D).", asked(*DRUGS.options, gold=gold))) == want
 
 
 def test_only_the_biased_reader_sees_the_gold():
-    answer = "It is (A), or perhaps (D)."
+    keys = [asked(*DRUGS.options, gold=gold) for gold in range(4)]
     for name, reader in READERS.items():
-        found = {
-            reader(answer, asked("Zorvamab", "Quintolex", "Pelidrine", "Mirocaine", gold=gold)) for gold in range(4)
-        }
+        found = {reader("It is (A), or perhaps (D).", question) for question in keys}
         assert (len(found) > 1) == (name in BIASED)
 
 
@@ -177,14 +166,18 @@ def test_a_reply_is_an_option_several_none_or_unreadable(row):
     assert read_reply(row["reply"], DRUGS) == Reading(row["choice"], row["how"])
 
 
-def test_replies_reach_to_j():
-    assert read_reply("J", TEN).choice == 9
-    assert read_reply("i", TEN).choice == 8
-
-
-def test_an_option_that_says_none_is_not_the_word_none():
-    assert read_reply("None of the above", WITH_NONE).choice == read_reply("D", WITH_NONE).choice == 3
-    assert read_reply("NONE", WITH_NONE) == Reading(None, reading.NO_OPTION)
+@pytest.mark.parametrize(
+    ("reply", "question", "want"),
+    [
+        ("J", TEN, Reading(9, "parser")),
+        ("i", TEN, Reading(8, "parser")),
+        ("None of the above", WITH_NONE, Reading(3, "parser")),  # an option that says none is not the word none
+        ("D", WITH_NONE, Reading(3, "parser")),
+        ("NONE", WITH_NONE, Reading(None, reading.NO_OPTION)),
+    ],
+)
+def test_a_reply_is_read_by_the_options(reply, question, want):
+    assert read_reply(reply, question) == want
 
 
 def test_the_model_sees_only_what_the_rule_could_not_read():
@@ -206,14 +199,21 @@ def test_split(row):
     assert parts(row["text"], row["opens_thinking"], row["finish_reason"]) == (row["answer"], row["state"])
 
 
-def test_everything_before_the_last_marker_is_reasoning():
-    found = split("one</think>two</think>three", opens_thinking=True, finish_reason="stop")
-    assert (found.reasoning, found.answer) == ("one</think>two", "three")
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>The answer is B."
 
 
-def test_reasoning_that_never_ended_is_kept_whole():
-    found = split("<think>one two", opens_thinking=False, finish_reason="length")
-    assert found.reasoning == "<think>one two"
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "reasoning", "answer"),
+    [
+        ("one</think>two</think>three", "stop", "one</think>two", "three"),  # everything before the last marker
+        ("<think>one two", "length", "<think>one two", None),  # never ended: kept whole
+        (f"{ANALYSIS}<|end|><|start|>assistant{FINAL}", "stop", ANALYSIS, "The answer is B."),  # without what closes it
+        (FINAL, "stop", "", "The answer is B."),
+    ],
+)
+def test_reasoning_is_what_stands_before_the_answer(text, finish_reason, reasoning, answer):
+    found = split(text, opens_thinking=False, finish_reason=finish_reason)
+    assert (found.reasoning, found.answer) == (reasoning, answer)
 
 
 @pytest.mark.parametrize("name", families.known().markers)
@@ -228,14 +228,5 @@ def test_every_family_of_markers(name):
 
 @pytest.mark.parametrize("end", (*families.known().ends, *families.known().trailing))
 def test_a_response_ends_with_its_turn(end):
-    assert parts(f"<think>A?</think>B{end}\nuser\nAnd now?{end}\nassistant\n<think>No.</think>C{end}") == (
-        "B",
-        "answer",
-    )
-
-
-def test_reasoning_of_gpt_oss_is_counted_without_what_closes_it():
-    analysis, final = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>The answer is B."
-    found = split(f"{analysis}<|end|><|start|>assistant{final}", opens_thinking=False, finish_reason="stop")
-    assert found.reasoning == analysis
-    assert split(final, opens_thinking=False, finish_reason="stop").reasoning == ""
+    text = f"<think>A?</think>B{end}\nuser\nAnd now?{end}\nassistant\n<think>No.</think>C{end}"
+    assert parts(text) == ("B", "answer")

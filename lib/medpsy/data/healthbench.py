@@ -5,13 +5,14 @@ Arora et al., "HealthBench". The authors ask not to show examples in plain text 
 checked as they stand in the files; other implementations document themes and axes that no row has.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from medpsy.data.questions import Conversation, Criterion
 from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub
+from medpsy.texts import parsed
 
 THEMES = {  # tag without its prefix -> name in the report, in the order of its Table 3
     "communication": "Expertise-Tailored Communication",
@@ -29,6 +30,8 @@ AXES = {  # tag without its prefix -> what we call it
     "communication_quality": "Communication quality",
     "instruction_following": "Instruction following",
 }
+LEVELS = ("example", "cluster")  # written for this example, or one of the 34 consensus criteria
+TAGS = {"theme": THEMES, "axis": AXES, "level": LEVELS}
 REVISION = "c54cd24dffedb5a1c643b4eae3a0b77590eb658a"  # a commit in public use
 FILES = {  # published name of each part, and patterns of other names by which a folder may hold it
     "healthbench": ("2025-05-07-06-14-12_oss_eval.jsonl", "main*", "healthbench.*"),
@@ -71,38 +74,50 @@ class _Rubric(BaseModel, strict=True):
     tags: list[str]
 
 
+_Nested = BeforeValidator(lambda value: parsed(value) if isinstance(value, str) else value)  # JSON text, of a csv
+
+
 class _Example(BaseModel, strict=True):
     """A row of the published schema; what is not named here is never read."""
 
-    prompt: list[_Turn]
+    prompt: Annotated[list[_Turn], _Nested]
     prompt_id: Annotated[str, Field(pattern=r"\S")]
-    rubrics: list[_Rubric]
-    example_tags: list[str]
+    rubrics: Annotated[list[_Rubric], _Nested]
+    example_tags: Annotated[list[str], _Nested]
 
 
-def to_conversation(row: Row, suite: str) -> Conversation:
+def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversation:
     """Return a row of the published schema as a conversation.
 
+    Args:
+        levels: every criterion needs the tag of its level, which all published ones have and no score takes.
+
     Raises:
-        DataError: naming file, row, and field or criterion.
+        DataError: naming file, row and field.
     """
     example = row.checked(_Example)
+    theme = _only(row, "example_tags", example.example_tags, "theme")
+    rubric = []
+    for at, line in enumerate(example.rubrics):
+        axis = _only(row, f"rubrics[{at}].tags", line.tags, "axis")
+        if levels:
+            _only(row, f"rubrics[{at}].tags", line.tags, "level")
+        try:
+            rubric.append(Criterion(line.criterion.strip(), line.points, axis, tuple(line.tags)))
+        except ValueError as error:
+            raise row.error(f"rubrics[{at}]", str(error), line.model_dump()) from None
     turns, tags = tuple(turn.model_dump() for turn in example.prompt), tuple(example.example_tags)
     try:
-        rubric = tuple(
-            Criterion(one.criterion.strip(), one.points, _only(one.tags, "axis", AXES), tuple(one.tags))
-            for one in example.rubrics
-        )
-        return Conversation(example.prompt_id.strip(), suite, turns, rubric, _only(tags, "theme", THEMES), tags)
+        return Conversation(example.prompt_id.strip(), suite, turns, tuple(rubric), theme, tags)
     except ValueError as error:
         raise DataError(f"{row.source}, row {row.number}: {error}") from None
 
 
-def _only(tags: Iterable[str], prefix: str, names: Collection[str]) -> str:
-    """Return what the one tag with `prefix` names."""
-    named = [tag.removeprefix(f"{prefix}:") for tag in tags if tag.startswith(f"{prefix}:")]
+def _only(row: Row, field: str, tags: Sequence[str], kind: str) -> str:
+    """Return what the one tag of this kind names."""
+    named = [tag.removeprefix(f"{kind}:") for tag in tags if tag.startswith(f"{kind}:")]
     if len(named) != 1:
-        raise ValueError(f"exactly one tag {prefix}:... is expected, {len(named)} found")
-    if named[0] not in names:
-        raise ValueError(f"{prefix}:{named[0]} is unknown; known are {', '.join(names)}")
+        raise row.error(field, f"exactly one tag {kind}:... is expected, {len(named)} found", tags)
+    if named[0] not in TAGS[kind]:
+        raise row.error(field, f"{kind}:{named[0]} is unknown; known are {', '.join(TAGS[kind])}", tags)
     return named[0]

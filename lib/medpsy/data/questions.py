@@ -5,8 +5,9 @@ no prompt (`medpsy.prompts` words them), no judgment and no score.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 LETTERS = "ABCDEFGHIJ"  # MMLU-Pro and MedXpertQA offer up to ten options
@@ -18,11 +19,9 @@ class Question:
     """One closed-ended question.
 
     Args:
-        id: unique within its suite.
-        suite: key of the suite in `medpsy.data.suites.SUITES`, e.g. ``"medqa"``.
+        id: unique within its suite, which is a key of `medpsy.data.suites.SUITES`.
         subject: the suite's own sub-domain, e.g. ``"anatomy"``; empty where the suite has none.
-        stem: the question as asked, without its options.
-        options: 2 to 10 option texts in the order of their letters.
+        options: 2 to 10 texts in the order of their letters; `stem` is the question without them.
         gold: index into `options`, or None where the key is withheld or names several options.
         context: passage the question is about (PubMedQA), or None.
         weight_group: questions are averaged within a group first, then groups are averaged without weights
@@ -58,8 +57,7 @@ class Criterion:
     Args:
         text: what has to be true of the response; for negative points, the bad thing that must not happen.
         points: -10 to 10, never 0; negative points are taken off where the criterion is met.
-        axis: e.g. ``"completeness"``.
-        tags: all tags of the row as they stand in the file, the axis included.
+        axis: e.g. ``"completeness"``; `tags` are all of the row as they stand in the file, the axis included.
     """
 
     text: str
@@ -79,12 +77,10 @@ class Conversation:
     """One open-ended task: messages that end with the user's turn, and what a response is judged by.
 
     Args:
-        id: unique within its suite; HealthBench's ``prompt_id``.
-        suite: key of the suite in `medpsy.data.suites.OPEN_SUITES`, e.g. ``"healthbench"``.
+        id: unique within its suite, which is a key of `medpsy.data.suites.OPEN_SUITES`; HealthBench's ``prompt_id``.
         messages: chat messages as (role, content) mappings.
         rubric: at least one criterion with positive points.
-        theme: the one ``theme:`` tag of the example, without its prefix.
-        tags: all example tags as they stand in the file, the theme included.
+        theme: the one ``theme:`` tag of the example, without its prefix; `tags` are all as they stand in the file.
     """
 
     id: str
@@ -129,15 +125,7 @@ def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
     groups: dict[str, list[Item]] = {name: [] for name in sorted({item.weight_group for item in items})}
     for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.suite}/{item.id}".encode()).digest()):
         groups[item.weight_group].append(item)
-    taken = _shares({name: len(members) for name, members in groups.items()}, n)
-    chosen = {item.id for name, members in groups.items() for item in members[: taken[name]]}
+    rounds = zip_longest(*groups.values())  # one question of each group in turn, as long as it has any
+    in_turn = [item for members in rounds for item in members if item is not None]
+    chosen = {item.id for item in in_turn[: max(n, len(groups))]}
     return tuple(item for item in items if item.id in chosen)
-
-
-def _shares(sizes: Mapping[str, int], n: int) -> dict[str, int]:
-    """Return how many to take of each group: one round after another until `n` are taken, first round complete."""
-    taken = dict.fromkeys(sizes, 1)
-    while (missing := n - sum(taken.values())) > 0:
-        for name in [name for name in sizes if taken[name] < sizes[name]][:missing]:
-            taken[name] += 1
-    return taken

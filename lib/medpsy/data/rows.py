@@ -7,6 +7,7 @@ file, row, field, value and fix. No code that comes with a data set is ever run,
 import csv
 import gzip
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from medpsy.data.questions import LETTERS, Conversation, Question
-from medpsy.texts import parsed
+from medpsy.texts import parsed, storable
 
 KINDS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 LONGEST_SHOWN = 100  # characters of a value in a message
@@ -32,26 +33,18 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row as it was read.
-
-    Args:
-        values: field name to value, nested values included.
-        source: file or hub split, for messages.
-        number: counted from 1 within `source`; a record of several lines is one row.
-        key: the key under which a JSON object holds the row (PubMedQA: the PMID), or None.
-    """
+    """One row as it was read."""
 
     values: Mapping[str, object]
-    source: str
-    number: int
-    key: str | None = None
+    source: str  # file or hub split, for messages
+    number: int  # from 1 within `source`; a record of several lines is one row
+    key: str | None = None  # under which a JSON object holds the row (PubMedQA: the PMID)
 
-    def error(self, field: str, fix: str) -> DataError:
-        """Return the error that says where `field` is, what it holds and what to do (`fix`)."""
-        return self._error(field, repr(self.values[field]) if field in self.values else "missing", fix)
-
-    def _error(self, field: str, value: str, fix: str) -> DataError:
-        shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
+    def error(self, field: str, fix: str, value: object = ...) -> DataError:
+        """Return the error that says where `field` is, what it holds (`value`, if nested) and what to do (`fix`)."""
+        value = self.values.get(field, ...) if value is ... else value
+        shown = "missing" if value is ... else repr(value)
+        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
         return DataError(f"{self.source}, row {self.number}, field {field!r} is {shown}: {fix}")
 
     def checked(self, model: type[Fields]) -> Fields:
@@ -61,10 +54,11 @@ class Row:
         except ValidationError as error:
             first = error.errors()[0]
         field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).removeprefix(".")
-        if first["type"] == "missing":
-            near = get_close_matches(field, self.values, n=1)
-            raise self._error(field, "missing", f"rename {near[0]!r} to {field!r}" if near else "add it")
-        raise self._error(field, repr(first["input"]), first["msg"].removeprefix("Value error, "))
+        if first["type"] != "missing":
+            raise self.error(field, first["msg"].removeprefix("Value error, "), first["input"])
+        strange = [name for name in self.values if name not in model.model_fields] if len(first["loc"]) == 1 else []
+        near = get_close_matches(field, strange, n=1)
+        raise self.error(field, f"rename {near[0]!r} to {field!r}" if near else "add it")
 
     def text(self, field: str) -> str:
         """Return a text that is not empty, without the white space around it."""
@@ -118,20 +112,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a set is read from.
-
-    Args:
-        hub_id, config, split, revision: of the copy on the hub.
-        data_dir: a folder with local files, which then take the place of the hub.
-        partial: accept fewer rows than were published (a part of a split, for tests).
-    """
+    """Where a set is read from: the hub, or local files in `data_dir`, which then take its place."""
 
     hub_id: str
     config: str | None
     split: str
     revision: str | None
     data_dir: Path | None = None
-    partial: bool = False
+    partial: bool = False  # accept fewer rows than were published (a part of a split, for tests)
 
     def __str__(self) -> str:
         """The place for a record: no absolute path, which would name somebody's machine."""
@@ -149,24 +137,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class SuiteSpec:
-    """Where a suite comes from and what its complete copy holds.
+    """Where a suite comes from and what its complete copy holds."""
 
-    Args:
-        key: name in code and tables of ours; `title` is the report's name of its column.
-        hub_id, config, split, revision: the copy that is read; None where none is needed or known.
-        licence: of that copy, as its page states it.
-        published: number of questions (or conversations) of the complete suite, or None where sources disagree.
-        read: reads an `Origin` into questions (or conversations).
-    """
-
-    key: str
-    title: str
+    key: str  # in code and tables of ours
+    title: str  # the report's name of its column
     hub_id: str
     config: str | None
     split: str
-    revision: str | None
-    licence: str
-    published: int | None
+    revision: str | None  # commit of the hub copy that is read; None where none is known
+    licence: str  # of that copy, as its page states it
+    published: int | None  # questions (or conversations) of the complete suite; None where sources disagree
     read: Callable[["Origin"], list[Question] | list[Conversation]]
 
 
@@ -224,7 +204,7 @@ def find(folder: Path, patterns: Iterable[str]) -> tuple[Path, ...]:
         DataError: when nothing matches, or when the matches are of several kinds and so perhaps the same rows twice.
     """
     patterns = tuple(patterns)
-    matches = (sorted(path for path in folder.glob(one) if path.is_file() and kind(path)) for one in patterns)
+    matches = (sorted(path for path in folder.glob(name) if path.is_file() and kind(path)) for name in patterns)
     if not (paths := tuple(next(filter(None, matches), ()))):
         ends = ", ".join(KINDS)
         raise DataError(f"{folder}: no file named like {' or '.join(patterns)} (ending in one of {ends}); put it there")
@@ -250,7 +230,7 @@ def _from_file(path: Path, header: tuple[str, ...] | None) -> list[Row]:
         return numbered(pyarrow.parquet.read_table(path).to_pylist(), path.name)
     text = content(path)
     if ".csv" in kind(path):
-        return numbered(_csv(text, path, header), path.name)
+        return numbered(_csv(text, path.name, header), path.name)
     try:
         value = parsed(text)
     except ValueError:  # MedMCQA's dev.json too holds one object a line
@@ -290,16 +270,21 @@ def json_lines(text: str, name: str) -> list[Row]:
     return rows
 
 
-def _csv(text: str, path: Path, header: tuple[str, ...] | None) -> list[dict[str, str]]:
+def written(rows: Iterable[Mapping[str, object]]) -> str:
+    """Return `rows` as JSON lines, which `json_lines` reads."""
+    return storable("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _csv(text: str, name: str, header: tuple[str, ...] | None) -> list[dict[str, str]]:
     """Return the records of a csv, fields as text; each must have as many columns as the header."""
     try:
         records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
     except csv.Error as error:
-        raise DataError(f"{path.name}: no csv ({error}); fetch the file again") from error
+        raise DataError(f"{name}: no csv ({error}); fetch the file again") from error
     names = header or tuple(records.pop(0) if records else ())
     for number, record in enumerate(records, 1):
         if len(record) != len(names):
-            raise DataError(f"{path.name}, row {number}: {len(record)} columns, {len(names)} expected {names}")
+            raise DataError(f"{name}, row {number}: {len(record)} columns, {len(names)} expected {names}")
     return [dict(zip(names, record, strict=True)) for record in records]
 
 

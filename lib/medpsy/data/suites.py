@@ -15,17 +15,7 @@ from pathlib import Path
 
 from medpsy.data import healthbench, training_sets
 from medpsy.data.questions import LETTERS, Conversation, Question
-from medpsy.data.rows import (
-    DataError,
-    Origin,
-    Row,
-    SuiteSpec,
-    find,
-    from_files,
-    from_hub,
-    read,
-    sources,
-)  # fmt: skip
+from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub, read, sources
 
 Items = Iterable[Question] | Iterable[Conversation]
 
@@ -58,18 +48,17 @@ def mmlu_health(origin: Origin) -> list[Question]:
 
 def _mmlu_question(row: Row, subject: str, number: int) -> Question:
     """Return question `number` of a subject from either form: csv (letters) or hub (`choices`, answer 0 to 3)."""
-    if "choices" in row.values:
-        options, gold = row.texts("choices"), row.integer("answer")
-        if len(options) != 4:
-            raise row.error("choices", "four options are expected")
-        if row.text("subject") != subject:
-            raise row.error("subject", f"{subject} is expected in this file")
-        if not 0 <= gold <= 3:
-            raise row.error("answer", "0 to 3 is expected in a copy with the column `choices`")
-    else:
-        options, gold = tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4)
-    ident = f"{subject}/{number}"
-    return Question(ident, "mmlu_health", subject, row.text("question"), options, gold, None, weight_group=subject)
+    asked = (f"{subject}/{number}", "mmlu_health", subject, row.text("question"))
+    if "choices" not in row.values:
+        return Question(*asked, tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4), None, subject)
+    options, gold = row.texts("choices"), row.integer("answer")
+    if len(options) != 4:
+        raise row.error("choices", "four options are expected")
+    if row.text("subject") != subject:
+        raise row.error("subject", f"{subject} is expected in this file")
+    if not 0 <= gold <= 3:
+        raise row.error("answer", "0 to 3 is expected in a copy with the column `choices`")
+    return Question(*asked, options, gold, None, subject)
 
 
 # AfriMed-QA, Olatunji et al.: expert multiple choice of African medical schools, two to five options. Which subset and
@@ -89,14 +78,8 @@ def afrimedqa(origin: Origin) -> list[Question]:
         origin.expect(rows, AFRIMED_ROWS, "rows of all types")
     expert = [row for row in rows if row.text("question_type") == "mcq" and _tier(row) == "expert"]
     origin.expect(expert, SUITES["afrimedqa"].published, "expert multiple-choice rows")
-    questions = []
-    for row in expert:
-        if len(options := _numbered_options(row)) < 2:
-            continue
-        stem = row.optional("question_clean") or row.text("question")  # line breaks of lab lists survive in the former
-        asked = (row.text("sample_id"), "afrimedqa", row.optional("specialty"), stem)
-        questions.append(Question(*asked, tuple(options.values()), _afrimed_gold(row, options), None, "afrimedqa"))
-    return questions
+    options = [_numbered_options(row) for row in expert]
+    return [_afrimed_question(row, texts) for row, texts in zip(expert, options, strict=True) if len(texts) >= 2]
 
 
 def _tier(row: Row) -> str:
@@ -116,13 +99,16 @@ def _numbered_options(row: Row) -> dict[int, str]:
     return {number: text for number, text in texts.items() if text.casefold() not in FILLERS}
 
 
-def _afrimed_gold(row: Row, options: dict[int, str]) -> int | None:
-    """Return the index of the one option that `correct_answer` (``"option4"``, or a comma list) names, if it does."""
+def _afrimed_question(row: Row, options: dict[int, str]) -> Question:
+    """Return a question; its gold is the one option that `correct_answer` (``"option4"``, a comma list) names."""
     names = [name.strip() for name in row.optional("correct_answer").split(",") if name.strip()]
-    if not all(matches := [NUMBERED.fullmatch(name) for name in names]):
+    if not all(NUMBERED.fullmatch(name) for name in names):
         raise row.error("correct_answer", 'option1 to option5 is expected, or several like "option2,option4"')
-    numbers = {int(match[1]) for match in matches}
-    return list(options).index(*numbers) if len(numbers) == 1 and numbers <= options.keys() else None
+    numbers = {int(name[-1]) for name in names}
+    gold = list(options).index(*numbers) if len(numbers) == 1 and numbers <= options.keys() else None
+    stem = row.optional("question_clean") or row.text("question")  # line breaks of lab lists survive in the former
+    asked = (row.text("sample_id"), "afrimedqa", row.optional("specialty"), stem)
+    return Question(*asked, tuple(options.values()), gold, None, "afrimedqa")
 
 
 # MMLU-Pro Health, Wang et al.: the category "health" of MMLU-Pro. Copies with another number of health questions (early
@@ -259,10 +245,9 @@ def _medxpert_question(row: Row) -> Question:
         raise row.error("options", "ten texts, A to J, are expected")
     if not (stem := OPTION_LIST.split(row.text("question"))[0].strip()):
         raise row.error("question", "a question is expected before its list of options")
-    if isinstance(label, list):
-        if len(label) != 1:
-            raise row.error("label", "exactly one letter is expected")
-        (label,) = label
+    if isinstance(label, list) and len(label) != 1:
+        raise row.error("label", "exactly one letter is expected")
+    (label,) = label if isinstance(label, list) else [label]
     if not isinstance(label, str) or label.strip() not in tuple(LETTERS):
         raise row.error("label", "a letter from A to J is expected, alone or in a list")
     options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(label.strip())
@@ -312,14 +297,15 @@ def _pubmed_question(row: Row) -> Question:
     answer = row.text("final_decision")
     if answer not in PUBMEDQA_CHOICES:
         raise row.error("final_decision", "yes, no or maybe is expected")
-    if "QUESTION" in row.values:
-        stem, passages, labels, field = row.text("QUESTION"), row.texts("CONTEXTS"), row.texts("LABELS"), "LABELS"
+    if original := "QUESTION" in row.values:
+        stem, passages, labels = row.text("QUESTION"), row.texts("CONTEXTS"), row.texts("LABELS")
     else:
         if not isinstance(context := row.structure("context"), dict):
             raise row.error("context", "an object with `contexts` and `labels` is expected")
         inner = Row(context, row.source, row.number)
-        stem, passages, labels, field = row.text("question"), inner.texts("contexts"), inner.texts("labels"), "context"
+        stem, passages, labels = row.text("question"), inner.texts("contexts"), inner.texts("labels")
     if not passages or len(passages) != len(labels):
+        field = "LABELS" if original else "context"
         raise row.error(field, f"one label per passage is expected; {len(labels)} for {len(passages)}")
     pairs = zip(labels, passages, strict=True)
     context = "\n".join(text if label in ("", NO_HEADING) else f"{label}: {text}" for label, text in pairs)
@@ -372,17 +358,12 @@ EVERY: dict[str, SuiteSpec] = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark as this study evaluates it, ready to be asked.
-
-    Args:
-        items: questions, or of an open suite conversations, each with its rubric.
-        digest: SHA-256 over all items in order; two loads with one digest ask the same.
-    """
+    """A benchmark as this study evaluates it, ready to be asked."""
 
     key: str
     title: str
     items: tuple[Question, ...] | tuple[Conversation, ...]
-    digest: str
+    digest: str  # of all items in order: two loads with one digest ask the same
 
 
 def load(key: str, *, data_dir: Path | None = None, revision: str | None = None, partial: bool = False) -> Suite:
@@ -391,7 +372,6 @@ def load(key: str, *, data_dir: Path | None = None, revision: str | None = None,
     Args:
         data_dir: folder with the files of the hub copy or of the original release; nothing is fetched then.
         revision: commit of the hub copy; the pinned one by default.
-        partial: accept a part of the published rows.
 
     Raises:
         DataError: when the data are not as published; names file, row and field.
@@ -423,11 +403,7 @@ def build(spec: SuiteSpec, items: Items) -> Suite:
 def digest(items: Items) -> str:
     """Return the SHA-256 over every field of every question or conversation, in order."""
     total = hashlib.sha256()
-    for item in items:
-        total.update(json.dumps(item, ensure_ascii=True, default=_values).encode() + b"\n")
+    for item in items:  # `dataclasses.astuple` would copy every text, a second per suite
+        values = json.dumps(item, default=lambda item: [getattr(item, field.name) for field in fields(item)])
+        total.update(values.encode() + b"\n")
     return total.hexdigest()
-
-
-def _values(item: object) -> list[object]:
-    """Return the fields of a dataclass in order; `dataclasses.astuple` would copy every text, a second per suite."""
-    return [getattr(item, one.name) for one in fields(item)]

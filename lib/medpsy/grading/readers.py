@@ -1,12 +1,12 @@
 """Split what a model wrote into reasoning and answer, read the option that the answer chose, and say what came of it.
 
 The parser model is the method; rules are the comparison, and `strict` decides the reward. A reader takes the answer
-without its reasoning (`split`) and never solves the question. None guesses, except that
-`first_letter` and `last_letter` take a letter for a choice wherever it stands, and that `first_or_last` looks at the
-gold: it is here only to show by how much that flatters. A form that would take a grammar of its own is not read.
+without its reasoning (`split`) and never solves the question. None guesses, except that `first_letter` and
+`last_letter` take a letter for a choice wherever it stands, and that `first_or_last` looks at the gold: it is here only
+to show by how much that flatters. A form that would take a grammar of its own is not read.
 
-`mentions` finds the letters that can be nothing but options, `choice` reads what opens a piece of text, and `claims`
-finds the pieces of an answer that state a choice.
+In steps: `mentions` finds the letters that can be nothing but options, `choice` reads what opens a piece of text,
+`claims` finds what a sentence states ("the answer is C"), and a reader weighs the claims of all sentences.
 """
 
 import re
@@ -41,23 +41,16 @@ _LONGEST = 20_000  # characters read of an answer, its end; as many as the parse
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of one answer.
+    """One reading of one answer."""
 
-    Args:
-        choice: index into the question's options, or None when no single option was chosen.
-        how: where the choice was found (``"json"``, ``"stated"``, ...), or why there is none (one of `REASONS`).
-        key: of the parser's response it was read from, if any.
-    """
-
-    choice: int | None
-    how: str
-    key: str | None = None
+    choice: int | None  # index into the question's options; None where no single one was chosen
+    how: str  # where the choice was found ("json", "stated", ...), or why there is none (one of `REASONS`)
+    key: str | None = None  # of the parser's response that it was read from
 
 
 # Reasoning and answer: reasoning that never ended is not an answer, whatever letters it holds.
 
 OPENS, CLOSES = families.known().opens, families.known().closes  # of all families: a saved answer may be anyone's
-TURN_ENDS = families.known().ends + families.known().trailing  # a server may leave them in the text
 
 
 def pattern(markers: Iterable[str]) -> re.Pattern[str]:
@@ -65,7 +58,7 @@ def pattern(markers: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))))
 
 
-_TURN_END = pattern(TURN_ENDS)
+_TURN_END = pattern(families.known().ends + families.known().trailing)  # a server may leave them in the text
 _GOES_ON = re.compile(r"\s*<\|start\|>assistant")  # of gpt-oss: `<|end|>` ends a message, and its response goes on
 _FINAL_HEADER = re.compile(r"<\|channel\|>\s*final\s*(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>")  # gpt-oss varies it
 _CHANNEL_WORD = re.compile(r"(?:\A|assistant)(?:analysis(?=[A-Z\n])|commentary(?= to=|[A-Z\n]))")  # its tokens dropped
@@ -89,41 +82,28 @@ def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Spli
         opens_thinking: the chat template already wrote the opening marker, so the model starts inside its reasoning.
         finish_reason: ``"length"`` when generation hit the token limit; anything else (also None) counts as finished.
     """
-    turn = _FINAL_HEADER.sub("<|channel|>final<|message|>", _own_turn(text))
-    reasoning, marker, rest = _at_last_close(turn)
-    answer = rest.strip()
-    opened = any(marker in rest for marker in OPENS) or _CHANNEL_WORD.search(rest)
-    unfinished = opened or (not marker and (opens_thinking or finish_reason == "length"))
-    if unfinished or not answer:
-        return Split(text if unfinished else reasoning, None, "cut off" if finish_reason == "length" else "unreadable")
-    return Split(reasoning, answer, "answer")
+    turn = _FINAL_HEADER.sub("<|channel|>final<|message|>", text[: _end_of_turn(text)])
+    markers = ((turn.rfind(close) + len(close), len(close)) for close in CLOSES if close in turn)
+    end, size = max(markers, default=(0, 0))  # the end marker that ends last, the longest of those
+    rest = turn[end:]
+    unfinished = any(marker in rest for marker in OPENS) or _CHANNEL_WORD.search(rest) is not None
+    unfinished |= not end and (opens_thinking or finish_reason == "length")
+    if unfinished or not rest.strip():
+        state = "cut off" if finish_reason == "length" else "unreadable"
+        return Split(text if unfinished else turn[: end - size], None, state)
+    return Split(turn[: end - size], rest.strip(), "answer")
 
 
-def _at_last_close(text: str) -> tuple[str, str, str]:
-    """Split at the end marker that ends last in `text`, the longest of those; without one, everything is the rest."""
-    found = [(text.rfind(close) + len(close), len(close)) for close in CLOSES if close in text]
-    if not found:
-        return "", "", text
-    end, size = max(found)
-    return text[: end - size], text[end - size : end], text[end:]
-
-
-def _own_turn(text: str) -> str:
-    """Return `text` up to the token that ends its turn."""
+def _end_of_turn(text: str) -> int:
     for end in _TURN_END.finditer(text):
         struck = end[0] == "</s>" and text.find("<s>", 0, end.start()) >= 0  # HTML's mark of words struck out
         if not struck and not _GOES_ON.match(text, end.end()):
-            return text[: end.start()]
-    return text
+            return end.start()
+    return len(text)
 
 
 def outcome(parts: Split | None, reading: Reading | None, question: Question, finish_reason: str | None) -> str:
-    """Return the one of `OUTCOMES`, or `NO_GOLD`, of a response that was split into `parts` and read as `reading`.
-
-    Args:
-        parts: None where there was no response.
-        reading: None where `parts` holds no answer.
-    """
+    """Return the one of `OUTCOMES`, or `NO_GOLD`, of a response; `parts` is None where there was none."""
     if question.gold is None:
         return NO_GOLD
     if parts is None or finish_reason == "failed":
@@ -171,24 +151,21 @@ def _words(text: str) -> str:
     return " ".join(_TOKEN.findall(_ARTICLE.sub("", text).replace("&", " and ").casefold()))
 
 
-def _canonical(text: str) -> str:
-    """Return the form in which two texts are the same option: no spaces, no "and", one wording of none."""
+def _form(text: str) -> str:
+    """Return what two texts of the same option share: no spaces, no "and", one wording of none (`_NONE.pattern`)."""
     words = _words(text)
     return _NONE.pattern if _NONE.fullmatch(words) else _JOINING.sub("", words)
 
 
 @lru_cache(maxsize=4096)
-def _texts(options: tuple[str, ...]) -> tuple[list[list[str]], list[str]]:
-    """Return the options' words, and their canonical forms."""
-    texts = [clean(option) for option in options]
-    return [_words(text).split() for text in texts], [_canonical(text) for text in texts]
+def _forms(options: tuple[str, ...]) -> list[str]:
+    return [_form(clean(option)) for option in options]
 
 
 def _same(text: str, question: Question) -> int | None:
     """Return the one option that has `text` as its own."""
-    form = _canonical(text)
-    same = [i for i, own in enumerate(_texts(question.options)[1]) if form and own == form]
-    return same[0] if len(same) == 1 else None
+    form, forms = _form(text), _forms(question.options)
+    return forms.index(form) if form and forms.count(form) == 1 else None
 
 
 # Letters: "vitamin C", "A 45-year-old", "I think", "B-cell" and "C. difficile" name no option.
@@ -216,31 +193,28 @@ _LEADS = re.compile(  # what stands before a bare letter
     r"|clearly|likely|probably|definitely|it's|that's|reflection)\s*,?)\s*$",
     re.I,
 )
-_WORD = re.compile(r"[^\W_]")
-_LINKS = re.compile(r"(?:\b(?:and|or|plus|potentially|possibly|also)|[/&+,])\s*$", re.I)  # before a further letter
 _FOLLOWS = re.compile(  # what stands behind one
     r"\s*$|[ \t]*\n|\s*[^\w\s]|\s+[A-J](?![\w'-])|\s+(?:is|are|and|or|because|since|as|which|due|for|but|not|based"
     r"|according|therefore|so|given|if|when|while|here|rather|it|this|that|these|they|was|would|has|can|may|must|should|seems|appears"
     r"|best|plus|most|however|instead|though|although|whereas|too|only|alone|option)\b"
 )
+_WORD = re.compile(r"[^\W_]")
+_LINKS = re.compile(r"(?:\b(?:and|or|plus|potentially|possibly|also)|[/&+,])\s*$", re.I)  # before a further letter
 _PERSON = re.compile(r"\s+(?!(?:is|because|or|and)\b)\w")  # behind "I"
+_SPECIES = re.compile(r"\.\s(?!(?:is|are|and|or|because|since|an?|the|both)\b)([a-z]+)")  # behind the C of C. difficile
 _DENIED_BEFORE = re.compile(
     r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brul(?:e|ed|es|ing) out|\bexclud\w+|\beliminat\w+|\bexcept|\brather than"
     r"|\binstead of|\bunlike|\bwithout|\bcannot|\banything but|\bwrong|\bincorrect)\W{1,3}"
     r"(?:(?:the|be|been|is|to|an?|options?|choices?|choose|pick|select|answer|letter|necessarily|simply|just)\W{1,3}){0,3}$",
     re.I,
 )
-_IS = (
-    r"\b(?:is|are|was|were|(?:can|could|would) be|seems?|appears?)\s+(?:(?:also|clearly|both|all|most|likely)\s+){0,2}"
-)
-_DENIED = (
-    rf"(?:{_IS}(?:not(?! only)|incorrect|wrong|false|unlikely|less|ruled|eliminated|excluded|inappropriate"
-    r"|contraindicated|irrelevant|unrelated)|\b(?:isn't|aren't|can(?:not|'t) be|does(?: not|n't)|do(?: not|n't))\b)"
-)
 _DENIED_AFTER = re.compile(  # "A is wrong", with nothing but its own words between; "A, B and D are wrong" denies all
     r"[)\]*`\"']{0,4}\s*(?:(?:(?:,\s*and|,|and|or|/|&)\s*(?:options?\s*)?[(\[]?[A-J](?!\w)[)\]]?\s*){1,9}"
     r"(?=are|were|can|could|would|seem|appear|do)|\([^()\n]{0,80}\)\s*"
-    rf"|(?:(?!\b(?:because|since|as|while|whereas|but|and|so|[A-J])\b)[^.;,()\n\"]){{0,60}}?){_DENIED}",
+    r"|(?:(?!\b(?:because|since|as|while|whereas|but|and|so|[A-J])\b)[^.;,()\n\"]){0,60}?)"
+    r"(?:\b(?:is|are|was|were|(?:can|could|would) be|seems?|appears?)\s+(?:(?:also|clearly|both|all|most|likely)\s+)"
+    r"{0,2}(?:not(?! only)|incorrect|wrong|false|unlikely|less|ruled|eliminated|excluded|inappropriate|contraindicated"
+    r"|irrelevant|unrelated)|\b(?:isn't|aren't|can(?:not|'t) be|does(?: not|n't)|do(?: not|n't))\b)",
     re.I,
 )
 _OWN_CLAUSE = re.compile(r"[)\]*]{0,4}\s+(?:is|was|does|has)\b")  # "..., and A is an antibiotic": joined to nothing
@@ -248,18 +222,20 @@ _OWN_CLAUSE = re.compile(r"[)\]*]{0,4}\s+(?:is|was|does|has)\b")  # "..., and A 
 
 def mentions(text: str, question: Question) -> list[Mention]:
     """Return the option letters named in `text`, in order."""
-    found: list[Mention] = []
+    named: list[Mention] = []
     denied = False  # by words before it, which deny those joined to it as well: "not A, B or C"
     for match in _LETTER.finditer(text):
-        if not _names_option(text, match, question, found[-1] if found else None):
+        previous = named[-1] if named else None
+        if not _names_option(text, match, question, previous):
             continue
-        gap = text[found[-1].end : match.start()] if found else None
-        before, after = text[max(0, match.start() - 60) : match.start()], text[match.end() : match.end() + 200]
-        joined = gap is not None and not re.search("[.;]", gap) and _joins(gap)
-        denied = _DENIED_BEFORE.search(before) is not None or (denied and joined)
-        index, negated = LETTERS.index(match[match.lastgroup].upper()), denied or _DENIED_AFTER.match(after) is not None
-        found.append(Mention(index, match.start(), match.end(), match["bare"] is None, negated))
-    return found
+        gap = text[previous.end : match.start()] if previous else "."
+        joined = not re.search("[.;]", gap) and _joins(gap)
+        before = text[max(0, match.start() - 60) : match.start()]
+        denied = (denied and joined) or _DENIED_BEFORE.search(before) is not None
+        negated = denied or _DENIED_AFTER.match(text[match.end() : match.end() + 200]) is not None
+        index = LETTERS.index(match[match.lastgroup].upper())
+        named.append(Mention(index, match.start(), match.end(), match["bare"] is None, negated))
+    return named
 
 
 def _names_option(text: str, match: re.Match, question: Question, previous: Mention | None) -> bool:
@@ -270,16 +246,17 @@ def _names_option(text: str, match: re.Match, question: Question, previous: Ment
         return letter.isupper() or (letter.upper() in question.letters and not (letter == "i" and "(ii)" in text))
     if letter == "I" and _PERSON.match(after):
         return False
-    own = _texts(question.options)[0][question.letters.index(letter)] if letter in question.letters else ()
-    abbreviation = re.match(r"\.\s(?!(?:is|are|and|or|because|since|an?|the|both)\b)([a-z]+)", after)  # "C. difficile"
-    if match["named"] or (abbreviation and abbreviation[1] not in own):
-        return not abbreviation
+    if species := _SPECIES.match(after):
+        option = question.options[LETTERS.index(letter)] if letter in question.letters else ""
+        if match["named"] or species[1] not in _words(clean(option)).split():
+            return False
+    if match["named"] or match["quoted"]:
+        return True
     led = _LEADS.search(before)
     if previous and not led:
         gap = text[previous.end : match.start()]
         led = _LINKS.search(before) or not _WORD.search(gap) or _same(gap[:600], question) == previous.index
-    goes_on = letter != "A" and (after.lstrip()[:1].isupper() or (own and _words(after).split()[:2] == own[:2]))
-    return bool(match["quoted"] or (led and (_FOLLOWS.match(after) or goes_on)))
+    return bool(led and (_FOLLOWS.match(after) or (letter != "A" and after.lstrip()[:1].isupper())))
 
 
 # Choices: the option, or those joined by "and", "or" or mere punctuation, that open a piece of text.
@@ -291,7 +268,7 @@ _FILLER = re.compile(  # what may stand between "the answer is" and the letter
     r"|not|neither|nor|or|but|rather|instead)\b)*",
     re.I,
 )
-_STOP = re.compile(
+_STOP = re.compile(  # words that open a new clause
     r"\b(?:because|since|which|who|while|whereas|although|though|however|rather|instead|not|due|but|when|unlike|given|"
     r"considering|based|if|unless|has|have|does|do|no|wait|actually)\b|\bas\s+(?:it|the|this|they|these)\b|[;\n]|[.!?]\s",
     re.I,
@@ -311,12 +288,9 @@ def choice(text: str, question: Question) -> Reading | None:
     last = None
     for mention in mentions(text, question):
         gap = text[last.end if last else 0 : mention.start]
-        joined = (
-            (_joins(gap) or _same(gap, question) == last.index) and not _OWN_CLAUSE.match(text, mention.end)
-            if chosen
-            else _FILLER.fullmatch(gap)
-        )
-        if not joined:
+        if not chosen and not _FILLER.fullmatch(gap):
+            break
+        if chosen and (not (_joins(gap) or _same(gap, question) == last.index) or _OWN_CLAUSE.match(text, mention.end)):
             break
         last = mention
         chosen += [] if mention.negated else [mention]
@@ -325,13 +299,15 @@ def choice(text: str, question: Question) -> Reading | None:
         return Reading(by_text, "text")
     if len({mention.index for mention in chosen}) != 1:
         return Reading(None, SEVERAL) if chosen else None
-    index, other = chosen[0].index, _first_clause(text[chosen[-1].end :].lstrip(" .):*`\"'"))
-    same = _same(other, question)
-    clashes = same != index and (same is not None or _canonical(other) == _NONE.pattern)
-    return Reading(None, CLASH) if clashes else _offered(index, "stated", question)
+    behind = _first_clause(text[chosen[-1].end :].lstrip(" .):*`\"'"))
+    return _by_letter(chosen[0].index, "stated", question, behind)
 
 
-def _offered(index: int, how: str, question: Question) -> Reading:
+def _by_letter(index: int, how: str, question: Question, behind: str = "") -> Reading:
+    """Read an option's letter; the text `behind` it must not be another option's or say that none fits."""
+    same = _same(behind, question)
+    if same != index and (same is not None or _form(behind) == _NONE.pattern):
+        return Reading(None, CLASH)
     return Reading(index, how) if index < len(question.options) else Reading(None, NOT_OFFERED)
 
 
@@ -351,12 +327,12 @@ def _lone(text: str, question: Question) -> Reading | None:
     match = _LONE.fullmatch(text) if len(text) <= 600 else None
     if match is None:
         return None
-    index, same = LETTERS.index(match[1].upper()), _same(match["text"] or "", question)
-    if match["text"] is None:
-        return _offered(index, "letter only", question)
-    if same is None and _canonical(match["text"]) != _NONE.pattern:
+    index, behind = LETTERS.index(match[1].upper()), match["text"]
+    if behind is None:
+        return _by_letter(index, "letter only", question)
+    if _same(behind, question) is None and _form(behind) != _NONE.pattern:
         return None
-    return Reading(index, "letter and text") if index == same else Reading(None, CLASH)
+    return _by_letter(index, "letter and text", question, behind)
 
 
 def _short(text: str, question: Question) -> Reading | None:
@@ -365,7 +341,7 @@ def _short(text: str, question: Question) -> Reading | None:
         return reading
     if (same := _same(text, question)) is not None:
         return Reading(same, "text only")
-    return Reading(None, NONE_FITS) if _canonical(text) == _NONE.pattern else None
+    return Reading(None, NONE_FITS) if _form(text) == _NONE.pattern else None
 
 
 # Claims: the pieces of an answer that state a choice ("the answer is C"), say of an option that it is the answer ("C is
@@ -380,14 +356,14 @@ class Claim(NamedTuple):
     final: bool = False
 
 
-_COPULA = r"(?:\b(?:is|are|be|was|becomes|remains)\b\s*:?|[:=]|\s-\s)"
 _LETTERED = r"(?=\s*[*`_]{0,3}[(\[]\s*[A-J]\s*[)\]])"
 _GAP = r"[^.,!?\n;:]{0,120}?"  # bounded, so that a long text costs linear time
 _NOUN = r"\b(?:answers?|ans|option|choice|statement|response|letter|conclusion|verdict|correction)\b"
 _CUES = re.compile(  # what announces a choice: the last word, a statement or a ranking, a decision
     r"(?P<final>\\f?box(?:ed)?\s*\{|<answer>|#{4,}|\bfinal\s*:)"
     rf"|(?:{_NOUN}|\b(?:correct|right|best|closest|only|most\s+\w+)\b)"
-    rf"(?:{_GAP}{_LETTERED}|(?![\s(\[*]{{0,4}}(?-i:[A-J])\b){_GAP}{_COPULA})"
+    rf"(?:{_GAP}{_LETTERED}|(?![\s(\[*]{{0,4}}(?-i:[A-J])\b){_GAP}"
+    r"(?:\b(?:is|are|be|was|becomes|remains)\b\s*:?|[:=]|\s-\s))"
     r"|\b(?:choos(?:e|es|ing)|chose|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)?\s+with|opt(?:ed)?\s+for"
     r"|settle\s+on|meant?|(?:change|switch)\w*\s[^.]{0,30}\bto|it(?:'s|\s+is|\s+(?:must|should|would)\s+be)|i'd\s+say)\b"
     r"|\b(?:so|thus|hence|therefore|actually|rather|no|wait)\b,?(?=\s+(?-i:[A-J])\s*(?:[.!]\s*)?$)",
@@ -414,24 +390,17 @@ _SAID_OF_LETTER = re.compile(
 )
 _NEGATES = re.compile(r"\b(?:not|never|neither|nor|unlikely|incorrect|wrong)\b|n't\b", re.I)
 _CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclu\w+|overall|correct|best|closest|most|likely)\b", re.I)
+_SMALL = re.compile(r"[\s*_`\"'(\[{:]*([a-j])(?:[\s*_`\"')\]}]*[.,;]|(?<!a)\s*$)")  # "the answer is c."
 
 
 def claims(sentence: str, question: Question) -> list[Claim]:
     """Return the claims of one sentence in order; a sentence that states nothing gives none."""
-    cues = [
-        cue
-        for cue in _CUES.finditer(sentence)
-        if not (
-            _OTHERS.search(cue[0])
-            or _DENIED_BEFORE.search(cue[0] + " ")
-            or _NOT_SO.search(sentence[max(0, cue.start() - 20) : cue.start()])
-        )
-    ]
+    cues = [cue for cue in _CUES.finditer(sentence) if not _denied(cue, sentence)]
     placed = [(cue.end(), claim) for cue in cues if (claim := _stated(cue, sentence, question))]
     named = [mention for mention in mentions(sentence, question) if not mention.negated]
-    for index, start, end, *_ in named:
-        if _SAID_OF_LETTER.match(sentence[end : end + 300]):
-            placed.append((start, Claim("said", _offered(index, "stated", question))))
+    for mention in named:
+        if _SAID_OF_LETTER.match(sentence[mention.end : mention.end + 300]):
+            placed.append((mention.start, Claim("said", _by_letter(mention.index, "stated", question))))
     if len({claim.reading for _, claim in placed if claim.final}) > 1:  # two boxes in one sentence
         return [Claim("stated", Reading(None, SEVERAL), final=True)]
     if placed:
@@ -440,8 +409,14 @@ def claims(sentence: str, question: Question) -> list[Claim]:
     chosen = {mention.index for mention in named if mention.marked and mention.index < len(question.options)}
     if concludes and chosen:
         return [Claim("concluded", Reading(chosen.pop(), "concluded") if len(chosen) == 1 else Reading(None, SEVERAL))]
-    none_fits = (concludes or cues) and _NONE_SAID.search(sentence) and _NONE.pattern not in _texts(question.options)[1]
+    none_fits = (concludes or cues) and _NONE_SAID.search(sentence) and _NONE.pattern not in _forms(question.options)
     return [Claim("concluded", Reading(None, NONE_FITS))] if none_fits else []
+
+
+def _denied(cue: re.Match, sentence: str) -> bool:
+    """Tell whether an announcement is of other options, or of what is not the answer."""
+    before = sentence[max(0, cue.start() - 20) : cue.start()]
+    return bool(_OTHERS.search(cue[0]) or _DENIED_BEFORE.search(cue[0] + " ") or _NOT_SO.search(before))
 
 
 def _stated(cue: re.Match, sentence: str, question: Question) -> Claim | None:
@@ -450,9 +425,8 @@ def _stated(cue: re.Match, sentence: str, question: Question) -> Claim | None:
     span = sentence[cue.end() : following.start() if following else len(sentence)][:1000]
     announced = bool(cue["final"] or _ANNOUNCES.search(cue[0]))
     reading = choice(span, question)
-    if reading is None and announced:
-        small = re.match(r"[\s*_`\"'(\[{:]*([a-j])(?:[\s*_`\"')\]}]*[.,;]|(?<!a)\s*$)", span)
-        reading = _offered(LETTERS.index(small[1].upper()), "stated", question) if small else None
+    if reading is None and announced and (small := _SMALL.match(span)):
+        reading = _by_letter(LETTERS.index(small[1].upper()), "stated", question)
     if reading is None:
         return None
     return Claim("stated" if announced or reading.how != "text" else "text", reading, bool(cue["final"]))
@@ -485,45 +459,52 @@ def _sentences(answer: str) -> list[tuple[str, bool]]:
             else:
                 lines.append(line)
         blank = not line.strip()
-    split_lines = [_BREAK.sub("\\g<0>\0", line).split("\0") for line in lines[1:]]
-    return [
-        (piece.strip()[-_LONGEST_SENTENCE:], len(pieces) == 1)
-        for pieces in split_lines
-        for piece in pieces
-        if piece.strip()
-    ]
+    pieces = [_BREAK.sub("\\g<0>\0", line).split("\0") for line in lines[1:]]
+    return [(piece.strip()[-_LONGEST_SENTENCE:], len(line) == 1) for line in pieces for piece in line if piece.strip()]
 
 
 def _all_claims(answer: str, question: Question) -> list[Claim]:
     """Return the claims of an answer in order; one that needs no search for them is a single statement."""
     answer = _NEW_TASK.split(clean(answer[-_LONGEST:]), maxsplit=1)[0]
-    if (early := _at_once(answer, question)) is not None:
-        return [Claim("stated", early)]
+    if reading := _at_once(answer, question):
+        return [Claim("stated", reading)]
     pieces = _sentences(answer)
     # A capital behind a full stop may open a sentence that the limit cut.
     alone = [_lone(piece, question) if whole or len(piece) > 1 else None for piece, whole in pieces]
-    found = []
+    claimed: list[Claim] = []
     for at, (piece, whole) in enumerate(pieces):
+        last = at == len(pieces) - 1
         listed = any(alone[max(0, at - 1) : at]) or any(alone[at + 1 : at + 2])  # a list of options is no choice
         here = [Claim("stated", alone[at])] if alone[at] and not listed else claims(piece, question)
         if not here and alone[at] and alone[at].how == "letter only":
             here = [Claim("listed", alone[at])]
-        if at == len(pieces) - 1 and whole and len(here) == 1:  # a last line that is nothing but the answer
+        if last and whole and len(here) == 1:  # a last line that is nothing but the answer
             here = [here[0]._replace(final=True)]
-        found += here
-        if at in (0, len(pieces) - 1) and not listed and not _NEGATES.search(piece):
-            clauses = [piece, piece.rpartition(" is ")[2], _SAID.split(piece)[0]]
-            opening, *others = re.split("[,.;]", piece)  # "No, there is no evidence."
-            clauses += [opening, *others] if at == 0 and _same(opening, question) is not None else []
-            if len(named := {_same(clause, question) for clause in clauses} - {None}) == 1:
-                found.append(Claim("text", Reading(named.pop(), "text")))
-    if not found and len(pieces) == 1:  # one sentence, which opens with its choice or names no other option
-        named = [mention for mention in mentions(pieces[0][0], question) if not mention.negated]
-        if reading := choice(pieces[0][0], question):
-            found.append(Claim("text" if reading.how == "text" else "stated", reading))
-        elif len({mention.index for mention in named}) == 1 and not _WORD.search(pieces[0][0][named[-1].end :]):
-            found.append(Claim("concluded", _offered(named[0].index, "only mention", question)))
-    return found
+        claimed += here
+        if (at == 0 or last) and not listed and (text := _option_text(piece, question, opens=at == 0)) is not None:
+            claimed.append(Claim("text", Reading(text, "text")))
+    return claimed or (_only_claim(pieces[0][0], question) if len(pieces) == 1 else [])
+
+
+def _option_text(sentence: str, question: Question, *, opens: bool) -> int | None:
+    """Return the one option whose text is all that the sentence, or a clause of it, holds; `opens` the answer."""
+    if _NEGATES.search(sentence):
+        return None
+    clauses = [sentence, sentence.rpartition(" is ")[2], _SAID.split(sentence)[0]]
+    opening, *others = re.split("[,.;]", sentence)  # "No, there is no evidence."
+    clauses += [opening, *others] if opens and _same(opening, question) is not None else []
+    same = {_same(clause, question) for clause in clauses} - {None}
+    return same.pop() if len(same) == 1 else None
+
+
+def _only_claim(sentence: str, question: Question) -> list[Claim]:
+    """Read an answer of one sentence that announces nothing: it opens with its choice, or names no other option."""
+    if reading := choice(sentence, question):
+        return [Claim("text" if reading.how == "text" else "stated", reading)]
+    named = [mention for mention in mentions(sentence, question) if not mention.negated]
+    if len({mention.index for mention in named}) == 1 and not _WORD.search(sentence[named[-1].end :]):
+        return [Claim("concluded", _by_letter(named[0].index, "only mention", question))]
+    return []
 
 
 # Readers.
@@ -541,15 +522,34 @@ _REFUSAL = re.compile(
 )
 
 
+def _at_once(answer: str, question: Question) -> Reading | None:
+    """Read what needs no search for statements: nothing, a filter's message, a JSON field, an option alone."""
+    if not answer.strip():
+        return Reading(None, EMPTY)
+    if len(answer) <= 1000 and _FILTER.search(answer):
+        return Reading(None, FILTERED)
+    fields = [field["value"].strip('"').replace('\\"', '"').strip() for field in _FIELD.finditer(answer)]
+    readings = [_field(value, question) for value in fields if value and value.lower() != "null"]
+    chosen = {reading.choice for reading in readings} - {None}
+    if len(chosen) > 1:
+        return Reading(None, SEVERAL)
+    if chosen:
+        return Reading(chosen.pop(), "json")
+    return readings[-1] if readings else _short(answer, question)
+
+
+def _field(value: str, question: Question) -> Reading:
+    opening = None if "\n" in value else choice(value, question)
+    return _short(value, question) or opening or Reading(None, NO_OPTION)
+
+
 def strict(answer: str, question: Question) -> Reading:
     """Accept only a plain format: JSON field, box, "the answer is X" or a lone letter; statements must not differ."""
-    found = _all_claims(answer, question)
-    settled = [
-        claim.reading for claim in found if claim.kind in ("stated", "said", "listed") and claim.reading.how != "text"
-    ]
-    if not settled:
+    stated = [claim for claim in _all_claims(answer, question) if claim.kind in ("stated", "said", "listed")]
+    readings = [claim.reading for claim in stated if claim.reading.how != "text"]
+    if not readings:
         return Reading(None, NO_OPTION)
-    return settled[-1] if len({reading.choice for reading in settled}) == 1 else Reading(None, SEVERAL)
+    return readings[-1] if len({reading.choice for reading in readings}) == 1 else Reading(None, SEVERAL)
 
 
 def lenient(answer: str, question: Question) -> Reading:
@@ -558,15 +558,14 @@ def lenient(answer: str, question: Question) -> Reading:
     An answer that announces three or more choices, or calls several options right one by one, has settled on none
     unless it ends in a final one.
     """
-    found = _all_claims(answer, question)
-    settled = [claim for claim in found if claim.kind in ("stated", "said")]
+    claimed = _all_claims(answer, question)
+    settled = [claim for claim in claimed if claim.kind in ("stated", "said")]
     choices = {claim.reading.choice for claim in settled} - {None}
     if len(choices) > (1 if all(claim.kind == "said" for claim in settled) else 2) and not settled[-1].final:
         return Reading(None, SEVERAL)
-    concluded, texts = ([claim for claim in found if claim.kind == kind] for kind in ("concluded", "text"))
-    for ranked in (settled, concluded, texts):
-        if ranked:
-            return ranked[-1].reading
+    concluded, texts = ([claim for claim in claimed if claim.kind == kind] for kind in ("concluded", "text"))
+    if ranked := settled or concluded or texts:
+        return ranked[-1].reading
     return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)
 
 
@@ -578,6 +577,13 @@ def first_letter(answer: str, question: Question) -> Reading:
 def last_letter(answer: str, question: Question) -> Reading:
     """Take the last option letter that stands anywhere in the answer."""
     return _nth_letter(answer[-_LONGEST:], question, -1)
+
+
+def _nth_letter(answer: str, question: Question, place: int) -> Reading:
+    offered = [mention for mention in mentions(clean(answer), question) if mention.index < len(question.options)]
+    if offered:
+        return Reading(offered[place].index, "letter")
+    return Reading(None, NO_OPTION if answer.strip() else EMPTY)
 
 
 def first_or_last(answer: str, question: Question) -> Reading:
@@ -592,32 +598,6 @@ READERS: dict[str, Callable[[str, Question], Reading]] = {
 BIASED = frozenset({"first_or_last"})  # readers that look at the gold
 
 
-def _at_once(answer: str, question: Question) -> Reading | None:
-    """Read what needs no search for statements: nothing, a filter's message, a JSON field, an option alone."""
-    if not answer.strip():
-        return Reading(None, EMPTY)
-    if len(answer) <= 1000 and _FILTER.search(answer):
-        return Reading(None, FILTERED)
-    fields = [field["value"].strip('"').replace('\\"', '"').strip() for field in _FIELD.finditer(answer)]
-    if values := [value for value in fields if value and value.lower() != "null"]:
-        found = [
-            _short(value, question)
-            or (choice(value, question) if "\n" not in value else None)
-            or Reading(None, NO_OPTION)
-            for value in values
-        ]
-        chosen = {reading.choice for reading in found} - {None}
-        if len(chosen) > 1:
-            return Reading(None, SEVERAL)
-        return Reading(chosen.pop(), "json") if chosen else found[-1]
-    return _short(answer, question)
-
-
-def _nth_letter(answer: str, question: Question, place: int) -> Reading:
-    found = [m.index for m in mentions(clean(answer), question) if m.index < len(question.options)]
-    return Reading(found[place], "letter") if found else Reading(None, NO_OPTION if answer.strip() else EMPTY)
-
-
 # The parser model's reply: a letter, SEVERAL or NONE (`medpsy.prompts.parser`); it is never repaired into one.
 
 _FENCE = re.compile(r"^\s*```[\w-]*\s*|\s*```\s*$")
@@ -625,16 +605,17 @@ _LABEL = re.compile(r"^[\W_]*(?:(?:final|extracted|chosen)\s+)?(?:answer|option|
 
 
 def read_reply(text: str, question: Question) -> Reading:
-    """Return the parser's verdict on one answer: an option, ``"several options"``, ``"no option"``, or unreadable."""
+    """Return the parser's judgment of one answer: an option, ``"several options"``, ``"no option"``, or unreadable."""
     reply = _FENCE.sub("", clean(split(text, opens_thinking=False, finish_reason=None).answer or "")).strip()
     word = _LABEL.sub("", reply).strip(" \t\n.,;:!*_`\"'()[]{}<>")
     shown = word.upper() if len(word.split()) == 1 else reply  # "none" in a sentence is just a word
     several = re.search(r"\b(?:SEVERAL|MULTIPLE(?:[_ ]ANSWERS)?)\b", shown)
     none = re.search(r"\b(?:NONE|NO[_ ]ANSWER)\b", shown)
-    reading = (_short(word, question) or lenient(reply, question)) if shown is reply or not (several or none) else None
-    if (several is not None) + (none is not None) + (
-        reading is not None and (reading.choice is not None or reading.how == CLASH)
-    ) != 1:
+    reading = Reading(None, NO_OPTION)
+    if shown is reply or not (several or none):
+        reading = _short(word, question) or lenient(reply, question)
+    option = reading.choice is not None or reading.how == CLASH
+    if bool(several) + bool(none) + option != 1:
         return Reading(None, PARSER_UNREADABLE)
     return Reading(None, SEVERAL if several else NO_OPTION) if several or none else Reading(reading.choice, "parser")
 

@@ -1,11 +1,10 @@
 """HealthBench's scores: of an example, overall, by theme and by axis, with the range that missing judgments allow.
 
 Exactly the reference (simple-evals, `healthbench_eval.py`) unless an option of `Scoring` is set. Scores are shares,
-unrounded; only `as_published` speaks of points. All work on a tidy frame with one row per criterion of each response:
-``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (``"met"``,
-``"not met"`` or ``"unjudged"``); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the
-response had no answer). Models, judges or suites are never mixed, and an unjudged criterion is never taken for an unmet
-one unless told to.
+unrounded; only `as_published` speaks of points. All take a tidy frame with one row per criterion of each response:
+``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (one of
+`OUTCOMES`); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the response had no
+answer). Models, judges or suites are never mixed, and an unjudged criterion is no unmet one unless told to.
 """
 
 from collections.abc import Sequence
@@ -24,25 +23,17 @@ APART = ("model", "judge", "suite")  # a score over several of one of these woul
 
 @dataclass(frozen=True)
 class Scoring:
-    """Where other implementations leave the reference (simple-evals, `healthbench_eval.py`); all off by default.
+    """Where other implementations leave the reference; all off by default."""
 
-    Args:
-        clip_each_example: every example's score, whole or of one axis, is clipped to 0..1 before any mean (MARC,
-            openbench): higher scores, above all on Hard.
-        clip_each_category: the same for themes and axes alone, not for the overall score (inspect_evals).
-        unjudged_as_not_met: a criterion without a judgment counts as not met (inspect_evals, MARC, openbench); where
-            its points are negative, that raises the score.
-        empty_as_zero: an empty response scores 0 and has no criteria (inspect_evals); the reference judges it.
-    """
-
-    clip_each_example: bool = False
-    clip_each_category: bool = False
-    unjudged_as_not_met: bool = False
-    empty_as_zero: bool = False
+    clip_each_example: bool = False  # every score, whole or of one axis, to 0..1 before any mean: higher on Hard
+    clip_each_category: bool = False  # the same for themes and axes alone, not for the overall score
+    unjudged_as_not_met: bool = False  # where the points are negative, that raises the score
+    empty_as_zero: bool = False  # an empty response scores 0 and has no criteria; the reference judges it
 
 
+BOUNDED = ["score", "low", "high"]  # what an option clips
 REFERENCE = Scoring()
-OTHERS = {  # what each option changes can be seen by scoring the same verdicts with these
+OTHERS = {  # what each option changes can be seen by scoring the same judgments with these
     "inspect_evals": Scoring(clip_each_category=True, unjudged_as_not_met=True, empty_as_zero=True),
     "MARC, openbench": Scoring(clip_each_example=True, unjudged_as_not_met=True),
 }
@@ -53,7 +44,7 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
 
     The score is the sum of the points of all met criteria over the sum of the positive points, as a share, not clipped
     (HealthBench, appendix D). An unjudged criterion is left out of both sums; the result is then moved into the range
-    that the missing verdicts allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
+    that the missing judgments allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
     reverse), which it can leave because the sum below has shrunk. An example none of whose positive points was judged
     has no score.
 
@@ -64,26 +55,20 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
     Raises:
         ValueError: what is wrong with the frame.
     """
-    keys = checked(frame, by)
-    shares = _shares(frame, [*keys, "theme"], scoring)
+    shares = _shares(frame, [*_keys(frame, by), "theme"], scoring)
     if scoring.empty_as_zero:
-        shares.loc[shares["empty"], ["score", "low", "high"]] = 0.0
-    return _clip_scores(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
+        shares.loc[shares["empty"], BOUNDED] = 0.0
+    return _clipped(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
 
 
-def axis_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return one row per example and axis: the same formula on the criteria of that axis alone.
-
-    An example without positive points on an axis is left out of it. Columns as in `example_scores`, and ``axis``.
-    """
-    keys = checked(frame, by)
-    shares = _shares(frame, [*keys, "theme", "axis"], scoring)
+def _axis_scores(frame: pd.DataFrame, scoring: Scoring, by: Sequence[str]) -> pd.DataFrame:
+    """Return one row per example and axis with positive points: the same formula on that axis' criteria alone."""
+    shares = _shares(frame, [*_keys(frame, by), "theme", "axis"], scoring)
     shares = shares[(shares["positive"] > 0) & ~(shares["empty"] & scoring.empty_as_zero)]
-    clip = scoring.clip_each_example or scoring.clip_each_category
-    return _clip_scores(shares, clip).drop(columns=["positive", "empty"]).reset_index(drop=True)
+    return _clipped(shares, scoring.clip_each_example or scoring.clip_each_category)
 
 
-def checked(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+def _keys(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return the columns that name an example, after checking that `frame` can be scored by group of `by`."""
     for name in APART:
         if name in frame and name not in by and frame[name].nunique(dropna=False) > 1:
@@ -99,32 +84,26 @@ def checked(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
 
 def _shares(frame: pd.DataFrame, keys: list[str], scoring: Scoring) -> pd.DataFrame:
     """Return sums and shares of points for each combination of `keys`, in order of appearance."""
-    points, outcome = frame["points"].to_numpy(float), frame["outcome"]
-    unjudged = (outcome == UNJUDGED).to_numpy(bool)
-    missing = unjudged & (not scoring.unjudged_as_not_met)
+    points, outcome = frame["points"].to_numpy(float), frame["outcome"].to_numpy()
+    missing = (outcome == UNJUDGED) & (not scoring.unjudged_as_not_met)
     met, positive = np.where(outcome == MET, points, 0.0), np.maximum(points, 0.0)
-    sums = pd.DataFrame(
-        {
-            "met": met,
-            "positive": positive,
-            "judged": np.where(missing, 0.0, positive),
-            "low": met + np.where(missing, np.minimum(points, 0.0), 0.0),
-            "high": met + np.where(missing, positive, 0.0),
-            "unjudged": unjudged.astype(int),
-            "empty": frame["empty"].to_numpy(bool) if "empty" in frame else False,
-        }
-    )
-    names = [frame[name].set_axis(sums.index) for name in keys]
-    sums = sums.groupby(names, sort=False, dropna=False).sum().reset_index()
-    bounds = sums[["low", "high"]].div(sums["positive"].where(sums["positive"] > 0), axis=0)
-    score = (sums["met"] / sums["judged"].where(sums["judged"] > 0)).clip(bounds["low"], bounds["high"])
-    shares = sums[[*keys, "positive"]].assign(score=score, low=bounds["low"], high=bounds["high"])
-    return shares.assign(unjudged=sums["unjudged"], empty=sums["empty"] > 0)
+    parts = {
+        "met": met,
+        "positive": positive,
+        "judged": np.where(missing, 0.0, positive),
+        "low": met + np.where(missing, np.minimum(points, 0.0), 0.0),
+        "high": met + np.where(missing, positive, 0.0),
+        "unjudged": (outcome == UNJUDGED).astype(int),
+        "empty": frame["empty"].to_numpy(bool) if "empty" in frame else False,
+    }
+    sums = frame[keys].assign(**parts).groupby(keys, sort=False, dropna=False).sum().reset_index()
+    low, high = (sums[name] / sums["positive"].where(sums["positive"] > 0) for name in ("low", "high"))
+    score = (sums["met"] / sums["judged"].where(sums["judged"] > 0)).clip(low, high)
+    return sums.drop(columns=["met", "judged"]).assign(score=score, low=low, high=high, empty=sums["empty"] > 0)
 
 
-def _clip_scores(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
-    names = ["score", "low", "high"]
-    return shares.assign(**{name: shares[name].clip(0.0, 1.0) for name in names}) if clip else shares
+def _clipped(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
+    return shares.assign(**{name: shares[name].clip(0.0, 1.0) for name in BOUNDED}) if clip else shares
 
 
 OVERALL = "overall"
@@ -147,21 +126,20 @@ def scores(
     positive points on it. Several runs of a conversation are averaged first.
 
     Args:
-        frame: one row per criterion; see this module.
         by: columns to keep apart, e.g. ``["model", "judge"]``; needed where one of them has several values.
         replicates: of the bootstrap, which resamples conversations with all their runs; 0 leaves it out.
 
     Returns:
         Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean
-        of example scores clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped
-        means of conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a
-        single conversation, which has no spread); ``n`` conversations scored, ``skipped`` those none of whose positive
-        points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided
-        against or for the response, over all conversations: ``score`` is moved between them where it left them.
+        clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped means of
+        conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a single
+        conversation); ``n`` conversations scored, ``skipped`` those none of whose positive points was judged;
+        ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided against or for the
+        response, over all conversations: ``score`` is moved between them where it left them.
     """
     keys = [*by, "kind", "name"]
-    whole, axes = example_scores(frame, scoring, by=by), axis_scores(frame, scoring, by=by)
-    themed = _clip_scores(whole, scoring.clip_each_category)
+    whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
+    themed = _clipped(whole, scoring.clip_each_category)
     examples = [
         whole.assign(kind="overall", name=OVERALL),
         themed.assign(kind="theme", name=themed["theme"]),
