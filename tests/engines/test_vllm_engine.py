@@ -1,4 +1,4 @@
-"""The process in which vLLM runs: what it says when it fails, and that it ends with whoever started it."""
+"""The process in which vLLM or Ray runs: how it is talked to, what it says when it fails, and that it always ends."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import psutil
 import pytest
 from medpsy.engines import Engine, EngineError, Prompt, Sampling, open_engine, vllm_engine
 from medpsy.engines.programs import importable
-from medpsy.engines.vllm_engine import answer
+from medpsy.engines.vllm_engine import generated
 from test_llama_cpp import gone
 from tiny_models import Spec
 
@@ -34,17 +34,20 @@ def asked(*names: str) -> list[Prompt]:
     return [Prompt(name, ({"role": "user", "content": "which drug"},)) for name in names]
 
 
-def opened(tiny: Spec, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float = 120.0) -> Engine:
+def opened(
+    tiny: Spec, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float = 120.0, kind: str = "vllm"
+) -> Engine:
     monkeypatch.setattr(vllm_engine, "COMMAND", (sys.executable, "-c", code))
     monkeypatch.setattr(vllm_engine, "LOADING", timeout)
-    return open_engine("vllm", tiny)
+    return open_engine(kind, tiny)
 
 
-def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatch):
+@pytest.mark.parametrize(("kind", "name"), [("vllm", "vLLM"), ("ray", "Ray")])
+def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatch, kind, name):
     code = ECHO.replace("{fatal}", str(SAMPLING.prompt_seed("die")))
-    with opened(tiny, monkeypatch, code) as engine:
+    with opened(tiny, monkeypatch, code, kind=kind) as engine:
         assert {one.prompt_id for one in engine.generate(asked("a", "b"), SAMPLING)} == {"a", "b"}
-        message = "(?s)vLLM ended before all responses were there; it ended .*Its log ends:\nout of luck"
+        message = f"(?s){name} ended before all responses were there; it ended .*Its log ends:\nout of luck"
         with pytest.raises(EngineError, match=message):
             list(engine.generate(asked("a", "die"), SAMPLING))
         under_way = engine.generate(asked("a", "b"), SAMPLING)
@@ -52,6 +55,7 @@ def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatc
         with pytest.raises(EngineError, match="one call at a time"):
             next(engine.generate(asked("c"), SAMPLING))
         under_way.close()
+        assert not [each for each in psutil.Process().children() if "out of luck" in " ".join(each.cmdline())]
         assert [one.text for one in engine.generate(asked("c"), SAMPLING)]
     with pytest.raises(EngineError, match="closed"):
         engine.generate(asked("a"), SAMPLING)
@@ -85,7 +89,7 @@ class Output(NamedTuple):
     ],
 )
 def test_what_vllm_generated(reason, expected):
-    assert answer(Output(reason)) == expected
+    assert generated(Output(reason)) == expected
 
 
 def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):

@@ -1,13 +1,15 @@
 """Who answers: the contract that every engine keeps.
 
-An engine takes chat prompts and yields responses as they finish, in any order. It batches and schedules by
-itself; callers never loop over prompts. It writes nothing and grades nothing.
+An engine takes chat prompts and yields responses as they finish, in any order. It batches and schedules by itself;
+callers never loop over prompts. It writes nothing and grades nothing.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
 FINISH_REASONS = {  # as engines and services call them, in small letters -> as we do
@@ -48,6 +50,19 @@ class Sampling:
         return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
+def check_sampling(sampling: Sampling) -> None:
+    """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
+    allowed = {
+        "max_tokens": (sampling.max_tokens >= 1, "1 or more"),
+        "temperature": (0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
+        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1"),
+        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
+    }
+    for name, (fits, fix) in allowed.items():
+        if not fits:
+            raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")
+
+
 @dataclass(frozen=True)
 class Response:
     """What a model wrote. `text` is raw: reasoning, `</think>` and answer together.
@@ -73,53 +88,48 @@ class Engine:
 
     kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
     fingerprint: str  # digest of weights or revision, tokenizer and chat template
+    _closed = False
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
         """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
 
-        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other; what
-        it takes is to count its tokens.
+        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other.
 
         Raises:
-            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses.
+            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses; at
+                once, before anything is generated.
             EngineError: the engine is closed, or ended before all responses were there.
         """
+        if self._closed:
+            raise EngineError(f"the {self.kind} engine is closed; open it again")
+        check_sampling(sampling)
+        start = time.perf_counter()
+        asked, refused = self._prepare(prompts, sampling)
+        ids = Counter([*(item.id for item in asked), *(response.prompt_id for response in refused)])
+        if twice := [prompt_id for prompt_id, times in ids.items() if times > 1]:
+            raise ValueError(f"prompt id {twice[0]!r} is used twice; give each prompt its own id")
+        answers = self._answer(asked, sampling, start) if asked else ()  # without any no model need be loaded
+
+        def both() -> Iterator[Response]:  # a generator, since leaving it early closes the one inside
+            yield from refused
+            yield from answers
+
+        return both()
+
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[Sequence[Any], Sequence[Response]]:
+        """Return what is to be asked, each with its `id`, and failed responses to what does not fit."""
         raise NotImplementedError
 
-    _closed = False
+    def _answer(self, asked: Sequence[Any], sampling: Sampling, start: float) -> Iterator[Response]:
+        """Yield the responses to what was prepared; `start` is when it was asked, by ``perf_counter``."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Free what the engine holds; calling it again does nothing."""
         self._closed = True
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise EngineError(f"the {self.kind} engine is closed; open it again")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def check_ids(ids: Iterable[str]) -> None:
-    """Raise ValueError if an id occurs twice: its two responses could not be told apart."""
-    seen: set[str] = set()
-    for prompt_id in ids:
-        if prompt_id in seen:
-            raise ValueError(f"prompt id {prompt_id!r} is used twice; give each prompt its own id")
-        seen.add(prompt_id)
-
-
-def check_sampling(sampling: Sampling) -> None:
-    """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
-    allowed = {
-        "max_tokens": (sampling.max_tokens >= 1, "1 or more"),
-        "temperature": (0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
-        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1"),
-        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
-    }
-    for name, (fits, fix) in allowed.items():
-        if not fits:
-            raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")

@@ -11,9 +11,8 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ import httpx
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError, Response, Sampling
 from medpsy.engines.chat import ChatEngine, Encoded
-from medpsy.engines.client import Work, bounded
+from medpsy.engines.client import bounded
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.models import Model, free_bytes, gguf_file, text_config, token_budget
 
@@ -30,7 +29,6 @@ SLOTS = 32  # ours: on two cores 32 responses at once reach the highest throughp
 WAITING = 8  # requests beyond the slots, so that a slot never waits for the next prompt
 IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which a request on its way must not meet
 TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
-FIELDS = ("tokens", "stop_type")  # all we read of an answer; the rest (settings, the prompt again) is large
 HOST = "127.0.0.1"
 ATTEMPTS = 3  # another program may take the free port before the server does
 WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
@@ -85,6 +83,7 @@ class LlamaServer:
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
         self.key, program = secrets.token_hex(16), str(programs.find("llama-server"))
+        self.headers = {"Authorization": f"Bearer {self.key}"}
         for left in reversed(range(ATTEMPTS)):
             port = _free_port()
             self.url = f"http://{HOST}:{port}"
@@ -118,10 +117,6 @@ class LlamaServer:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout, trust_env=False)
 
     @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
-
-    @property
     def resident_bytes(self) -> int:
         """The memory that the server holds now, the mapped part of its file included."""
         import psutil
@@ -149,13 +144,6 @@ class LlamaServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
-
-
-def free_gpu_bytes() -> int:
-    """Return the bytes that are free on the devices to which llama-server moves a model; 0 if it has the CPU only."""
-    command = [str(programs.find("llama-server")), "--list-devices"]
-    listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
-    return sum(int(size) for size in FREE.findall(listed)) * 2**20
 
 
 def _free_port() -> int:
@@ -207,23 +195,17 @@ class LlamaCppEngine(ChatEngine):
         self._context = self._running = 0  # of the server: tokens per slot, slots
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
-        need = max(item.size for item in encoded) + sampling.max_tokens
-        servers = self._serving(need)
+        servers = self._serving(max(len(item.tokens) for item in encoded) + sampling.max_tokens)
         limit = len(servers) * (self._running + WAITING)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=limit, keepalive_expiry=IDLE)
+        http = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
 
-        @contextlib.asynccontextmanager
-        async def open_work() -> AsyncIterator[Work]:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=limit, keepalive_expiry=IDLE)
-            async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as http:
-
-                async def work(numbered: tuple[int, Encoded]) -> Response:
-                    place, prompt = numbered
-                    return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
-
-                yield work
+        async def answer(numbered: tuple[int, Encoded]) -> Response:
+            place, prompt = numbered
+            return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
 
         try:
-            yield from bounded(enumerate(encoded), open_work, limit)
+            yield from bounded(enumerate(encoded), answer, limit, http)
         except httpx.TransportError as error:
             dead = next((server for server in servers if not server.answers()), servers[0])
             failure = dead.error("stopped answering")
@@ -233,19 +215,18 @@ class LlamaCppEngine(ChatEngine):
     async def _ask(
         self, http: httpx.AsyncClient, server: LlamaServer, prompt: Encoded, sampling: Sampling, start: float
     ) -> Response:
-        post = partial(http.post, f"{server.url}/completion", headers=server.headers, json=request(prompt, sampling))
+        asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
         try:
-            answer = await post()
+            answer = await http.post(**asked)
         except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
             if not server.answers():
                 raise
-            answer = await post()
+            answer = await http.post(**asked)
         seconds = time.perf_counter() - start
         if answer.status_code != httpx.codes.OK:
-            error = f"llama-server answered {answer.status_code}: {answer.text[:300]}"
-            return Response(prompt.id, "", "failed", prompt.size, 0, seconds, error)
+            return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
         made = answer.json()
-        return self._chat.response(prompt.id, prompt.size, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
+        return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
     def _serving(self, need: int) -> list[LlamaServer]:
         """Return servers whose slots hold `need` tokens; smaller or dead ones are replaced."""
@@ -266,8 +247,9 @@ class LlamaCppEngine(ChatEngine):
 
     def _free(self) -> int:
         """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
-        weights = self._gguf.stat().st_size
-        gpus = free_gpu_bytes()
+        command = [str(programs.find("llama-server")), "--list-devices"]
+        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
+        gpus, weights = sum(map(int, FREE.findall(listed))) * 2**20, self._gguf.stat().st_size
         return gpus - weights * self._options.replicas if gpus else free_bytes() - weights
 
     def _stop(self) -> None:
@@ -292,5 +274,5 @@ def request(prompt: Encoded, sampling: Sampling) -> dict[str, object]:
         "seed": sampling.prompt_seed(prompt.id),
         "return_tokens": True,
         "cache_prompt": True,
-        "response_fields": list(FIELDS),
+        "response_fields": ["tokens", "stop_type"],  # all we read of it; the rest (settings, the prompt again) is large
     }

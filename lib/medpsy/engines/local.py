@@ -80,19 +80,38 @@ class TransformersEngine(ChatEngine):
         free, config = free_bytes(self._device), text_config(self._folder)
         tokens = self._options.batch_tokens or token_budget(config, itemsize, free)
         jobs = [Job(place, item.tokens, sampling.prompt_seed(item.id)) for place, item in enumerate(encoded)]
-        stops = self._chat.stop_ids
-        for batch in batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows):
+        waiting = batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows)[::-1]
+        while waiting:
+            batch, ended, fits = waiting.pop(), set(), True
             try:
-                decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
-                while decoding.running:
-                    for place, written in decoding.step():
-                        prompt, seconds = encoded[place], time.perf_counter() - start
-                        yield self._chat.response(prompt.id, prompt.size, written, seconds)
-            except torch.OutOfMemoryError as error:
-                raise EngineError(
-                    f"model {self._name!r}: {len(batch)} prompts of up to {len(batch[0].tokens)} tokens do not fit "
-                    f"into the memory of {self._device}; lower batch_rows or max_tokens, or use dtype bfloat16"
-                ) from error
+                for place, written in self._decoded(batch, sampling):
+                    ended.add(place)
+                    yield self._chat.response(encoded[place], written, time.perf_counter() - start)
+            except torch.OutOfMemoryError:
+                fits = False  # the error holds the frames that hold the batch: its memory is free once it is gone
+            if not fits:
+                waiting += self._halved(batch, [job for job in batch if job.place not in ended])
+
+    def _decoded(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[tuple[int, list[int]]]:
+        stops = self._chat.stop_ids
+        decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
+        while decoding.running:
+            yield from decoding.step()
+
+    def _halved(self, batch: Sequence[Job], left: Sequence[Job]) -> list[Sequence[Job]]:
+        """Return what is `left` of a batch that was too large for memory as two; no later call begins with larger ones.
+
+        Raises:
+            EngineError: it was a single prompt.
+        """
+        if len(batch) == 1:
+            raise EngineError(
+                f"model {self._name!r}: one prompt of {len(batch[0].tokens)} tokens does not fit into the memory of "
+                f"{self._device}; lower max_tokens, use dtype bfloat16 or a larger device"
+            )
+        self._rows = half = len(batch) // 2
+        _free()
+        return [part for part in (left[half:], left[:half]) if part]
 
     def close(self) -> None:
         super().close()

@@ -26,6 +26,7 @@ from scipy import stats
 
 from medpsy import published
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
+from medpsy.files import swept
 from medpsy.quantization.gguf import BASE, CONTROL, FORMATS, WITHOUT_MATRIX, Calibration, reader, run_tool, texts
 from medpsy.store import noted
 from medpsy.study import Study
@@ -35,6 +36,7 @@ ROW_HEAD = 4  # 16-bit words before every row: scale and offset of its log-proba
 AT_ONCE = 2**25  # log-probabilities held in memory at a time
 MEASURES = ("perplexity", "log_ratio", "divergence", "same_top")
 COLUMNS = ["name", "tokens", *(f"{name}{end}" for name in MEASURES for end in ("", "_margin"))]
+SCRATCH = ".perplexity-"  # begins the name of the folder that llama-perplexity works in
 USER_DEFINED = 4  # token type of GGUF: llama.cpp reads it out of plain text, unlike CONTROL
 Array = NDArray[np.float64]
 
@@ -93,7 +95,8 @@ def divergences(
 
 def _family_losses(family: pd.DataFrame, text: str, arguments: Sequence[object]) -> Iterator[dict[str, object]]:
     """Yield the losses of the files of one source, that of BF16 first."""
-    with tempfile.TemporaryDirectory(dir=family["file"].iloc[0].parent, prefix=".perplexity-") as scratch:
+    beside = swept(family["file"].iloc[0].parent, SCRATCH)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=SCRATCH) as scratch:
         folder, base = Path(scratch), None
         (folder / "held_out.txt").write_text(text, encoding="utf-8")
         for row in family.itertuples():
