@@ -46,19 +46,12 @@ CARD = Path(__file__).with_name("export.md")  # template of the card
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """How a model is talked to; an exported folder holds it as JSON in `MARK`.
+    """How a model is talked to; an exported folder holds it as JSON in `MARK`."""
 
-    Args:
-        name: what the notice calls the model.
-        fiction: True where all it knows is invented.
-        sampling: as the study has its open questions answered.
-        threads: CPU threads of llama.cpp; None leaves it to llama.cpp. Tiny models are slower with more.
-    """
-
-    name: str
-    fiction: bool
-    sampling: Sampling
-    threads: int | None = None
+    name: str  # what the notice calls the model
+    fiction: bool  # all it knows is invented
+    sampling: Sampling  # as the study has its open questions answered
+    threads: int | None = None  # of llama.cpp; by default its own choice. Tiny models are slower with more
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -228,6 +221,6 @@ def _scores(study: Study, section: str, model: str, digest: str) -> dict[str, tu
             for row, link in zip(table.rows, links, strict=True):
                 cells = dict(zip(table.columns, row, strict=True))
                 its_own = link and parse_qs(link.rpartition("#")[2]).get("model") == [model]
-                if its_own and cells[measure] is not None:
+                if its_own and cells.get(measure) is not None:
                     scores[measure] = cells[measure], cells.get(measure + MARGIN)
     return scores

@@ -19,6 +19,7 @@ from medpsy.engines.programs import importable
 from medpsy.engines.vllm_engine import RayOptions
 from test_llama_cpp import gone
 from test_vllm_engine import needs_vllm
+from tiny_models import asking
 
 SAMPLING = Sampling(max_tokens=4, temperature=1.0, seed=3)
 
@@ -109,24 +110,10 @@ def test_a_killed_replica_is_replaced_and_every_prompt_is_answered_once(wishes, 
     assert sum(map(len, done)) <= 5003 + 8 * BATCH  # no more is done again than the killed one had in hand
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from medpsy.engines import Prompt, Sampling, open_engine, vllm_engine
-from tiny_models import Spec
-vllm_engine.COMMAND = (sys.executable, {stub!r})
-prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range(3000)]
-engine = open_engine("ray", Spec("tiny", "models/tiny", Path({folder!r})), batch=16)
-for response in engine.generate(prompts, Sampling(max_tokens=4)):
-    print("answered", flush=True)
-"""
-
-
 @needs_vllm
 def test_ray_listens_on_loopback_only_and_ends_with_whoever_started_it(wishes, tiny):
     (wishes / "slow").touch()
-    code = SCRIPT.format(tests=str(STUB.parent), stub=str(STUB), folder=str(tiny.folder))
+    code = asking("ray", tiny, tokens=4, command=(sys.executable, str(STUB)), batch=16)
     scratch = Path(tempfile.mkdtemp(prefix="t-"))
     places = {"TMPDIR": str(scratch), "HOME": str(scratch / "home"), "XDG_CACHE_HOME": str(wishes)}
     env = {**os.environ, **importable(), **places}

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -14,7 +13,7 @@ from medpsy.engines import Engine, EngineError, Prompt, Sampling, open_engine, v
 from medpsy.engines.programs import importable
 from medpsy.engines.vllm_engine import generated
 from test_llama_cpp import gone
-from tiny_models import Spec
+from tiny_models import Spec, asking
 
 ECHO = """
 import json, sys
@@ -99,25 +98,11 @@ def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
 
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-SCRIPT = """
-import sys
-from pathlib import Path
-from typing import NamedTuple
-sys.path.insert(0, {tests!r})
-from tiny_models import Spec
-from medpsy.engines import Prompt, Sampling, open_engine
-spec = Spec("tiny", "models/tiny", Path({folder!r}))
-prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range(3000)]
-engine = open_engine("vllm", spec, threads=1, rows=4)
-for response in engine.generate(prompts, Sampling(max_tokens=200)):
-    print("answered", flush=True)
-"""
 
 
 @needs_vllm
 def test_a_killed_process_leaves_no_worker_and_needs_no_main_guard(tiny):
-    code = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tiny.folder))
-    env = {**os.environ, **importable()}
+    code, env = asking("vllm", tiny, rows=4), {**os.environ, **importable()}
     with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
         workers = psutil.Process(run.pid).children(recursive=True)

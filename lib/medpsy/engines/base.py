@@ -65,22 +65,15 @@ def check_sampling(sampling: Sampling) -> None:
 
 @dataclass(frozen=True)
 class Response:
-    """What a model wrote. `text` is raw: reasoning, `</think>` and answer together.
-
-    Args:
-        finish_reason: ``"stop"`` (end-of-turn token), ``"length"`` (token limit) or ``"failed"`` (no response).
-        error: why there is no response.
-        prompt_tokens, completion_tokens: counted with the model's own tokenizer.
-        seconds: wall time from submission to completion, queueing included.
-    """
+    """What a model wrote. `text` is raw: reasoning, `</think>` and answer together."""
 
     prompt_id: str
     text: str
-    finish_reason: Literal["stop", "length", "failed"]
-    prompt_tokens: int
+    finish_reason: Literal["stop", "length", "failed"]  # end-of-turn token, token limit, or no response
+    prompt_tokens: int  # counted, as the others, with the model's own tokenizer
     completion_tokens: int
-    seconds: float
-    error: str | None = None
+    seconds: float  # from submission to completion, queueing included
+    error: str | None = None  # why there is no response
 
 
 class Engine:

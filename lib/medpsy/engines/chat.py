@@ -56,9 +56,7 @@ class Encoded:
 class Chat:
     """Tokenizer and chat template of one model.
 
-    Args:
-        stop_ids: tokens that end a response.
-        context: tokens that prompt and response together may have; None if nobody says.
+    `stop_ids` end a response; `context` is the tokens of prompt and response together, None if nobody says.
     """
 
     def __init__(self, model: Model, folder: Path, *, context: int | None = None) -> None:
@@ -82,10 +80,8 @@ class Chat:
         """Return those `prompts` that fit the context together with `max_tokens` as token ids, in their order, and a
         failed response for each of the others.
 
-        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks.
-
-        Raises:
-            ValueError: messages that the chat template refuses.
+        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks. A
+        ValueError names a prompt that the chat template refuses.
         """
         iterator, encoded = iter(prompts), []
         while chunk := list(itertools.islice(iterator, CHUNK)):
@@ -135,11 +131,7 @@ class Chat:
 
 
 class ChatEngine(Engine):
-    """An engine that runs a model itself and gets token ids; its options are a data class `Options`.
-
-    Raises:
-        OSError, ValueError: the model is not to be had, or an option cannot be meant.
-    """
+    """An engine that runs a model itself and gets token ids; its options are a data class `Options`."""
 
     Options: type
 
@@ -170,9 +162,7 @@ def render(
 ) -> list[str]:
     """Return each of `conversations` as the chat template of `tokenizer` writes it.
 
-    Args:
-        switches: of the chat template, as in the study.
-        tools: of each conversation, functions the model may call, as JSON schemas.
+    `switches` are of the chat template, `tools` of each conversation: functions the model may call, as JSON schemas.
 
     Raises:
         TemplateError: the template refuses a conversation, or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.

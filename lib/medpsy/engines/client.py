@@ -49,31 +49,21 @@ _key_names: set[str] = set()  # environment variables that hold a key, of all en
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How an endpoint is asked: `engine_options` of a model with `base_url`.
+    """How an endpoint is asked: `engine_options` of a model with `base_url`."""
 
-    Args:
-        key_env: environment variable that holds the key; a server on this machine may need none.
-        concurrency: requests under way at once.
-        timeout: seconds that one attempt may take, from sending the prompt to the end of the reply.
-        retries: further attempts after 408, 409, 429, 5xx and lost connections, after pauses that grow.
-        max_bytes: of a reply, unpacked; 16,384 tokens take some 100 kB.
-        extended: send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which
-            vLLM, llama.cpp and most hosts take and OpenAI's own service refuses.
-        extra_body: further fields of every request, e.g. ``{"reasoning_effort": "high"}``; they win over ours, and a
-            null takes a field out. Responses are kept apart by it.
-        tokenizer: folder with the served model's tokenizer, to count prompts before anything is sent.
-        context: tokens that prompt and response together may have, if fewer than that folder says.
-    """
-
-    key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 32
-    timeout: float = 600.0
-    retries: int = 6
-    max_bytes: int = 4 * 2**20
+    key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; a server on this machine may need none
+    concurrency: int = 32  # requests under way at once
+    timeout: float = 600.0  # seconds that one attempt may take, from sending the prompt to the end of the reply
+    retries: int = 6  # after 408, 409, 429, 5xx and lost connections, after pauses that grow
+    max_bytes: int = 4 * 2**20  # of a reply, unpacked; 16,384 tokens take some 100 kB
+    # send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which vLLM,
+    # llama.cpp and most hosts take and OpenAI's own service refuses
     extended: bool = True
+    # of every request, e.g. {"reasoning_effort": "high"}; they win over ours, a null takes a field out, and responses
+    # are kept apart by them
     extra_body: dict[str, Any] = field(default_factory=dict)
-    tokenizer: str | None = None
-    context: int | None = None
+    tokenizer: str | None = None  # folder with the served model's, to count prompts before anything is sent
+    context: int | None = None  # tokens of prompt and response together, if fewer than that folder says
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):  # may be the key itself: not shown
@@ -88,13 +78,8 @@ class Options:
 
 
 class Failure(Exception):
-    """Why there is no response.
-
-    Args:
-        status: HTTP status; 0 where there was none.
-        again: it may pass.
-        lost: it says nothing about the prompt: the next one will hardly fare better.
-        pause: seconds that the endpoint asks to wait.
+    """Why there is no response: with what HTTP status, if any, and whether it may pass (`again`), after what `pause` in
+    seconds; `lost` says nothing about the prompt, so that the next one will hardly fare better.
     """
 
     def __init__(
@@ -176,11 +161,7 @@ class Client(Engine):
         return {name: value for name, value in (body | self._options.extra_body).items() if value is not None}
 
     async def _request(self, http: httpx.AsyncClient, prompt: Prompt, sampling: Sampling, start: float) -> Response:
-        """Return the endpoint's response to `prompt`, asked for again where that may help.
-
-        Raises:
-            Failure: there is no reply that can be used.
-        """
+        """Return the endpoint's response to `prompt`, asked for again where that may help, or raise Failure."""
         content = json.dumps(self._body(prompt, sampling)).encode()  # all in ASCII: a prompt may hold half a character
         for attempt in itertools.count():
             try:
@@ -218,9 +199,7 @@ class Client(Engine):
 def ask_for_models(base_url: str, *, key: str = "", timeout: float = CONNECTING) -> int:
     """Return the HTTP status of an endpoint's list of models: what it lists is not read, since hosts differ in it.
 
-    Raises:
-        Failure: nobody answers there.
-        EngineError: the environment names a proxy that cannot be used.
+    Failure where nobody answers there, EngineError where the environment names a proxy that cannot be used.
     """
     http = _http(base_url, key)
 
@@ -365,13 +344,10 @@ def bounded(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], limit: int, shared: AbstractAsyncContextManager
 ) -> Iterator[R]:
     """Yield the results of asynchronous `work` on `items` as they finish, `limit` at a time; in a notebook too, since
-    the event loop lives in a thread of its own. Leaving the iterator cancels what is under way and waits for that.
+    the event loop lives in a thread of its own, where `shared`, a client, is entered and left.
 
-    Args:
-        shared: what the work needs open, a client; entered and left in the event loop's thread.
-
-    Raises:
-        Exception: the first error of any work, after the rest has been cancelled.
+    The first error of any work is raised after the rest has been cancelled. Leaving the iterator cancels what is under
+    way and waits for that.
     """
     results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False and what it all ended with
     waiting, loop = iter(items), asyncio.new_event_loop()

@@ -40,27 +40,17 @@ ASIDE = 4  # connections of those who ask how the server is
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a server is started.
+    """How a server is started; with `cache_type` f32 without flash attention, whose rounding moves logits by 0.01."""
 
-    Args:
-        slots: responses generated at the same time.
-        context: tokens of prompt and response that each slot can hold.
-        cache_type: number format of keys and values, ``"f32"`` or ``"f16"``; with ``"f32"`` flash attention is off too,
-            since its rounding moves logits by about 0.01.
-        threads: CPU threads; None leaves it to llama.cpp.
-        timeout: seconds that loading may take.
-        connections: as many as are left open at once; by default one per slot. Each keeps a thread of the server until
-            five seconds after its last request, and with too few threads a request waits for that.
-        extra: further arguments of llama-server.
-    """
-
-    slots: int
-    context: int
-    cache_type: str = "f32"
-    threads: int | None = None
-    timeout: float = 600.0
+    slots: int  # responses generated at the same time
+    context: int  # tokens of prompt and response that each slot can hold
+    cache_type: str = "f32"  # number format of keys and values, or "f16"
+    threads: int | None = None  # of the CPU; by default llama.cpp's choice
+    timeout: float = 600.0  # seconds that loading may take
+    # left open at once, by default one per slot. Each keeps a thread of the server until five seconds after its last
+    # request, and with too few threads a request waits for that
     connections: int | None = None
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()  # further arguments of llama-server
 
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
@@ -154,25 +144,14 @@ def _free_port() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How llama.cpp serves a model.
+    """How llama.cpp serves a model."""
 
-    Args:
-        gguf_dir: where converted models are kept; by default in the cache folder.
-        outtype: number format of the converted weights: ``"f32"`` (exact), ``"bf16"``, ``"f16"`` or ``"q8_0"``.
-        slots: responses generated at once; by default as many as the memory of the device that holds the model
-            allows, at most 32.
-        threads: CPU threads of a server; by default llama.cpp's choice.
-        replicas: servers that share the prompts; for small models several with one thread each are faster than one
-            with several threads.
-        context: tokens that prompt and response together may have, if fewer than the model allows.
-    """
-
-    gguf_dir: Path | None = None
-    outtype: str = "f32"
-    slots: int | None = None
-    threads: int | None = None
-    replicas: int = 1
-    context: int | None = None
+    gguf_dir: Path | None = None  # where converted models are kept; by default in the cache folder
+    outtype: str = "f32"  # number format of the converted weights: exact, or "bf16", "f16", "q8_0"
+    slots: int | None = None  # responses generated at once; by default as many as memory allows, at most 32
+    threads: int | None = None  # CPU threads of a server; by default llama.cpp's choice
+    replicas: int = 1  # servers that share the prompts; of small models several with a thread each are faster
+    context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
 
     def __post_init__(self) -> None:
         if self.replicas < 1:

@@ -111,10 +111,8 @@ def papers(folder: Path) -> dict[str, Path]:
 
 
 def gguf_file(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder whose weights it holds, None for a folder with safetensors or neither.
-
-    Raises:
-        ValueError: there are several; which one is meant, nobody can tell.
+    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither; a ValueError
+    names several: which one is meant, nobody can tell.
     """
     files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
     if len(files) > 1:
@@ -124,10 +122,8 @@ def gguf_file(folder: Path) -> Path | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in the JSON file `path`, or an empty one if there is no such file.
-
-    Raises:
-        ValueError: the file holds no JSON object; names its folder and name.
+    """Return the object in the JSON file `path`, or an empty one if there is no such file; a ValueError names a file
+    that holds none.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -198,9 +194,7 @@ def fingerprint(model: Model) -> str:
     """Return 64 hexadecimal digits that change when weights, tokenizer, chat template or its switches change.
 
     A model of the hub is known by id and commit, one behind an endpoint by address and name: their files are not read.
-
-    Raises:
-        OSError, ValueError: the model is not to be had; names model, path and fix.
+    OSError or ValueError where the model is not to be had.
     """
     if model.base_url:
         address = urlsplit(model.base_url)
@@ -265,13 +259,8 @@ def free_bytes(device: str = "cpu") -> int:
 def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
     """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model.
 
-    Those of a token take 2 x layers x key-value heads x head size x `itemsize` bytes (of one number, 4 for float32).
-
-    Args:
-        config: ``config.json`` of the part that writes text.
-
-    Raises:
-        ValueError: the configuration uses other names; says which option to set.
+    Those of a token take 2 x layers x key-value heads x head size x `itemsize` bytes (of one number, 4 for float32). A
+    ValueError says which option to set for a `config` (of the part that writes text) with other names.
     """
     try:
         layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))

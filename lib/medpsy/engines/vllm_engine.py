@@ -73,24 +73,14 @@ Answers = Callable[[dict[str, Any], Iterable[Any]], Iterator[dict[str, Any]]]  #
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How one copy of a model runs.
+    """How one copy of a model runs."""
 
-    Args:
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default bfloat16 on a GPU and float32 on a CPU.
-        context: tokens that prompt and response together may have, if fewer than the model allows; fewer need less
-            memory.
-        rows: responses generated at once; by default vLLM's choice.
-        tensor_parallel: GPUs that share the model.
-        gpu_memory: share of each GPU's memory that vLLM takes.
-        threads: on a CPU, threads; by default one per core, each bound to it.
-    """
-
-    dtype: str | None = None
-    context: int | None = None
-    rows: int | None = None
-    tensor_parallel: int = 1
-    gpu_memory: float = 0.9
-    threads: int | None = None
+    dtype: str | None = None  # "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU
+    context: int | None = None  # tokens of prompt and response together, if fewer than the model allows: takes memory
+    rows: int | None = None  # responses generated at once; by default vLLM's choice
+    tensor_parallel: int = 1  # GPUs that share the model
+    gpu_memory: float = 0.9  # share of each GPU's memory that vLLM takes
+    threads: int | None = None  # on a CPU; by default one per core, each bound to it
 
     def arguments(self, *, gpu: bool) -> dict[str, Any]:
         """Return arguments of vLLM's ``EngineArgs`` but for the model."""
@@ -115,20 +105,15 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class RayOptions(Options):
-    """How replicas of a model are fed; what is not named here is that of each replica, as in engine ``vllm``.
+    """How replicas of a model are fed; by default each has its share of the cores as `threads`.
 
-    Args:
-        replicas: copies of the model that share the prompts.
-        address: ``"auto"`` or ``"HOST:PORT"`` of a running Ray cluster; all its nodes see the model's folder. By
-            default a Ray of its own on this machine, on the loopback interface only.
-        batch: prompts that go to a replica together and come back together; a replica that dies loses no others.
-        rows: responses that one replica generates at once.
-        threads: on a CPU, threads of each replica; by default its share of the cores.
+    `address` is ``"auto"`` or ``"HOST:PORT"`` of a running Ray cluster, whose nodes all see the model's folder; by
+    default a Ray of its own starts on this machine, on the loopback interface only.
     """
 
-    replicas: int = 1
+    replicas: int = 1  # copies of the model that share the prompts
     address: str | None = None
-    batch: int = 16
+    batch: int = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
     rows: int = 256
 
     def __post_init__(self) -> None:
@@ -169,7 +154,7 @@ class VllmEngine(ChatEngine):
             for line in itertools.islice(child.stdout, len(encoded)):
                 answer, seconds = json.loads(line), time.perf_counter() - start
                 prompt, self._waiting = encoded[answer["place"]], self._waiting - 1
-                if "error" in answer:
+                if answer.get("error"):
                     yield prompt.failed(answer["error"], seconds)
                 else:
                     yield self._chat.response(prompt, answer["tokens"], seconds, stopped=answer["stopped"])
@@ -180,11 +165,7 @@ class VllmEngine(ChatEngine):
                 self._stop()  # what is under way would be taken for the next call's
 
     def _loaded(self) -> Child:
-        """Return the process, ready to answer.
-
-        Raises:
-            EngineError: the model could not be loaded; shows the end of the log.
-        """
+        """Return the process, ready to answer; an EngineError shows the end of its log."""
         if self._child:
             return self._child
         settings, environment = self._settings()
@@ -284,10 +265,10 @@ def vllm_on_ray(settings: dict[str, Any], folder: str) -> Iterator[Answers]:
 
         def answers(sampling: dict[str, Any], prompts: Iterable[Any]) -> Iterator[dict[str, Any]]:
             rows = ray.data.from_arrow(list(tables(prompts))).repartition(target_num_rows_per_block=options.batch)
-            made = generator(settings["model"], options, sampling, gpus)(rows)
+            made = generator(settings["model"], options, sampling, gpus)(rows).map(from_ray)
             for block in made.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in block.to_pylist():
-                    yield {"place": row["place"], **from_ray(row, sampling["max_tokens"])}
+                for row in block.to_pylist():  # what ended a response is not said, but only an end makes it shorter
+                    yield row | {"stopped": len(row["tokens"]) < sampling["max_tokens"]}
 
         yield answers
     finally:
@@ -347,11 +328,11 @@ def configuration(model: str, options: RayOptions, gpus: int) -> Any:
     )
 
 
-def from_ray(row: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-    """Return what a row of Ray's holds; it does not say what ended a response, but only an end makes it shorter."""
-    if row["__inference_error__"]:
-        return {"error": row["__inference_error__"]}
-    return {"tokens": row["generated_tokens"], "stopped": len(row["generated_tokens"]) < max_tokens}
+def from_ray(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row of Ray's holds, as plain values."""
+    error = row["__inference_error__"]
+    tokens = [] if error else [int(token) for token in row["generated_tokens"]]
+    return {"place": int(row["place"]), "tokens": tokens, "error": error}
 
 
 def end(processes: list[psutil.Process]) -> None:
@@ -386,7 +367,7 @@ def lines(folder: str) -> Iterator[bytes]:
 
 def main() -> None:
     worker = {"vllm": vllm_alone, "ray": vllm_on_ray}[sys.argv[1]]
-    with socket_folder("medpsy-") as folder:
+    with socket_folder(f"{sys.argv[1]}-") as folder:
         reply, asked = replies(), lines(folder)
         with worker(json.loads(next(asked)), folder) as answers:
             reply(True)
