@@ -46,19 +46,12 @@ CARD = Path(__file__).with_name("export.md")  # template of the card
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """How a model is talked to; an exported folder holds it as JSON in `MARK`.
+    """How a model is talked to; an exported folder holds it as JSON in `MARK`."""
 
-    Args:
-        name: what the notice calls the model.
-        fiction: True where all it knows is invented.
-        sampling: as the study has its open questions answered.
-        threads: CPU threads of llama.cpp; None leaves it to llama.cpp. Tiny models are slower with more.
-    """
-
-    name: str
-    fiction: bool
-    sampling: Sampling
-    threads: int | None = None
+    name: str  # what the notice calls the model
+    fiction: bool  # all it knows is invented
+    sampling: Sampling  # as the study has its open questions answered
+    threads: int | None = None  # of llama.cpp; by default its own choice. Tiny models are slower with more
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -74,17 +67,15 @@ class ChatSettings:
     def arguments(self, gguf: str, limit: int | None) -> list[str]:
         """Return those of llama-cli: the model's own template, and the samplers of `medpsy.engines` in their order.
 
-        Args:
-            limit: tokens that the model's context holds at most; None if nobody says.
+        `limit` is the tokens that the model's context holds at most, None if nobody says.
         """
-        chosen = self.sampling
-        context = min(limit or chosen.max_tokens + EARLIER, chosen.max_tokens + EARLIER)
-        made = ["--model", gguf, "--jinja", "--ctx-size", str(context), "--predict", str(chosen.max_tokens)]
-        made += ["--samplers", "temperature;top_k;top_p", "--temp", str(chosen.temperature)]
-        made += ["--top-k", str(chosen.top_k), "--top-p", str(chosen.top_p)]
-        made += ["--threads", str(self.threads)] if self.threads else []
+        chosen, context = self.sampling, self.sampling.max_tokens + EARLIER
+        line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens}"
+        line += f" --samplers temperature;top_k;top_p --temp {chosen.temperature}"
+        line += f" --top-k {chosen.top_k} --top-p {chosen.top_p}"
+        line += f" --threads {self.threads}" if self.threads else ""
         kwargs = self.chat_template_kwargs
-        return [*made, "--chat-template-kwargs", json.dumps(kwargs)] if kwargs else made
+        return ["--model", gguf, *line.split(), *(["--chat-template-kwargs", json.dumps(kwargs)] if kwargs else [])]
 
 
 def chat_command(
@@ -100,15 +91,13 @@ def chat_command(
     Safetensors are converted to GGUF the first time: one program talks to all models.
 
     Args:
-        name: an exported folder, or a model or checkpoint of the study.
-        load: returns the study; not called for a folder.
+        name: an exported folder, or a model or checkpoint of the study that `load` returns.
         system: text that stands before the conversation.
         max_tokens, temperature: in place of the study's.
 
     Raises:
-        ValueError, OSError: there is no such model, it is not whole or behind an endpoint, or no llama.cpp; says what
-            to do.
-        EngineError: it cannot be converted.
+        ValueError, OSError, EngineError: there is no such model, it is not whole, behind an endpoint or cannot be
+            converted, or no llama.cpp; says what to do.
     """
     folder = Path(name).expanduser()
     if (folder / MARK).is_file():
@@ -128,17 +117,14 @@ def chat_command(
     sampling = replace(settings.sampling, **{key: value for key, value in given.items() if value is not None})
     check_sampling(sampling)
     limit = text_config(model_folder(model)).get("max_position_embeddings")
-    command = [str(programs.find("llama-cli"))]
-    command += replace(settings, sampling=sampling).arguments(str(to_gguf(model, gguf_dir)), limit)
-    return f"{model.label}: {settings.notice}", [*command, *(["--system-prompt", system] if system else [])]
+    program = str(programs.find("llama-cli"))
+    arguments = replace(settings, sampling=sampling).arguments(str(to_gguf(model, gguf_dir)), limit)
+    arguments += ["--system-prompt", system] if system else []
+    return f"{model.label}: {settings.notice}", [program, *arguments]
 
 
 def read(folder: Path) -> ChatSettings:
-    """Return what the export in `folder` says of itself.
-
-    Raises:
-        strict.SettingsError: its mark cannot be read; names file, key and fix.
-    """
+    """Return what the export in `folder` says of itself; a SettingsError names file, key and fix."""
     place = strict.Place(f"{folder.resolve().name}/{MARK}")
     return strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
 
@@ -174,8 +160,8 @@ def export(study: Study, *, stage: str, size: str, variant: str | None = None, o
             shutil.copyfile(path, folder / name)
         (folder / SUMMARY).unlink(missing_ok=True)  # how the checkpoint came about; the card says what matters of it
         (folder / MARK).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-        described = _card(study, model, stage, size, variant, settings, folder)
-        (folder / "README.md").write_text(f"{described}\n", encoding="utf-8")
+        card = _card(study, model, stage, size, variant, settings, folder)
+        (folder / "README.md").write_text(f"{card}\n", encoding="utf-8")
     return target
 
 
@@ -226,17 +212,15 @@ def _scores(study: Study, section: str, model: str, digest: str) -> dict[str, tu
     They are the cells of its tables whose links lead to the model's responses; none where the record, if there is one,
     is of other weights.
     """
-    folder = study.section_dir(section)
+    folder, scores = study.section_dir(section), {}
     result = record.read(folder) if (folder / record.FILE).is_file() else None
     if result is None or result.inputs.get(f"model/{model}") != digest:
         return {}
-    tables = [table for table in map(result.table, result.tables) if table.columns[0] == ROWS[section]]
-    cells = {
-        measure: (cell(measure), cell(measure + MARGIN))
-        for table in tables
-        for measure, links in table.links.items()
-        for row, link in zip(table.rows, links, strict=True)
-        if link and parse_qs(link.rpartition("#")[2]).get("model") == [model]
-        for cell in [dict(zip(table.columns, row, strict=True)).get]
-    }
-    return {measure: points for measure, points in cells.items() if points[0] is not None}
+    for table in map(result.table, result.tables):
+        for measure, links in table.links.items() if table.columns[0] == ROWS[section] else ():
+            for row, link in zip(table.rows, links, strict=True):
+                cells = dict(zip(table.columns, row, strict=True))
+                its_own = link and parse_qs(link.rpartition("#")[2]).get("model") == [model]
+                if its_own and cells.get(measure) is not None:
+                    scores[measure] = cells[measure], cells.get(measure + MARGIN)
+    return scores

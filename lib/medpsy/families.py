@@ -26,17 +26,7 @@ class Markers:
 
 @dataclass(frozen=True)
 class Family:
-    """What models of one kind have in common.
-
-    Args:
-        models: hub ids.
-        switches: of the chat template.
-        opens_thinking: the template writes the opening marker, so a response starts inside its reasoning.
-        reasoning: name of its markers; None where it only answers.
-        system: what becomes of a system message: a ``turn`` of its own, ``merged`` with the first user's, or the turn
-            of a ``developer``.
-        terms: what has to be accepted before the weights can be downloaded; empty where nothing has.
-    """
+    """What models of one kind have in common; ``families.yaml`` says what each key means."""
 
     models: tuple[str, ...]
     system: Literal["turn", "merged", "developer"]
@@ -57,24 +47,24 @@ class Known:
     families: dict[str, Family]
 
     def __post_init__(self) -> None:
-        seen: dict[str, str] = {}
-        for name, one in self.families.items():
-            if one.reasoning is not None and one.reasoning not in self.markers:
-                fix = strict.nearest(one.reasoning, self.markers)
-                raise ValueError(f"families.{name}.reasoning: {one.reasoning!r} is not under markers; {fix}")
-            for hub_id in one.models:
-                if seen.setdefault(hub_id, name) != name:
-                    raise ValueError(f"families: {hub_id!r} stands under {seen[hub_id]} and {name}; keep one")
+        places: dict[str, str] = {}
+        for name, family in self.families.items():
+            if family.reasoning is not None and family.reasoning not in self.markers:
+                fix = strict.nearest(family.reasoning, self.markers)
+                raise ValueError(f"families.{name}.reasoning: {family.reasoning!r} is not under markers; {fix}")
+            for hub_id in family.models:
+                if places.setdefault(hub_id, name) != name:
+                    raise ValueError(f"families: {hub_id!r} stands under {places[hub_id]} and {name}; keep one")
 
     @property
     def opens(self) -> tuple[str, ...]:
         """Every opening marker; that of most models comes first."""
-        return tuple(marker for one in self.markers.values() for marker in one.opens)
+        return tuple(marker for kind in self.markers.values() for marker in kind.opens)
 
     @property
     def closes(self) -> tuple[str, ...]:
         """Every closing marker; that of most models comes first."""
-        return tuple(marker for one in self.markers.values() for marker in one.closes)
+        return tuple(marker for kind in self.markers.values() for marker in kind.closes)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -87,16 +77,13 @@ def starts(markers: Iterable[str]) -> str:
 
     A space behind what it finds takes a marker apart, also where two of them overlap.
     """
-    return "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in markers if one[1:]) or "(?!)"
+    longer = [marker for marker in markers if marker[1:]]
+    return "|".join(f"{re.escape(marker[0])}(?={re.escape(marker[1:])})" for marker in longer) or "(?!)"
 
 
 @cache
 def known() -> Known:
-    """Return what is known of all families.
-
-    Raises:
-        strict.SettingsError: names the key of ``families.yaml`` and the fix.
-    """
+    """Return what is known of all families; a SettingsError names the key of ``families.yaml`` and the fix."""
     return strict.build(Known, strict.read(FILE), strict.Place(FILE.name))
 
 
@@ -108,7 +95,7 @@ def of(path: object, name: str | None = None) -> Family | None:
     """
     families = known().families
     if name is None:
-        return next((one for one in families.values() if path in one.models), None)
+        return next((family for family in families.values() if path in family.models), None)
     if name not in families:
         raise ValueError(f"family: {name!r} is not in {FILE.name}; {strict.nearest(name, families)}")
     return families[name]

@@ -8,10 +8,12 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+STALE = 24 * 3600.0  # seconds after which whoever wrote a temporary file or folder must have been killed
 SOCKETS = 35  # characters of a folder that leave room for the names of sockets in it, 107 in all
 
 
@@ -48,6 +50,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def swept(folder: Path, prefix: str) -> Path:
+    """Return `folder` without what killed runs left in it, days ago, under temporary names that begin with `prefix`."""
+    for left in folder.glob(f"{prefix}*"):
+        with suppress(OSError):  # somebody else sweeps too
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return folder
 
 
 def _to_disk(path: Path) -> None:

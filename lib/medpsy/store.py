@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from medpsy import engines
 from medpsy.engines.base import Engine, Prompt, Response, Sampling
-from medpsy.files import write_text, write_whole
+from medpsy.files import swept, write_text, write_whole
 from medpsy.study import ModelSpec, Study
 from medpsy.texts import storable
 
@@ -139,7 +139,7 @@ class Shards:
             OSError: with what to do, when the disk is full; complete shards stay as they are.
         """
         table = pa.Table.from_pylist(rows, self.schema)
-        path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
+        path = swept(self.folder, ".") / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
         return write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
 
     def read(self, columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:

@@ -1,7 +1,7 @@
-"""`medpsy.engines.ray_engine` with a model that costs nothing in the place of vLLM; run as a program.
+"""`medpsy.engines.vllm_engine` with a model that costs nothing in the place of Ray's vLLM; run as a program.
 
-It writes down in ``STUB_FOLDER`` which process answered what. Files there are wishes: ``slow``, and ``kill-ID`` for
-the process that has the prompt ID in hand to be killed, once.
+It writes down in ``STUB_FOLDER`` which process answered what. Files there are wishes: ``slow``, ``odd-PLACE`` for a
+prompt to fail, and ``kill-PLACE`` for the process that has it in hand to be killed, once.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from medpsy.engines import ray_engine
+from medpsy.engines import vllm_engine
 
 
 class StubModel:
@@ -21,35 +21,36 @@ class StubModel:
         self._token = next(token for token in range(5, 500) if token not in sampling["stop_token_ids"])
 
     def __call__(self, batch):
-        self._die(batch["id"])
+        places = batch["place"].tolist()
+        self._die(places)
         time.sleep(0.2 if "slow" in self._wishes else 0)
         with (self._folder / f"done-{os.getpid()}").open("a") as notes:
-            notes.write("".join(f"{name}\n" for name in batch["id"]))
-        odd = ["no answer to this" if name.startswith("odd") else "" for name in batch["id"]]
+            notes.write("".join(f"{place}\n" for place in places))
+        odd = ["no answer to this" if f"odd-{place}" in self._wishes else "" for place in places]
         made = [[self._token] * (1 + seed % self._most) for seed in batch["seed"].tolist()]
-        return {"id": batch["id"], "size": batch["size"], "generated_tokens": made, "__inference_error__": odd}
+        return {"place": places, "generated_tokens": made, "__inference_error__": odd}
 
-    def _die(self, names):
-        for wish in [self._folder / f"kill-{name}" for name in names if f"kill-{name}" in self._wishes]:
+    def _die(self, places):
+        for wish in [self._folder / f"kill-{place}" for place in places if f"kill-{place}" in self._wishes]:
             if wish.exists():
                 wish.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def generator(job, gpus):
+def generator(_, options, sampling, __):
     from ray.data import ActorPoolStrategy
 
     def generate(prompts):
         return prompts.map_batches(
             StubModel,
-            fn_constructor_args=(os.environ["STUB_FOLDER"], job["sampling"]),
-            compute=ActorPoolStrategy(size=job["options"]["replicas"]),
-            batch_size=job["options"]["batch"],
+            fn_constructor_args=(os.environ["STUB_FOLDER"], sampling),
+            compute=ActorPoolStrategy(size=options.replicas),
+            batch_size=options.batch,
         )
 
     return generate
 
 
 if __name__ == "__main__":
-    ray_engine.generator = generator
-    ray_engine.main()
+    vllm_engine.generator = generator
+    vllm_engine.main()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from medpsy import families, prompts
 from medpsy.attacks import FORMS as ATTACK_FORMS
 from medpsy.corpus.rows import Form
 from medpsy.data.questions import Conversation, Criterion, Question
-from medpsy.engines import Prompt, Sampling
+from medpsy.engines import Prompt, Response, Sampling
 from medpsy.engines import chat as chat_module
 from medpsy.engines.chat import CHUNK, Chat, Encoded, render
 from tiny_models import SPECIALS, TEMPLATE, Spec, make_tokenizer
@@ -33,6 +34,10 @@ def ask(text: str, name: str = "q") -> Prompt:
 def encoded(chat: Chat, prompt: Prompt) -> Encoded:
     ((only,), _) = chat.encode([prompt], SAMPLING)
     return only
+
+
+def response(chat: Chat, *tokens: str, **more: bool) -> Response:
+    return chat.response(Encoded("q", array("I", [5, 5, 5])), ids(chat, *tokens), 0.5, **more)
 
 
 def ids(chat: Chat, *tokens: str) -> list[int]:
@@ -111,13 +116,13 @@ def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(tiny, tmp_p
     ],
 )
 def test_tokens_become_a_response(chat, tokens, text, reason, count):
-    found = chat.response("q", 3, ids(chat, *tokens), 0.5)
+    found = response(chat, *tokens)
     assert (found.prompt_id, found.text, found.finish_reason, found.seconds) == ("q", text, reason, 0.5)
     assert (found.prompt_tokens, found.completion_tokens) == (3, count)
 
 
 def test_an_engine_may_know_an_end_that_we_do_not(chat):
-    found = chat.response("q", 0, ids(chat, "drug", "the"), 0.5, stopped=True)
+    found = response(chat, "drug", "the", stopped=True)
     assert (found.text, found.finish_reason, found.completion_tokens) == ("drug", "stop", 2)
 
 

@@ -9,8 +9,8 @@ import threading
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -381,12 +381,10 @@ class Service:
     """Answers after `item` milliseconds; counts what is under way."""
 
     def __init__(self) -> None:
-        self.now = self.cancelled = self.closed = 0
+        self.now = self.cancelled = 0
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator:
-        yield self.work
-        self.closed += 1
+    def answers(self, items: Iterable[float], limit: int) -> Iterator[float]:
+        return bounded(items, self.work, limit, nullcontext())
 
     async def work(self, item: float) -> float:
         if item < 0:
@@ -403,9 +401,9 @@ class Service:
 
 
 def test_results_come_as_they_finish_and_items_are_taken_only_when_there_is_room():
-    assert list(bounded([300, 10, 100], Service().open, 3)) == [10, 100, 300]
+    assert list(Service().answers([300, 10, 100], 3)) == [10, 100, 300]
     taken = []
-    results = bounded((taken.append(at) or 20 for at in range(100)), Service().open, 2)
+    results = Service().answers((taken.append(at) or 20 for at in range(100)), 2)
     next(results)
     assert len(taken) <= 6
     results.close()
@@ -414,7 +412,7 @@ def test_results_come_as_they_finish_and_items_are_taken_only_when_there_is_room
 def test_the_first_error_is_raised_and_the_rest_cancelled():
     service = Service()
     with pytest.raises(ValueError, match="-1 is negative") as caught:
-        list(bounded([60_000, 60_000, -1], service.open, 3))
+        list(service.answers([60_000, 60_000, -1], 3))
     assert not isinstance(caught.value, BaseExceptionGroup)
     assert service.cancelled == 2 and service.now == 0
 
@@ -422,7 +420,7 @@ def test_the_first_error_is_raised_and_the_rest_cancelled():
 def test_leaving_early_cancels_and_leaves_no_thread():
     service, before = Service(), threading.active_count()
     start = time.monotonic()
-    results = bounded([5, *[60_000] * 9], service.open, 4)
+    results = service.answers([5, *[60_000] * 9], 4)
     assert next(results) == 5
     results.close()
     assert time.monotonic() - start < 50  # not the minute that the others would take

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import gguf
 import pytest
 from medpsy.engines import EngineError, Sampling, convert, open_engine, programs
 from medpsy.engines.convert import QWEN2_PATTERN, is_qwen2, recognise_qwen2, to_gguf
+from medpsy.files import swept
 from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
@@ -47,7 +49,7 @@ def test_a_model_is_converted_once_whatever_it_is_called(tiny, tmp_path):
 @pytest.fixture
 def converter(llama_tools):
     """What this process converts with, once a model's folder has been checked; loading it takes seconds."""
-    return convert._converter(str(programs.find(programs.CONVERTER).resolve()))
+    return convert.converter(str(programs.find(programs.CONVERTER).resolve()))
 
 
 def test_the_converter_is_loaded_once_and_replaced_when_it_dies(converter, tiny, tmp_path):
@@ -65,6 +67,20 @@ def test_the_converter_is_loaded_once_and_replaced_when_it_dies(converter, tiny,
 def test_an_unknown_number_format_is_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match="'q4' is unknown; choose one of f32, f16, bf16, q8_0"):
         to_gguf(tiny, tmp_path, outtype="q4")
+
+
+def test_what_a_killed_conversion_left_is_taken_away_once_it_is_old(tmp_path):
+    for name, days in (("old", 2), ("new", 0)):
+        (tmp_path / f".converting-{name}").mkdir()
+        (tmp_path / f".converting-{name}" / "model.gguf").write_text("GG")
+        os.utime(tmp_path / f".converting-{name}", (time.time() - days * 86_400,) * 2)
+    (tmp_path / ".converting-file").touch()
+    os.utime(tmp_path / ".converting-file", (0, 0))
+    (tmp_path / "model.gguf").touch()
+    os.utime(tmp_path / "model.gguf", (0, 0))
+    assert swept(tmp_path, convert.SCRATCH) == tmp_path
+    assert sorted(os.listdir(tmp_path)) == [".converting-new", "model.gguf"]
+    assert swept(tmp_path / "nowhere", "") == tmp_path / "nowhere"
 
 
 @pytest.mark.usefixtures("llama_tools")
@@ -108,7 +124,7 @@ def test_code_beside_a_model_is_out_of_the_converters_reach(tiny, tmp_path):
     folder = copied(tiny.folder, tmp_path / "with_code", {})
     (folder / "modeling_evil.py").write_text("raise SystemExit('run')")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    staged = convert._staged(folder, tmp_path / "staged")
+    staged = convert.staged(folder, tmp_path / "staged")
     names = {path.name for path in staged.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
     assert not {"modeling_evil.py", "pytorch_model.bin"} & names
@@ -117,13 +133,21 @@ def test_code_beside_a_model_is_out_of_the_converters_reach(tiny, tmp_path):
 def test_two_processes_may_convert_at_once(tiny, tmp_path, monkeypatch):
     """Each works in a folder of its own; whoever finishes last replaces a complete file by a complete file."""
 
-    def written(model: Spec, source: Path, made: Path, outtype: str) -> None:
-        monkeypatch.setattr(convert, "_convert", lambda *given: given[2].write_text("other's"))
-        assert to_gguf(tiny, tmp_path).read_text() == "other's"
-        made.write_text("mine")
+    class Theirs:
+        def run(self, arguments: list[str]) -> str:
+            Path(arguments[2]).write_text("theirs")
+            return ""
 
-    monkeypatch.setattr(convert, "_convert", written)
-    assert to_gguf(tiny, tmp_path).read_text() == "mine"
+    class Ours(Theirs):
+        def run(self, arguments: list[str]) -> str:
+            monkeypatch.setattr(convert, "converter", lambda _: Theirs())
+            assert to_gguf(tiny, tmp_path).read_text() == "theirs"
+            Path(arguments[2]).write_text("ours")
+            return ""
+
+    monkeypatch.setattr(programs, "find", Path)
+    monkeypatch.setattr(convert, "converter", lambda _: Ours())
+    assert to_gguf(tiny, tmp_path).read_text() == "ours"
 
 
 BPE = {"type": "BPE"}

@@ -21,24 +21,12 @@ from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.engines.programs import Child, importable
 from medpsy.quantization import gguf as quantization
-from tiny_models import Spec
+from tiny_models import Spec, asking
 
 pytestmark = pytest.mark.usefixtures("llama_tools")
 OPTIONS = ServerOptions(slots=2, context=256, threads=1)
 GREEDY = Sampling(max_tokens=16, temperature=0)
 ENDLESS = Sampling(max_tokens=400, temperature=1.5, top_k=0, top_p=1.0)
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from tiny_models import Spec
-from medpsy.engines import Prompt, Sampling, open_engine
-spec = Spec("tiny", "models/tiny", Path({folder!r}))
-prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range(2000)]
-with open_engine("llama_cpp", spec, gguf_dir=Path({gguf!r}), slots=2, threads=1) as engine:
-    for response in engine.generate(prompts, Sampling(max_tokens=200)):
-        print("answered", flush=True)
-"""
 IDLE = """
 import sys
 from pathlib import Path
@@ -104,13 +92,10 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(
-    ("script", "number"), [(SCRIPT, signal.SIGINT), (IDLE, signal.SIGKILL), (IDLE, signal.SIGTERM)]
-)
-def test_a_killed_process_leaves_no_server(tiny, gguf, script, number):
-    file = gguf if script == IDLE else gguf.parent
-    code = script.format(tests=str(Path(__file__).parent), folder=str(tiny.folder), gguf=str(file))
-    env = {**os.environ, **importable()}
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_leaves_no_server(tiny, gguf, number):
+    busy, env = asking("llama_cpp", tiny, gguf_dir=gguf.parent, slots=2), {**os.environ, **importable()}
+    code = busy if number == signal.SIGINT else IDLE.format(gguf=str(gguf))
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, "-c", code], env=env, preexec_fn=interruptible, **pipes) as run:
         assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()

@@ -53,16 +53,25 @@ def test_rows_that_ended_are_not_computed_on(tiny, prompts, monkeypatch):
     assert widths[0] == len(prompts) > widths[-1]
 
 
-def test_a_batch_too_large_for_memory_is_an_error_that_says_what_to_do(tiny, prompts, monkeypatch):
-    def full(self: Decoding) -> list:
-        raise torch.OutOfMemoryError
+def test_a_batch_too_large_for_memory_is_halved_and_a_single_prompt_too_large_is_named(tiny, prompts, monkeypatch):
+    room, step, sizes = [3], Decoding.step, []
 
-    monkeypatch.setattr(Decoding, "step", full)
-    with (
-        open_engine("transformers", tiny) as engine,
-        pytest.raises(EngineError, match="'tiny': 2 prompts .*lower batch_rows"),
-    ):
-        list(engine.generate(prompts[:2], SAMPLED))
+    def bounded(self: Decoding) -> list:
+        if self._count > 1 and len(self._next) > room[0]:  # the batch has begun, and some of it may have ended
+            raise torch.OutOfMemoryError
+        sizes.append(len(self._next))
+        return step(self)
+
+    with open_engine("transformers", tiny) as engine:
+        expected = {one.prompt_id: one.text for one in engine.generate(prompts, SAMPLED)}
+        monkeypatch.setattr(Decoding, "step", bounded)
+        assert {one.prompt_id: one.text for one in engine.generate(prompts, SAMPLED)} == expected
+        sizes.clear()
+        list(engine.generate(prompts, SAMPLED))
+        assert max(sizes) == 3  # what is known of the memory holds for later calls
+        room[0] = 0
+        with pytest.raises(EngineError, match="'tiny': one prompt of .* does not fit .* lower max_tokens, use dtype"):
+            list(engine.generate(prompts[:2], SAMPLED))
 
 
 def test_the_number_format_is_the_one_asked_for(tiny):

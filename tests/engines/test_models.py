@@ -321,24 +321,20 @@ QWEN3_4B = {"num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_h
 QWEN3_4B |= {"head_dim": 128, "hidden_size": 2560}
 
 
+SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256}
+
+
 @pytest.mark.parametrize(
-    ("config", "itemsize", "expected"),
+    ("config", "itemsize", "bytes_per_token"),
     [
         (QWEN3_4B, 2, 147_456),  # 2 x 36 x 8 x 128 x 2
-        ({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256}, 4, 4096),
-        ({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256, "num_key_value_heads": 2}, 4, 2048),
+        (SMALL, 4, 4096),
+        ({**SMALL, "num_key_value_heads": 2}, 4, 2048),
     ],
 )
-def test_bytes_per_token(config, itemsize, expected):
-    assert models.bytes_per_token(config, itemsize) == expected
-
-
-def test_budget_is_a_share_of_what_is_free():
-    assert models.token_budget(QWEN3_4B, 2, 2 * 147_456 * 1000) == 1000
-    assert models.token_budget(QWEN3_4B, 2, -1) == models.token_budget(QWEN3_4B, 2, 0) == 1
+def test_a_share_of_what_is_free_holds_keys_and_values(config, itemsize, bytes_per_token):
+    assert models.token_budget(config, itemsize, 2 * bytes_per_token * 1000) == 1000
+    assert models.token_budget(config, itemsize, -1) == models.token_budget(config, itemsize, 0) == 1
     assert models.free_bytes() > 0
-
-
-def test_a_configuration_with_other_names_says_what_to_set():
     with pytest.raises(ValueError, match="no 'num_hidden_layers'; set the engine's batch size"):
-        models.bytes_per_token({"n_layer": 2}, 4)
+        models.token_budget({"n_layer": 2}, itemsize, 1)

@@ -1,20 +1,19 @@
-"""The process in which vLLM runs: what it says when it fails, and that it ends with whoever started it."""
+"""The process in which vLLM or Ray runs: how it is talked to, what it says when it fails, and that it always ends."""
 
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import pytest
 from medpsy.engines import Engine, EngineError, Prompt, Sampling, open_engine, vllm_engine
 from medpsy.engines.programs import importable
-from medpsy.engines.vllm_engine import answer
+from medpsy.engines.vllm_engine import generated
 from test_llama_cpp import gone
-from tiny_models import Spec
+from tiny_models import Spec, asking
 
 ECHO = """
 import json, sys
@@ -34,17 +33,20 @@ def asked(*names: str) -> list[Prompt]:
     return [Prompt(name, ({"role": "user", "content": "which drug"},)) for name in names]
 
 
-def opened(tiny: Spec, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float = 120.0) -> Engine:
+def opened(
+    tiny: Spec, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float = 120.0, kind: str = "vllm"
+) -> Engine:
     monkeypatch.setattr(vllm_engine, "COMMAND", (sys.executable, "-c", code))
     monkeypatch.setattr(vllm_engine, "LOADING", timeout)
-    return open_engine("vllm", tiny)
+    return open_engine(kind, tiny)
 
 
-def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatch):
+@pytest.mark.parametrize(("kind", "name"), [("vllm", "vLLM"), ("ray", "Ray")])
+def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatch, kind, name):
     code = ECHO.replace("{fatal}", str(SAMPLING.prompt_seed("die")))
-    with opened(tiny, monkeypatch, code) as engine:
+    with opened(tiny, monkeypatch, code, kind=kind) as engine:
         assert {one.prompt_id for one in engine.generate(asked("a", "b"), SAMPLING)} == {"a", "b"}
-        message = "(?s)vLLM ended before all responses were there; it ended .*Its log ends:\nout of luck"
+        message = f"(?s){name} ended before all responses were there; it ended .*Its log ends:\nout of luck"
         with pytest.raises(EngineError, match=message):
             list(engine.generate(asked("a", "die"), SAMPLING))
         under_way = engine.generate(asked("a", "b"), SAMPLING)
@@ -52,6 +54,7 @@ def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatc
         with pytest.raises(EngineError, match="one call at a time"):
             next(engine.generate(asked("c"), SAMPLING))
         under_way.close()
+        assert not [each for each in psutil.Process().children() if "out of luck" in " ".join(each.cmdline())]
         assert [one.text for one in engine.generate(asked("c"), SAMPLING)]
     with pytest.raises(EngineError, match="closed"):
         engine.generate(asked("a"), SAMPLING)
@@ -85,7 +88,7 @@ class Output(NamedTuple):
     ],
 )
 def test_what_vllm_generated(reason, expected):
-    assert answer(Output(reason)) == expected
+    assert generated(Output(reason)) == expected
 
 
 def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
@@ -95,25 +98,11 @@ def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
 
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-SCRIPT = """
-import sys
-from pathlib import Path
-from typing import NamedTuple
-sys.path.insert(0, {tests!r})
-from tiny_models import Spec
-from medpsy.engines import Prompt, Sampling, open_engine
-spec = Spec("tiny", "models/tiny", Path({folder!r}))
-prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range(3000)]
-engine = open_engine("vllm", spec, threads=1, rows=4)
-for response in engine.generate(prompts, Sampling(max_tokens=200)):
-    print("answered", flush=True)
-"""
 
 
 @needs_vllm
 def test_a_killed_process_leaves_no_worker_and_needs_no_main_guard(tiny):
-    code = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tiny.folder))
-    env = {**os.environ, **importable()}
+    code, env = asking("vllm", tiny, rows=4), {**os.environ, **importable()}
     with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
         workers = psutil.Process(run.pid).children(recursive=True)

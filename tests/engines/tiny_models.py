@@ -12,6 +12,18 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THINKING = ("<think>", "</think>")
+ASKING = """
+import sys
+from pathlib import Path, PosixPath
+sys.path.insert(0, {tests!r})
+from tiny_models import Spec
+from medpsy.engines import Prompt, Sampling, open_engine, vllm_engine
+vllm_engine.COMMAND = {command!r} or vllm_engine.COMMAND
+prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range({count})]
+engine = open_engine({kind!r}, Spec("tiny", "models/tiny", Path({folder!r})), **{options!r})
+for response in engine.generate(prompts, Sampling(max_tokens={tokens})):
+    print("answered", flush=True)
+"""
 WORDS = ("question", "answer", "option", "which", "drug", "treats", "the", "fever", "of", "lorin", "mazel", "best")
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -50,6 +62,13 @@ class Spec:
     @property
     def local_dir(self) -> Path | None:
         return self.folder
+
+
+def asking(kind: str, model: Spec, count: int = 3000, tokens: int = 200, command: Any = None, **options: Any) -> str:
+    """Return a program, without a main guard, that opens an engine and writes a line for every response."""
+    options |= {"threads": 1}
+    tests, folder = str(Path(__file__).parent), str(model.folder)
+    return ASKING.format_map(locals())
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

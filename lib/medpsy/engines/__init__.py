@@ -18,7 +18,7 @@ ENGINES = {  # kind -> module and class
     "transformers": ("local", "TransformersEngine"),
     "llama_cpp": ("llama_cpp", "LlamaCppEngine"),
     "vllm": ("vllm_engine", "VllmEngine"),
-    "ray": ("ray_engine", "RayEngine"),
+    "ray": ("vllm_engine", "RayEngine"),
     "openai": ("client", "Client"),
 }
 # options that move what is generated
@@ -33,11 +33,10 @@ __all__ = [
 
 
 def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **options: Any) -> Engine:
-    """Return an engine of `kind` with `model` loaded.
+    """Return an engine of `kind` for `model`; its options are those of `Options` in its module.
 
     Args:
         gguf_dir: where `llama_cpp` keeps converted models; by default the cache folder.
-        options: settings of that engine, see `Options` in its module.
 
     Raises:
         ValueError: unknown kind or option (names those there are), or a kind that cannot reach the model.
@@ -51,11 +50,10 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
         raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
     module, name = ENGINES[kind]
     engine = getattr(importlib.import_module(f"medpsy.engines.{module}"), name)
-    known = {field.name for field in fields(engine.Options)}
-    for name in options:
-        if name not in known:
-            raise ValueError(f"engine {kind!r} has no option {name!r}; {strict.nearest(name, sorted(known))}")
-    opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in known else {}))
+    names = sorted(field.name for field in fields(engine.Options))
+    if unknown := [option for option in options if option not in names]:
+        raise ValueError(f"engine {kind!r} has no option {unknown[0]!r}; {strict.nearest(unknown[0], names)}")
+    opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in names else {}))
     opened.kind = engine_kind(kind, model, options)
     return opened
 

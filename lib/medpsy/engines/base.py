@@ -1,13 +1,15 @@
 """Who answers: the contract that every engine keeps.
 
-An engine takes chat prompts and yields responses as they finish, in any order. It batches and schedules by
-itself; callers never loop over prompts. It writes nothing and grades nothing.
+An engine takes chat prompts and yields responses as they finish, in any order. It batches and schedules by itself;
+callers never loop over prompts. It writes nothing and grades nothing.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
 FINISH_REASONS = {  # as engines and services call them, in small letters -> as we do
@@ -48,70 +50,6 @@ class Sampling:
         return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
 
-@dataclass(frozen=True)
-class Response:
-    """What a model wrote. `text` is raw: reasoning, `</think>` and answer together.
-
-    Args:
-        finish_reason: ``"stop"`` (end-of-turn token), ``"length"`` (token limit) or ``"failed"`` (no response).
-        error: why there is no response.
-        prompt_tokens, completion_tokens: counted with the model's own tokenizer.
-        seconds: wall time from submission to completion, queueing included.
-    """
-
-    prompt_id: str
-    text: str
-    finish_reason: Literal["stop", "length", "failed"]
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    error: str | None = None
-
-
-class Engine:
-    """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
-
-    kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
-    fingerprint: str  # digest of weights or revision, tokenizer and chat template
-
-    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
-
-        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other; what
-        it takes is to count its tokens.
-
-        Raises:
-            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses.
-            EngineError: the engine is closed, or ended before all responses were there.
-        """
-        raise NotImplementedError
-
-    _closed = False
-
-    def close(self) -> None:
-        """Free what the engine holds; calling it again does nothing."""
-        self._closed = True
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise EngineError(f"the {self.kind} engine is closed; open it again")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-def check_ids(ids: Iterable[str]) -> None:
-    """Raise ValueError if an id occurs twice: its two responses could not be told apart."""
-    seen: set[str] = set()
-    for prompt_id in ids:
-        if prompt_id in seen:
-            raise ValueError(f"prompt id {prompt_id!r} is used twice; give each prompt its own id")
-        seen.add(prompt_id)
-
-
 def check_sampling(sampling: Sampling) -> None:
     """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
     allowed = {
@@ -123,3 +61,68 @@ def check_sampling(sampling: Sampling) -> None:
     for name, (fits, fix) in allowed.items():
         if not fits:
             raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model wrote. `text` is raw: reasoning, `</think>` and answer together."""
+
+    prompt_id: str
+    text: str
+    finish_reason: Literal["stop", "length", "failed"]  # end-of-turn token, token limit, or no response
+    prompt_tokens: int  # counted, as the others, with the model's own tokenizer
+    completion_tokens: int
+    seconds: float  # from submission to completion, queueing included
+    error: str | None = None  # why there is no response
+
+
+class Engine:
+    """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
+
+    kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
+    fingerprint: str  # digest of weights or revision, tokenizer and chat template
+    _closed = False
+
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
+
+        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other.
+
+        Raises:
+            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses; at
+                once, before anything is generated.
+            EngineError: the engine is closed, or ended before all responses were there.
+        """
+        if self._closed:
+            raise EngineError(f"the {self.kind} engine is closed; open it again")
+        check_sampling(sampling)
+        start = time.perf_counter()
+        asked, refused = self._prepare(prompts, sampling)
+        ids = Counter([*(item.id for item in asked), *(response.prompt_id for response in refused)])
+        if twice := [prompt_id for prompt_id, times in ids.items() if times > 1]:
+            raise ValueError(f"prompt id {twice[0]!r} is used twice; give each prompt its own id")
+        answers = self._answer(asked, sampling, start) if asked else ()  # without any no model need be loaded
+
+        def both() -> Iterator[Response]:  # a generator, since leaving it early closes the one inside
+            yield from refused
+            yield from answers
+
+        return both()
+
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[Sequence[Any], Sequence[Response]]:
+        """Return what is to be asked, each with its `id`, and failed responses to what does not fit."""
+        raise NotImplementedError
+
+    def _answer(self, asked: Sequence[Any], sampling: Sampling, start: float) -> Iterator[Response]:
+        """Yield the responses to what was prepared; `start` is when it was asked, by ``perf_counter``."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what the engine holds; calling it again does nothing."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

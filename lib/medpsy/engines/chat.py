@@ -1,8 +1,7 @@
 """From conversations to token ids and back, in one way for every engine that runs a model itself.
 
-Prompts are rendered by the model's own chat template and checked, all of them, before an engine generates anything.
-Special tokens of a prompt are the template's: the same characters in what was asked stay text. A prompt that does not
-fit is a failed response. Loads no weights.
+Prompts are rendered by the model's own chat template, all of them before an engine generates anything. Special tokens
+of a prompt are the template's: the same characters in what was asked stay text. Loads no weights.
 
 A chat template is a program that came with the model, and may never end: every rendering happens in a fork of this
 process, where the system stops what takes too much time or memory, whatever it is that the template does. What comes
@@ -19,10 +18,9 @@ import multiprocessing
 import re
 import resource
 import signal
-import time
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -31,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from medpsy import families
-from medpsy.engines.base import Engine, Message, Prompt, Response, Sampling, check_ids, check_sampling
+from medpsy.engines.base import Engine, Message, Prompt, Response, Sampling
 from medpsy.engines.models import Model, eos_ids, fingerprint, model_folder, text_config
 
 WRITTEN = ("user", "tool")  # roles whose content is text; an assistant's own turns hold its markers of reasoning
@@ -51,58 +49,48 @@ class Encoded:
     id: str
     tokens: array
 
-    @property
-    def size(self) -> int:
-        return len(self.tokens)
+    def failed(self, why: str, seconds: float) -> Response:
+        return Response(self.id, "", "failed", len(self.tokens), 0, seconds, why)
 
 
 class Chat:
     """Tokenizer and chat template of one model.
 
-    Args:
-        stop_ids: tokens that end a response.
-        context: tokens that prompt and response together may have; None if nobody says.
+    `stop_ids` end a response; `context` is the tokens of prompt and response together, None if nobody says.
     """
 
     def __init__(self, model: Model, folder: Path, *, context: int | None = None) -> None:
         from transformers import AutoTokenizer
 
         self._model = model
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        if not self._tokenizer.chat_template:
+        self._tokenizer = tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if not tokenizer.chat_template:
             raise ValueError(
                 f"model {model.name!r}: {model.path} has no chat template; save it with `tokenizer.chat_template` set"
             )
-        added = self._tokenizer.added_tokens_decoder.values()
-        self._special = re.compile(families.starts(one.content for one in added if one.special))
-        self.stop_ids = self._stops(folder)
-        limits = [limit for limit in (text_config(folder).get("max_position_embeddings"), context) if limit]
-        self.context = min(limits, default=None)
-
-    def _stops(self, folder: Path) -> frozenset[int]:
-        added = self._tokenizer.get_added_vocab()
-        own = self._tokenizer.eos_token_id
-        known = {added[token] for token in families.known().ends if token in added}
-        return frozenset({*eos_ids(folder), *known, *([] if own is None else [own])})
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self._special = re.compile(families.starts(special))
+        added, end = tokenizer.get_added_vocab(), tokenizer.eos_token_id
+        ends = [added[token] for token in families.known().ends if token in added]
+        self.stop_ids = frozenset({*eos_ids(folder), *ends, *([] if end is None else [end])})
+        limits = (text_config(folder).get("max_position_embeddings"), context)
+        self.context = min(filter(None, limits), default=None)
 
     def encode(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
         """Return those `prompts` that fit the context together with `max_tokens` as token ids, in their order, and a
         failed response for each of the others.
 
-        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks.
-
-        Raises:
-            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses.
+        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks. A
+        ValueError names a prompt that the chat template refuses.
         """
-        check_sampling(sampling)
         iterator, encoded = iter(prompts), []
         while chunk := list(itertools.islice(iterator, CHUNK)):
             ids = self._tokenizer(self._rendered(chunk), add_special_tokens=False)["input_ids"]
             encoded += [Encoded(prompt.id, array("I", row)) for prompt, row in zip(chunk, ids, strict=True)]
-        check_ids(item.id for item in encoded)
         most = float("inf") if self.context is None else self.context - sampling.max_tokens
-        refused = [self._too_long(item, sampling.max_tokens) for item in encoded if item.size > most]
-        return [item for item in encoded if item.size <= most], refused
+        fitting = [item for item in encoded if len(item.tokens) <= most]
+        refused = [self._too_long(item, sampling.max_tokens) for item in encoded if len(item.tokens) > most]
+        return fitting, refused
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
         try:
@@ -121,19 +109,15 @@ class Chat:
         return message | {"content": self._special.sub(r"\g<0> ", message["content"])}
 
     def _too_long(self, prompt: Encoded, max_tokens: int) -> Response:
-        error = (
-            f"prompt {prompt.id!r} has {prompt.size} tokens; with max_tokens {max_tokens} that is "
-            f"{prompt.size + max_tokens}, and the context of {self._model.name} holds {self.context}; lower max_tokens "
-            "or shorten the prompt"
+        size = len(prompt.tokens)
+        why = (
+            f"prompt {prompt.id!r} has {size} tokens; with max_tokens {max_tokens} that is {size + max_tokens}, and "
+            f"the context of {self._model.name} holds {self.context}; lower max_tokens or shorten the prompt"
         )
-        return Response(prompt.id, "", "failed", prompt.size, 0, 0.0, error)
+        return prompt.failed(why, 0.0)
 
-    def response(
-        self, prompt_id: str, size: int, tokens: Sequence[int], seconds: float, *, stopped: bool = False
-    ) -> Response:
+    def response(self, prompt: Encoded, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
         """Return the response made of generated `tokens`, which are cut at the first token that ends a response.
-
-        `size` is the number of the prompt's tokens.
 
         `stopped` says that the last token ended it for the engine, whether or not we know that token as an end.
         `completion_tokens` counts every generated token, the ending one included, as OpenAI-compatible servers do.
@@ -142,15 +126,12 @@ class Chat:
         end = next((at for at, token in enumerate(tokens) if token in self.stop_ids), last)
         count = len(tokens) if end is None else end + 1
         text = self._tokenizer.decode(list(tokens[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Response(prompt_id, text, "length" if end is None else "stop", size, count, seconds)
+        reason = "length" if end is None else "stop"
+        return Response(prompt.id, text, reason, len(prompt.tokens), count, seconds)
 
 
 class ChatEngine(Engine):
-    """An engine that runs a model itself and gets token ids; its options are a data class `Options`.
-
-    Raises:
-        OSError, ValueError: the model is not to be had, or an option cannot be meant.
-    """
+    """An engine that runs a model itself and gets token ids; its options are a data class `Options`."""
 
     Options: type
 
@@ -159,21 +140,8 @@ class ChatEngine(Engine):
         self.fingerprint = fingerprint(model)
         self._chat = Chat(model, self._folder, context=self._options.context)
 
-    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        self._require_open()
-        start = time.perf_counter()
-        encoded, refused = self._chat.encode(prompts, sampling)
-        answers = self._answer(encoded, sampling, start) if encoded else ()  # without any the model need not be loaded
-
-        def both() -> Iterator[Response]:  # a generator, since leaving it early closes the one inside
-            yield from refused
-            yield from answers
-
-        return both()
-
-    def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
-        """Yield the responses to `encoded` prompts; `start` is when they were asked."""
-        raise NotImplementedError
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
+        return self._chat.encode(prompts, sampling)
 
 
 class TemplateError(ValueError):
@@ -194,17 +162,15 @@ def render(
 ) -> list[str]:
     """Return each of `conversations` as the chat template of `tokenizer` writes it.
 
-    Args:
-        switches: of the chat template, as in the study.
-        tools: of each conversation, functions the model may call, as JSON schemas.
+    `switches` are of the chat template, `tools` of each conversation: functions the model may call, as JSON schemas.
 
     Raises:
         TemplateError: the template refuses a conversation, or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.
     """
-    given = [{"tools": list(some)} if some else {} for some in tools or [()] * len(conversations)]
+    common = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     asked = [
-        {"conversation": list(turns), "tokenize": False, "add_generation_prompt": add_generation_prompt, **more}
-        for turns, more in zip(conversations, given, strict=True)
+        {"conversation": list(turns), **({"tools": list(some)} if some else {}), **common}
+        for turns, some in zip(conversations, tools or [()] * len(conversations), strict=True)
     ]
     forking = multiprocessing.get_context("fork")  # whose copy has everything that is needed already
     receiver, sender = forking.Pipe(duplex=False)

@@ -16,7 +16,8 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,23 +26,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from medpsy import strict
-from medpsy.engines.base import (
-    FINISH_REASONS,
-    Engine,
-    EngineError,
-    Prompt,
-    Response,
-    Sampling,
-    check_ids,
-    check_sampling,
-)  # fmt: skip
+from medpsy.engines.base import FINISH_REASONS, Engine, EngineError, Prompt, Response, Sampling
 from medpsy.engines.chat import Chat
 from medpsy.engines.models import Model, fingerprint
 from medpsy.texts import storable
 
 T, R = TypeVar("T"), TypeVar("R")
-Work = Callable[[T], Awaitable[R]]
-OpenWork = Callable[[], contextlib.AbstractAsyncContextManager[Work]]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AGAIN = (408, 409, 429)  # and 5xx: may pass
@@ -59,31 +49,21 @@ _key_names: set[str] = set()  # environment variables that hold a key, of all en
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How an endpoint is asked: `engine_options` of a model with `base_url`.
+    """How an endpoint is asked: `engine_options` of a model with `base_url`."""
 
-    Args:
-        key_env: environment variable that holds the key; a server on this machine may need none.
-        concurrency: requests under way at once.
-        timeout: seconds that one attempt may take, from sending the prompt to the end of the reply.
-        retries: further attempts after 408, 409, 429, 5xx and lost connections, after pauses that grow.
-        max_bytes: of a reply, unpacked; 16,384 tokens take some 100 kB.
-        extended: send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which
-            vLLM, llama.cpp and most hosts take and OpenAI's own service refuses.
-        extra_body: further fields of every request, e.g. ``{"reasoning_effort": "high"}``; they win over ours, and a
-            null takes a field out. Responses are kept apart by it.
-        tokenizer: folder with the served model's tokenizer, to count prompts before anything is sent.
-        context: tokens that prompt and response together may have, if fewer than that folder says.
-    """
-
-    key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 32
-    timeout: float = 600.0
-    retries: int = 6
-    max_bytes: int = 4 * 2**20
+    key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; a server on this machine may need none
+    concurrency: int = 32  # requests under way at once
+    timeout: float = 600.0  # seconds that one attempt may take, from sending the prompt to the end of the reply
+    retries: int = 6  # after 408, 409, 429, 5xx and lost connections, after pauses that grow
+    max_bytes: int = 4 * 2**20  # of a reply, unpacked; 16,384 tokens take some 100 kB
+    # send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which vLLM,
+    # llama.cpp and most hosts take and OpenAI's own service refuses
     extended: bool = True
+    # of every request, e.g. {"reasoning_effort": "high"}; they win over ours, a null takes a field out, and responses
+    # are kept apart by them
     extra_body: dict[str, Any] = field(default_factory=dict)
-    tokenizer: str | None = None
-    context: int | None = None
+    tokenizer: str | None = None  # folder with the served model's, to count prompts before anything is sent
+    context: int | None = None  # tokens of prompt and response together, if fewer than that folder says
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):  # may be the key itself: not shown
@@ -98,13 +78,8 @@ class Options:
 
 
 class Failure(Exception):
-    """Why there is no response.
-
-    Args:
-        status: HTTP status; 0 where there was none.
-        again: it may pass.
-        lost: it says nothing about the prompt: the next one will hardly fare better.
-        pause: seconds that the endpoint asks to wait.
+    """Why there is no response: with what HTTP status, if any, and whether it may pass (`again`), after what `pause` in
+    seconds; `lost` says nothing about the prompt, so that the next one will hardly fare better.
     """
 
     def __init__(
@@ -135,7 +110,7 @@ class Client(Engine):
         self._chat = Chat(model, Path(folder), context=context) if folder else None
         self._lost = 0  # failures in a row that say nothing about their prompts
         _key_names.add(self._options.key_env)
-        if not (key := self._key).isascii() or not key.isprintable():
+        if not (key := _key(self._options.key_env)).isascii() or not key.isprintable():
             raise EngineError(f"the key in {self._options.key_env} holds characters that none may have; set it anew")
         try:
             status = ask_for_models(model.base_url, key=key)
@@ -144,49 +119,29 @@ class Client(Engine):
         except Failure as failure:
             raise self._fatal(failure) from None
 
-    @property
-    def _key(self) -> str:
-        return _key(self._options.key_env)
-
-    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """As in `medpsy.engines.base`; too long is a prompt by the `tokenizer` or by the endpoint.
-
-        Raises:
-            EngineError: with the last response, where the endpoint has stopped answering.
-        """
-        start = time.perf_counter()
-        check_sampling(sampling)
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Prompt], list[Response]]:
         asked = list(prompts)
-        check_ids(prompt.id for prompt in asked)
         refused = self._chat.encode(asked, sampling)[1] if self._chat else []
         gone = {response.prompt_id for response in refused}
-        return self._answer([prompt for prompt in asked if prompt.id not in gone], refused, sampling, start)
+        return [prompt for prompt in asked if prompt.id not in gone], refused
 
-    def _answer(
-        self, prompts: Sequence[Prompt], refused: Sequence[Response], sampling: Sampling, start: float
-    ) -> Iterator[Response]:
-        yield from refused
+    def _answer(self, prompts: Sequence[Prompt], sampling: Sampling, start: float) -> Iterator[Response]:
         patience = max(1, min(self._options.concurrency, len(prompts) - 1))
         fatal: list[Failure] = []
+        http = _http(self._model.base_url, _key(self._options.key_env))
 
-        @contextlib.asynccontextmanager
-        async def open_work() -> AsyncIterator[Work]:
-            async with _http(self._model.base_url, self._key) as http:
-
-                async def work(prompt: Prompt) -> Response:
-                    try:
-                        response, self._lost = await self._request(http, prompt, sampling, start), 0
-                    except Failure as failure:
-                        response = _failed(prompt.id, str(failure), time.perf_counter() - start)
-                        self._lost = self._lost + 1 if failure.lost else 0
-                        if self._lost > patience:
-                            fatal.append(failure)
-                    return response
-
-                yield work
+        async def answer(prompt: Prompt) -> Response:
+            try:
+                response, self._lost = await self._request(http, prompt, sampling, start), 0
+            except Failure as failure:
+                response = _failed(prompt.id, str(failure), time.perf_counter() - start)
+                self._lost = self._lost + 1 if failure.lost else 0
+                if self._lost > patience:
+                    fatal.append(failure)
+            return response
 
         going_on = itertools.takewhile(lambda _: not fatal, prompts)  # what is under way then is paid for: waited for
-        yield from bounded(going_on, open_work, self._options.concurrency)
+        yield from bounded(going_on, answer, self._options.concurrency, http)
         if fatal:
             raise self._fatal(fatal[0])
 
@@ -206,11 +161,7 @@ class Client(Engine):
         return {name: value for name, value in (body | self._options.extra_body).items() if value is not None}
 
     async def _request(self, http: httpx.AsyncClient, prompt: Prompt, sampling: Sampling, start: float) -> Response:
-        """Return the endpoint's response to `prompt`, asked for again where that may help.
-
-        Raises:
-            Failure: there is no reply that can be used.
-        """
+        """Return the endpoint's response to `prompt`, asked for again where that may help, or raise Failure."""
         content = json.dumps(self._body(prompt, sampling)).encode()  # all in ASCII: a prompt may hold half a character
         for attempt in itertools.count():
             try:
@@ -219,7 +170,11 @@ class Client(Engine):
                     if answer.is_success:
                         reply = _parsed(await _content(answer, self._options.max_bytes))
                         return read(prompt.id, reply, time.perf_counter() - start)
-                    failure = await _read_refusal(answer)
+                    try:
+                        text = (await _content(answer, 2**16)).decode("utf-8", "replace")
+                    except Failure as unread:
+                        text = str(unread)
+                    failure = _refusal(answer.status_code, text, answer.headers)
             except RecursionError:
                 raise Failure("the reply is nested too deeply") from None
             except TimeoutError:
@@ -237,30 +192,23 @@ class Client(Engine):
             return EngineError(f"{where} does not answer: {failure}; start the server or correct base_url")
         return EngineError(
             f"{where} refuses key or model name {self._model.path!r}: {failure}; the key comes from the environment "
-            f"variable {self._options.key_env}, which is {'set' if self._key else 'not set'}"
+            f"variable {self._options.key_env}, which is {'set' if _key(self._options.key_env) else 'not set'}"
         )
 
 
 def ask_for_models(base_url: str, *, key: str = "", timeout: float = CONNECTING) -> int:
     """Return the HTTP status of an endpoint's list of models: what it lists is not read, since hosts differ in it.
 
-    Raises:
-        Failure: nobody answers there.
-        EngineError: the environment names a proxy that cannot be used.
+    Failure where nobody answers there, EngineError where the environment names a proxy that cannot be used.
     """
+    http = _http(base_url, key)
 
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Work]:
-        async with _http(base_url, key) as http:
-
-            async def status(path: str) -> int:
-                async with asyncio.timeout(timeout), http.stream("GET", path) as answer:
-                    return answer.status_code
-
-            yield status
+    async def status(path: str) -> int:
+        async with asyncio.timeout(timeout), http.stream("GET", path) as answer:
+            return answer.status_code
 
     try:
-        return next(bounded(["models"], opened, 1))
+        return next(bounded(["models"], status, 1, http))
     except (httpx.HTTPError, TimeoutError) as error:
         raise Failure(repr(error), lost=True) from None
 
@@ -300,14 +248,6 @@ async def _content(answer: httpx.Response, most: int) -> bytearray:
             raise Failure(f"the reply is longer than {most:,} bytes (option max_bytes)")
         content += plain
     return content
-
-
-async def _read_refusal(answer: httpx.Response) -> Failure:
-    try:
-        text = (await _content(answer, 2**16)).decode("utf-8", "replace")
-    except Failure as failure:
-        text = str(failure)
-    return _refusal(answer.status_code, text, answer.headers)
 
 
 def _refusal(status: int, text: str, headers: Mapping[str, str] = {}) -> Failure:
@@ -400,27 +340,26 @@ def clean(text: str) -> str:
     return text
 
 
-def bounded(items: Iterable[T], open_work: OpenWork, limit: int) -> Iterator[R]:
-    """Yield the results of asynchronous work on `items` as they finish, `limit` at a time; in a notebook too, since
-    the event loop lives in a thread of its own. Leaving the iterator cancels what is under way and waits for that.
+def bounded(
+    items: Iterable[T], work: Callable[[T], Awaitable[R]], limit: int, shared: AbstractAsyncContextManager
+) -> Iterator[R]:
+    """Yield the results of asynchronous `work` on `items` as they finish, `limit` at a time; in a notebook too, since
+    the event loop lives in a thread of its own, where `shared`, a client, is entered and left.
 
-    Args:
-        open_work: opens what the work shares (a client); entered and left in the event loop's thread.
-
-    Raises:
-        Exception: the first error of any work, after the rest has been cancelled.
+    The first error of any work is raised after the rest has been cancelled. Leaving the iterator cancels what is under
+    way and waits for that.
     """
     results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False and what it all ended with
     waiting, loop = iter(items), asyncio.new_event_loop()
 
-    async def each(work: Work) -> None:
+    async def each() -> None:
         for item in waiting:
             results.put((True, await work(item)))
 
     async def all_of_them() -> None:
-        async with open_work() as work, asyncio.TaskGroup() as group:
+        async with shared, asyncio.TaskGroup() as group:
             for _ in range(limit):
-                group.create_task(each(work))
+                group.create_task(each())
 
     task = loop.create_task(all_of_them())  # before the thread starts, so that it can always be cancelled
 

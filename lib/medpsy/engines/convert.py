@@ -27,14 +27,17 @@ from medpsy.engines import programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.models import FILES, Model, gguf_file, model_folder, weights_digest
 from medpsy.engines.programs import Child, failure, importable, replies
+from medpsy.files import swept
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
-WORKER = "medpsy.engines.convert"
+SCRATCH = ".converting-"  # begins the name of the folder that a conversion works in
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # all files are here
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )  # pre_tokenizer of tokenizer.json in Qwen/Qwen2.5 and Qwen/Qwen3; llama.cpp knows it as "qwen2"
+QWEN2 = {"type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated", "invert": False}
+TO_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 # gguf reads Mistral's own tokenizer files through this package where it is there; we give it none, and importing it
 # takes longer than a conversion
 UNUSED = "mistral_common"
@@ -53,48 +56,41 @@ def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
     if outtype not in OUTTYPES:
         raise ValueError(f"outtype {outtype!r} is unknown; choose one of {', '.join(OUTTYPES)}")
     folder = model_folder(model)
-    if own := gguf_file(folder):
-        return own
+    if file := gguf_file(folder):
+        return file
     name = re.sub(r"[^\w.-]+", "-", model.name)
     target = gguf_dir / f"{name}-{weights_digest(folder)[:16]}-{outtype}.gguf"
     if target.is_file():
         return target
     gguf_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=gguf_dir, prefix=".converting-") as scratch:
-        source = _staged(folder, Path(scratch) / name)
-        made = Path(scratch) / target.name
-        _convert(model, source, made, outtype)
+    with tempfile.TemporaryDirectory(dir=swept(gguf_dir, SCRATCH), prefix=SCRATCH) as scratch:
+        source, made = staged(folder, Path(scratch) / name), Path(scratch) / target.name
+        arguments = [str(source), "--outfile", str(made), "--outtype", outtype]
+        if problem := converter(str(programs.find(programs.CONVERTER).resolve())).run(arguments):
+            raise EngineError(f"model {model.name!r}: {model.path} was not converted to GGUF: {problem}")
         os.replace(made, target)
     return target
 
 
-def _staged(folder: Path, staged: Path) -> Path:
-    """Return a folder of links to the model's data files only: no Python file lies where a loader might run it."""
-    staged.mkdir()
-    for pattern in FILES:
-        for path in folder.glob(pattern):
-            if not (staged / path.name).is_symlink():
-                (staged / path.name).symlink_to(path.resolve())
-    return staged
-
-
-def _convert(model: Model, source: Path, made: Path, outtype: str) -> None:
-    arguments = [str(source), "--outfile", str(made), "--outtype", outtype]
-    if problem := _converter(str(programs.find(programs.CONVERTER).resolve())).run(arguments):
-        raise EngineError(f"model {model.name!r}: {model.path} was not converted to GGUF: {problem}")
+def staged(folder: Path, target: Path) -> Path:
+    """Fill `target` with links to the model's data files only: no Python file lies where a loader might run it."""
+    target.mkdir()
+    for path in {path for pattern in FILES for path in folder.glob(pattern)}:
+        (target / path.name).symlink_to(path.resolve())
+    return target
 
 
 class Converter:
     """A process with llama.cpp's converter loaded; it takes one model after another, and ends with this process."""
 
     def __init__(self, script: str) -> None:
-        self._command = [sys.executable, "-m", WORKER, script]
+        self._command = [sys.executable, "-m", "medpsy.engines.convert", script]
         self._child: Child | None = None
-        self._one = threading.Lock()
+        self._busy = threading.Lock()
 
     def run(self, arguments: Sequence[str]) -> str:
         """Convert; return why it failed, or nothing. A process that died is replaced the next time."""
-        with self._one:
+        with self._busy:
             if not (self._child and self._child.alive):
                 self._child = Child(self._command, env=importable() | OFFLINE, talk=True)
             with contextlib.suppress(OSError):  # it died: there is no reply
@@ -107,38 +103,24 @@ class Converter:
             return failure("the converter failed", command, status, self._child.log_tail()) if status else ""
 
 
-_converter = cache(Converter)
+converter = cache(Converter)
 
 
 def is_qwen2(tokenizer: dict[str, Any]) -> bool:
     """Return whether `tokenizer` (the content of ``tokenizer.json``) is byte-level BPE that splits as Qwen2's does."""
-    if (tokenizer.get("model") or {}).get("type") != "BPE":
-        return False
     steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers") or []
-    if [step.get("type") for step in steps] != ["Split", "ByteLevel"]:
+    if (tokenizer.get("model") or {}).get("type") != "BPE" or len(steps) != 2:
         return False
-    split, to_bytes = steps
-    same = split["pattern"] == {"Regex": QWEN2_PATTERN} and split["behavior"] == "Isolated" and not split["invert"]
-    return same and not to_bytes["add_prefix_space"] and not to_bytes["use_regex"]
-
-
-def load(script: Path) -> ModuleType:
-    """Return the converter as a module; its support modules lie beside it."""
-    sys.path.insert(0, str(script.parent))
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[script.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    return steps[0].items() >= QWEN2.items() and steps[1].items() >= TO_BYTES.items()
 
 
 def recognise_qwen2(text_model: type) -> None:
     """Let the converter's class for text models call a pre-tokenizer of Qwen2's kind ``qwen2``."""
-    known = text_model.get_vocab_base_pre
+    by_table = text_model.get_vocab_base_pre
 
     def get_vocab_base_pre(self, tokenizer) -> str:
         try:
-            return known(self, tokenizer)
+            return by_table(self, tokenizer)
         except NotImplementedError:
             if is_qwen2(json.loads((Path(self.dir_model) / "tokenizer.json").read_text(encoding="utf-8"))):
                 return "qwen2"
@@ -147,21 +129,30 @@ def recognise_qwen2(text_model: type) -> None:
     text_model.get_vocab_base_pre = get_vocab_base_pre
 
 
-def refuse_code() -> None:
-    """Let no code that comes with a model be imported in this process, even where a loader is told to trust it."""
+def load(script: Path) -> ModuleType:
+    """Return the converter as a module that runs no code of a model's, even where it would trust it."""
+    sys.modules[UNUSED] = None
     from transformers import dynamic_module_utils
 
     def refuse(class_name: str, *_: object, **__: object) -> None:
         raise ValueError(f"{class_name} is code that comes with the model; none is run")
 
     dynamic_module_utils.get_class_in_module = refuse
+    sys.path.insert(0, str(script.parent))  # its support modules lie beside it
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[script.stem] = module
+    spec.loader.exec_module(module)
+    base = sys.modules.get("conversion.base", module)  # older releases keep everything in the one script
+    recognise_qwen2(getattr(base, "TextModel", None) or base.Model)
+    return module
 
 
-def run_converter(converter: ModuleType, arguments: list[str]) -> int:
+def converted(module: ModuleType, arguments: list[str]) -> int:
     """Run the converter as a program called with `arguments`; return its exit status."""
-    sys.argv = [converter.__name__, *arguments]
+    sys.argv = [module.__name__, *arguments]
     try:
-        converter.main()
+        module.main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -171,14 +162,9 @@ def run_converter(converter: ModuleType, arguments: list[str]) -> int:
 
 
 def main() -> None:
-    reply = replies()
-    sys.modules[UNUSED] = None
-    converter = load(Path(sys.argv[1]))
-    base = sys.modules.get("conversion.base", converter)  # older releases keep everything in the one script
-    refuse_code()
-    recognise_qwen2(getattr(base, "TextModel", None) or base.Model)
+    reply, module = replies(), load(Path(sys.argv[1]))
     for line in sys.stdin:
-        reply(run_converter(converter, json.loads(line)))
+        reply(converted(module, json.loads(line)))
 
 
 if __name__ == "__main__":

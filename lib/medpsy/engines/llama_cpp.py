@@ -11,9 +11,8 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ import httpx
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError, Response, Sampling
 from medpsy.engines.chat import ChatEngine, Encoded
-from medpsy.engines.client import Work, bounded
+from medpsy.engines.client import bounded
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.models import Model, free_bytes, gguf_file, text_config, token_budget
 
@@ -30,7 +29,6 @@ SLOTS = 32  # ours: on two cores 32 responses at once reach the highest throughp
 WAITING = 8  # requests beyond the slots, so that a slot never waits for the next prompt
 IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which a request on its way must not meet
 TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
-FIELDS = ("tokens", "stop_type")  # all we read of an answer; the rest (settings, the prompt again) is large
 HOST = "127.0.0.1"
 ATTEMPTS = 3  # another program may take the free port before the server does
 WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
@@ -42,27 +40,17 @@ ASIDE = 4  # connections of those who ask how the server is
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a server is started.
+    """How a server is started; with `cache_type` f32 without flash attention, whose rounding moves logits by 0.01."""
 
-    Args:
-        slots: responses generated at the same time.
-        context: tokens of prompt and response that each slot can hold.
-        cache_type: number format of keys and values, ``"f32"`` or ``"f16"``; with ``"f32"`` flash attention is off too,
-            since its rounding moves logits by about 0.01.
-        threads: CPU threads; None leaves it to llama.cpp.
-        timeout: seconds that loading may take.
-        connections: as many as are left open at once; by default one per slot. Each keeps a thread of the server until
-            five seconds after its last request, and with too few threads a request waits for that.
-        extra: further arguments of llama-server.
-    """
-
-    slots: int
-    context: int
-    cache_type: str = "f32"
-    threads: int | None = None
-    timeout: float = 600.0
+    slots: int  # responses generated at the same time
+    context: int  # tokens of prompt and response that each slot can hold
+    cache_type: str = "f32"  # number format of keys and values, or "f16"
+    threads: int | None = None  # of the CPU; by default llama.cpp's choice
+    timeout: float = 600.0  # seconds that loading may take
+    # left open at once, by default one per slot. Each keeps a thread of the server until five seconds after its last
+    # request, and with too few threads a request waits for that
     connections: int | None = None
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()  # further arguments of llama-server
 
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
@@ -85,6 +73,7 @@ class LlamaServer:
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
         self.key, program = secrets.token_hex(16), str(programs.find("llama-server"))
+        self.headers = {"Authorization": f"Bearer {self.key}"}
         for left in reversed(range(ATTEMPTS)):
             port = _free_port()
             self.url = f"http://{HOST}:{port}"
@@ -118,10 +107,6 @@ class LlamaServer:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout, trust_env=False)
 
     @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
-
-    @property
     def resident_bytes(self) -> int:
         """The memory that the server holds now, the mapped part of its file included."""
         import psutil
@@ -151,13 +136,6 @@ class LlamaServer:
         self.stop()
 
 
-def free_gpu_bytes() -> int:
-    """Return the bytes that are free on the devices to which llama-server moves a model; 0 if it has the CPU only."""
-    command = [str(programs.find("llama-server")), "--list-devices"]
-    listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
-    return sum(int(size) for size in FREE.findall(listed)) * 2**20
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -166,25 +144,14 @@ def _free_port() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How llama.cpp serves a model.
+    """How llama.cpp serves a model."""
 
-    Args:
-        gguf_dir: where converted models are kept; by default in the cache folder.
-        outtype: number format of the converted weights: ``"f32"`` (exact), ``"bf16"``, ``"f16"`` or ``"q8_0"``.
-        slots: responses generated at once; by default as many as the memory of the device that holds the model
-            allows, at most 32.
-        threads: CPU threads of a server; by default llama.cpp's choice.
-        replicas: servers that share the prompts; for small models several with one thread each are faster than one
-            with several threads.
-        context: tokens that prompt and response together may have, if fewer than the model allows.
-    """
-
-    gguf_dir: Path | None = None
-    outtype: str = "f32"
-    slots: int | None = None
-    threads: int | None = None
-    replicas: int = 1
-    context: int | None = None
+    gguf_dir: Path | None = None  # where converted models are kept; by default in the cache folder
+    outtype: str = "f32"  # number format of the converted weights: exact, or "bf16", "f16", "q8_0"
+    slots: int | None = None  # responses generated at once; by default as many as memory allows, at most 32
+    threads: int | None = None  # CPU threads of a server; by default llama.cpp's choice
+    replicas: int = 1  # servers that share the prompts; of small models several with a thread each are faster
+    context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
@@ -207,23 +174,17 @@ class LlamaCppEngine(ChatEngine):
         self._context = self._running = 0  # of the server: tokens per slot, slots
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
-        need = max(item.size for item in encoded) + sampling.max_tokens
-        servers = self._serving(need)
+        servers = self._serving(max(len(item.tokens) for item in encoded) + sampling.max_tokens)
         limit = len(servers) * (self._running + WAITING)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=limit, keepalive_expiry=IDLE)
+        http = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
 
-        @contextlib.asynccontextmanager
-        async def open_work() -> AsyncIterator[Work]:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=limit, keepalive_expiry=IDLE)
-            async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as http:
-
-                async def work(numbered: tuple[int, Encoded]) -> Response:
-                    place, prompt = numbered
-                    return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
-
-                yield work
+        async def answer(numbered: tuple[int, Encoded]) -> Response:
+            place, prompt = numbered
+            return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
 
         try:
-            yield from bounded(enumerate(encoded), open_work, limit)
+            yield from bounded(enumerate(encoded), answer, limit, http)
         except httpx.TransportError as error:
             dead = next((server for server in servers if not server.answers()), servers[0])
             failure = dead.error("stopped answering")
@@ -233,19 +194,18 @@ class LlamaCppEngine(ChatEngine):
     async def _ask(
         self, http: httpx.AsyncClient, server: LlamaServer, prompt: Encoded, sampling: Sampling, start: float
     ) -> Response:
-        post = partial(http.post, f"{server.url}/completion", headers=server.headers, json=request(prompt, sampling))
+        asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
         try:
-            answer = await post()
+            answer = await http.post(**asked)
         except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
             if not server.answers():
                 raise
-            answer = await post()
+            answer = await http.post(**asked)
         seconds = time.perf_counter() - start
         if answer.status_code != httpx.codes.OK:
-            error = f"llama-server answered {answer.status_code}: {answer.text[:300]}"
-            return Response(prompt.id, "", "failed", prompt.size, 0, seconds, error)
+            return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
         made = answer.json()
-        return self._chat.response(prompt.id, prompt.size, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
+        return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
     def _serving(self, need: int) -> list[LlamaServer]:
         """Return servers whose slots hold `need` tokens; smaller or dead ones are replaced."""
@@ -266,8 +226,9 @@ class LlamaCppEngine(ChatEngine):
 
     def _free(self) -> int:
         """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
-        weights = self._gguf.stat().st_size
-        gpus = free_gpu_bytes()
+        command = [str(programs.find("llama-server")), "--list-devices"]
+        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
+        gpus, weights = sum(map(int, FREE.findall(listed))) * 2**20, self._gguf.stat().st_size
         return gpus - weights * self._options.replicas if gpus else free_bytes() - weights
 
     def _stop(self) -> None:
@@ -292,5 +253,5 @@ def request(prompt: Encoded, sampling: Sampling) -> dict[str, object]:
         "seed": sampling.prompt_seed(prompt.id),
         "return_tokens": True,
         "cache_prompt": True,
-        "response_fields": list(FIELDS),
+        "response_fields": ["tokens", "stop_type"],  # all we read of it; the rest (settings, the prompt again) is large
     }

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,8 +24,7 @@ ROWS = {"cpu": 64, "cuda": 512}  # ours: more rows gain little and their logits 
 DENSE = 0.75  # ours: rows are dropped from the cache when fewer than this share of them still run
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One prompt to be continued: its place among all prompts, its token ids and its seed."""
 
     place: int
@@ -35,21 +34,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How transformers runs a model.
+    """How transformers runs a model."""
 
-    Args:
-        device: ``"cpu"`` or ``"cuda:N"``; by default a GPU if there is one.
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default bfloat16 on a GPU and float32 on a CPU.
-        batch_tokens: tokens (prompts and responses) that a batch may hold; by default what half the memory holds.
-        batch_rows: prompts that a batch may hold.
-        context: tokens that prompt and response together may have, if fewer than the model allows.
-    """
-
-    device: str | None = None
-    dtype: str | None = None
-    batch_tokens: int | None = None
-    batch_rows: int | None = None
-    context: int | None = None
+    device: str | None = None  # "cpu" or "cuda:N"; by default a GPU if there is one
+    dtype: str | None = None  # a key of `DTYPES`; by default bfloat16 on a GPU and float32 on a CPU
+    batch_tokens: int | None = None  # of prompts and responses in a batch; by default what half the memory holds
+    batch_rows: int | None = None  # prompts in a batch
+    context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
 
 
 class TransformersEngine(ChatEngine):
@@ -80,19 +71,34 @@ class TransformersEngine(ChatEngine):
         free, config = free_bytes(self._device), text_config(self._folder)
         tokens = self._options.batch_tokens or token_budget(config, itemsize, free)
         jobs = [Job(place, item.tokens, sampling.prompt_seed(item.id)) for place, item in enumerate(encoded)]
-        stops = self._chat.stop_ids
-        for batch in batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows):
+        waiting = batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows)[::-1]
+        while waiting:
+            batch, ended, fits = waiting.pop(), set(), True
             try:
-                decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
-                while decoding.running:
-                    for place, written in decoding.step():
-                        prompt, seconds = encoded[place], time.perf_counter() - start
-                        yield self._chat.response(prompt.id, prompt.size, written, seconds)
-            except torch.OutOfMemoryError as error:
-                raise EngineError(
-                    f"model {self._name!r}: {len(batch)} prompts of up to {len(batch[0].tokens)} tokens do not fit "
-                    f"into the memory of {self._device}; lower batch_rows or max_tokens, or use dtype bfloat16"
-                ) from error
+                for place, written in self._decoded(batch, sampling):
+                    ended.add(place)
+                    yield self._chat.response(encoded[place], written, time.perf_counter() - start)
+            except torch.OutOfMemoryError:
+                fits = False  # the error holds the frames that hold the batch: its memory is free once it is gone
+            if not fits:
+                waiting += self._halved(batch, [job for job in batch if job.place not in ended])
+
+    def _decoded(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[tuple[int, list[int]]]:
+        stops = self._chat.stop_ids
+        decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
+        while decoding.running:
+            yield from decoding.step()
+
+    def _halved(self, batch: Sequence[Job], left: Sequence[Job]) -> list[Sequence[Job]]:
+        """Return what is `left` of a batch that was too large for memory as two; later ones are no larger either."""
+        if len(batch) == 1:
+            raise EngineError(
+                f"model {self._name!r}: one prompt of {len(batch[0].tokens)} tokens does not fit into the memory of "
+                f"{self._device}; lower max_tokens, use dtype bfloat16 or a larger device"
+            )
+        self._rows = half = len(batch) // 2
+        _free()
+        return [part for part in (left[half:], left[:half]) if part]
 
     def close(self) -> None:
         super().close()
@@ -103,9 +109,7 @@ class TransformersEngine(ChatEngine):
 def batches(jobs: Sequence[Job], max_tokens: int, *, tokens: int, rows: int) -> list[list[Job]]:
     """Return `jobs` in batches of similar length, longest first, so that a budget that is too large shows at once.
 
-    Args:
-        tokens: rows x (longest prompt + `max_tokens`) of a batch stay within this; one prompt is always allowed.
-        rows: prompts that a batch may hold.
+    A batch has `rows` at most; rows x (longest prompt + `max_tokens`) stay within `tokens` but for a single prompt.
     """
     made: list[list[Job]] = []
     room = 0
@@ -196,14 +200,10 @@ def uniforms(seeds: list[int], count: int) -> torch.Tensor:
 
 
 def choose(logits: torch.Tensor, chance: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return one token id per row.
+    """Return one token id per row of `logits` (rows, vocabulary), by `chance` (rows,) in [0, 1), unused when greedy.
 
     Temperature, then top-k, then top-p, as transformers and vLLM order them; then the inverse of the cumulative
     distribution over tokens from the most to the least probable.
-
-    Args:
-        logits: (rows, vocabulary), any float type.
-        chance: (rows,) numbers in [0, 1), unused when greedy.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)

@@ -8,7 +8,7 @@ same files give the same one on every machine. Loads no weights itself.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -49,7 +49,14 @@ def model_folder(model: Model) -> Path:
         FileNotFoundError: the folder, the download or a file in it is missing; names model, path and fix.
         ValueError: the folder holds something that can run code, or a damaged file; names it.
     """
-    folder = model.local_dir or _download(model)
+    if not (folder := model.local_dir):
+        from huggingface_hub import snapshot_download
+
+        wanted = {"allow_patterns": list(FILES), "ignore_patterns": list(DUPLICATES)}
+        try:
+            folder = Path(snapshot_download(model.path, revision=model.revision, **wanted))
+        except Exception as error:  # the hub raises many kinds: no network, no such model, no access, disk full
+            raise _absent(model, "downloaded", error) from error
     if not folder.is_dir():
         raise FileNotFoundError(
             f"model {model.name!r}: no folder {model.path!r}; correct `path` in study.yaml, "
@@ -60,13 +67,9 @@ def model_folder(model: Model) -> Path:
 
 
 def check_folder(folder: Path, shown: str) -> None:
-    """Raise unless the model in `folder` is all there, undamaged, and data only; reads the heads of its weight files.
+    """Raise as `model_folder` does unless the model in `folder`, called `shown` in messages, is whole and data only.
 
-    Args:
-        shown: what messages call the folder.
-
-    Raises:
-        FileNotFoundError, ValueError: as `model_folder`.
+    Of the files of weights only the heads are read.
     """
     if code := sorted(path.name for path in folder.iterdir() if path.suffix.lower() in CODE):
         raise ValueError(
@@ -97,35 +100,30 @@ def check_folder(folder: Path, shown: str) -> None:
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the files that hold a model's weights, sorted by name: safetensors, or else the one GGUF file."""
-    found = sorted(folder.glob("*.safetensors"))
-    gguf = None if found else gguf_file(folder)
-    return found if gguf is None else [gguf]
+    gguf = gguf_file(folder)
+    return [gguf] if gguf else sorted(folder.glob("*.safetensors"))
 
 
 def papers(folder: Path) -> dict[str, Path]:
     """Return a model's files but for its weights, by name: tokenizer, chat template, configuration."""
-    found = (path for pattern in FILES for path in folder.glob(pattern))
-    return {path.name: path for path in found if ".safetensors" not in path.name}
+    files = (path for pattern in FILES for path in folder.glob(pattern))
+    return {path.name: path for path in files if ".safetensors" not in path.name}
 
 
 def gguf_file(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder whose weights it holds, None for a folder with safetensors or neither.
-
-    Raises:
-        ValueError: there are several; which one is meant, nobody can tell.
+    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither; a ValueError
+    names several: which one is meant, nobody can tell.
     """
-    found = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise ValueError(f"{folder.name} holds {names}; leave one GGUF file in the folder of a model")
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in the JSON file `path`, or an empty one if there is no such file.
-
-    Raises:
-        ValueError: the file holds no JSON object; names its folder and name.
+    """Return the object in the JSON file `path`, or an empty one if there is no such file; a ValueError names a file
+    that holds none.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -147,8 +145,8 @@ def text_config(folder: Path) -> dict[str, Any]:
 
 def eos_ids(folder: Path) -> Iterator[int]:
     """Yield every end-of-sequence id that ``generation_config.json`` and ``config.json`` name."""
-    for found in (read_json(folder / "generation_config.json"), text_config(folder)):
-        ids = found.get("eos_token_id")
+    for settings in (read_json(folder / "generation_config.json"), text_config(folder)):
+        ids = settings.get("eos_token_id")
         yield from ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
@@ -173,18 +171,8 @@ def _damage(path: Path) -> str | None:
         return str(error)
 
 
-def _download(model: Model) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        wanted = {"allow_patterns": list(FILES), "ignore_patterns": list(DUPLICATES)}
-        return Path(snapshot_download(model.path, revision=model.revision, **wanted))
-    except Exception as error:  # the hub raises many kinds: no network, no such model, no access, disk full
-        raise _absent(model, "downloaded", error) from error
-
-
 def _commit(model: Model) -> str:
-    """Return the commit an unpinned hub id stands for: that of the local copy, else the hub's newest."""
+    """Return the commit that an unpinned hub id stands for: that of the local copy, else the hub's newest."""
     from huggingface_hub import HfApi, snapshot_download
 
     with contextlib.suppress(Exception):  # not downloaded yet
@@ -206,9 +194,7 @@ def fingerprint(model: Model) -> str:
     """Return 64 hexadecimal digits that change when weights, tokenizer, chat template or its switches change.
 
     A model of the hub is known by id and commit, one behind an endpoint by address and name: their files are not read.
-
-    Raises:
-        OSError, ValueError: the model is not to be had; names model, path and fix.
+    OSError or ValueError where the model is not to be had.
     """
     if model.base_url:
         address = urlsplit(model.base_url)
@@ -218,13 +204,13 @@ def fingerprint(model: Model) -> str:
     else:
         folder = model_folder(model)
         parts = {"weights": weights_digest(folder), "chat_template": chat_template(folder)}
-    return _digest({**parts, "chat_template_kwargs": model.chat_template_kwargs})
+    return digest({**parts, "chat_template_kwargs": model.chat_template_kwargs})
 
 
 def weights_digest(folder: Path) -> str:
     """Return 64 hexadecimal digits over weights, configuration and tokenizer: what a converted file depends on."""
     files = [*weight_files(folder), *(folder / name for name in SETTINGS if (folder / name).is_file())]
-    return _digest({path.name: file_digest(path) for path in files})
+    return digest({path.name: file_digest(path) for path in files})
 
 
 def chat_template(folder: Path) -> str:
@@ -248,34 +234,15 @@ def file_digest(path: Path) -> str:
         if len(text := note.read_text(encoding="ascii")) == 64:
             return text
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError):  # a home folder that cannot be written to only costs time
-        write_text(note, digest)
-    return digest
+        write_text(note, content)
+    return content
 
 
-def _digest(parts: dict[str, object]) -> str:
+def digest(parts: Mapping[str, object]) -> str:
+    """Return 64 hexadecimal digits over `parts`."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def bytes_per_token(config: dict[str, Any], itemsize: int) -> int:
-    """Return the bytes that keys and values of one token take: 2 x layers x key-value heads x head size x `itemsize`.
-
-    Args:
-        config: ``config.json`` of the part that writes text.
-        itemsize: bytes of one number, e.g. 4 for float32.
-
-    Raises:
-        ValueError: the configuration uses other names; says which option to set.
-    """
-    try:
-        layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-    except KeyError as error:
-        raise ValueError(
-            f"config.json has no {error}; set the engine's batch size (`batch_tokens` or `slots`)"
-        ) from None
-    numbers = (config.get("num_key_value_heads") or heads) * (config.get("head_dim") or width // heads)
-    return 2 * layers * numbers * itemsize
 
 
 def free_bytes(device: str = "cpu") -> int:
@@ -290,5 +257,16 @@ def free_bytes(device: str = "cpu") -> int:
 
 
 def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
-    """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model."""
-    return max(1, int(free * SHARE) // bytes_per_token(config, itemsize))
+    """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model.
+
+    Those of a token take 2 x layers x key-value heads x head size x `itemsize` bytes (of one number, 4 for float32). A
+    ValueError says which option to set for a `config` (of the part that writes text) with other names.
+    """
+    try:
+        layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    except KeyError as error:
+        raise ValueError(
+            f"config.json has no {error}; set the engine's batch size (`batch_tokens` or `slots`)"
+        ) from None
+    numbers = (config.get("num_key_value_heads") or heads) * (config.get("head_dim") or width // heads)
+    return max(1, int(free * SHARE) // (2 * layers * numbers * itemsize))

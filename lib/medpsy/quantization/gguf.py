@@ -7,7 +7,6 @@ are never among them. A variant's folder holds tokenizer, configuration and one 
 other.
 """
 
-import hashlib
 import json
 import random
 import shutil
@@ -28,9 +27,18 @@ from medpsy.engines import programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
-from medpsy.engines.models import chat_template, eos_ids, file_digest, model_folder, papers, read_json, weights_digest
+from medpsy.engines.models import (
+    chat_template,
+    digest,
+    eos_ids,
+    file_digest,
+    model_folder,
+    papers,
+    read_json,
+    weights_digest,
+)
 from medpsy.engines.programs import Child
-from medpsy.files import whole_folder, write_text, write_whole
+from medpsy.files import swept, whole_folder, write_text, write_whole
 from medpsy.store import noted
 from medpsy.study import ModelSpec, Study
 
@@ -46,6 +54,7 @@ SECTION = "10_quantization"
 NOTE = "gguf-files"
 TRIED = Path(__file__).parents[1] / "mini" / "hub" / "qwen3-small"  # rows of 256 weights, as K-quants and AMX want
 TRIAL_SECONDS = 120.0
+SCRATCH = ".imatrix-"  # begins the name of the folder that llama-imatrix works in
 
 
 def run_tool(program: str, arguments: Sequence[object], *, folder: Path) -> tuple[str, str]:
@@ -138,18 +147,13 @@ def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) 
     target = base.with_name(f"{base.stem}-{digest(parts)[:16]}-imatrix.gguf")
     if target.is_file():
         return target
-    with tempfile.TemporaryDirectory(dir=base.parent, prefix=".imatrix-") as scratch:
+    with tempfile.TemporaryDirectory(dir=swept(base.parent, SCRATCH), prefix=SCRATCH) as scratch:
         folder = Path(scratch)
         (folder / "calibration.txt").write_text(text, encoding="utf-8")
         (folder / "model.gguf").symlink_to(base.resolve())
         line = f"-m model.gguf -f calibration.txt -o imatrix.gguf -c {context} --parse-special --no-escape --no-ppl"
         run_tool("llama-imatrix", [*line.split(), *(["-t", threads] if threads else [])], folder=folder)
         return write_whole(target, lambda made: shutil.copyfile(folder / "imatrix.gguf", made))
-
-
-def digest(parts: Mapping[str, object]) -> str:
-    """Return 64 hexadecimal digits over `parts`."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def build(

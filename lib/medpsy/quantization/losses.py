@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from medpsy import published
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
+from medpsy.files import swept
 from medpsy.quantization.gguf import BASE, CONTROL, FORMATS, WITHOUT_MATRIX, held_out_file, reader, run_tool
 from medpsy.store import noted
 from medpsy.study import Study
@@ -32,6 +33,7 @@ from medpsy.study import Study
 MAGIC = b"_logits_"  # llama-perplexity --save-all-logits: magic, then context, vocabulary and chunks as int32, tokens
 ROW_HEAD = 4  # 16-bit words before every row: scale and offset of its log-probabilities, as two float32
 AT_ONCE = 2**25  # log-probabilities held in memory at a time
+SCRATCH = ".perplexity-"  # begins the name of the folder that llama-perplexity works in
 USER_DEFINED = 4  # token type of GGUF: llama.cpp reads it out of plain text, unlike CONTROL
 PROMPT, WRITTEN = 256, 128  # tokens read and written by a measurement of speed; ours
 REPEATS = 3  # of each measurement; the fastest counts, since what else the machine does only ever slows one down
@@ -94,7 +96,8 @@ def _family_losses(
     family: pd.DataFrame, text: Path, measure: Callable, arguments: Sequence[object]
 ) -> Iterator[dict[str, object]]:
     """Yield the losses of the files of one source, that of BF16 first."""
-    with tempfile.TemporaryDirectory(dir=family["file"].iloc[0].parent, prefix=".perplexity-") as scratch:
+    beside = swept(family["file"].iloc[0].parent, SCRATCH)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=SCRATCH) as scratch:
         folder, base = Path(scratch), None
         (folder / "held_out.txt").symlink_to(text.resolve())
         for row in family.itertuples():
