@@ -1,12 +1,12 @@
-"""Suites x models x runs: which option each model chose, whether it is right, and the score that follows.
+"""Suites x models x runs: which option each model chose, and whether it is right.
 
 Outcomes are never folded together: `correct`, `wrong`, `unreadable` (finished without a single option), `cut off` (hit
 the token limit) and `failed` (no response, or no reading because the parser failed) stay five. Rules see the answer
-alone; the parser sees what the study's `parser_sees` says. Margins are the work of `medpsy.stats`.
+alone; the parser sees what the study's `parser_sees` says. Scores are the work of `medpsy.scoring`.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,26 +20,14 @@ from medpsy.data.questions import Question, sample
 from medpsy.data.rows import SuiteSpec
 from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
-from medpsy.grading.readers import (
-    NO_GOLD,
-    OUTCOMES,
-    READERS,
-    Reading,
-    Split,
-    needs_model,
-    outcome,
-    read_reply,
-    split,
-)  # fmt: skip
+from medpsy.grading.readers import READERS, Reading, Split, needs_model, outcome, read_reply, split
 from medpsy.store import ResponseStore, Session
 from medpsy.study import ModelSpec, Study
 
-ASKED = ["model", "suite", "subject", "weight_group", "question_id", "run", "key", "gold"]
 COST = ["prompt_tokens", "reasoning_tokens", "completion_tokens", "finish_reason", "seconds"]
+ASKED = ["model", "suite", "subject", "weight_group", "question_id", "run", "key", "gold"]
 COLUMNS = [*ASKED, "chosen", "outcome", *COST, "how", "parser_key"]
 LENGTHS = ["model", "suite", "item", "run", "key", "tokens", "reasoning", "answer", "cut_off", "outcome"]
-AVERAGE = "average"
-COUNTS = ["responses", *OUTCOMES, NO_GOLD]
 PARSER, CASCADE = "parser", "cascade"
 FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so it leaves doubtful ones to the model
 PARSER_FAILED = "parser failed"
@@ -97,23 +85,22 @@ def questions(
     return chosen(study, study.suites if suites is None else suites, SUITES, 0 if every else study.questions_per_suite)
 
 
-def chosen(study: Study, keys: Sequence[str], known: Mapping[str, SuiteSpec], size: int) -> dict[str, dict[str, Any]]:
+def chosen(study: Study, keys: Sequence[str], specs: Mapping[str, SuiteSpec], size: int) -> dict[str, dict[str, Any]]:
     """Return by suite and id a sample of `size` of each of the suites `keys`, drawn by the study's seed; 0 means all.
 
     Raises:
-        ValueError: one is not `known`; the nearest is offered.
+        ValueError: a key is not among `specs`; the nearest is offered.
     """
     for key in keys:
-        if key not in known:
-            raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, known)}")
+        if key not in specs:
+            raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, specs)}")
     return {key: {item.id: item for item in sample(suite(study, key).items, size, study.seed)} for key in keys}
 
 
 def suite(study: Study, key: str) -> Suite:
     """Return suite `key` (or the RL set) from wherever `study` has it, read and checked once per process.
 
-    A notebook comes back to its suites a dozen times, and the hub is asked over the network every time one is read.
-    Files that change under a running kernel are seen by the next one.
+    The hub is asked over the network every time one is read; changed files are seen by the next kernel.
 
     Raises:
         DataError: the data are not as published; names file, row and field.
@@ -148,17 +135,17 @@ def check_models(study: Study, names: Sequence[str], what: str = "models") -> No
 def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]]) -> pd.DataFrame:
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
-    wanted = [Prompt(f"{one.suite}/{one.id}", prompts.closed_ended(one)) for one in items]
+    wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
     session.fill(name, wanted, range(study.runs), study.sampling)
     about = pd.DataFrame(
-        [(one.suite, one.subject, one.weight_group, one.id, one.gold) for one in items],
+        [(item.suite, item.subject, item.weight_group, item.id, item.gold) for item in items],
         columns=["suite", "subject", "weight_group", "question_id", "gold"],
     ).astype({"gold": "Int64"})
     frames = []
     for run in range(study.runs):  # one run's texts at a time
         frame = session.answer(name, wanted, run, study.sampling)
         frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
-        frames.append(pd.concat([frame.drop(columns="text"), about], axis=1)[[*ASKED, *COST]])
+        frames.append(frame.drop(columns="text").join(about)[[*ASKED, *COST]])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -170,15 +157,15 @@ def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Qu
     parts = _parts(session, frame, thinking)
     answered = [at for at, part in enumerate(parts) if part and part.answer is not None]
     items, reasoning = [(about[at], parts[at].answer) for at in answered], [parts[at].reasoning for at in answered]
-    readings = read(session, items, reader, reasoning if thinking else None)
-    by_row = dict(zip(answered, readings, strict=True))
-    rows = [(part, by_row.get(at)) for at, part in enumerate(parts)]
-    return frame.assign(
-        chosen=pd.array([reading.choice if reading else None for _, reading in rows], dtype="Int64"),
-        outcome=[_outcome(*row, *known) for row, *known in zip(rows, about, frame["finish_reason"], strict=True)],
-        how=[reading.how if reading else part.state if part else "failed" for part, reading in rows],
-        parser_key=[reading.key if reading else None for _, reading in rows],
-    )[COLUMNS]
+    readings = dict(zip(answered, read(session, items, reader, reasoning if thinking else None), strict=True))
+    rows = []
+    for at, (part, question, reason) in enumerate(zip(parts, about, frame["finish_reason"], strict=True)):
+        reading = readings.get(at) or Reading(None, part.state if part else "failed")
+        if reading.how == PARSER_FAILED:  # which leaves a response ungraded and is no fault of it
+            part = None
+        rows.append((reading.choice, outcome(part, readings.get(at), question, reason), reading.how, reading.key))
+    columns = pd.DataFrame(rows, columns=["chosen", "outcome", "how", "parser_key"]).astype({"chosen": "Int64"})
+    return frame.assign(**columns)[COLUMNS]
 
 
 def _question(asked: dict[str, dict[str, Question]], suite: str, ident: str) -> Question:
@@ -206,13 +193,6 @@ def _splits(frame: pd.DataFrame, model: ModelSpec) -> list[Split]:
     return [split(text, opens_thinking=model.opens_thinking, finish_reason=reason) for text, reason in pairs]
 
 
-def _outcome(part: Split | None, reading: Reading | None, question: Question, finish_reason: str) -> str:
-    """Return the outcome; a parser that failed leaves a response ungraded, which is no fault of the response."""
-    if reading and reading.how == PARSER_FAILED:
-        return outcome(None, None, question, "failed")
-    return outcome(part, reading, question, finish_reason)
-
-
 # Reading: the parser model, a rule, or a rule before the model.
 
 
@@ -226,81 +206,42 @@ def read(
     Args:
         reasoning: what stands before each answer and is shown to the parser with it; None shows the answer alone.
     """
-    shown = items
-    if reasoning is not None:
-        pairs = zip(items, reasoning, strict=True)
-        shown = [(question, f"{thought}\n\n{answer}" if thought else answer) for (question, answer), thought in pairs]
-    if reader == PARSER:
-        return _by_parser(session, shown)
-    rule = READERS[FIRST_RULE if reader == CASCADE else reader]
-    readings = [rule(answer, question) for question, answer in items]
-    if reader == CASCADE:
-        doubtful = [at for at, reading in enumerate(readings) if needs_model(reading)]
-        for at, reading in zip(doubtful, _by_parser(session, [shown[at] for at in doubtful]), strict=True):
+    readings = [None] * len(items)
+    if reader != PARSER:
+        rule = READERS[FIRST_RULE if reader == CASCADE else reader]
+        readings = [rule(answer, question) for question, answer in items]
+    if reader in (PARSER, CASCADE):
+        left = [at for at, reading in enumerate(readings) if reading is None or needs_model(reading)]
+        before = [f"{thought}\n\n" if thought else "" for thought in reasoning or [""] * len(items)]
+        shown = [(items[at][0], before[at] + items[at][1]) for at in left]
+        for at, reading in zip(left, _by_parser(session, shown), strict=True):
             readings[at] = reading
     return readings
 
 
 def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[Reading]:
     """Ask the study's parser; the same question with the same answer is one request, whoever gave the answer."""
-    study, asked = session.study, {}
-    ids = [parser_id(question, answer) for question, answer in items]
-    for ident, (question, answer) in zip(ids, items, strict=True):
-        if ident not in asked:
-            asked[ident] = Prompt(ident, prompts.parser(question, answer[-LONGEST:]))  # the end: there it settles
-    session.fill(study.parser, list(asked.values()), (0,), study.parser_sampling)
-    frame = session.answer(study.parser, list(asked.values()), 0, study.parser_sampling)
-    replies = {row.prompt_id: row for row in frame.itertuples()}
-    opens = study.model(study.parser).opens_thinking
-    pairs = [(replies[ident], question) for ident, (question, _) in zip(ids, items, strict=True)]
-    return [replace(_reply_reading(reply, question, opens), key=reply.key) for reply, question in pairs]
+    study = session.study
+    asked = [
+        Prompt(_prompt_id(question, answer), prompts.parser(question, answer[-LONGEST:]))  # its end, where it settles
+        for question, answer in items
+    ]
+    session.fill(study.parser, asked, (0,), study.parser_sampling)
+    frame = session.answer(study.parser, asked, 0, study.parser_sampling)
+    parts = _splits(frame, study.model(study.parser))
+    replies = {row.prompt_id: (row, part) for row, part in zip(frame.itertuples(), parts, strict=True)}
+    return [_reading(*replies[prompt.id], question) for prompt, (question, _) in zip(asked, items, strict=True)]
 
 
-def _reply_reading(reply: Any, question: Question, opens_thinking: bool) -> Reading:
+def _reading(reply: Any, part: Split, question: Question) -> Reading:
     if reply.finish_reason == "failed":
-        return Reading(None, PARSER_FAILED)
-    part = split(reply.text, opens_thinking=opens_thinking, finish_reason=reply.finish_reason)
-    return Reading(None, f"parser {part.state}") if part.answer is None else read_reply(part.answer, question)
+        return Reading(None, PARSER_FAILED, reply.key)
+    reading = Reading(None, f"parser {part.state}") if part.answer is None else read_reply(part.answer, question)
+    return replace(reading, key=reply.key)
 
 
-def parser_id(question: Question, answer: str) -> str:
-    """Return the id of the prompt that has `answer` parsed."""
+def _prompt_id(question: Question, answer: str) -> str:
     return f"{question.suite}/{question.id}/{hashlib.sha256(answer.encode('utf-8', 'replace')).hexdigest()[:16]}"
-
-
-# Scores.
-
-
-def scores(graded: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per model and suite, and before them one called ``"average"`` per model.
-
-    A suite's score is the plain mean over its weight groups of the share of correct responses; unreadable and cut off
-    ones count as not correct, failed ones do not count. It is missing where one of its groups has no scored response:
-    a mean of the others is another measure. The average is the plain mean of the seven suites' scores (report 4.1.1),
-    missing unless all seven are there.
-
-    Args:
-        graded: as `closed_ended` returns it.
-
-    Returns:
-        Columns ``model``, ``suite``, ``score`` (0 to 100, missing where nothing could be scored), ``questions`` (with a
-        key), ``responses`` (to them), one count per outcome, ``no gold`` (responses without).
-    """
-    unit, keyed = ["model", "suite"], graded[graded["gold"].notna()]
-    counts = pd.crosstab([graded["model"], graded["suite"]], graded["outcome"])
-    counts = counts.reindex(columns=[*OUTCOMES, NO_GOLD], fill_value=0)
-    right = (100.0 * (keyed["outcome"] == "correct")).where(keyed["outcome"] != "failed")
-    share = right.groupby([keyed[name] for name in (*unit, "weight_group")]).mean()
-    score = share.groupby(unit).agg(lambda groups: groups.mean(skipna=False))
-    questions = keyed.groupby(unit)["question_id"].nunique().reindex(counts.index, fill_value=0)
-    table = counts.assign(responses=counts[list(OUTCOMES)].sum(axis=1), questions=questions)
-    average = table.groupby("model").sum()
-    average.index = pd.MultiIndex.from_product([average.index, [AVERAGE]], names=unit)
-    means = score.unstack("suite").reindex(columns=list(SUITES)).mean(axis=1, skipna=False)
-    score = pd.concat([score, pd.concat({AVERAGE: means}, names=["suite"]).swaplevel()])
-    table = pd.concat([table, average]).join(score.rename("score"))
-    order = pd.MultiIndex.from_product([graded["model"].unique(), [AVERAGE, *SUITES]], names=unit)
-    return table.loc[order[order.isin(table.index)]].reset_index()[[*unit, "score", "questions", *COUNTS]]
 
 
 # Lengths, in tokens of the model that wrote.
@@ -319,27 +260,17 @@ def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.Data
         endpoint); ``cut_off`` says that the response hit the token limit, so it is as long as the limit let it be;
         ``outcome`` is missing for conversations.
     """
-    rows = pd.concat([graded, *_open_lengths(study, judged)], ignore_index=True)
+    store, frames = ResponseStore(study.store_dir), [graded.rename(columns={"question_id": "item"})]
+    talks = judged.drop_duplicates(["model", "suite", "key"]).rename(columns={"conversation_id": "item"})
+    for name, rows in talks.drop(columns="outcome", errors="ignore").groupby("model", sort=False):
+        model = study.model(str(name))
+        rows, texts = rows.reset_index(drop=True), store.lookup(list(rows["key"]), model=model)["text"]
+        frames.append(rows.assign(reasoning_tokens=reasoning_tokens(store, model, rows.assign(text=texts))))
+    rows = pd.concat(frames, ignore_index=True)
     rows = rows[rows["finish_reason"] != "failed"].reset_index(drop=True)
-    reasoning = rows["reasoning_tokens"].astype("Float64").astype(float)
-    return rows.assign(
-        item=rows["question_id"].fillna(rows["conversation_id"]) if "conversation_id" in rows else rows["question_id"],
-        tokens=rows["completion_tokens"].astype(float),
-        reasoning=reasoning,
-        answer=rows["completion_tokens"] - reasoning,
-        cut_off=rows["finish_reason"] == "length",
-    )[LENGTHS]
-
-
-def _open_lengths(study: Study, judged: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the responses to conversations, one model at a time, with the tokens of their reasoning."""
-    store = ResponseStore(study.store_dir)
-    names = ["model", "suite", "conversation_id", "run", "key", "finish_reason", "completion_tokens"]
-    for name, rows in judged.drop_duplicates(["model", "suite", "key"])[names].groupby("model", sort=False):
-        model, rows = study.model(str(name)), rows.reset_index(drop=True)
-        rows["text"] = store.lookup(list(rows["key"]), model=model)["text"]
-        rows["reasoning_tokens"] = reasoning_tokens(store, model, rows)
-        yield rows.drop(columns="text")
+    tokens, reasoning = (rows[f"{kind}_tokens"].astype("Float64").astype(float) for kind in ("completion", "reasoning"))
+    cut_off = rows["finish_reason"] == "length"
+    return rows.assign(tokens=tokens, reasoning=reasoning, answer=tokens - reasoning, cut_off=cut_off)[LENGTHS]
 
 
 def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
@@ -357,12 +288,11 @@ def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame
     start = store.fingerprint(model).encode()
     texts = {at: part.reasoning for at, part in enumerate(parts) if part.answer is not None and part.reasoning}
     keys, rows = [hashlib.sha256(start + text.encode()).hexdigest() for text in texts.values()], list(texts)
-    counted = np.zeros(len(parts), dtype=np.int64)
+    counted = np.where([part.answer is None for part in parts], whole, 0)  # without an answer, all of it is reasoning
     counted[rows] = store.counts(
         "reasoning_tokens", keys, lambda missing: count_tokens(model, [texts[rows[at]] for at in missing])
     )
-    nothing_else = np.array([part.answer is None for part in parts], dtype=bool)
-    return pd.array(np.where(nothing_else, whole, np.minimum(counted, whole)), dtype="Int64")
+    return pd.array(np.minimum(counted, whole), dtype="Int64")
 
 
 def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
@@ -373,9 +303,8 @@ def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
     """
     from transformers import AutoTokenizer  # late: takes seconds to import
 
-    source = str(model.local_dir or model.path)
     revision = {} if model.local_dir else {"revision": model.revision}
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **revision)
+    tokenizer = AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)
     numbers: list[int] = []
     for start in range(0, len(texts), BATCH):
         batch = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)

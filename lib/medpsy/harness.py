@@ -9,16 +9,19 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from medpsy import prompts
 from medpsy.data.questions import Question
@@ -50,15 +53,11 @@ class HarnessError(RuntimeError):
     """The harness left no results, or not those that it should; the message says which, why and what to do."""
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True)
 class Settings:
     """Settings of one run; the defaults are the card's, or where it says nothing the harness's own.
 
     Args:
-        backend: ``"hf"`` (transformers) or ``"vllm"``.
-        batch_size: documents at a time.
-        dtype: number format of the weights in memory.
-        apply_chat_template, fewshot_as_multiturn: as the card's commands have them.
         think_end_token: where the reasoning ends; what stands before it is not scored. None scores all of it. The
             card gives none, since its models do not think. Scores of log-likelihoods do not depend on it.
         max_gen_toks: tokens a response may have; None leaves it to the task, and where that is silent the harness
@@ -68,21 +67,16 @@ class Settings:
     """
 
     backend: Literal["hf", "vllm"] = "hf"
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     dtype: str = "bfloat16"
     apply_chat_template: bool = True
     fewshot_as_multiturn: bool = True
     think_end_token: str | None = "</think>"
-    max_gen_toks: int | None = None
-    limit: int = 0
+    max_gen_toks: PositiveInt | None = None
+    limit: NonNegativeInt = 0
     backend_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.limit < 0 or (self.max_gen_toks is not None and self.max_gen_toks < 1):
-            raise ValueError(
-                f"batch_size {self.batch_size}, limit {self.limit}, max_gen_toks {self.max_gen_toks}: counts of at "
-                "least 1 are wanted (limit: 0 for all documents; max_gen_toks: None for the task's own)"
-            )
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn needs apply_chat_template: turns exist in a chat only")
         if any(name.startswith("trust_remote_code") for name in self.backend_options):
@@ -91,23 +85,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark of the card.
+    """One benchmark of the card."""
 
-    Args:
-        title: as the card prints it.
-        task: name of the task, or of the group of tasks.
-        metric: the harness's name of what the card prints.
-        thinks: whether a model writes before it is scored, so that reasoning and its budget matter.
-        hub_id: data set that the task reads; empty in the miniature.
-        revision: commit at which it is read; None where we know none.
-    """
-
-    title: str
-    task: str
-    metric: str
-    thinks: bool = False
-    hub_id: str = ""
-    revision: str | None = None
+    title: str  # as the card prints it
+    task: str  # of the harness, or a group of tasks
+    metric: str  # the harness's name of what the card prints
+    thinks: bool = False  # whether a model writes before it is scored, so that reasoning and its budget matter
+    hub_id: str = ""  # data set that the task reads; empty in the miniature
+    revision: str | None = None  # commit at which it is read
 
 
 MMLU, MMLU_PRO = SUITES["mmlu_health"], SUITES["mmlu_pro_health"]
@@ -127,16 +112,13 @@ BENCHMARKS = {
 
 
 def card_benchmarks(study: Study) -> tuple[Benchmark, ...]:
-    """Return the card's benchmarks as the study's source of suites has them, each at its commit.
-
-    Raises:
-        DataError: one of the hub's has no commit.
-    """
-    named = tuple(replace(one, revision=study.commit(one.hub_id, one.revision)) for one in BENCHMARKS[study.source])
-    for one in named:
-        if one.hub_id:
-            require_commit(one.hub_id, one.revision)
-    return named
+    """Return the card's benchmarks as the study's source of suites has them; DataError where one has no commit."""
+    every = BENCHMARKS[study.source]
+    benchmarks = tuple(replace(each, revision=study.commit(each.hub_id, each.revision)) for each in every)
+    for benchmark in benchmarks:
+        if benchmark.hub_id:
+            require_commit(benchmark.hub_id, benchmark.revision)
+    return benchmarks
 
 
 def evaluate(
@@ -155,9 +137,7 @@ def evaluate(
         OSError, ValueError: a model is not to be had or behind an endpoint, no task is named, or a data set has no
             commit.
     """
-    files = mini_files() if study.source == "mini" else {}
-    make = partial(_results, study, models, tasks, settings, files, progress)
-    results = noted(study.store_dir, _note(models, tasks, settings), make)
+    results = _results(study, models, tasks, settings, mini_files() if study.source == "mini" else {}, progress)
     documents = pd.DataFrame(results["documents"]).rename(columns={"documents": "document", "values": "value"})
     documents = documents.explode(["document", "value"]).astype({"value": float}).reset_index(drop=True)
     return pd.DataFrame(results["scores"]).astype({"stderr": float}), documents
@@ -174,27 +154,18 @@ def likeliest(
     """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``.
 
     Nothing is written and no option is read out of anything: the protocol of `mmlu`, on any suite's questions, of which
-    those without a key are left out.
+    those without a key are left out. Raises as `evaluate` does.
 
     Returns:
         Columns model, suite, weight_group, question_id, value (points: 0 or 100).
-
-    Raises:
-        As `evaluate`.
     """
-    keyed = [one for one in questions if one.gold is not None]
+    keyed = [question for question in questions if question.gold is not None]
     files = option_files(keyed)
-    make = partial(_results, study, models, [OPTIONS], settings, files, progress)
-    rows = noted(study.store_dir, _note(models, [OPTIONS], settings, digest(files)), make)["documents"]
+    rows = _results(study, models, [OPTIONS], settings, files, progress, digest(files))["documents"]
     about = pd.DataFrame([{"suite": q.suite, "weight_group": q.weight_group, "question_id": q.id} for q in keyed])
     frames = [about[: len(row["values"])].assign(model=row["model"], value=row["values"]) for row in rows]  # a limit
     frames.append(about[:0].assign(model="", value=0.0))  # there may be no model
     return pd.concat(frames, ignore_index=True)[["model", *about.columns, "value"]]
-
-
-def _note(models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, *more: str) -> str:
-    asked = [[model.name for model in models], list(tasks), asdict(settings), *more]
-    return f"harness-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def _results(
@@ -204,35 +175,43 @@ def _results(
     settings: Settings,
     files: Mapping[str, str],
     say: Say,
+    *more: str,
 ) -> dict[str, Rows]:
-    """Return scores and documents of `tasks`: those in `files` (name -> text), or else the harness's own."""
-    every = jobs(study, models, tasks, settings, files)
-    if missing := [job for job in every if not done(job)]:
-        run_jobs(study, missing, files, say or (lambda line: None))
-    scores, documents = [], []
-    for job in every:
-        folder = Path(job["folder"])
-        seconds = {"seconds": read_json(folder / RECORD)["seconds"]}
-        scores += [row | seconds for row in read_scores(folder, job["name"])]
-        documents += read_documents(folder, job["name"])
-    return {"scores": scores, "documents": documents}
+    """Return scores and documents of `tasks`, those in `files` (name -> text) or else the harness's own; a replay tells
+    what was noted of the same names, settings and `more`."""
+    asked = json.dumps([[model.name for model in models], list(tasks), asdict(settings), *more], sort_keys=True)
+
+    def make() -> dict[str, Rows]:
+        every = jobs(study, models, tasks, settings, files)
+        if missing := [job for job in every if not done(job)]:
+            run_jobs(missing, files, say or (lambda line: None))
+        scores, documents = [], []
+        for job in every:
+            folder = Path(job["folder"])
+            seconds = {"seconds": read_json(folder / RECORD)["seconds"]}
+            scores += [row | seconds for row in read_scores(folder, job["name"])]
+            documents += read_documents(folder, job["name"])
+        return {"scores": scores, "documents": documents}
+
+    return noted(study.store_dir, f"harness-{hashlib.sha256(asked.encode()).hexdigest()[:16]}", make)
 
 
 def jobs(
     study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, files: Mapping[str, str]
 ) -> Rows:
-    """Return a job per model and task: ``{name, task, key, folder, model, settings}``.
+    """Return a job per model and task, as the process takes it.
 
-    `folder` is where its results land; `model` holds the arguments of the backend, whose paths start where the process
-    works, so that results name no machine.
+    ``folder`` is where its results land and ``place`` where it works, one for each set of files, since sections run
+    side by side; ``model`` holds the arguments of the backend, with paths from there, so that results name no machine.
 
     Raises:
         OSError, ValueError: as `evaluate`.
     """
     if not tasks:
         raise ValueError("no task is named; see medpsy.harness.card_benchmarks(study)")
-    versions, made = {name: metadata.version(name) for name in DECIDING}, []
-    documents = digest(files) if files else commits(study)
+    versions, made, root = {name: metadata.version(name) for name in DECIDING}, [], study.outputs / "harness"
+    commits = {} if files else {each.hub_id: each.revision for each in card_benchmarks(study) if each.hub_id}
+    documents, place = digest(files) if files else commits, root / f"tasks-{digest(files)[:8]}"
     for model in models:
         if model.base_url:
             raise ValueError(f"model {model.name!r} is behind an endpoint; the harness needs its weights")
@@ -240,20 +219,15 @@ def jobs(
         for task in tasks:
             inputs = [fingerprint(model), task, asdict(settings), versions, RECIPE_VERSION, documents]
             key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-            folder = study.outputs / "harness" / model.name / f"{task}-{key[:8]}"
-            job = {"name": model.name, "task": task, "key": key, "folder": str(folder), "settings": asdict(settings)}
-            made.append(job | {"model": arguments(model, settings, place(study, files))})
+            job = {"name": model.name, "task": task, "key": key, "settings": asdict(settings)}
+            job |= {"folder": str(root / model.name / f"{task}-{key[:8]}"), "place": str(place)}
+            made.append(job | {"commits": commits, "model": arguments(model, settings, place)})
     return made
 
 
 def done(job: Mapping[str, Any]) -> bool:
     """Return whether the results of this very job stand."""
     return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
-
-
-def place(study: Study, files: Mapping[str, str]) -> Path:
-    """Return the folder that the processes work in: a name for each set of files, since sections run side by side."""
-    return study.outputs / "harness" / f"tasks-{digest(files)[:8]}"
 
 
 def arguments(model: ModelSpec, settings: Settings, start: Path) -> dict[str, Any]:
@@ -265,11 +239,6 @@ def arguments(model: ModelSpec, settings: Settings, start: Path) -> dict[str, An
     return given | ({"think_end_token": settings.think_end_token} if settings.think_end_token else {})
 
 
-def commits(study: Study) -> dict[str, str]:
-    """Return hub id -> commit of the data sets that the card's benchmarks read."""
-    return {one.hub_id: one.revision for one in card_benchmarks(study) if one.hub_id}
-
-
 def digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
@@ -277,11 +246,11 @@ def digest(files: Mapping[str, str]) -> str:
 def mini_files() -> dict[str, str]:
     """Return name -> text of the card's benchmarks in the miniature: tasks, and the questions of its suites."""
     rows: dict[str, Rows] = {"mmlu_pro.jsonl": []}
-    for one in suite("mmlu_health").items:
-        row = {"question": one.stem, "subject": one.subject, "choices": list(one.options), "answer": one.gold}
-        rows.setdefault(f"mmlu_{one.subject}.jsonl", []).append(row)
-    for one in suite("mmlu_pro_health").items:
-        row = {"question": one.stem, "options": list(one.options), "answer": one.letters[one.gold]}
+    for item in suite("mmlu_health").items:
+        row = {"question": item.stem, "subject": item.subject, "choices": list(item.options), "answer": item.gold}
+        rows.setdefault(f"mmlu_{item.subject}.jsonl", []).append(row)
+    for item in suite("mmlu_pro_health").items:
+        row = {"question": item.stem, "options": list(item.options), "answer": item.letters[item.gold]}
         rows["mmlu_pro.jsonl"].append(row | {"category": "health"})
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(TASKS.iterdir())}
     return files | {name: written(some) for name, some in rows.items()}
@@ -290,10 +259,10 @@ def mini_files() -> dict[str, str]:
 def option_files(questions: Sequence[Question]) -> dict[str, str]:
     """Return name -> text of a task in the form of `mmlu`: letters behind each question, no examples."""
     rows = []
-    for one in questions:
-        context = f"{one.context}\n" if one.context else ""
-        text = f"{context}{one.stem}\n{prompts.lettered(one.options)}\nAnswer:"
-        rows.append({"text": text, "letters": list(one.letters), "answer": one.gold})
+    for item in questions:
+        context = f"{item.context}\n" if item.context else ""
+        text = f"{context}{item.stem}\n{prompts.lettered(item.options)}\nAnswer:"
+        rows.append({"text": text, "letters": list(item.letters), "answer": item.gold})
     task = {"task": OPTIONS, "output_type": "multiple_choice", "test_split": "test"}
     task |= {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": f"{OPTIONS}.jsonl"}}}
     task |= {"doc_to_text": "text", "doc_to_choice": "letters", "doc_to_target": "answer"}
@@ -301,39 +270,29 @@ def option_files(questions: Sequence[Question]) -> dict[str, str]:
     return {f"{OPTIONS}.jsonl": written(rows), f"{OPTIONS}.yaml": json.dumps(task)}
 
 
-def run_jobs(study: Study, missing: Rows, files: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Do the jobs, those of one model in turn; models side by side, one per core, unless a GPU takes them all.
-
-    Raises:
-        HarnessError: a job left no results.
-    """
+def run_jobs(missing: Rows, files: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Do the jobs, those of one model in turn; models side by side, one per core, unless a GPU takes them all."""
     models = list(dict.fromkeys(job["name"] for job in missing))
     beside = min(len(models), 1 if gpus() else cores())
     queues = [[job for job in missing if models.index(job["name"]) % beside == at] for at in range(beside)]
-    root, start = study.outputs / "harness", place(study, files)
-    lists = [root / f"jobs-{queue[0]['key'][:12]}.json" for queue in queues]
+    place, told = Path(missing[0]["place"]), set()
     environment = {**QUIET, **importable(), "OMP_NUM_THREADS": str(max(1, cores() // beside))}
-    common = {"place": str(start), "local": bool(files), "commits": {} if files else commits(study)}
     if files:  # what the harness makes of the documents stays here too
-        environment |= dict.fromkeys(OFFLINE, "1") | {"HF_DATASETS_CACHE": str(root / "cache")}
-    start.mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        write_text(start / file, text)
-    children, told = [], set()
-    try:
-        for queue, file in zip(queues, lists, strict=True):
-            write_text(file, json.dumps(common | {"jobs": queue}))
+        environment |= dict.fromkeys(OFFLINE, "1") | {"HF_DATASETS_CACHE": str(place.parent / "cache")}
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_text(place / name, text)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".jobs-") as lists, ExitStack() as stack:
+        children = []
+        for number, queue in enumerate(queues):
+            file = write_text(Path(lists) / f"{number}.json", json.dumps(queue))
             children.append(Child([sys.executable, "-m", "medpsy.harness", str(file)], env=environment))
+            stack.callback(children[-1].stop)
         while any(child.alive for child in children):
             time.sleep(LOOK)
             for job in (job for job in missing if job["key"] not in told and done(job)):
                 told.add(job["key"])
                 say(f"harness: {job['name']}, {job['task']}; {len(told)} of {len(missing)}")
-    finally:
-        for child in children:
-            child.stop()
-        for file in lists:
-            file.unlink(missing_ok=True)
     for queue, child in zip(queues, children, strict=True):
         if undone := [f"{job['name']} on {job['task']}" for job in queue if not done(job)]:
             raise HarnessError(child.failure(f"the harness left no results of {', '.join(undone)}"))
@@ -343,11 +302,7 @@ def run_jobs(study: Study, missing: Rows, files: Mapping[str, str], say: Callabl
 
 
 def read_scores(folder: Path, model: str) -> Rows:
-    """Return ``{model, task, metric, value, stderr, n, shots}`` of every task and group; stderr may be None.
-
-    Raises:
-        HarnessError: there is not exactly one file of results.
-    """
+    """Return ``{model, task, metric, value, stderr, n, shots}`` of every task and group; stderr may be None."""
     results, rows = _json(folder, "results_*.json"), []
     for task, entries in results["results"].items():
         leaves = _leaves(task, results)
@@ -365,21 +320,17 @@ def read_scores(folder: Path, model: str) -> Rows:
 def read_documents(folder: Path, model: str) -> Rows:
     """Return ``{model, task, metric, documents, values}`` with one value per document."""
     results, rows = _json(folder, "results_*.json"), []
-    scored = {task: list(_values(folder, task)) for task in results["n-samples"]}
+    samples = {task: _json(folder, f"samples_{task}_[0-9]*.jsonl") for task in results["n-samples"]}
     for task in results["results"]:
-        together: dict[str, dict[str, float]] = {}
-        for document, metric, value in (row for leaf in _leaves(task, results) for row in scored[leaf]):
-            together.setdefault(metric, {})[document] = value
+        values: dict[str, dict[str, float]] = {}
+        for leaf in _leaves(task, results):
+            for row in sorted(samples[leaf], key=lambda row: row["doc_id"]):
+                for metric in row["metrics"]:
+                    each = row[metric] if isinstance(row[metric], list) else [row[metric]]
+                    values.setdefault(metric, {})[f"{leaf}/{row['doc_id']}"] = 100 * fmean(each)
         about = {"model": model, "task": task}
-        rows += [about | {"metric": m, "documents": list(v), "values": list(v.values())} for m, v in together.items()]
+        rows += [about | {"metric": m, "documents": list(v), "values": list(v.values())} for m, v in values.items()]
     return rows
-
-
-def _values(folder: Path, task: str) -> Iterator[tuple[str, str, float]]:
-    for row in sorted(_json(folder, f"samples_{task}_[0-9]*.jsonl"), key=lambda row: row["doc_id"]):
-        for metric in row["metrics"]:
-            value = row[metric]
-            yield f"{task}/{row['doc_id']}", metric, 100 * (fmean(value) if isinstance(value, list) else float(value))
 
 
 def _json(folder: Path, pattern: str) -> Any:
@@ -407,16 +358,17 @@ def main(file: Path) -> None:
     import nltk
     from lm_eval.tasks import TaskManager
 
-    common = json.loads(file.read_text(encoding="utf-8"))
-    os.chdir(common["place"])
+    jobs = json.loads(file.read_text(encoding="utf-8"))
+    commits = jobs[0]["commits"]  # of data sets of the hub; none are those of tasks in the folder it works in
+    os.chdir(jobs[0]["place"])
     langdetect.DetectorFactory.seed = 0  # it draws at random otherwise, and calls one text now English, now not
     if os.environ.get(OFFLINE[0]):
         nltk.download = lambda *_, **__: False  # IFEval's modules call it when they are imported
-    read_at(common["commits"])
-    manager = TaskManager(include_path="." if common["local"] else None, include_defaults=not common["local"])
-    for task in dict.fromkeys(job["task"] for job in common["jobs"] if "ifeval" in job["task"]):
+    read_at(commits)
+    manager = TaskManager(include_path=None if commits else ".", include_defaults=bool(commits))
+    for task in dict.fromkeys(job["task"] for job in jobs if "ifeval" in job["task"]):
         require_sentences(manager, task)
-    for job in common["jobs"]:
+    for job in jobs:
         do(job, manager)
 
 

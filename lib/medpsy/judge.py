@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations, zip_longest
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medpsy import prompts
@@ -39,21 +38,13 @@ TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small 
 
 @dataclass(frozen=True)
 class Judgment:
-    """One judge's word on one criterion.
+    """One judge's word on one criterion."""
 
-    Args:
-        outcome: ``"met"``, ``"not met"`` or ``"unjudged"``.
-        explanation: the judge's own; empty where it gave none.
-        reason: why the criterion is unjudged; None otherwise.
-        attempts: how often the judge was asked; 0 for a response that failed.
-        key: of the reply it was read from, in the store.
-    """
-
-    outcome: str
+    outcome: str  # "met", "not met" or "unjudged"
     explanation: str = ""
-    reason: str | None = None
-    attempts: int = 0
-    key: str | None = None
+    reason: str | None = None  # why the criterion is unjudged
+    attempts: int = 0  # how often the judge was asked; not at all about a response that failed
+    key: str | None = None  # of the reply it was read from, in the store
 
 
 def open_ended(
@@ -76,9 +67,8 @@ def open_ended(
 
     Returns:
         One row per model, judge, suite, conversation, run and criterion; columns as in `COLUMNS`. ``criterion`` is the
-        place in the rubric, ``explanation`` the judge's own, ``reason`` why a criterion is unjudged; ``key`` names the
-        response and ``judge_key`` the judge's reply in the store (missing where the response failed); ``empty`` says
-        that the response had no answer.
+        place in the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the store (missing where
+        the response failed); ``empty`` says that the response had no answer; the others are those of `Judgment`.
     """
     judges = study.judges if judges is None else judges
     check_models(study, models)
@@ -86,7 +76,7 @@ def open_ended(
     if study.judge_sampling is None:
         raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
     session = Session(study, ResponseStore(study.store_dir), progress)
-    asked = [one for group in conversations(study, suites).values() for one in group.values()]
+    asked = [conversation for group in conversations(study, suites).values() for conversation in group.values()]
     answered = [row for name in models for row in _answers(session, name, asked)]
     return pd.concat([_by_judge(session, judge, answered) for judge in judges], ignore_index=True)
 
@@ -98,24 +88,24 @@ def conversations(study: Study, suites: Sequence[str] | None = None) -> dict[str
     return chosen(study, keys, OPEN_SUITES, study.conversations_per_suite)
 
 
-Answered = tuple[dict[str, object], Conversation, str | None]  # row of a response, what it answers, its answer
+Answered = tuple[tuple, Conversation, str | None]  # a response's model and `RESPONSE`, what it answers, its answer
 
 
 def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iterator[Answered]:
     """Yield the responses of one model, runs of a conversation together; None is the answer of one that failed."""
     study, opens = session.study, session.study.model(name).opens_thinking
     sampling = study.open_sampling or study.sampling
-    wanted = [Prompt(f"{one.suite}/{one.id}", one.messages) for one in asked]
+    wanted = [Prompt(f"{item.suite}/{item.id}", item.messages) for item in asked]
     session.fill(name, wanted, range(study.runs), sampling)
     frames = [session.answer(name, wanted, run, sampling) for run in range(study.runs)]
     for conversation, rows in zip(asked, zip(*(frame.itertuples() for frame in frames), strict=True), strict=True):
-        about = {"model": name, "suite": conversation.suite, "conversation_id": conversation.id}
+        about = (name, conversation.suite, conversation.id, conversation.theme)
         for row in rows:
             answer = None
             if row.finish_reason != "failed":
                 answer = split(row.text, opens_thinking=opens, finish_reason=row.finish_reason).answer or ""
-            cost = {key: getattr(row, key) for key in ("run", "key", "finish_reason", "completion_tokens", "seconds")}
-            yield {**about, "theme": conversation.theme, **cost, "empty": answer == ""}, conversation, answer
+            cost = (row.run, row.key, row.finish_reason, row.completion_tokens, row.seconds)
+            yield (*about, *cost, answer == ""), conversation, answer
 
 
 def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.DataFrame:
@@ -127,12 +117,11 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
     rows = []
     for _, conversation, answer in answered:
         judgments = (failed,) * len(conversation.rubric) if answer is None else next(given)
-        for at, (criterion, one) in enumerate(zip(conversation.rubric, judgments, strict=True)):
-            about = (at, criterion.points, criterion.axis)
-            rows.append((*about, one.outcome, one.explanation, one.reason, one.attempts, one.key))
-    about = pd.DataFrame([row for row, _, _ in answered])
-    about = about.loc[about.index.repeat([len(one.rubric) for _, one, _ in answered])].reset_index(drop=True)
-    return pd.concat([about.assign(judge=judge), pd.DataFrame(rows, columns=CRITERION)], axis=1)[COLUMNS]
+        for place, (criterion, judgment) in enumerate(zip(conversation.rubric, judgments, strict=True)):
+            rows.append((place, criterion.points, criterion.axis, *vars(judgment).values()))
+    about = pd.DataFrame([row for row, _, _ in answered], columns=["model", *RESPONSE])
+    about = about.loc[about.index.repeat([len(item.rubric) for _, item, _ in answered])].reset_index(drop=True)
+    return about.join(pd.DataFrame(rows, columns=CRITERION)).assign(judge=judge)[COLUMNS]
 
 
 # Asking: one request per criterion, asked again a few times at most.
@@ -149,19 +138,20 @@ def judged(
     """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order.
 
     The same criterion of the same conversation and answer is one request, whoever gave the answer. A failed or
-    unreadable reply is asked again with the next seed; a greedy judge would repeat itself, so of its replies only the
-    failed ones are. All replies are kept in the session's store.
-
-    Args:
-        attempts: how often one criterion is asked at most.
+    unreadable reply is asked again with the next seed, `attempts` times in all at most; a greedy judge would repeat
+    itself, so of its replies only the failed ones are. All replies are kept in the session's store.
     """
     asked = [[_prompt(*item, criterion) for criterion in item[0].rubric] for item in items]
     waiting = {prompt.id: prompt for prompt in _in_turn(asked)}
     judgments: dict[str, Judgment] = {}
     for attempt in range(1, attempts + 1):
-        seeded = replace(sampling, seed=sampling.seed + attempt - 1)
-        judgments |= _replies(session, judge, list(waiting.values()), seeded, attempt)
-        waiting = {name: prompt for name, prompt in waiting.items() if _again(judgments[name], sampling)}
+        prompts_left, seeded = list(waiting.values()), replace(sampling, seed=sampling.seed + attempt - 1)
+        session.fill(judge, prompts_left, (0,), seeded)
+        for row in session.answer(judge, prompts_left, 0, seeded).itertuples():
+            judgment = _judgment(row, session.study.model(judge).opens_thinking)
+            judgments[row.prompt_id] = replace(judgment, attempts=attempt, key=row.key)
+            if judgment.outcome != UNJUDGED or not (sampling.temperature > 0 or judgment.reason == FAILED):
+                del waiting[row.prompt_id]
         if not waiting:
             break
     return [tuple(judgments[prompt.id] for prompt in group) for group in asked]
@@ -170,8 +160,7 @@ def judged(
 def _in_turn(asked: Sequence[Sequence[Prompt]]) -> Iterator[Prompt]:
     """Yield the prompts of `TOGETHER` responses at a time: the first criterion of each, then the second, and so on.
 
-    All prompts of a response begin alike. Asked at once they would all be read whole; asked a round later, the next one
-    finds what the last one left in its slot.
+    All prompts of a response begin alike, so that each finds in its slot what the one before has left there.
     """
     for start in range(0, len(asked), TOGETHER):
         for round_ in zip_longest(*asked[start : start + TOGETHER]):
@@ -184,26 +173,11 @@ def _prompt(conversation: Conversation, answer: str, criterion: Criterion) -> Pr
     return Prompt(f"{conversation.suite}/{conversation.id}/{digest}", messages)
 
 
-def _replies(
-    session: Session, judge: str, asked: Sequence[Prompt], sampling: Sampling, attempt: int
-) -> dict[str, Judgment]:
-    session.fill(judge, asked, (0,), sampling)
-    opens = session.study.model(judge).opens_thinking
-    return {
-        row.prompt_id: replace(_judgment(row, opens), attempts=attempt, key=row.key)
-        for row in session.answer(judge, asked, 0, sampling).itertuples()
-    }
-
-
 def _judgment(reply: Any, opens_thinking: bool) -> Judgment:
     if reply.finish_reason == "failed":
         return _unjudged(FAILED)
     part = split(reply.text, opens_thinking=opens_thinking, finish_reason=reply.finish_reason)
     return _unjudged(f"judge {part.state}") if part.answer is None else read_judgment(part.answer)
-
-
-def _again(judgment: Judgment, sampling: Sampling) -> bool:
-    return judgment.outcome == UNJUDGED and (sampling.temperature > 0 or judgment.reason == FAILED)
 
 
 # Reading: a judge is asked for a JSON object with `explanation` and `criteria_met` (`medpsy.prompts.judge`). Nothing is
@@ -295,7 +269,7 @@ def outcomes_by_judge(frame: pd.DataFrame) -> pd.DataFrame:
     """Return outcomes with one row per criterion of a response and one column per judge, missing where unjudged."""
     unit = [name for name in SAME_RESPONSE if name in frame]
     wide = frame.pivot(index=unit, columns="judge", values="outcome")[list(frame["judge"].unique())]
-    return wide.astype(object).mask(wide.isna() | (wide == UNJUDGED), None)
+    return wide.astype(object).mask(wide == UNJUDGED)
 
 
 def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
@@ -311,12 +285,11 @@ def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
     wide, rows = outcomes_by_judge(frame), []
     for first, second in combinations(wide.columns, 2):
         pair = wide[[first, second]].dropna()
-        same = 100 * float((pair[first] == pair[second]).mean()) if len(pair) else np.nan
-        kappa = cohen_kappa(pair[first].to_list(), pair[second].to_list())
-        rows.append((first, second, len(pair), same, np.nan if kappa is None else kappa))
+        same = 100 * (pair[first] == pair[second]).mean()
+        rows.append((first, second, len(pair), same, cohen_kappa(pair[first], pair[second])))
     return pd.DataFrame(rows, columns=["first", "second", "criteria", "same", "kappa"])
 
 
-def panel_kappa(frame: pd.DataFrame) -> float | None:
+def panel_kappa(frame: pd.DataFrame) -> float:
     """Return Fleiss' kappa of all judges, over the criteria that all of them judged."""
-    return fleiss_kappa(outcomes_by_judge(frame).to_numpy().tolist())
+    return fleiss_kappa(outcomes_by_judge(frame))

@@ -1,8 +1,10 @@
-"""Scores with their 95 % margins as tidy frames, one row per model and measure; and what guessing would score.
+"""Scores and leads with their 95 % margins as tidy frames, and what guessing would score.
 
 Where nothing could be measured a number is missing, never zero. Gives no status.
 """
 
+from collections.abc import Mapping, Sequence
+from itertools import product
 from urllib.parse import urlencode
 
 import numpy as np
@@ -12,37 +14,48 @@ from medpsy import claims, evaluate, stats
 from medpsy.data.healthbench import AXES, THEMES
 from medpsy.data.suites import OPEN_SUITES, SUITES
 from medpsy.grading import rubric
+from medpsy.grading.readers import NO_GOLD, OUTCOMES
 from medpsy.study import Study
 
-TITLES = {evaluate.AVERAGE: claims.AVERAGE} | {key: spec.title for key, spec in SUITES.items()}
+AVERAGE = "average"  # stands where a suite's key does
+COUNTS = ["responses", *OUTCOMES, NO_GOLD]
+TITLES = {AVERAGE: claims.AVERAGE} | {key: spec.title for key, spec in SUITES.items()}
 MEASURES = {rubric.OVERALL: "Overall"} | THEMES | AXES
 
 
-def closed_ended(study: Study, graded: pd.DataFrame, *, published_runs: int = 0) -> pd.DataFrame:
-    """Return the score of every model on every suite, and their average first.
+def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | None = None) -> pd.DataFrame:
+    """Return the score of every model on every suite, and their average (report 4.1.1: the plain mean) first.
 
-    Where the released models are run (profiles review and paper), the margin is that of the score of the whole suite;
-    where the miniature stands in, that of all questions of its kind.
+    Unreadable and cut off responses count as not correct, failed ones do not count. A score is missing where one of its
+    weight groups, or of the average one of the seven suites, has none.
 
     Args:
         graded: as `medpsy.evaluate.closed_ended` returns it.
-        published_runs: runs behind published scores of the same suites; the margin is then that of the difference.
+        replicates: of the same responses, as `medpsy.claims.draws` returns them; drawn here if not given, with the
+            margins of the scores themselves, not of their difference from published ones.
 
     Returns:
-        Columns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), the counts of
-        `medpsy.evaluate.scores`, and ``link``: the filter of the responses behind the score.
+        Columns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), ``questions`` (with a
+        key), ``responses`` (to them), one count per outcome, ``no gold`` (responses without), and ``link``: the filter
+        of the responses behind the score.
     """
-    scores = evaluate.scores(graded)
-    scores["title"] = scores["suite"].map(TITLES)
-    replicates = claims.draws(study, graded, published_runs=published_runs).values
-    cells = zip(scores["title"], scores["model"], strict=True)
-    return scores.assign(
-        margin=[float(stats.half_width(replicates[cell][1:])) if cell in replicates else np.nan for cell in cells],
-        label=[study.model(name).label for name in scores["model"]],
-        link=[
-            urlencode({"model": model} if suite == evaluate.AVERAGE else {"model": model, "suite": suite})
-            for model, suite in zip(scores["model"], scores["suite"], strict=True)
-        ],
+    values = (replicates or claims.draws(study, graded, published_runs=0)).values
+    unit = ["model", "suite"]
+    counts = pd.crosstab([graded["model"], graded["suite"]], graded["outcome"]).reindex(columns=COUNTS, fill_value=0)
+    counts["responses"] = counts[list(OUTCOMES)].sum(axis=1)
+    counts["questions"] = graded[graded["gold"].notna()].groupby(unit)["question_id"].nunique()
+    whole = pd.concat({AVERAGE: counts.groupby("model").sum()}, names=["suite"]).swaplevel()
+    counts = pd.concat([counts, whole]).fillna({"questions": 0}).astype(int)
+    order = pd.MultiIndex.from_product([graded["model"].unique(), TITLES], names=unit)
+    table = counts.loc[order[order.isin(counts.index)]].reset_index()
+    table["title"] = table["suite"].map(TITLES)
+    drawn = [values.get(cell, np.full(2, np.nan)) for cell in zip(table["title"], table["model"], strict=True)]
+    filters = [{"model": row.model, "suite": row.suite} for row in table.itertuples()]
+    return table.assign(
+        score=[scores[0] for scores in drawn],
+        margin=[float(stats.half_width(scores[1:])) for scores in drawn],
+        label=table["model"].map(lambda name: study.model(name).label),
+        link=[urlencode({key: name for key, name in each.items() if name != AVERAGE}) for each in filters],
     )
 
 
@@ -60,22 +73,43 @@ def open_ended(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
     scores = rubric.scores(judged, by=["suite", "judge", "model"])
     scores[["score", "margin", "bootstrap_std", "low", "high"]] *= 100
     labels = {name: study.model(name).label for name in {*scores["judge"], *scores["model"]}}
+    filters = scores[["model", "suite"]].to_dict("records")
     return scores.assign(
         suite_title=scores["suite"].map({key: spec.title for key, spec in OPEN_SUITES.items()}),
         judge_label=scores["judge"].map(labels),
         label=scores["model"].map(labels),
         title=scores["name"].map(MEASURES),
-        link=[
-            "conversations#" + urlencode({"model": model, "suite": suite})
-            for model, suite in zip(scores["model"], scores["suite"], strict=True)
-        ],
+        link=["conversations#" + urlencode(behind) for behind in filters],
     )
+
+
+def leads(study: Study, replicates: claims.Draws, models: Sequence[str], measures: Mapping[str, str]) -> pd.DataFrame:
+    """Return the lead of the first of `models` over each other one: the difference of two columns of replicates, and so
+    paired.
+
+    Args:
+        measures: title of a column -> measure of `replicates`.
+
+    Returns:
+        Columns ``model`` (the other), ``title``, ``label``, ``score`` (of the lead), ``margin``, ``p`` and ``p_holm``,
+        which is corrected for the leads under one title; a row only where both models were measured.
+    """
+    first, *others = models
+    rows = []
+    for other, (title, measure) in product(others, measures.items()):
+        if {(measure, first), (measure, other)} <= replicates.values.keys():
+            lead = replicates.lead(first, other, measure)
+            label = f"Δ {study.model(first).label} − {study.model(other).label}"
+            margin, p = float(stats.half_width(lead[1:])), stats.p_value(lead[0], lead[1:])
+            rows.append((other, title, label, lead[0], margin, p))
+    table = pd.DataFrame(rows, columns=["model", "title", "label", "score", "margin", "p"])
+    return table.assign(p_holm=table.groupby("title")["p"].transform(stats.holm))
 
 
 def chance(study: Study) -> dict[str, float]:
     """Return the score of guessing in points, by title of suite and for the average, weighted as the scores are."""
     levels = {}
     for suite, questions in evaluate.questions(study, every=True).items():
-        shares = pd.DataFrame([(one.weight_group, 100 / len(one.options)) for one in questions.values()])
+        shares = pd.DataFrame([(item.weight_group, 100 / len(item.options)) for item in questions.values()])
         levels[TITLES[suite]] = float(shares.groupby(0)[1].mean().mean())
     return {claims.AVERAGE: float(np.mean(list(levels.values())))} | levels

@@ -9,7 +9,7 @@ import html
 import io
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -28,8 +28,8 @@ from matplotlib.text import Text
 
 from medpsy.claims import KINDS
 from medpsy.claims import STATUSES as VERDICTS
-from medpsy.evaluate import AVERAGE, COUNTS
 from medpsy.grading.readers import NO_GOLD, OUTCOMES
+from medpsy.scoring import AVERAGE, COUNTS
 from medpsy.texts import storable
 
 Plain = None | bool | int | float | str | list | dict
@@ -52,8 +52,8 @@ class Table:
     """Rows of numbers and names under a title.
 
     Args:
-        columns: unique names; ``"X ±"`` right after ``"X"`` holds the margins of X, and ``"A | B"``, ``"A | C"`` stand
-            below one heading A.
+        columns: unique names; ``"X ±"`` holds the margins of ``"X"``, and ``"A | B"``, ``"A | C"`` stand below one
+            heading A.
         rows: one list per row, plain values; None where nothing was measured.
         decimals: shown for numbers with a fraction; the record keeps all of them.
         links: column -> one entry per row: which responses are behind the cell, as ``"model=NAME&suite=NAME"``, or
@@ -70,11 +70,6 @@ class Table:
     marks: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """The rows as a data frame to compute with: number columns are numbers, a missing number is NaN."""
-        return self.exact.infer_objects()
-
-    @property
     def exact(self) -> pd.DataFrame:
         """The rows as a data frame of the very values: a missing cell stays None and a count stays whole."""
         return pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns), dtype=object)
@@ -82,13 +77,11 @@ class Table:
     @property
     def shown(self) -> list[str]:
         """Columns that get a column of their own on the page: all but the margins."""
-        return [name for name in self.columns if not self._is_margin(name)]
-
-    def _is_margin(self, name: str) -> bool:
-        return name.endswith(MARGIN) and name.removesuffix(MARGIN) in self.columns
+        margins = {name + MARGIN for name in self.columns}
+        return [name for name in self.columns if name not in margins]
 
     def __repr__(self) -> str:
-        lines = [[self._text(row, name) for name in self.shown] for row in self.rows]
+        lines = [[self._text(row, name) for name in self.shown] for row in self._named()]
         body = pd.DataFrame(lines, columns=self.shown).to_string(index=False)
         return "\n".join(part for part in (self.title, body, self.note) if part)
 
@@ -97,13 +90,19 @@ class Table:
 
     def html(self, evidence: Collection[str] = ()) -> str:
         """Return the table as HTML without blank lines; cells link to pages of `evidence` where `links` says so."""
-        body = "".join(self._row(number, evidence) for number in range(len(self.rows)))
+        rows = [
+            "".join(self._cell(number, row, name, evidence) for name in self.shown)
+            for number, row in enumerate(self._named())
+        ]
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="table-note {AS_WRITTEN}">{html.escape(self.note)}</p>' if self.note else ""
-        head = f"<thead>{self._head()}</thead>"
-        table = f'<table class="medpsy sortable">{caption}{head}<tbody>{body}</tbody></table>'
+        table = f'<table class="medpsy sortable">{caption}<thead>{self._head()}</thead><tbody>{body}</tbody></table>'
         size = " long" if len(self.rows) > LONG else ""
         return f'<div class="medpsy-table{size} {AS_WRITTEN}">{table}</div>{note}'
+
+    def _named(self) -> list[dict[str, Plain]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def _head(self) -> str:
         """Return one row of headings, or two where columns share one."""
@@ -120,32 +119,21 @@ class Table:
                 first += "".join(f'<th scope="col" rowspan="2">{name}</th>' for name in below)
         return f"<tr>{first}</tr><tr>{second}</tr>"
 
-    def _row(self, number: int, evidence: Collection[str]) -> str:
-        return "<tr>" + "".join(self._cell(number, name, evidence) for name in self.shown) + "</tr>"
-
-    def _cell(self, number: int, name: str, evidence: Collection[str]) -> str:
-        row = self.rows[number]
-        value, text = row[list(self.columns).index(name)], html.escape(self._text(row, name))
+    def _cell(self, number: int, row: Mapping[str, Plain], name: str, evidence: Collection[str]) -> str:
+        value, text = row[name], html.escape(self._text(row, name))
         if name in self.marks and self.marks[name][number]:
             text = f"<strong>{text}</strong>"
-        if target := self._target(number, name, evidence):
-            text = f'<a href="{html.escape(target)}">{text}</a>'
+        page, _, filters = ((self.links[name][number] if name in self.links else None) or "").rpartition("#")
+        if filters and (page := page or "responses") in evidence:
+            text = f'<a href="{html.escape(f"{page}.html#{filters}")}">{text}</a>'
         if is_number(value):
             return f'<td class="number" data-value="{value}">{text}</td>'
-        if value in VERDICTS:
-            text = badge(value)
-        return f"<td>{text}</td>" if value is not None else f'<td class="missing" data-value="">{text}</td>'
+        if value is None:
+            return f'<td class="missing" data-value="">{text}</td>'
+        return f"<td>{badge(value) if value in VERDICTS else text}</td>"
 
-    def _target(self, number: int, name: str, evidence: Collection[str]) -> str | None:
-        link = self.links[name][number] if name in self.links else None
-        page, _, filters = (link or "").rpartition("#")
-        page = page or "responses"
-        return f"{page}.html#{filters}" if filters and page in evidence else None
-
-    def _text(self, row: Sequence[Plain], name: str) -> str:
-        columns = list(self.columns)
-        value = row[columns.index(name)]
-        margin = row[columns.index(name + MARGIN)] if name + MARGIN in columns else None
+    def _text(self, row: Mapping[str, Plain], name: str) -> str:
+        value, margin = row[name], row.get(name + MARGIN)
         text = shown_value(value, self.decimals)
         return text if margin is None or value is None else f"{text} ± {shown_value(margin, self.decimals)}"
 
@@ -159,10 +147,7 @@ class Figure:
     alt: str
 
     def save(self, target: Path | BinaryIO, kind: str | None = None) -> None:
-        """Draw into `target`; the kind (``"png"``, ``"svg"``) comes from the file name where it is not given.
-
-        The same figure always gives the same file: no date is written and the ids in an SVG are seeded.
-        """
+        """Draw into `target`, by default of the kind that its name says; the same figure always gives the same file."""
         kind = kind or Path(target).suffix.removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         _cover(self.canvas)
@@ -248,22 +233,22 @@ def score_table(
         leads: rows like those of `scores` with the differences of two models, shown below, the smallest first.
         printed: a published table, index model, shown below under `source`.
     """
-    columns, parts, links = list(columns) or list(scores[by].unique()), [], []
-    columns = [name for name in columns if name in set(scores[by])]
+    columns = [name for name in list(columns) or scores[by].unique() if name in set(scores[by])]
+    shown = [name + end for name in columns for end in ("", MARGIN)]
+    parts, links = [], []
     for kind, rows in {"ours": scores, "ours, paired": leads}.items():
         if rows is None:
             continue
-        keys, values = ["model", "label", by], ["score", "margin", "link"]
-        cells = rows.reindex(columns=keys + values).set_index(keys)
-        score, margin, link = (cells[name].unstack(by).reindex(columns=columns) for name in values)
+        keyed = rows.set_index(["model", "label", by]).reindex(columns=["score", "margin", "link"])
+        score, margin, link = (keyed[name].unstack(by).reindex(columns=columns) for name in keyed)
         score = score.sort_values(columns[0], ascending=kind != "ours", kind="stable")
-        both = score.join(margin.add_suffix(MARGIN))[[name + end for name in columns for end in ("", MARGIN)]]
+        both = score.join(margin.add_suffix(MARGIN))[shown]
         parts.append(both.droplevel("model").rename_axis("Model").reset_index().assign(Source=kind))
         links.append(link.reindex(score.index))
     if printed is not None:
         there = [name for name in columns if name in printed]
         parts.append(printed[there].rename_axis("Model").reset_index().assign(Source=source))
-    frame = pd.concat(parts, ignore_index=True)[["Model", "Source", *parts[0].columns[1:-1]]]
+    frame = pd.concat(parts, ignore_index=True)[["Model", "Source", *shown]]
     scored = frame.loc[frame["Source"] != "ours, paired", columns].astype(float)
     best = scored.eq(scored.groupby(frame["Source"]).transform("max")).reindex(frame.index, fill_value=False)
     links = pd.concat(links, ignore_index=True).reindex(frame.index).astype(object)
@@ -272,11 +257,8 @@ def score_table(
 
 
 def outcome_table(scores: pd.DataFrame, title: str = "Outcomes of all responses") -> Table:
-    """Return how many responses of each model to each suite ended in which outcome, the sum of the suites first.
-
-    Args:
-        scores: as `medpsy.scoring.closed_ended` returns it.
-    """
+    """Return how many responses of each model to each suite ended in which outcome, the sum of the suites first;
+    `scores` as `medpsy.scoring.closed_ended` returns them."""
     counts = COUNTS if scores[NO_GOLD].any() else [name for name in COUNTS if name != NO_GOLD]
     frame = scores[["label", "title", *counts]].assign(title=scores["title"].where(scores["suite"] != AVERAGE, "all"))
     frame.columns = ["Model", "Suite", *(name.capitalize() for name in counts)]
@@ -285,6 +267,34 @@ def outcome_table(scores: pd.DataFrame, title: str = "Outcomes of all responses"
     }
     note = "Unreadable and cut off responses count as not correct; failed requests are not scored."
     return table(frame, title, note=note, links=links)
+
+
+def score_points(
+    scores: pd.DataFrame, title: str = "", *, by: str = "title", guessing: Iterable[float] = ()
+) -> tuple[Canvas, str]:
+    """Draw scores as of `medpsy.scoring` with their margins: a line per value of column `by`, in it a point per model.
+
+    Args:
+        guessing: what guessing would score, line by line.
+
+    Returns:
+        The figure, and its words for a reader who cannot see it.
+    """
+    import seaborn as sns  # late: takes a second to import
+
+    ends = [scores.assign(score=scores["score"] + sign * scores["margin"].fillna(0)) for sign in (-1, 0, 1)]
+    models, lines, ticks = scores["label"].nunique(), scores[by].nunique(), list(guessing)
+    canvas = Canvas(figsize=(8, 1 + lines * (0.2 + 0.12 * models)), layout="constrained")
+    ax = canvas.subplots()
+    look = {"palette": "colorblind", "markers": list("osD^vP*Xh<>p")[:models], "linestyle": "none", "dodge": 0.6}
+    look |= {"errorbar": ("pi", 100), "markersize": 5, "linewidth": 1.2}
+    sns.pointplot(pd.concat(ends, ignore_index=True), x="score", y=by, hue="label", ax=ax, **look)
+    ax.plot(ticks, range(len(ticks)), "k|", markersize=12, label="guessing" if ticks else None)
+    ax.set(title=title, xlabel="score (0 to 100), bars: 95 % margin", ylabel="", xlim=(0, 100))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    points = scores[[by, "label", "score", "margin"]].itertuples(index=False)
+    words = [f"{line}, {model}: {said_score(*score)}" for line, model, *score in points]
+    return canvas, f"{title}. {'; '.join(words)}."
 
 
 def is_number(value: Plain) -> bool:
@@ -298,15 +308,11 @@ def shown_value(value: Plain, decimals: int) -> str:
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return _shown_float(value, decimals)
-    return f"{value:,}".replace("-", "−") if isinstance(value, int) else str(value)
-
-
-def _shown_float(value: float, decimals: int) -> str:
+    if not is_number(value):
+        return str(value)
     if 0 < value < 0.5 * 10**-decimals:  # a p-value, say, which must not read as zero
         return f"<{10**-decimals:.{decimals}f}"
-    return f"{value:,.{decimals}f}".replace("-", "−") if round(value, decimals) else f"{0:.{decimals}f}"
+    return f"{value:z,.{decimals if isinstance(value, float) else 0}f}".replace("-", "−")
 
 
 def said_score(score: float, margin: float) -> str:
@@ -317,29 +323,27 @@ def said_score(score: float, margin: float) -> str:
 
 
 def plain(value: object, where: str, *, missing: bool = False) -> Plain:
-    """Return `value` with every number, name and container as JSON has them.
-
-    Args:
-        where: name of the value, for the error message.
-        missing: write NaN as null (a cell that was not measured) instead of refusing it.
+    """Return `value`, called `where` in errors, with every number, name and container as JSON has them.
 
     Raises:
-        ValueError: a number is infinite, or NaN where `missing` is false.
+        ValueError: a number is infinite, or NaN unless `missing` writes it as null (a cell that was not measured).
         TypeError: JSON has no counterpart.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str):
-        return storable(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return _number(value, where, missing)
-    if value is pd.NA or value is pd.NaT:
-        return _number(math.nan, where, missing)
-    if isinstance(value, PurePath | date):
-        return value.as_posix() if isinstance(value, PurePath) else value.isoformat()
-    return _container(value, where, missing)
+    value = value.item() if isinstance(value, np.generic) else math.nan if value is pd.NA or value is pd.NaT else value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{where}.{key}", missing=missing) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple | range | set | frozenset):
+        items = sorted(value) if isinstance(value, set | frozenset) else value
+        return [plain(item, f"{where}[{i}]", missing=missing) for i, item in enumerate(items)]
+    if isinstance(value, str | PurePath | date):
+        return storable(value.isoformat() if isinstance(value, date) else str(value))
+    if not (value is None or isinstance(value, bool | int | float)):
+        raise TypeError(f"{where} is a {type(value).__name__}; a result holds only numbers, text, lists and mappings")
+    if isinstance(value, float) and not math.isfinite(value):
+        if missing and math.isnan(value):
+            return None
+        raise ValueError(f"{where} is {value}: write None where nothing was measured; an infinite number is an error")
+    return value
 
 
 def cells(frame: pd.DataFrame, where: str) -> list[list[Plain]]:
@@ -351,70 +355,37 @@ def cells(frame: pd.DataFrame, where: str) -> list[list[Plain]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _number(value: float, where: str, missing: bool) -> float | None:
-    if math.isfinite(value):
-        return value
-    if missing and math.isnan(value):
-        return None
-    raise ValueError(f"{where} is {value}: write None where nothing was measured; an infinite number is an error")
-
-
-def _container(value: object, where: str, missing: bool) -> list | dict:
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, f"{where}.{key}", missing=missing) for key, item in value.items()}
-    if isinstance(value, np.ndarray | Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
-        items = sorted(value) if isinstance(value, set | frozenset) else value
-        return [plain(item, f"{where}[{i}]", missing=missing) for i, item in enumerate(items)]
-    raise TypeError(f"{where} is a {type(value).__name__}; a result holds only numbers, text, lists and mappings")
-
-
 class MissingGlyph(UserWarning):
     """No installed font has a character of a figure."""
 
 
 def _cover(canvas: Canvas) -> None:
-    """Give every text of `canvas` the fonts that its characters need, after the one that it has."""
-    texts = {text: _lacking(text) for text in canvas.findobj(Text)}
-    if lacking := set().union(*texts.values()):
-        families = _families(lacking)
-        for text in (text for text, own in texts.items() if own):
-            text.set_fontfamily([*text.get_fontfamily(), *families])
-
-
-def _families(characters: set[int]) -> list[str]:
-    """Return installed fonts that together have `characters`; warns of those that none has."""
-    found, left = [], set(characters)
-    for font in sorted(font_manager.fontManager.ttflist, key=_plainest):
-        if font.name.startswith(BOXES):
-            continue
-        if here := left & _characters(font.fname):
-            found.append(font.name)
-            left -= here
-        if not left:
-            return found
-    some = "".join(map(chr, sorted(left)))[:20]
-    warnings.warn(
-        f"no installed font has {some!r}: the figure shows boxes; install one (Debian, Ubuntu: apt-get install "
-        "fonts-noto-cjk, or fonts-noto for all scripts) and delete fontlist-*.json in matplotlib.get_cachedir()",
-        MissingGlyph,
-        stacklevel=2,
-    )
-    return found
+    """Give every text the installed fonts, plain ones first, that have what its own lack; warn of what none has."""
+    fonts, nowhere = sorted(font_manager.fontManager.ttflist, key=_plainest), set()
+    for text in canvas.findobj(Text):
+        lacking = {ord(character) for character in text.get_text() if not character.isspace()}
+        for family in text.get_fontfamily():
+            font = text.get_fontproperties().copy()
+            font.set_family(family)
+            lacking -= _characters(font_manager.findfont(font)) if lacking else set()
+        for font in fonts if lacking else ():
+            if not font.name.startswith(BOXES) and lacking & _characters(font.fname):
+                text.set_fontfamily([*text.get_fontfamily(), font.name])
+                lacking -= _characters(font.fname)
+        nowhere |= lacking
+    if nowhere:
+        some = "".join(map(chr, sorted(nowhere)))[:20]
+        warnings.warn(
+            f"no installed font has {some!r}: the figure shows boxes; install one (Debian, Ubuntu: apt-get install "
+            "fonts-noto-cjk, or fonts-noto for all scripts) and delete fontlist-*.json in matplotlib.get_cachedir()",
+            MissingGlyph,
+            stacklevel=2,
+        )
 
 
 def _plainest(font: font_manager.FontEntry) -> tuple:
     """Upright fonts of usual weight first, then by name, so that the same machine draws the same figure."""
     return font.style != "normal", font.weight not in (400, "normal", "regular"), font.name, font.fname
-
-
-def _lacking(text: Text) -> set[int]:
-    """Return the characters of `text` that none of its own fonts has."""
-    characters = {ord(one) for one in text.get_text() if not one.isspace()}
-    for family in text.get_fontfamily():
-        own = text.get_fontproperties().copy()
-        own.set_family(family)
-        characters -= _characters(font_manager.findfont(own)) if characters else set()
-    return characters
 
 
 @cache

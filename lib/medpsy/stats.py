@@ -5,7 +5,7 @@ are those of the values (points of 0 to 100, tokens, rewards). Missing values ar
 """
 
 from collections.abc import Mapping, Sequence
-from math import ceil, sqrt
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
@@ -20,10 +20,13 @@ Sizes = Mapping[str, int]  # stratum -> questions it has, asked or not
 
 
 def score(per_question: pd.Series) -> pd.DataFrame | pd.Series:
-    """Return the score of every model: [suite] x model, or whatever levels `per_question` has; see `bootstrap`."""
+    """Return the score of every model: [suite] x model, or whatever levels `per_question` has; see `bootstrap`.
+
+    Missing where a stratum has no value: the mean of the others would be another measure.
+    """
     means, _, _ = _questions(per_question)
     strata = means.groupby(level=[name for name in means.index.names if name != "question_id"], sort=False).mean()
-    scores = strata.groupby(level=_levels(means), sort=False).mean()
+    scores = strata.groupby(level=_levels(means), sort=False).mean(skipna=False)
     return scores.unstack("model") if scores.index.nlevels > 1 else scores
 
 
@@ -38,13 +41,12 @@ def bootstrap(
 ) -> pd.DataFrame:
     """Return replicates of the scores of `per_question`: [draw, suite] x model.
 
-    Questions are weighted anew within their stratum, the same way for every model and suite that has them, so that the
-    difference of two columns is paired. Weights are exponential (Rubin, Annals of Statistics 9, 1981): none is ever
-    zero, so that a part with few questions has a score in every draw; deviations are scaled so that their variance is
-    the unbiased one (Rao and Wu, JASA 83, 1988). Of a finite suite, n of N questions asked, question sampling has the
-    variance 1/n - 1/N (Cochran, Sampling Techniques, 1977, 2.6) and run noise, which no asking of more questions
-    removes, is added in full from the variance over the runs within questions. A single run cannot tell the two apart:
-    all is then taken for run noise, its upper bound.
+    Questions are weighted anew within their stratum, the same way for all models and suites, so that the difference of
+    two columns is paired. Weights are exponential (Rubin, Annals of Statistics 9, 1981), so that a part with few
+    questions has a score in every draw; deviations are scaled to the unbiased variance (Rao and Wu, JASA 83, 1988).
+    Of a finite suite, n of N questions asked, question sampling has the variance 1/n - 1/N (Cochran, Sampling
+    Techniques, 1977, 2.6), and run noise, which more questions do not remove, is added in full from the variance over
+    the runs within questions. A single run cannot tell the two apart: all is taken for run noise, its upper bound.
 
     Args:
         per_question: one value per answer. Index levels ``model``, ``stratum``, ``question_id``, where there are any
@@ -57,18 +59,18 @@ def bootstrap(
             each would give it (Agresti and Coull, The American Statistician 52, 1998), instead of none.
 
     Returns:
-        Missing where a stratum has a single question, which says nothing of its spread.
+        Missing where a stratum has no value, or a single question, which says nothing of its spread.
     """
     means, within, runs = _questions(per_question)
     columns = _levels(means)
-    wide = means.unstack(columns)
-    noisy, often = (one.unstack(columns)[wide.columns] for one in (within, runs))
+    wide = means.unstack(columns).dropna(how="all")
+    noisy, often = (values.unstack(columns).loc[wide.index, wide.columns] for values in (within, runs))
     generator = np.random.default_rng(seed)
     total, strata = np.zeros((draws, wide.shape[1])), np.zeros(wide.shape[1])
     for stratum, place in wide.groupby(level="stratum", sort=False).indices.items():
         values = wide.to_numpy()[place]
         there = ~np.isnan(values).all(axis=0)
-        values, variance, count = (one.to_numpy()[place][:, there] for one in (wide, noisy, often))
+        values, variance, count = (frame.to_numpy()[place][:, there] for frame in (wide, noisy, often))
         mean, asked = np.nanmean(values, axis=0), (~np.isnan(values)).sum(axis=0)
         size = np.inf if sizes is None else sizes[stratum]
         if asked.max() > size:
@@ -85,18 +87,19 @@ def bootstrap(
         shift = scale * _shifts(values - mean, draws, generator)
         total[:, there] += mean + shift + np.sqrt(noise) * generator.standard_normal(shift.shape)
         strata += there
-    replicates = pd.DataFrame(total / strata, columns=wide.columns).rename_axis("draw")
+    named = means.index.to_frame().groupby(level=columns)["stratum"].nunique().loc[wide.columns]  # with a value or not
+    complete = np.where(strata == named, strata, np.nan)
+    replicates = pd.DataFrame(total / complete, columns=wide.columns).rename_axis("draw")
     suites = [name for name in columns if name != "model"]
     return replicates.stack(suites, future_stack=True) if suites else replicates
 
 
 def _questions(per_question: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series]:
     """Return of every question the mean over its runs, their variance (missing for one run) and their number."""
-    values = per_question.dropna()
-    by = [name for name in values.index.names if name != "run"]
-    grouped = values.groupby(level=by, sort=False)
-    count = grouped.size()
-    if (count == 1).all():
+    by = [name for name in per_question.index.names if name != "run"]
+    grouped = per_question.groupby(level=by, sort=False)
+    count = grouped.count()
+    if (count <= 1).all():
         means = grouped.first()
         return means, pd.Series(np.nan, index=means.index), count
     return grouped.mean(), grouped.var(), count
@@ -123,12 +126,12 @@ def _shifts(deviations: NDArray[np.float64], draws: int, generator: np.random.Ge
     Questions with equal values get one weight, the sum of theirs, which is gamma: a million cost no more than a few.
     """
     deviations, count = np.unique(deviations, axis=0, return_counts=True)
-    known = (~np.isnan(deviations)).astype(float)
+    present = (~np.isnan(deviations)).astype(float)
     deviations, shifts = np.nan_to_num(deviations), np.empty((draws, deviations.shape[1]))
     step = max(1, CELLS // len(deviations))
     for start in range(0, draws, step):
         weights = generator.standard_gamma(count, (min(step, draws - start), len(count)))
-        mass = weights.sum(axis=1, keepdims=True) if known.all() else weights @ known
+        mass = weights.sum(axis=1, keepdims=True) if present.all() else weights @ present
         shifts[start : start + step] = weights @ deviations / mass
     return shifts
 
@@ -172,10 +175,9 @@ def lead(per_question: pd.Series, first: str, second: str, **options) -> dict[st
     gap = (pair[first] - pair[second]).to_frame("gap").rename_axis("model", axis=1).stack()
     if not len(gap):
         return dict.fromkeys(("difference", "margin", "p_value"), np.nan) | {"questions": 0}
-    difference = float(score(gap)["gap"])
-    drawn = bootstrap(gap, **options)["gap"].to_numpy()
-    known = {"difference": difference, "margin": float(half_width(drawn)), "p_value": p_value(difference, drawn)}
-    return known | {"questions": len(gap)}
+    difference, drawn = float(score(gap)["gap"]), bootstrap(gap, **options)["gap"].to_numpy()
+    margin, chance = float(half_width(drawn)), p_value(difference, drawn)
+    return {"difference": difference, "margin": margin, "p_value": chance, "questions": len(gap)}
 
 
 def proportion_margin(correct: int, total: int) -> float:
@@ -183,12 +185,10 @@ def proportion_margin(correct: int, total: int) -> float:
 
     Wilson, Journal of the American Statistical Association 22, 1927: of counts of which nothing but the total is known.
     """
-    if not 0 <= correct <= total or not total:
-        raise ValueError(f"{correct} of {total}: a share needs 0 <= correct <= total and total above 0")
-    share, spread = correct / total, Z * Z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return 100 * max(centre + half - share, share - centre + half)
+    from scipy.stats import binomtest  # late: takes half a second to import
+
+    interval = binomtest(int(correct), int(total)).proportion_ci(method="wilson")
+    return 100 * max(interval.high - correct / total, correct / total - interval.low)
 
 
 def questions_needed(
@@ -234,41 +234,31 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def cohen_kappa(first: Sequence, second: Sequence) -> float | None:
-    """Return the agreement of two raters beyond chance, None where the data cannot say; missing labels are left out.
+def cohen_kappa(first: Sequence, second: Sequence) -> float:
+    """Return the agreement of two raters beyond chance, NaN where the data cannot say; missing labels are left out.
 
     Cohen, Educational and Psychological Measurement 20, 1960: (observed - expected) / (1 - expected).
     """
-    codes, kinds = _complete([list(pair) for pair in zip(first, second, strict=True)])
-    if not len(codes):
-        return None
-    shares = np.stack([np.bincount(column, minlength=kinds) for column in codes.T]) / len(codes)
-    return _beyond_chance(float(np.mean(codes[:, 0] == codes[:, 1])), float(shares[0] @ shares[1]))
+    pairs = pd.DataFrame(list(zip(first, second, strict=True)), columns=["first", "second"], dtype=object).dropna()
+    shares = pairs.apply(lambda labels: labels.value_counts(normalize=True)).fillna(0.0)
+    return _beyond_chance((pairs["first"] == pairs["second"]).mean(), shares.prod(axis=1).sum())
 
 
-def fleiss_kappa(ratings: Sequence[Sequence]) -> float | None:
-    """Return the agreement of two or more raters beyond chance, from one row of labels per item, None as above.
+def fleiss_kappa(ratings: ArrayLike) -> float:
+    """Return the agreement of two or more raters beyond chance, from one row of labels per item, NaN as above.
 
     Fleiss, Psychological Bulletin 76, 1971. Items that any rater left out are left out.
     """
-    rows = [list(row) for row in ratings]
-    if len({len(row) for row in rows}) > 1 or (rows and len(rows[0]) < 2):
+    labels = pd.DataFrame(ratings, dtype=object).reset_index(drop=True)
+    if len(labels) and len(labels.columns) < 2:
         raise ValueError("every item needs one label (or None) of each rater, and there must be two raters at least")
-    codes, kinds = _complete(rows)
-    if not len(codes):
-        return None
-    counts = np.stack([np.bincount(row, minlength=kinds) for row in codes])
-    raters = codes.shape[1]
-    observed = float(((counts**2).sum(axis=1) - raters).mean() / (raters * (raters - 1)))
-    return _beyond_chance(observed, float(((counts.sum(axis=0) / counts.sum()) ** 2).sum()))
+    if (labels := labels.dropna()).empty:
+        return np.nan
+    raters, long = len(labels.columns), labels.stack()
+    counts = pd.crosstab(long.index.get_level_values(0), long.to_numpy()).to_numpy()
+    observed = ((counts**2).sum(axis=1) - raters).mean() / (raters * (raters - 1))
+    return _beyond_chance(observed, ((counts.sum(axis=0) / counts.sum()) ** 2).sum())
 
 
-def _complete(rows: list[list]) -> tuple[NDArray[np.intp], int]:
-    """Return the rows without missing labels, each label as a whole number, and how many kinds there are."""
-    table = pd.DataFrame(rows, dtype=object).dropna().to_numpy()
-    codes, kinds = pd.factorize(table.ravel())
-    return codes.reshape(table.shape), len(kinds)
-
-
-def _beyond_chance(observed: float, expected: float) -> float | None:
-    return None if expected >= 1 else (observed - expected) / (1 - expected)
+def _beyond_chance(observed: float, expected: float) -> float:
+    return float((observed - expected) / (1 - expected)) if expected < 1 else np.nan

@@ -87,7 +87,9 @@ def test_the_audit_of_whole_tables_sample_sizes_and_noise(root):
     sizes = tables["sample_sizes"].set_index(["suite", "questions", "fit", "fit rounded"])["reading"].to_dict()
     assert sizes[("PubMedQA", 500, 22, 22)] == sizes[("MedQA (USMLE)", 1273, 21, 23)] == "fits"
     assert sizes[("MMLU-Pro Health", 553, 2, 6)] == "does not fit"
-    assert sizes[("MedMCQA", 4183, 23, 23)] == sizes[("MMLU (Health)", 1089, 23, 23)] == "fits by chance too"
+    assert sizes[("MedMCQA", 4183, 23, 23)] == "fits by chance too"
+    subjects = tables["sample_sizes"].iloc[0]  # the mean of six subjects: its runs are never rounded first
+    assert subjects[["fit", "reading"]].tolist() == [23, "fits by chance too"] and pd.isna(subjects["fit rounded"])
     twice, margins, leads = (tables[name].set_index("suite") for name in ("backbone_twice", "margins", "leads"))
     assert twice.at["MMLU-Pro Health", "difference"] == pytest.approx(-1.11)
     assert twice.at["PubMedQA", "coin flips"] == pytest.approx(100 * (2 * 0.74165 * 0.25835 / 1500) ** 0.5)

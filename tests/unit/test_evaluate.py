@@ -1,12 +1,11 @@
-"""Suite, engine and reader together: which outcome each response gets, and what becomes a score."""
+"""Suite, engine and reader together: which outcome each response gets."""
 
 import dataclasses
 
-import numpy as np
 import pandas as pd
 import pytest
 from fake_engine import World, small_study
-from medpsy import bundle, engines, evaluate, prompts
+from medpsy import bundle, engines, evaluate, prompts, scoring
 from medpsy.data.questions import Question, sample
 from medpsy.data.suites import SUITES, build
 from medpsy.engines.base import Response
@@ -112,13 +111,6 @@ def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(w
     pd.testing.assert_frame_equal(again, graded)
 
 
-def test_runs_are_sampled_with_seeds_of_their_own(world, mine):
-    seeds = set()
-    world.writes["anna"] = lambda prompt, sampling: seeds.add(sampling.prompt_seed(prompt.id)) or "A"
-    evaluate.closed_ended(mine, ["anna"])
-    assert len(seeds) == 12
-
-
 def test_a_new_run_or_suite_generates_only_what_it_adds(world, mine):
     world.writes["anna"] = lambda *_: thought("B")
     evaluate.closed_ended(mine, ["anna"])
@@ -141,7 +133,7 @@ def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, m
     world.writes["anna"] = by_number({"0": thought("B"), "1": thought("B"), "2": thought("A or B")})
     graded = evaluate.closed_ended(mine, ["anna"])
     assert list(graded["outcome"][:3]) == ["correct", "no gold", "no gold"]
-    row = evaluate.scores(graded).iloc[-1]
+    row = scoring.closed_ended(mine, graded).iloc[-1]
     assert (row["score"], row["questions"], row["responses"], row["no gold"]) == (100.0, 1, 2, 4)
     assert row["unreadable"] == 0
 
@@ -287,53 +279,6 @@ def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, 
     number = len(counted)
     evaluate.closed_ended(mine, ["anna"])
     assert len(counted) == number > 0
-
-
-def graded_rows(*rows: tuple) -> pd.DataFrame:
-    """Return a graded frame from (model, suite, group, question, run, gold, outcome)."""
-    names = ["model", "suite", "weight_group", "question_id", "run", "gold", "outcome"]
-    return pd.DataFrame(rows, columns=names).astype({"gold": "Int64"})
-
-
-def outcomes(suite: str, group: str, *found: str, model: str = "anna", run: int = 0) -> list[tuple]:
-    return [(model, suite, group, f"{group}{at}", run, 0, one) for at, one in enumerate(found)]
-
-
-def test_weight_groups_count_equally_whatever_their_size():
-    big = outcomes("mmlu_health", "anatomy", "correct", "correct", "correct", "wrong")
-    small = outcomes("mmlu_health", "virology", "wrong")
-    (_, row) = evaluate.scores(graded_rows(*big, *small)).to_dict("records")
-    assert row["score"] == pytest.approx(37.5)  # (75 + 0) / 2, not 3 of 5
-    assert (row["questions"], row["responses"], row["correct"], row["wrong"]) == (5, 5, 3, 2)
-
-
-def test_unreadable_and_cut_off_count_against_a_score_and_failed_does_not():
-    found = outcomes("medqa", "medqa", "correct", "wrong", "unreadable", "cut off", "failed")
-    row = evaluate.scores(graded_rows(*found)).iloc[-1]
-    assert row["score"] == pytest.approx(25.0)
-    assert [row[one] for one in ("correct", "wrong", "unreadable", "cut off", "failed")] == [1] * 5
-    assert row["responses"] == 5
-
-
-def test_nothing_scored_is_a_missing_score_not_zero():
-    rows = [*outcomes("mmlu_health", "anatomy", "correct"), *outcomes("mmlu_health", "virology", "failed")]
-    assert np.isnan(evaluate.scores(graded_rows(*rows)).iloc[-1]["score"])
-    keyless = [("anna", "medqa", "medqa", "1", 0, pd.NA, "no gold")]
-    row = evaluate.scores(graded_rows(*keyless)).iloc[-1]
-    assert np.isnan(row["score"])
-    assert (row["questions"], row["responses"], row["no gold"]) == (0, 0, 1)
-
-
-def test_the_average_is_the_plain_mean_of_all_seven_or_missing():
-    rows = []
-    for at, suite in enumerate(SUITES):
-        rows += outcomes(suite, suite, *["correct"] * at, *["wrong"] * (7 - at))
-    table = evaluate.scores(graded_rows(*reversed(rows)))
-    assert list(table["suite"]) == ["average", *SUITES]  # the order of Table 1
-    assert table["score"].iloc[0] == pytest.approx(np.mean([100 * at / 7 for at in range(7)]))
-    assert table["responses"].iloc[0] == 49
-    without = graded_rows(*[row for row in rows if row[1] != "medqa"])
-    assert np.isnan(evaluate.scores(without)["score"].iloc[0])
 
 
 def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):

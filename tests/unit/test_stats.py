@@ -120,6 +120,9 @@ def test_missing_answers_are_left_out_and_too_many_are_refused():
     assert stats.lead(values, 1, 0)["questions"] == 2
     single = stats.lead(long(np.array([[[1.0]], [[0.0]]])), 1, 0)  # one question says nothing of the spread
     assert single["difference"] == -1 and np.isnan(single["margin"])
+    strata = pd.concat([values.rename({"": "a"}), values.where(values.index.get_level_values(0) > 0).rename({"": "b"})])
+    assert stats.score(strata).tolist() == pytest.approx([np.nan, 2 / 3], nan_ok=True)  # half of a score is none
+    assert np.isnan(stats.bootstrap(strata)).all().tolist() == [True, False]
     with pytest.raises(ValueError, match="3 questions asked.*2"):
         stats.bootstrap(values, sizes={"": 2})
 
@@ -162,8 +165,11 @@ def test_the_questions_needed_are_those_that_show_the_distance():
 
 def test_agreement():
     assert stats.cohen_kappa([1, 1, 0, 0, None], [1, 0, 0, 0, 1]) == pytest.approx(0.5)
-    assert stats.cohen_kappa([True, True], [True, True]) is None
+    assert np.isnan(
+        [stats.cohen_kappa([True, True], [True, True]), stats.cohen_kappa([], []), stats.fleiss_kappa([])]
+    ).all()
     assert stats.fleiss_kappa([["a", "a"], ["b", "b"], ["a", None]]) == 1
+    assert stats.fleiss_kappa([["a", "a", "a"], ["b", "b", "b"], ["b", "a", "a"]]) == pytest.approx(0.55)
     with pytest.raises(ValueError, match="two raters"):
         stats.fleiss_kappa([["a"]])
 

@@ -7,7 +7,7 @@ A notebook calls::
     record.claims(measured.claims, measured.findings)
 """
 
-from medpsy.claims.draws import AVERAGE, LEAST, Draws, closed_items, drawn, draws, finished_items, no_draws
+from medpsy.claims.draws import AVERAGE, LEAST, Draws, closed_items, drawn, draws, length_items, no_draws
 from medpsy.claims.ledger import LedgerError, ledger, plans
 from medpsy.claims.measure import entry, measure
 from medpsy.claims.places import (

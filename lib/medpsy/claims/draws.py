@@ -274,15 +274,6 @@ def length_items(lengths: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[COLUMNS]
 
 
-def finished_items(lengths: pd.DataFrame, first: str, last: str, quantity: str) -> pd.DataFrame:
-    """Return the rows of `length_items` of two models on the questions that neither was ever cut off on."""
-    rows = lengths[lengths["model"].isin((first, last))]
-    both = rows.groupby(["suite", "item"])["cut_off"].transform("any")
-    items = length_items(rows[~both])
-    items = items[items["measure"].str.startswith(f"{LENGTH}: ")]
-    return items.assign(measure=items["measure"].str.replace(LENGTH, quantity))
-
-
 def every_question(study: Study, suites: Iterable[str]) -> dict[str, Mapping[str, object]]:
     """Return all questions or conversations that `suites` have, asked or not, by suite and id."""
     closed = evaluate.questions(study, [suite for suite in SUITES if suite in suites], every=True)
