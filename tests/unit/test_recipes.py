@@ -84,6 +84,7 @@ def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
         ({"judge": replace(JUDGE, model="judge-stern")}, "judge-stern"),
         ({"lora": {**LORA, "rang": 4}}, "12_gspo_judge.yaml: lora.rang: LoraConfig has no such argument"),
         ({"lora": {**LORA, "r": 4.5}}, "lora.r: 4.5 must be a whole number"),
+        ({"lora": {**LORA, "lora_dropout": 0.1}}, "lora.lora_dropout: 0.1 would change the ratios"),
         ({"loss_type": "dapo"}, "dapo weighs responses by their length"),
         (
             {"max_step": 3},
