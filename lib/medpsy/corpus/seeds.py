@@ -11,15 +11,16 @@ same training splits. One seed after another is made, so a corpus may have more 
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from medpsy import prompts, strict
 from medpsy.data import rows
 from medpsy.data.questions import LETTERS, Question
-from medpsy.data.rows import DataError, Row
+from medpsy.data.rows import DataError, Origin, Row
 from medpsy.data.suites import MEDMCQA_OPTIONS, SUITES, medqa_options
 from medpsy.data.training_sets import Lettered, split_options
 from medpsy.engines.base import Message
@@ -28,6 +29,7 @@ from medpsy.mini import world as worlds
 from medpsy.mini.language import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
+T = TypeVar("T")
 CORPORA = ("corpus1", "corpus2")  # report 2.1: broad; smaller and of higher value
 
 
@@ -75,17 +77,98 @@ class HubCopy:
     data_dir: str = ""
 
 
+def origin(study: Study, chosen: HubCopy, hub_id: str, revision: str | None = None) -> Origin:
+    """Return where a set is read from: the user's folder, another copy, or the known one at the study's commit."""
+    folder = study.root / Path(chosen.data_dir).expanduser() if chosen.data_dir else None
+    commit = study.commit(chosen.hub_id) if chosen.hub_id else study.commit(hub_id, revision)
+    return Origin(chosen.hub_id or hub_id, None, "train", commit, folder)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The copy of a set that a recipe reads; `fiction` where the miniature writes it."""
+
+    origin: Origin
+    licence: str
+    fiction: bool
+
+    @property
+    def described(self) -> str:
+        """The place for a record; of a folder its name alone."""
+        return "fictional medicine" if self.fiction else str(self.origin)
+
+    @property
+    def author(self) -> str:
+        """Who wrote its rows, as far as we know."""
+        return PROGRAM if self.fiction else f"the authors of {self.described}"
+
+    def read(self, file: str) -> list[Row]:
+        """Return the rows of one file; a local folder may hold it without the hub's folders above it."""
+        if self.origin.data_dir is None:
+            return rows.from_hub(self.origin, None, file)
+        return rows.from_files(rows.find(self.origin.data_dir, (file, Path(file).name)))
+
+
+PROGRAM = "a program"  # the author of the miniature's own sets
+
+
+def copy(
+    study: Study,
+    name: str,
+    hub_id: str,
+    licence: str,
+    given: Mapping[str, str] | None,
+    write: Callable[[Path], Path] | None = None,
+    revision: str | None = None,
+) -> Copy:
+    """Return the copy of set `name` that the study reads.
+
+    Args:
+        given: fields of `HubCopy` but for ``data_file``: the files of these sets are known.
+        write: writes the miniature's own copy to a folder.
+        revision: commit of `hub_id` where the study names none.
+
+    Raises:
+        ValueError: an unknown field, or any for the miniature, which makes its own files.
+        DataError: the set is on no hub, and no folder is given.
+    """
+    if study.source == "mini":
+        if given:
+            raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
+        folder = write(study.outputs / "data" / name) if write else None
+        return Copy(Origin(hub_id, None, "train", None, folder), "Apache-2.0", True)
+    chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"))
+    if chosen.data_file:
+        raise ValueError(f"{name}: data_file {chosen.data_file!r} has no use here, its files are known; remove it")
+    if not (chosen.data_dir or chosen.hub_id or hub_id):
+        raise DataError(f"{name}: it is on no hub that we know; give data_dir, a folder with its files")
+    return Copy(origin(study, chosen, hub_id, revision), licence, False)
+
+
+def drawn(items: Sequence[T], count: int, seed: str) -> list[T]:
+    """Return `count` of `items` in their own order, drawn by `seed`; 0 means all; more contain the fewer.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if not 0 <= count <= len(items):
+        raise ValueError(f"{seed}: {count:,} rows are asked for, {len(items):,} are there; 0 means all")
+    places = list(range(len(items)))
+    random.Random(seed).shuffle(places)
+    return [items[place] for place in sorted(places[: count or len(items)])]
+
+
 def draw_seeds(
-    study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, HubCopy] | None = None
+    study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[Seed]:
     """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
 
     Args:
         kinds: kind -> number of seeds.
-        origins: kind -> another copy of its set.
+        origins: kind -> fields of `HubCopy`: another copy of its set.
 
     Raises:
-        ValueError: an unknown corpus or kind, a number below 1, or no kind at all; before anything is read.
+        ValueError: an unknown corpus, kind or field, a number below 1, or no kind at all; before anything is read.
     """
     if corpus not in CORPORA:
         raise ValueError(f"corpus {corpus!r} is unknown; {strict.nearest(corpus, CORPORA)}")
@@ -97,10 +180,17 @@ def draw_seeds(
             raise ValueError(f"{corpus}: kind {kind!r} is unknown; {strict.nearest(kind, known)}")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{corpus}.{kind}: {count!r} seeds; give at least 1, or leave the kind out")
+    copies = hub_copies(study, origins)
     if study.source == "mini":
         return (seed for kind, count in kinds.items() for seed in mini_seeds(study, corpus, kind, count))
-    copies = {kind: (origins or {}).get(kind, HubCopy()) for kind in kinds}
-    return (seed for kind, count in kinds.items() for seed in hub_seeds(study, corpus, kind, count, copies[kind]))
+    asked = [(kind, count, copies.get(kind, HubCopy())) for kind, count in kinds.items()]
+    return (seed for each in asked for seed in hub_seeds(study, corpus, *each))
+
+
+def hub_copies(study: Study, origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, HubCopy]:
+    """Return `origins` checked; an error names the file, the kind and the field."""
+    place = strict.Place(f"params/{study.profile}/03_training_data.yaml", ("origins",))
+    return {kind: strict.build(HubCopy, dict(raw), place.at(kind)) for kind, raw in (origins or {}).items()}
 
 
 BUFFER = 10_000  # rows the shuffle draws from; ours: some tens of MB
@@ -173,16 +263,16 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def sources(study: Study, kinds: Sequence[str], origins: Mapping[str, HubCopy]) -> dict[str, str]:
+def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, str]:
     """Return where `kinds` of seeds come from, and each one's licence; a local folder by its name alone."""
     if study.source == "mini":
         return dict(MINI_LICENCES)
-    places = {}
+    copies, licences = hub_copies(study, origins), {}
     for kind in kinds:
-        copy = origins.get(kind, HubCopy())
-        hub_id, commit = _hub_commit(study, SOURCES[kind], copy)
-        places[kind] = f"folder {Path(copy.data_dir).name}" if copy.data_dir else f"{hub_id}@{commit}"
-    return {f"{kind} (questions of {place})": SOURCES[kind].licence for kind, place in places.items()}
+        source = SOURCES[kind]
+        place = origin(study, copies.get(kind, HubCopy()), source.hub_id, source.revision)
+        licences[f"{kind} (questions of {place})"] = source.licence
+    return licences
 
 
 def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
@@ -217,32 +307,22 @@ def _hub_rows(study: Study, kind: str, source: Source, copy: HubCopy) -> Iterato
     import datasets
     from datasets.exceptions import DatasetsError
 
-    name = copy.data_dir or copy.hub_id or source.hub_id
+    place = origin(study, copy, source.hub_id, source.revision)
+    if place.data_dir:
+        paths = rows.find(place.data_dir, source.files)
+        builder = BUILDERS[rows.kind(paths[0]).removesuffix(".gz")]
+        choice = {"path": builder, "data_files": [str(path) for path in paths]}
+    else:
+        rows.require_commit(place.hub_id, place.revision)
+        files = copy.data_file or source.data_file or None
+        choice = {"path": place.hub_id, "revision": place.revision, "data_files": files}
+    name = place.data_dir.name if place.data_dir else place.hub_id
     try:
-        shuffled = datasets.load_dataset(**_hub_choice(study, source, copy), split="train", streaming=True)
+        shuffled = datasets.load_dataset(**choice, split="train", streaming=True)
         for number, values in enumerate(shuffled.shuffle(seed=study.seed, buffer_size=BUFFER), 1):
             yield Row(values, f"{kind} of {Path(name).name}, shuffled", number)
-    except DataError:
-        raise
     except (DatasetsError, OSError, RuntimeError, ValueError) as error:  # no network, gated, no such file
         raise DataError(rows.hub_message(name, error)) from error
-
-
-def _hub_choice(study: Study, source: Source, copy: HubCopy) -> dict[str, object]:
-    """Return what `datasets.load_dataset` is to read: local files, or a hub copy at its commit."""
-    if copy.data_dir:
-        paths = rows.find(study.root / Path(copy.data_dir).expanduser(), source.files)
-        return {"path": BUILDERS[rows.kind(paths[0]).removesuffix(".gz")], "data_files": [str(path) for path in paths]}
-    hub_id, revision = _hub_commit(study, source, copy)
-    rows.require_commit(hub_id, revision)
-    return {"path": hub_id, "revision": revision, "data_files": copy.data_file or source.data_file or None}
-
-
-def _hub_commit(study: Study, source: Source, copy: HubCopy) -> tuple[str, str | None]:
-    """Return the hub id that is read, and its commit."""
-    if copy.hub_id:
-        return copy.hub_id, study.commit(copy.hub_id)
-    return source.hub_id, study.commit(source.hub_id, source.revision)
 
 
 MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from safetensors import safe_open
@@ -29,6 +29,7 @@ from medpsy import licences, prompts, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
+from medpsy.corpus.seeds import copy
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
 from medpsy.data.suites import SUITES, medmcqa_numbering, medmcqa_question, refuse_withheld
@@ -37,26 +38,15 @@ from medpsy.engines.base import Sampling
 from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
-from medpsy.recipes.medical_o1 import Say, copy
+from medpsy.recipes.medical_o1 import Say
 from medpsy.store import noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
-from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, question_files, rl_set, write_pairs
-from medpsy.training.jobs import SUMMARY, Job
+from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write_pairs
+from medpsy.training.jobs import SUMMARY
+from medpsy.training.rewards import Reward
 from medpsy.training.rl_stages import graded
-from medpsy.training.stages import recipe_job
 
 NAME = "openmed"
-
-
-@dataclass(frozen=True)
-class ChoiceSet:
-    """One public set: its file of training rows, and what reads them; `revision` is None where we know none."""
-
-    hub_id: str
-    licence: str
-    file: str
-    read: Callable[[list[Row]], list[Question | None]]
-    revision: str | None = None
 
 
 def choice_questions(
@@ -75,13 +65,10 @@ def choice_questions(
     """
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
-    settings = {"size": size, "held_out": held_out, "seed": seed}
-    if study.source == "mini":
-        if origin:
-            raise ValueError(f"{name}: origin {dict(origin)} belongs to a real study; the miniature makes its own")
+    settings, known = {"size": size, "held_out": held_out, "seed": seed}, SETS[name]
+    source = copy(study, name, known.hub_id, known.licence, origin, revision=known.revision)
+    if source.fiction:
         return rl_set(study, **settings)
-    known = SETS[name]
-    source = copy(study, name, known.hub_id, known.licence, origin or {}, revision=known.revision)
     rows = source.read(known.file)
     questions = [question for question in known.read(rows) if question is not None]
     chosen = rl_set(study, **settings, questions=questions)
@@ -109,26 +96,30 @@ def medreason_question(row: Row) -> Question | None:
     return Question(name, "medreason", "", row.text("question"), parts.options, fitting[0], None, "medreason")
 
 
-MEDMCQA, MEDREASON = SUITES["medmcqa"], "UCSC-VLAA/MedReason"
-SETS: dict[str, ChoiceSet] = {
-    "medmcqa": ChoiceSet(MEDMCQA.hub_id, MEDMCQA.licence, "data/train*", read_medmcqa, MEDMCQA.revision),
+class ChoiceSet(NamedTuple):
+    """One public set: its file of training rows, and what reads them; `revision` is None where we know none."""
+
+    hub_id: str
+    revision: str | None
+    licence: str
+    file: str
+    read: Callable[[list[Row]], list[Question | None]]
+
+
+MEDMCQA = SUITES["medmcqa"]
+SETS = {
+    "medmcqa": ChoiceSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, "data/train*", read_medmcqa),
     "medreason": ChoiceSet(
-        MEDREASON, "Apache-2.0", "ours_quality_33000.jsonl", lambda rows: [medreason_question(row) for row in rows]
+        "UCSC-VLAA/MedReason", None, "Apache-2.0", "ours_quality_33000.jsonl",
+        lambda rows: [medreason_question(row) for row in rows],
     ),
-}
+}  # fmt: skip
 
 PAIRS = "openmed-pairs"
-CARD_OF_PAIRS = """---
-{front_matter}
----
-
-# {name} of profile {profile}
+CARD_OF_PAIRS = """# {name} of profile {profile}
 
 {rows:,} pairs of a right (chosen) and a wrong (rejected) response to the same multiple-choice question, written by
-{model} and read by no physician: nothing in them is medical advice.
-
-{licences}
-"""
+{model} and read by no physician: nothing in them is medical advice."""
 
 
 @dataclass(frozen=True)
@@ -153,48 +144,44 @@ def preference_pairs(
     *,
     attempts: int,
     sampling: Mapping[str, Any],
-    per_question: int = 1,
     made_of: Mapping[str, str] | None = None,
     progress: Say = None,
 ) -> Pairs:
     """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
 
-    Responses come from the study's store; only missing ones are generated.
+    A question gives one pair at most. Responses come from the study's store; only missing ones are generated.
 
     Args:
         sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        per_question: most pairs of one question; no response is in two of them.
         made_of: source of the questions -> licence, as of an `RlSet`.
 
     Raises:
         ValueError: a question that a suite asks, bad settings, or no pair; nothing is written then.
     """
-    if per_question < 1:
-        raise ValueError(f"per_question is {per_question}; give at least 1 pair")
     index = refuse_suites(study, questions)
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     spec, counts = study.model(model), Counter()
-    written: dict[str, dict[str, list[str]]] = {one.id: {"right": [], "wrong": []} for one in questions}
+    written: dict[str, dict[str, list[str]]] = {question.id: {"right": [], "wrong": []} for question in questions}
     for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
         for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
             side, text = _side(row, reward, spec), row.text.strip()
             counts[f"attempts {side}"] += 1
             if side in ("right", "wrong") and text not in written[question.id][side]:
                 written[question.id][side].append(text)
-    counts += Counter(f"questions {_kind(**tried)}" for tried in written.values())
-    limits = {"most": per_question, "seed": study.seed}
-    rows = tuple(pair for one in questions for pair in pairs(one, **written[one.id], **limits))
+    kinds = {(True, True): "paired", (True, False): "only right", (False, True): "only wrong"}
+    for sides in written.values():
+        counts[f"questions {kinds.get((bool(sides['right']), bool(sides['wrong'])), 'neither')}"] += 1
+    found = (_pair(question, **written[question.id], seed=study.seed) for question in questions)
+    rows = tuple(pair for pair in found if pair)
     if not rows:
         raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
-    name, licensed = f"{PAIRS}/{model}", dict(made_of or {}) | licences.of_model(spec)
+    name = f"{PAIRS}/{model}"
     with whole_folder(folder(study, name)) as scratch:
         file = write_pairs(scratch / "part-00000.parquet", rows)
         inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
         inputs |= {f"{name}/{file.name}": file_digest(file)}
-        licences.write(scratch, licensed)
-        parts = {"front_matter": licences.front_matter(licensed), "licences": licences.table(licensed)}
-        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model, **parts)
-        (scratch / "README.md").write_text(card, encoding="utf-8")
+        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model)
+        licences.write_card(scratch, dict(made_of or {}) | licences.of_model(spec), card)
     return Pairs(rows, dict(counts), inputs, folder(study, name))
 
 
@@ -213,15 +200,17 @@ def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contam
     return index
 
 
-def pairs(question: Question, right: Sequence[str], wrong: Sequence[str], *, most: int, seed: int) -> list[Pair]:
-    """Return at most `most` pairs of distinct responses to `question`, drawn by seed; none is in two of them."""
-    rng = random.Random(f"{seed}/{question.suite}/{question.id}")
-    both = zip(*(rng.sample(side, len(side)) for side in (right, wrong)), strict=False)
-    messages, name = prompts.closed_ended(question), f"{question.suite}/{question.id}"
-    return [Pair(f"{name}#{at}", messages, good, bad) for at, (good, bad) in enumerate(list(both)[:most])]
+def _pair(question: Question, right: Sequence[str], wrong: Sequence[str], seed: int) -> Pair | None:
+    """Return a right and a wrong response to `question`, drawn by seed; None where one is missing."""
+    if not right or not wrong:
+        return None
+    name = f"{question.suite}/{question.id}"
+    rng = random.Random(f"{seed}/{name}")
+    good, bad = (rng.sample(side, len(side))[0] for side in (right, wrong))
+    return Pair(f"{name}#0", prompts.closed_ended(question), good, bad)
 
 
-def _side(row: Any, reward: Any, model: ModelSpec) -> str:
+def _side(row: Any, reward: Reward | None, model: ModelSpec) -> str:
     """Return what an attempt is: right, wrong, failed, or without a single option."""
     if reward is None:
         return "failed"
@@ -230,10 +219,6 @@ def _side(row: Any, reward: Any, model: ModelSpec) -> str:
     if row.finish_reason != "stop" or reward.chosen is None or several:
         return "without a single option"
     return "right" if reward.right else "wrong"
-
-
-def _kind(right: Sequence[str], wrong: Sequence[str]) -> str:
-    return "paired" if right and wrong else "only right" if right else "only wrong" if wrong else "neither"
 
 
 MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with
@@ -284,36 +269,16 @@ def require_methods(study: Study, methods: Iterable[str]) -> None:
             study.require_whole(model, maker)
 
 
-def openmed_jobs(
-    study: Study, parts: Mapping[str, str], pairs: Pairs, chosen: RlSet, configs: Mapping[str, Mapping[str, Any]]
-) -> list[Job]:
-    """Return stage 2 on `pairs` and stage 3 on the questions `chosen`; `configs`: ``"dpo"``, ``"rl"`` -> arguments."""
-    second = {"config": configs["dpo"], "data": sorted(pairs.folder.glob("*.parquet"))}
-    third = {"config": GRPO | configs["rl"], "data": question_files(study, parts["rl"], chosen.train, chosen)}
-    return [
-        recipe_job(study, parts["dpo"], parent=parts["sft"], method="dpo", **second),
-        recipe_job(study, parts["rl"], parent=parts["dpo"], method="rl", **third),
-    ]
-
-
 TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
 DTYPES = ("float32", "bfloat16", "float16")
 RECORD = "merging.json"
 RECIPE_VERSION = 1  # raised by hand when the same parts begin to give another merge
 DECIDING = ("mergekit", "torch", "transformers")  # packages whose version can change a merged model
-CARD = """---
-{front_matter}
-library_name: transformers
----
-
-# {name}
+CARD = """# {name}
 
 Merged by mergekit ({method}) from `{base}` (base) and `{other}`, computed in float32, stored in {dtype}. Nothing was
 trained. **Not medical advice**: nothing that this model writes may guide the care of a person. Configuration, digests
-and versions: `merging.json`.
-
-{licences}
-"""
+and versions: `merging.json`."""
 
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
@@ -351,11 +316,9 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
                 shutil.copy(path, scratch / file)
         record = {"key": key, "name": place.name, **record, "seconds": time.monotonic() - begun}
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        card = CARD.format(name=place.name, method=method, dtype=dtype, base=base.name, other=other.name)
         made_of = licences.of_model(base) | licences.of_model(other)
-        licences.write(scratch, made_of)
-        parts = {"front_matter": licences.front_matter(made_of), "licences": licences.table(made_of)}
-        parts |= {"name": place.name, "method": method, "dtype": dtype, "base": base.name, "other": other.name}
-        (scratch / "README.md").write_text(CARD.format(**parts), encoding="utf-8")
+        licences.write_card(scratch, made_of, card, library_name="transformers")
     return record
 
 
@@ -367,15 +330,15 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
     """
     folders = [model_folder(model) for model in (base, other)]
     kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
-    why = f"architectures {kinds[0]} and {kinds[1]}" if kinds[0] != kinds[1] else ""
     first, second = map(tensor_shapes, folders)
-    for name in sorted(first.keys() | second.keys()) if not why else ():
+    differ = [f"architectures {kinds[0]} and {kinds[1]}"] if kinds[0] != kinds[1] else []
+    for name in sorted(first.keys() | second.keys()):
         shapes = [first.get(name), second.get(name)]
         if shapes[0] != shapes[1] and (name != TIED or None not in shapes):
-            why = f"tensor {name} has shapes {shapes[0]} and {shapes[1]}"
-            break
-    if why:
-        raise ValueError(f"{base.name} and {other.name} cannot be merged: {why}; merge checkpoints of one backbone")
+            differ.append(f"tensor {name} has shapes {shapes[0]} and {shapes[1]}")
+    if differ:
+        fix = "merge checkpoints of one backbone"
+        raise ValueError(f"{base.name} and {other.name} cannot be merged: {differ[0]}; {fix}")
     return folders
 
 
@@ -398,14 +361,15 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     Raises:
         ValueError: unknown method or number format.
     """
-    for value, known in ((method, [*MERGES.values()]), (dtype, DTYPES)):
-        if value not in known:
-            raise ValueError(f"{value!r} is unknown to a merge; {strict.nearest(value, known)}")
-    found: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
-    found["models"] = [{"model": name} for name in models]
+    for value, choices in ((method, [*MERGES.values()]), (dtype, DTYPES)):
+        if value not in choices:
+            raise ValueError(f"{value!r} is unknown to a merge; {strict.nearest(value, choices)}")
+    halves = {"parameters": {"weight": 0.5}} if method == "linear" else {}
+    entries = [{"model": name, **halves} for name in models]
+    told = {"merge_method": method, "dtype": "float32", "out_dtype": dtype, "models": entries}
     if method == "linear":
-        return found | {"models": [{"model": name, "parameters": {"weight": 0.5}} for name in models]}
-    return found | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
+        return told
+    return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
 
 
 def _run_mergekit(wanted: Mapping[str, Any], folder: Path) -> None:
@@ -450,7 +414,7 @@ def _counted(*models: ModelSpec) -> list[dict[str, Any]]:
             base, other, merged = (files[name].get_tensor(name).float() for files in opened)
             changed = base != other
             taken = changed & ((merged - other).abs() < (merged - base).abs())
-            layer, kind = found.groups() if (found := LAYER.search(name)) else ("", name.split(".")[-2])
+            layer, kind = place.groups() if (place := LAYER.search(name)) else ("", name.split(".")[-2])
             counts = {"elements": base.numel(), "changed": int(changed.sum()), "taken": int(taken.sum())}
             rows.append({"layer": layer, "kind": kind} | counts)
     return rows
