@@ -213,8 +213,8 @@ def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, exp
 def test_held_out_traces_are_in_no_corpus_and_begin_with_a_call(mine):
     source = tool_traces.traces_copy(mine, {})
     apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    asked = {tool_traces.trace_question([row]) for row in apart}
-    assert len(apart) > 50 and not asked & {tool_traces.trace_question([row]) for row in trained}
+    asked = {tool_traces.trace_question(row) for row in apart}
+    assert len(apart) > 50 and not asked & {tool_traces.trace_question(row) for row in trained}
     assert all(call_form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
     with pytest.raises(ValueError, match="rows are asked for"):
         tool_traces.held_out_traces(source, len(apart) + 1, 7)
@@ -227,9 +227,9 @@ def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
     folder = write_lines(tmp_path / "t", "traces.jsonl", some)
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
     apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    told = {tool_traces.trace_question([row]) for row in trained}
+    told = {tool_traces.trace_question(row) for row in trained}
     assert len(apart) + len(told) == 200 and 0 < len(apart) < 40
-    assert not told & {tool_traces.trace_question([row]) for row in apart}
+    assert not told & {tool_traces.trace_question(row) for row in apart}
 
 
 HERMES = {

@@ -39,7 +39,7 @@ from medpsy.corpus.seeds import Seed, draw_seeds, sources, user_words
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import whole_folder
 from medpsy.store import OpenSession, ResponseStore, noted
-from medpsy.study import Study
+from medpsy.study import ModelSpec, Study
 
 CARD_FILE = "card.json"
 INDEX = ".seen.sqlite"
@@ -51,19 +51,12 @@ MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, an
 
 @dataclass(frozen=True)
 class Origins:
-    """Where rows come from.
+    """Where rows come from."""
 
-    Args:
-        purpose: what the corpus is for and who wrote it, in sentences.
-        sources: description of each source -> its licence.
-        author: who wrote reasoning and answers.
-        fiction: whether all of it is the miniature's.
-    """
-
-    purpose: str
-    sources: Mapping[str, str]
-    author: str
-    fiction: bool
+    purpose: str  # what the corpus is for, in sentences
+    sources: Mapping[str, str]  # description of each source -> its licence
+    author: str  # of reasoning and answers
+    fiction: bool  # all of it is the miniature's
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ class Card:
     Args:
         settings: sampling, filters and targets.
         funnel: kind -> seeds, what each filter dropped, and rows kept.
-        tokens, longest: of all rows together and of the longest; 0 where they were not counted.
+        tokens, longest: of all rows together and of the longest.
         checked: suite -> questions and conversations that rows were compared with.
         leaks: suite -> rule -> rows dropped; a row may repeat several suites.
         inputs: name -> digest of what went in.
@@ -132,8 +125,8 @@ class Written:
 
 def digests(corpora: Sequence[Written]) -> dict[str, str]:
     """Return by name the digests of what went into `corpora` (seeds, suites, prompt, models) and of every shard."""
-    inputs = {name: stated for one in corpora for name, stated in one.card.inputs.items()}
-    return inputs | {f"{one.card.corpus}/{name}": sha for one in corpora for name, sha in one.card.shards.items()}
+    inputs = {name: stated for made in corpora for name, stated in made.card.inputs.items()}
+    return inputs | {f"{made.card.corpus}/{name}": sha for made in corpora for name, sha in made.card.shards.items()}
 
 
 def folder(study: Study, corpus: str) -> Path:
@@ -147,19 +140,18 @@ def card(study: Study, corpus: str) -> Card:
     """Return the card of a complete corpus.
 
     Raises:
-        FileNotFoundError: there is none, or a shard it names is gone.
+        FileNotFoundError: there is none, or a shard it names is gone; names the section that makes it.
     """
     path, name = folder(study, corpus) / CARD_FILE, f"{corpus} of profile {study.profile}"
+    fix = f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
     if not path.is_file():
-        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {_section(corpus)}")
+        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {fix}")
     try:
         known = Card(**json.loads(path.read_text(encoding="utf-8")))
     except TypeError:
-        raise ValueError(
-            f"{name}: its {CARD_FILE} is of another version of this library; {_section(corpus)} again"
-        ) from None
+        raise ValueError(f"{name}: its {CARD_FILE} is of another version of this library; {fix} again") from None
     if missing := [shard for shard in known.shards if not (path.parent / shard).is_file()]:
-        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {_section(corpus)} again")
+        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {fix} again")
     return known
 
 
@@ -168,25 +160,17 @@ def load(study: Study, corpus: str):
 
     Raises:
         FileNotFoundError: the corpus is not complete.
-        ValueError: it has no rows, or another number of them than its card says.
+        ValueError: it has another number of rows than its card says.
     """
     import datasets  # late: takes a second to import
 
     known = card(study, corpus)
-    if not known.rows:
-        raise ValueError(
-            f"{corpus} of profile {study.profile} has no rows; {_section(corpus)} with more seeds or another teacher"
-        )
     files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
     rows = datasets.load_dataset("parquet", data_files=files, split="train")
     if len(rows) != known.rows:
-        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {_section(corpus)} again")
+        fix = "delete its folder and run its section again"
+        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {fix}")
     return rows
-
-
-def _section(corpus: str) -> str:
-    """Return what to do to get `corpus`."""
-    return f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
 
 
 def build(
@@ -230,15 +214,10 @@ def build(
     inputs = {"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": store.fingerprint(spec)}
     with ExitStack() as stack:
         session = OpenSession(study, store, progress, stack)
-
-        def candidate(seed: Seed, answer: Any) -> Candidate:
-            row = row_of_response(seed, answer, spec)
-            return Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row)
-
         written = _write(
             study,
             corpus,
-            ([candidate(*pair) for pair in pairs] for pairs in _answers(session, teacher, seeds, how, batch)),
+            _answered(session, spec, seeds, how, batch),
             filters=dropping,
             near=dropping.near,
             settings={"sampling": asdict(how), "filters": asdict(dropping), "targets": measures},
@@ -275,28 +254,21 @@ def write_corpus(
         readable = UNREADABLE if marked(row.reasoning) or marked(row.answer) else row
         candidates.append(Candidate(row.kind, (row.id, *row.written), user_words(row.messages), readable))
     settings = {"filters": asdict(dropping), "targets": _measures(study)}
-    origins = replace(origins, purpose=f"{origins.purpose} Written by {origins.author}.")
     how = {"filters": dropping, "near": 1, "settings": settings, "origins": origins, "schema": schema}
     return _write(study, name, [candidates], **how)
 
 
 class Candidate(NamedTuple):
-    """What may become a row.
-
-    Args:
-        asked: what tells it from all others, for the digest of what went in.
-        stem: the words that ask.
-        row: the row, or the filter that has dropped it already.
-    """
+    """What may become a row."""
 
     kind: str
-    asked: tuple
-    stem: str
-    row: TrainingRow | str
+    asked: tuple  # what tells it from all others, for the digest of what went in
+    stem: str  # the words that ask
+    row: TrainingRow | str  # or the filter that has dropped it already
 
 
 def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
-    """Return the models by whose chat template rows are measured: `targets`, or the study's own."""
+    """Return the models by whose chat template rows are measured."""
     names = list(dict.fromkeys(targets or study.targets.values()))
     if not names:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
@@ -378,15 +350,16 @@ def _write(
     return Written(made, folder(study, name))
 
 
-def _answers(
-    session: OpenSession, teacher: str, seeds: Iterator[Seed], sampling: Sampling, batch: int
-) -> Iterator[list[tuple[Seed, Any]]]:
-    """Yield `batch` seeds at a time, each with its row of the response store (key, text, finish_reason, ...)."""
+def _answered(
+    session: OpenSession, teacher: ModelSpec, seeds: Iterator[Seed], sampling: Sampling, batch: int
+) -> Iterator[list[Candidate]]:
+    """Yield `batch` seeds at a time, each with what its response in the store makes."""
     while some := list(islice(seeds, batch)):
-        rows = {}
+        answers = {}
         for run in dict.fromkeys(seed.run for seed in some):
             asked = [Prompt(seed.id, seed.messages) for seed in some if seed.run == run]
-            session.fill(teacher, asked, (run,), sampling)
-            answers = session.answer(teacher, asked, run, sampling)
-            rows |= {row.prompt_id: row for row in answers.itertuples(index=False)}
-        yield [(seed, rows[seed.id]) for seed in some]
+            session.fill(teacher.name, asked, (run,), sampling)
+            rows = session.answer(teacher.name, asked, run, sampling)
+            answers |= {row.prompt_id: row for row in rows.itertuples(index=False)}
+        made = [(seed, row_of_response(seed, answers[seed.id], teacher)) for seed in some]
+        yield [Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row) for seed, row in made]

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
+from pydantic import Field
 
 from medpsy import evaluate, judge
 from medpsy.corpus.rows import EXACT, NEAR
@@ -34,21 +35,13 @@ class Filters:
 
     Args:
         packed_length: tokens that a packed training sequence holds; a longer row is dropped, never cut.
-        near: Jaccard similarity from which two texts are near duplicates; 1 leaves only exact ones.
+        near: Jaccard similarity from which two texts are near duplicates; below 0.5 most are; 1 leaves only exact ones.
         ngram: words in a row shared with a suite that contaminate; 0 compares whole stems alone.
     """
 
-    packed_length: int
-    near: float
-    ngram: int
-
-    def __post_init__(self) -> None:
-        if self.packed_length < 1:
-            raise ValueError(f"packed_length is {self.packed_length}; it must be at least 1 token")
-        if not 0.5 <= self.near <= 1:
-            raise ValueError(f"near is {self.near}; it must be 0.5 to 1 (below that, most texts are alike)")
-        if self.ngram < 0:
-            raise ValueError(f"ngram is {self.ngram}; it must be 0 (whole stems alone) or a number of words")
+    packed_length: Annotated[int, Field(ge=1)]
+    near: Annotated[float, Field(ge=0.5, le=1)]
+    ngram: Annotated[int, Field(ge=0)]
 
 
 WORD = re.compile(r"\w+")

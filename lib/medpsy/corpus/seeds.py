@@ -69,6 +69,26 @@ def is_held_out(question: str) -> bool:
 
 
 @dataclass(frozen=True)
+class PublicSet:
+    """A public set as we know it.
+
+    Args:
+        hub_id: empty where the set is on no hub that we know.
+        revision: None where none is known; the study must then name one.
+        read: returns stem and options of a row, or None for a row that asks nothing.
+        files: patterns by which a local folder holds it.
+        data_file: which part of the hub copy.
+    """
+
+    hub_id: str
+    revision: str | None
+    licence: str
+    read: Callable[[Row], Lettered | None] | None = None
+    files: tuple[str, ...] = ("train*", "data/train*", "phrases_no_exclude_train*")
+    data_file: str = ""
+
+
+@dataclass(frozen=True)
 class HubCopy:
     """Another copy of a public set than the known one; what is empty stays as it is known. Commits are the study's."""
 
@@ -76,12 +96,11 @@ class HubCopy:
     data_file: str = ""
     data_dir: str = ""
 
-
-def origin(study: Study, chosen: HubCopy, hub_id: str, revision: str | None = None) -> Origin:
-    """Return where a set is read from: the user's folder, another copy, or the known one at the study's commit."""
-    folder = study.root / Path(chosen.data_dir).expanduser() if chosen.data_dir else None
-    commit = study.commit(chosen.hub_id) if chosen.hub_id else study.commit(hub_id, revision)
-    return Origin(chosen.hub_id or hub_id, None, "train", commit, folder)
+    def origin(self, study: Study, known: PublicSet) -> Origin:
+        """Return where the set is read from: the user's folder, this copy, or the known one, at the study's commit."""
+        folder = study.root / Path(self.data_dir).expanduser() if self.data_dir else None
+        commit = study.commit(self.hub_id) if self.hub_id else study.commit(known.hub_id, known.revision)
+        return Origin(self.hub_id or known.hub_id, None, "train", commit, folder)
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class Copy:
     @property
     def author(self) -> str:
         """Who wrote its rows, as far as we know."""
-        return PROGRAM if self.fiction else f"the authors of {self.described}"
+        return "a program" if self.fiction else f"the authors of {self.described}"
 
     def read(self, file: str) -> list[Row]:
         """Return the rows of one file; a local folder may hold it without the hub's folders above it."""
@@ -109,24 +128,18 @@ class Copy:
         return rows.from_files(rows.find(self.origin.data_dir, (file, Path(file).name)))
 
 
-PROGRAM = "a program"  # the author of the miniature's own sets
-
-
 def copy(
     study: Study,
     name: str,
-    hub_id: str,
-    licence: str,
+    known: PublicSet,
     given: Mapping[str, str] | None,
     write: Callable[[Path], Path] | None = None,
-    revision: str | None = None,
 ) -> Copy:
     """Return the copy of set `name` that the study reads.
 
     Args:
         given: fields of `HubCopy` but for ``data_file``: the files of these sets are known.
         write: writes the miniature's own copy to a folder.
-        revision: commit of `hub_id` where the study names none.
 
     Raises:
         ValueError: an unknown field, or any for the miniature, which makes its own files.
@@ -136,13 +149,13 @@ def copy(
         if given:
             raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
         folder = write(study.outputs / "data" / name) if write else None
-        return Copy(Origin(hub_id, None, "train", None, folder), "Apache-2.0", True)
+        return Copy(Origin(known.hub_id, None, "train", None, folder), "Apache-2.0", True)
     chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"))
     if chosen.data_file:
         raise ValueError(f"{name}: data_file {chosen.data_file!r} has no use here, its files are known; remove it")
-    if not (chosen.data_dir or chosen.hub_id or hub_id):
+    if not (chosen.data_dir or chosen.hub_id or known.hub_id):
         raise DataError(f"{name}: it is on no hub that we know; give data_dir, a folder with its files")
-    return Copy(origin(study, chosen, hub_id, revision), licence, False)
+    return Copy(chosen.origin(study, known), known.licence, False)
 
 
 def drawn(items: Sequence[T], count: int, seed: str) -> list[T]:
@@ -201,25 +214,6 @@ HEADED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """One public set.
-
-    Args:
-        revision: None where none is known; the study must then name one.
-        files: patterns by which a local folder holds it.
-        read: returns stem and options of a row, or None for a row that asks nothing.
-        data_file: which part of the hub copy.
-    """
-
-    hub_id: str
-    revision: str | None
-    licence: str
-    files: tuple[str, ...]
-    read: Callable[[Row], Lettered | None]
-    data_file: str = ""
-
-
 def read_medmcqa(row: Row) -> Lettered:
     return Lettered(row.text("question"), tuple(row.option(field) for field in MEDMCQA_OPTIONS))
 
@@ -242,24 +236,22 @@ def read_health(row: Row) -> Lettered:
     return Lettered(row.text("question"), ())
 
 
-TRAIN_FILES = ("train*", "data/train*", "phrases_no_exclude_train*")
 GENESIS_COMMIT = "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6"  # ours: not stated; one of its page
-GENESIS = Source("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", ("*",), read_genesis)
+GENESIS = PublicSet("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", read_genesis)
 MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"  # ours: not stated; one of its page
-SOURCES: dict[str, Source] = {
+MEDMCQA, MEDQA = SUITES["medmcqa"], SUITES["medqa"]
+SOURCES: dict[str, PublicSet] = {
     "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
     "genesis_biology": replace(GENESIS, data_file="college_biology/*.jsonl", files=("college_biology*",)),
     # The report's licence note names both parts. The second has no medicine, and its files are not confirmed.
-    "genesis_chemistry": Source(
-        "qvac/GenesisII", None, "CC-BY-NC-4.0", ("college_chemistry*",), read_genesis, "college_chemistry/*"
+    "genesis_chemistry": PublicSet(
+        "qvac/GenesisII", None, "CC-BY-NC-4.0", read_genesis, ("college_chemistry*",), "college_chemistry/*"
     ),
     # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
-    "consultations": Source("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", TRAIN_FILES, read_patient),
-    "health_questions": Source("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", TRAIN_FILES, read_health),
-    **{
-        spec.key: Source(spec.hub_id, spec.revision, spec.licence, TRAIN_FILES, read)
-        for spec, read in ((SUITES["medmcqa"], read_medmcqa), (SUITES["medqa"], read_medqa))
-    },
+    "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
+    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_health),
+    "medmcqa": PublicSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, read_medmcqa),
+    "medqa": PublicSet(MEDQA.hub_id, MEDQA.revision, MEDQA.licence, read_medqa),
 }
 
 
@@ -269,9 +261,8 @@ def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[st
         return dict(MINI_LICENCES)
     copies, licences = hub_copies(study, origins), {}
     for kind in kinds:
-        source = SOURCES[kind]
-        place = origin(study, copies.get(kind, HubCopy()), source.hub_id, source.revision)
-        licences[f"{kind} (questions of {place})"] = source.licence
+        place = copies.get(kind, HubCopy()).origin(study, SOURCES[kind])
+        licences[f"{kind} (questions of {place})"] = SOURCES[kind].licence
     return licences
 
 
@@ -283,40 +274,36 @@ def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -
     """
     made, apart = 0, 0
     for row in _hub_rows(study, kind, SOURCES[kind], copy):
-        if (question := SOURCES[kind].read(row)) and is_held_out(question.stem):
+        asked = SOURCES[kind].read(row)
+        if asked and is_held_out(asked.stem):
             apart += 1
-        elif question:
+        elif asked:
             made += 1
-            yield _hub_seed(corpus, kind, made, question)
+            ident, messages = f"{corpus}/{kind}/{made}", ({"role": "user", "content": asked.stem},)
+            if 2 <= len(asked.options) <= len(LETTERS):
+                question = Question(ident, kind, "", asked.stem, asked.options, None, None, kind)
+                messages = prompts.closed_ended(question)
+            yield Seed(ident, corpus, kind, messages, asked.stem)
         if made == count:
             return
     there = f"{made:,} questions are there besides {apart:,} held-out ones"
     raise DataError(f"{kind}: {there}, {count:,} are asked for; lower {corpus}.{kind}")
 
 
-def _hub_seed(corpus: str, kind: str, number: int, asked: Lettered) -> Seed:
-    ident = f"{corpus}/{kind}/{number}"
-    if not 2 <= len(asked.options) <= len(LETTERS):
-        return Seed(ident, corpus, kind, ({"role": "user", "content": asked.stem},), asked.stem)
-    question = Question(ident, kind, "", asked.stem, asked.options, None, None, kind)
-    return Seed(ident, corpus, kind, prompts.closed_ended(question), asked.stem)
-
-
-def _hub_rows(study: Study, kind: str, source: Source, copy: HubCopy) -> Iterator[Row]:
+def _hub_rows(study: Study, kind: str, known: PublicSet, copy: HubCopy) -> Iterator[Row]:
     """Yield the rows of a set in random order; their numbers count in that order."""
     import datasets
     from datasets.exceptions import DatasetsError
 
-    place = origin(study, copy, source.hub_id, source.revision)
+    place = copy.origin(study, known)
     if place.data_dir:
-        paths = rows.find(place.data_dir, source.files)
+        name, paths = place.data_dir.name, rows.find(place.data_dir, known.files)
         builder = BUILDERS[rows.kind(paths[0]).removesuffix(".gz")]
         choice = {"path": builder, "data_files": [str(path) for path in paths]}
     else:
-        rows.require_commit(place.hub_id, place.revision)
-        files = copy.data_file or source.data_file or None
-        choice = {"path": place.hub_id, "revision": place.revision, "data_files": files}
-    name = place.data_dir.name if place.data_dir else place.hub_id
+        name, files = place.hub_id, copy.data_file or known.data_file or None
+        rows.require_commit(name, place.revision)
+        choice = {"path": name, "revision": place.revision, "data_files": files}
     try:
         shuffled = datasets.load_dataset(**choice, split="train", streaming=True)
         for number, values in enumerate(shuffled.shuffle(seed=study.seed, buffer_size=BUFFER), 1):

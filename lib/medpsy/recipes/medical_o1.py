@@ -18,7 +18,7 @@ from medpsy.corpus import load
 from medpsy.corpus.building import Origins, Written, write_corpus
 from medpsy.corpus.filters import Contamination, stems
 from medpsy.corpus.rows import TrainingRow
-from medpsy.corpus.seeds import Copy, copy, drawn, is_held_out
+from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import Row
 from medpsy.engines.base import Prompt
 from medpsy.engines.chat import render
@@ -33,24 +33,19 @@ from medpsy.training.data import NEAR, NGRAM, OpenQuestion, write_open_questions
 from medpsy.training.rewards import Ask, Judge, conversation, earned
 
 Say = Callable[[str], None] | None
-NAME, HUB_ID, LICENCE = "medical-o1", "FreedomIntelligence/medical-o1-reasoning-SFT", "Apache-2.0"
-CORPUS, TITLE = "o1", "medical-o1-reasoning-SFT"
+NAME, CORPUS, TITLE = "medical-o1", "o1", "medical-o1-reasoning-SFT"
+SET = PublicSet(f"FreedomIntelligence/{TITLE}", None, "Apache-2.0")
 FILES = suites.O1_FILES  # the names are those of the real set
 COLUMNS = ("Question", "Complex_CoT", "Response")
 
 
 def o1_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
     """Return the copy of the set that the study reads; `given` as in `medpsy.corpus.seeds.copy`."""
-    return copy(study, NAME, HUB_ID, LICENCE, given, suites.write_o1)
+    return copy(study, NAME, SET, given, suites.write_o1)
 
 
 def read(source: Copy, config: str) -> list[TrainingRow]:
-    """Return all rows of `config`, as rows of a corpus whose kind it is.
-
-    Raises:
-        ValueError: an unknown configuration.
-        DataError: the file is not there, or a row lacks one of its texts; names file, row and field.
-    """
+    """Return all rows of `config`, as rows of a corpus whose kind it is; one without a text of its three is refused."""
     if config not in FILES:
         raise ValueError(
             f"configuration {config!r} is unknown, and there is no default; {strict.nearest(config, FILES)}"
@@ -82,16 +77,11 @@ def training_rows(source: Copy, configs: Mapping[str, int], seed: int) -> list[T
 
 
 def origins(purpose: str, copies: Mapping[str, Copy], taught: Mapping[str, str] | None = None) -> Origins:
-    """Return where the rows of a recipe's corpus come from.
-
-    Args:
-        copies: name of a set -> the copy of it that rows are from.
-        taught: further sources -> licence.
-    """
+    """Return where a recipe's rows come from: `copies` of sets, by name, and what the study's teacher was made of."""
     fiction = all(source.fiction for source in copies.values())
     sources = {f"{title} ({source.described})": source.licence for title, source in copies.items()}
     author = "a program" if fiction else "its authors and their models"
-    return Origins(purpose, sources | dict(taught or {}), author, fiction)
+    return Origins(f"{purpose} Written by {author}.", sources | dict(taught or {}), author, fiction)
 
 
 def o1_corpus(
@@ -217,11 +207,7 @@ def seeds(study: Study, trainings: int) -> list[int]:
 
 
 def greedy(study: Study) -> Study:
-    """Return `study` with judges that answer greedily: a reward has to be the same each time.
-
-    Raises:
-        ValueError: the study does not say how judges reply.
-    """
+    """Return `study` with judges that answer greedily: a reward has to be the same each time."""
     if study.judge_sampling is None:
         raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
     return replace(study, judge_sampling=replace(study.judge_sampling, temperature=0.0))
@@ -238,10 +224,7 @@ def open_answers(
     runs: int,
     progress: Say = None,
 ) -> pd.DataFrame:
-    """Let `models` answer open questions, as the study's conversations are answered.
-
-    Args:
-        questions: configuration, which is to say language -> questions.
+    """Let `models` answer open questions, of each configuration (language), as the study's conversations are answered.
 
     Returns:
         One row per model, configuration, run and question: `ANSWER`, ``question_id`` and ``config``.
@@ -262,11 +245,8 @@ def open_answers(
 def rewarded(
     study: Study, answers: pd.DataFrame, questions: Sequence[OpenQuestion], judge: Judge, *, progress: Say = None
 ) -> pd.DataFrame:
-    """Return `answers` with the ``tier`` that each reached and its ``reward``, NaN where it stayed unjudged.
-
-    Args:
-        answers: columns ``question_id`` and ``text``.
-    """
+    """Return `answers` (``question_id``, ``text``) with the ``tier`` that each reached and its ``reward``, NaN where it
+    stayed unjudged."""
     talks = {item.id: conversation(item, judge) for item in questions}
     asked = [talks[name] for name in answers["question_id"]]
     results = earned(asked, list(answers["text"]), judge, asking(study, judge, progress))

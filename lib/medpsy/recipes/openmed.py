@@ -1,4 +1,4 @@
-"""AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its stages as jobs, and merging.
+"""AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its checkpoints, and merging.
 
 Pairs are made of training questions only: one that a suite asks is refused. The responses are a model's own, sampled
 and graded as for difficulty, and stand in a pair as they were written. The card prints no setting of any stage; those
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from safetensors import safe_open
@@ -29,10 +29,10 @@ from medpsy import licences, prompts, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
-from medpsy.corpus.seeds import copy
+from medpsy.corpus.seeds import SOURCES, PublicSet, copy
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
-from medpsy.data.suites import SUITES, medmcqa_numbering, medmcqa_question, refuse_withheld
+from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
 from medpsy.data.training_sets import plain, split_options
 from medpsy.engines.base import Sampling
 from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
@@ -52,25 +52,19 @@ NAME = "openmed"
 def choice_questions(
     study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
 ) -> RlSet:
-    """Return questions of set `name`, a key of `SETS`, to train on and held-out ones.
+    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; errors as of it.
 
     Args:
-        size: questions to train on, drawn by seed; 0 means all.
-        held_out: held-out questions; at least one.
         origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
-
-    Raises:
-        ValueError: an unknown set, or no question is left.
-        DataError: the set is not to be had, or a row is malformed.
     """
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
-    settings, known = {"size": size, "held_out": held_out, "seed": seed}, SETS[name]
-    source = copy(study, name, known.hub_id, known.licence, origin, revision=known.revision)
+    known, read = SETS[name]
+    settings, source = {"size": size, "held_out": held_out, "seed": seed}, copy(study, name, known, origin)
     if source.fiction:
         return rl_set(study, **settings)
-    rows = source.read(known.file)
-    questions = [question for question in known.read(rows) if question is not None]
+    rows = source.read(known.data_file)
+    questions = [question for question in read(rows) if question is not None]
     chosen = rl_set(study, **settings, questions=questions)
     counts = chosen.counts | {"without options or a known answer": len(rows) - len(questions)}
     return replace(chosen, counts=counts, made_of={f"{name} ({source.described})": source.licence})
@@ -96,24 +90,11 @@ def medreason_question(row: Row) -> Question | None:
     return Question(name, "medreason", "", row.text("question"), parts.options, fitting[0], None, "medreason")
 
 
-class ChoiceSet(NamedTuple):
-    """One public set: its file of training rows, and what reads them; `revision` is None where we know none."""
-
-    hub_id: str
-    revision: str | None
-    licence: str
-    file: str
-    read: Callable[[list[Row]], list[Question | None]]
-
-
-MEDMCQA = SUITES["medmcqa"]
-SETS = {
-    "medmcqa": ChoiceSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, "data/train*", read_medmcqa),
-    "medreason": ChoiceSet(
-        "UCSC-VLAA/MedReason", None, "Apache-2.0", "ours_quality_33000.jsonl",
-        lambda rows: [medreason_question(row) for row in rows],
-    ),
-}  # fmt: skip
+MEDREASON = PublicSet("UCSC-VLAA/MedReason", None, "Apache-2.0", data_file="ours_quality_33000.jsonl")
+SETS: dict[str, tuple[PublicSet, Callable[[list[Row]], list[Question | None]]]] = {  # each with what reads its rows
+    "medmcqa": (replace(SOURCES["medmcqa"], data_file="data/train*"), read_medmcqa),
+    "medreason": (MEDREASON, lambda rows: [medreason_question(row) for row in rows]),
+}
 
 PAIRS = "openmed-pairs"
 CARD_OF_PAIRS = """# {name} of profile {profile}
@@ -124,12 +105,7 @@ CARD_OF_PAIRS = """# {name} of profile {profile}
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs on the disk.
-
-    Args:
-        counts: what became of questions and attempts.
-        inputs: name -> digest of what went in, and of the file.
-    """
+    """Pairs on the disk; `counts`: what became of questions and attempts, `inputs`: digests of what went in."""
 
     rows: tuple[Pair, ...]
     counts: dict[str, int]
@@ -186,11 +162,7 @@ def preference_pairs(
 
 
 def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contamination:
-    """Return the index of the study's suites, after no question was found in it.
-
-    Raises:
-        ValueError: names the question, the suites and why.
-    """
+    """Return the index of the study's suites; a question that is in it is a ValueError, with the suites and why."""
     index = filters.Contamination(filters.stems(study), near=NEAR, ngram=NGRAM)
     for question in questions:
         stem = filters.stem(question)
@@ -236,9 +208,7 @@ GRPO: dict[str, Any] = {
 
 
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
-    """Return part -> model of every backbone that this recipe trains.
-
-    Parts are ``"base"``, ``"sft"``, ``"dpo"``, ``"rl"``, ``"merged"``, ``"linear"``, ``"slerp"``.
+    """Return part -> model of every backbone that this recipe trains; parts are ``"base"`` and those of `STEPS`.
 
     Args:
         methods: last checkpoints of several methods, one of them at least this recipe's, whose name is
@@ -256,12 +226,8 @@ def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, st
 
 
 def require_methods(study: Study, methods: Iterable[str]) -> None:
-    """Look for the last checkpoints of `methods` that other sections leave; a replay needs no weights.
-
-    Raises:
-        FileNotFoundError: a checkpoint is not there; names the section to run first.
-        ValueError: a name that the study does not know.
-    """
+    """Raise FileNotFoundError, with the section to run first, unless what other sections leave of `methods` is there;
+    a replay needs no weights."""
     for name in methods:
         model, stage, recipe = study.model(name), CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
         maker = stage["stage"] if stage else recipe["recipe"] if recipe else NAME
@@ -270,7 +236,6 @@ def require_methods(study: Study, methods: Iterable[str]) -> None:
 
 
 TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
-DTYPES = ("float32", "bfloat16", "float16")
 RECORD = "merging.json"
 RECIPE_VERSION = 1  # raised by hand when the same parts begin to give another merge
 DECIDING = ("mergekit", "torch", "transformers")  # packages whose version can change a merged model
@@ -291,19 +256,19 @@ def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method:
         ``{key, name, configuration, digests, versions, seconds}``; names instead of paths.
 
     Raises:
-        OSError, ValueError: a model is not to be had, or the two do not fit together.
+        OSError, ValueError: an unknown method, a model that is not to be had, or two that do not fit together.
     """
     return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
 
 
 def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
-    folders, names = fitting_folders(base, other), (base.name, other.name)
+    folders = fitting_folders(base, other)
     if place.resolve() in [folder.resolve() for folder in folders]:
         raise ValueError(f"a merge called {place.name!r} would take the place of one of its parts; rename it")
     config = read_json(folders[0] / "config.json")
     dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
     digests = dict(zip(("base", "other"), map(weights_digest, folders), strict=True))
-    record = {"configuration": configuration(method, names, dtype), "digests": digests}
+    record = {"configuration": configuration(method, (base.name, other.name), dtype), "digests": digests}
     record |= {"versions": {package: metadata.version(package) for package in DECIDING}}
     key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
     if (stands := read_json(place / RECORD)).get("key") == key:
@@ -330,25 +295,20 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
     """
     folders = [model_folder(model) for model in (base, other)]
     kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
-    first, second = map(tensor_shapes, folders)
     differ = [f"architectures {kinds[0]} and {kinds[1]}"] if kinds[0] != kinds[1] else []
-    for name in sorted(first.keys() | second.keys()):
-        shapes = [first.get(name), second.get(name)]
-        if shapes[0] != shapes[1] and (name != TIED or None not in shapes):
-            differ.append(f"tensor {name} has shapes {shapes[0]} and {shapes[1]}")
+    shapes: list[dict[str, tuple[int, ...]]] = [{}, {}]
+    for place, known in zip(folders, shapes, strict=True):
+        for path in weight_files(place):
+            with safe_open(path, framework="np") as file:  # reads the heads alone
+                known |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        first, second = (known.get(name) for known in shapes)
+        if first != second and (name != TIED or None not in (first, second)):
+            differ.append(f"tensor {name} has shapes {first} and {second}")
     if differ:
         fix = "merge checkpoints of one backbone"
         raise ValueError(f"{base.name} and {other.name} cannot be merged: {differ[0]}; {fix}")
     return folders
-
-
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a model, read from the heads of its files."""
-    shapes = {}
-    for path in weight_files(folder):
-        with safe_open(path, framework="np") as file:
-            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    return shapes
 
 
 def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
@@ -357,16 +317,12 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     Args:
         models: base and other, as paths for mergekit or as names for a record.
         dtype: number format of what is written.
-
-    Raises:
-        ValueError: unknown method or number format.
     """
-    for value, choices in ((method, [*MERGES.values()]), (dtype, DTYPES)):
-        if value not in choices:
-            raise ValueError(f"{value!r} is unknown to a merge; {strict.nearest(value, choices)}")
+    if method not in MERGES.values():
+        raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
     halves = {"parameters": {"weight": 0.5}} if method == "linear" else {}
-    entries = [{"model": name, **halves} for name in models]
-    told = {"merge_method": method, "dtype": "float32", "out_dtype": dtype, "models": entries}
+    told = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
+    told["models"] = [{"model": name, **halves} for name in models]
     if method == "linear":
         return told
     return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})

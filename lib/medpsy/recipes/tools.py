@@ -27,7 +27,7 @@ import pandas as pd
 from medpsy import licences, strict
 from medpsy.corpus.building import Written, folder, load, write_corpus
 from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow, without_opening
-from medpsy.corpus.seeds import Copy, copy, drawn, is_held_out
+from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import DataError, Row
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.grading.readers import split
@@ -195,7 +195,7 @@ def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
         there = (study.root / Path(chosen["data_dir"]).expanduser() / FILE).is_file()
         chosen.pop("hub_id" if there else "data_dir")
     licence = PUBLIC.get(chosen.get("hub_id", ""), "as its owner says")
-    return copy(study, NAME, "", licence, chosen, suites.write_traces)
+    return copy(study, NAME, PublicSet("", None, licence), chosen, suites.write_traces)
 
 
 def hermes_trace(row: Row) -> Row:
@@ -232,49 +232,51 @@ def _literal(text: str, row: Row) -> object:
     raise row.error("conversations", f"call {text!r:.80} is no JSON") from error
 
 
-def traces_of(source: Copy, *, held_out: bool) -> list[list[TrainingRow]]:
-    """Return the traces of `source` that are held out, or those that are not.
+def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[TrainingRow]]]:
+    """Return the traces of `source` to train on, and the held-out ones: the rows of each.
 
     Raises:
         DataError: the file is not there, or a trace of the user's is malformed; names file, row, turn and fix.
     """
-    if source.fiction and held_out:
-        rows = [Row(trace, NAME, at) for at, trace in enumerate(suites.traces(worlds.build(), held_out=True), 1)]
+
+    def read(rows: Sequence[Row]) -> list[list[TrainingRow]]:
         return [list(turns(row, CORPUS, source.author)) for row in rows]
+
+    if source.fiction:
+        apart = enumerate(suites.traces(worlds.build(), held_out=True), 1)
+        return read(source.read(FILE)), read([Row(trace, NAME, at) for at, trace in apart])
     if source.origin.data_dir is not None:
-        every = [list(turns(row, CORPUS, source.author)) for row in source.read(FILE)]
+        every = read(source.read(FILE))
     else:
         every, rows = [], source.read(PUBLIC_FILE)
         for row in rows:
             try:
-                every.append(list(turns(hermes_trace(row), CORPUS, source.author)))
+                every += read([hermes_trace(row)])
             except DataError as error:
                 last = error
         if len(every) < len(rows):
             left = f"{len(rows) - len(every):,} of {len(rows):,} rows are left out as malformed, the last: {last}"
             warnings.warn(f"{source.described}: {left}", stacklevel=2)
-    return every if source.fiction else [trace for trace in every if is_held_out(trace_question(trace)) == held_out]
+    apart = [is_held_out(trace_question(trace[0])) for trace in every]
+    return tuple(
+        [trace for trace, held in zip(every, apart, strict=True) if held == wanted] for wanted in (False, True)
+    )
 
 
 def read_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
-    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all. Errors as of `traces_of`."""
-    return [row for trace in drawn(traces_of(source, held_out=False), count, f"{NAME}/{seed}") for row in trace]
+    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all."""
+    return [row for trace in drawn(traces_of(source)[0], count, f"{NAME}/{seed}") for row in trace]
 
 
 def held_out_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
-    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all.
-
-    Raises:
-        DataError: as `traces_of`.
-        ValueError: there are not so many.
-    """
-    calling = [trace[0] for trace in traces_of(source, held_out=True) if OPENS in trace[0].answer]
+    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all."""
+    calling = [trace[0] for trace in traces_of(source)[1] if OPENS in trace[0].answer]
     return drawn(calling, count, f"{NAME}/held out/{seed}")
 
 
-def trace_question(trace: Sequence[TrainingRow]) -> str:
+def trace_question(row: TrainingRow) -> str:
     """Return what the user asks first in a trace."""
-    return next((turn["content"] for turn in trace[0].messages if turn["role"] == "user"), "")
+    return next((turn["content"] for turn in row.messages if turn["role"] == "user"), "")
 
 
 def tool_corpus(
