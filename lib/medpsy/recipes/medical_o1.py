@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from medpsy import licences, strict
-from medpsy.corpus import load
 from medpsy.corpus.building import Origins, Written, write_corpus
 from medpsy.corpus.filters import Contamination, stems
 from medpsy.corpus.rows import TrainingRow
@@ -173,23 +172,6 @@ def question_file(study: Study, questions: OpenSet) -> Path:
     return file
 
 
-def unseen(
-    study: Study, config: str, *, rows: int, origin: Mapping[str, str] | None = None
-) -> tuple[OpenQuestion, ...]:
-    """Return questions of `config` that corpus ``"o1"`` does not hold, drawn by the study's seed.
-
-    They are no held-out questions: what they ask about may be in the corpus in other words. The reference is the row's
-    own response, which the miniature's judges read in English alone.
-
-    Raises:
-        ValueError: fewer questions than asked for.
-    """
-    held = {messages[0]["content"] for messages in load(study, CORPUS)["messages"]}
-    free = [row for row in read(o1_copy(study, origin), config) if question_of(row) not in held]
-    chosen = drawn(free, rows, f"unseen/{config}/{study.seed}")
-    return tuple(OpenQuestion(row.id, row.messages, SAME_CONCLUSION.format(response=row.answer)) for row in chosen)
-
-
 # A KL term is in no method, and groups of equal rewards are not replaced: each would change what a budget buys.
 SHARED: dict[str, Any] = {"beta": 0.0, "sampling_rounds": 0, "lr_scheduler_type": "constant_with_warmup"}
 
@@ -266,18 +248,14 @@ def adapters(
     """Compare the adapter of every one of `models` with the merged checkpoint, both loaded by transformers and peft.
 
     Args:
-        models: checkpoints that were trained with an adapter, all of them from `parent`.
-        questions: what is answered greedily; at each token of the answers the models may differ.
-        max_tokens: of an answer.
+        models: checkpoints that were trained from `parent` with an adapter; one without is a FileNotFoundError.
+        questions: what is answered greedily, in `max_tokens` at most.
 
     Returns:
         One row per model: ``tokens`` that the adapter on its parent answered with; how many of them the checkpoint
         (``same``) and the parent alone (``parent_same``) would have chosen too; the largest difference of two logits
         there, to the checkpoint (``largest``), to the adapter merged here and not rounded to the checkpoint's number
         format (``unrounded``), and to the parent alone (``learned``); ``adapter_mb`` and ``merged_mb``.
-
-    Raises:
-        FileNotFoundError: a checkpoint has no adapter.
     """
     asked = [list(item.messages) for item in questions]
     compare = partial(_compared, study, parent, asked, max_tokens)
