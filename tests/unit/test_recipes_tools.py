@@ -270,31 +270,21 @@ def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_
     assert tool_traces.traces_copy(study, given).origin.data_dir == tmp_path / "mine"
 
 
-class Caller:
-    """Answers one model with a call, the other without."""
-
-    def __init__(self, model):
-        self.fake = FakeEngine(f"fp {model.name}", reply=lambda prompt, sampling: self.said(model))
-        self.shown = model.chat_template_kwargs
-
-    def said(self, model):
-        if model.name.startswith("qwen3-small"):
-            return "The answer is A."
-        return '<think>\nLook.\n</think>\n\n<tool_call>\n{"name": "search", "arguments": {"query": "x"}}\n</tool_call>'
-
-
 def test_models_are_asked_with_their_tools_and_their_calls_told_apart(mine, monkeypatch):
-    callers = []
+    opened = []  # the tools of every engine that was opened
+
+    def open_engine(kind, model, **_):
+        opened.append([tool["function"]["name"] for tool in model.chat_template_kwargs["tools"]])
+        call = '<tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
+        said = "The answer is A." if model.name.startswith("qwen3-small") else f"<think>Look.</think>{call}"
+        return FakeEngine(f"fp {model.name}", reply=lambda prompt, sampling: said)
+
     monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
-    monkeypatch.setattr(
-        engines, "open_engine", lambda kind, model, **_: callers.append(Caller(model)) or callers[-1].fake
-    )
-    sampling = {"max_tokens": 32, "temperature": 0.0}
-    found = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
-    assert found.groupby("model")["form"].agg(set).to_dict() == {
-        "qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED},
-    }  # fmt: skip
-    assert [one.shown["tools"][0]["function"]["name"] for one in callers] == ["search", "search"]
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    models, asked = ["qwen3-small", "small-openmed-sft"], {"prompts": 5, "sampling": {"max_tokens": 32}}
+    found = tool_traces.call_forms(mine, models, **asked)
+    forms = found.groupby("model")["form"].agg(set).to_dict()
+    assert forms == {"qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED}}
+    assert opened == [["search"], ["search"]]
     monkeypatch.setenv(REPLAY, "1")
-    again = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
-    assert again.equals(found) and len(callers) == 2
+    assert tool_traces.call_forms(mine, models, **asked).equals(found) and len(opened) == 2
