@@ -61,29 +61,19 @@ class Origins:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of one corpus.
-
-    Args:
-        settings: sampling, filters and targets.
-        funnel: kind -> seeds, what each filter dropped, and rows kept.
-        tokens, longest: of all rows together and of the longest.
-        checked: suite -> questions and conversations that rows were compared with.
-        leaks: suite -> rule -> rows dropped; a row may repeat several suites.
-        inputs: name -> digest of what went in.
-        shards: file -> SHA-256.
-    """
+    """What is known of one corpus."""
 
     corpus: str
     profile: str
     teacher: str
-    settings: dict[str, object]
-    funnel: dict[str, dict[str, int]]
+    settings: dict[str, object]  # sampling, filters and targets
+    funnel: dict[str, dict[str, int]]  # kind -> seeds, what each filter dropped, and rows kept
     tokens: int
-    longest: int
-    checked: dict[str, int]
-    leaks: dict[str, dict[str, int]]
-    inputs: dict[str, str]
-    shards: dict[str, str]
+    longest: int  # tokens of the longest row
+    checked: dict[str, int]  # suite -> questions and conversations that rows were compared with
+    leaks: dict[str, dict[str, int]]  # suite -> rule -> rows dropped; a row may repeat several suites
+    inputs: dict[str, str]  # name -> digest of what went in
+    shards: dict[str, str]  # file -> SHA-256
 
     @property
     def rows(self) -> int:
@@ -113,9 +103,8 @@ class Card:
 class Written:
     """A corpus on the disk.
 
-    Args:
-        effort: of one that a teacher wrote: ``seconds``, responses ``generated`` that were not stored before, and
-            ``peak_mib``: most memory this process has held so far; an engine of its own process is not in it.
+    `effort` of a teacher: ``seconds``, responses ``generated`` that were not stored before, and ``peak_mib``: most
+    memory that this process has held so far; an engine of its own process is not in it.
     """
 
     card: Card
@@ -242,11 +231,7 @@ def write_corpus(
     """Filter `rows` and write them as corpus `name` of the study, whole or not at all; equal rows give equal files.
 
     Dropped and counted: rows with a second think block, rows longer than a pack, exact duplicates, and rows that repeat
-    what a suite asks. `filters` are fields of `medpsy.corpus.filters.Filters`.
-
-    Raises:
-        ValueError: bad filters, the study trains no model by whose tokenizer rows could be measured, or no row is
-            left; then an older corpus stays.
+    what a suite asks. Arguments and errors as those of `build`.
     """
     dropping = strict.build(Filters, dict(filters), strict.Place("filters"))
     candidates = []

@@ -31,17 +31,11 @@ from medpsy.study import Study
 
 @dataclass(frozen=True)
 class Filters:
-    """Which rows are dropped.
+    """Which rows are dropped."""
 
-    Args:
-        packed_length: tokens that a packed training sequence holds; a longer row is dropped, never cut.
-        near: Jaccard similarity from which two texts are near duplicates; below 0.5 most are; 1 leaves only exact ones.
-        ngram: words in a row shared with a suite that contaminate; 0 compares whole stems alone.
-    """
-
-    packed_length: Annotated[int, Field(ge=1)]
-    near: Annotated[float, Field(ge=0.5, le=1)]
-    ngram: Annotated[int, Field(ge=0)]
+    packed_length: Annotated[int, Field(ge=1)]  # tokens of a packed training sequence; a longer row is never cut
+    near: Annotated[float, Field(ge=0.5, le=1)]  # Jaccard similarity of near duplicates; 1 leaves only exact ones
+    ngram: Annotated[int, Field(ge=0)]  # words shared with a suite that contaminate; 0 compares whole stems alone
 
 
 WORD = re.compile(r"\w+")

@@ -41,13 +41,7 @@ TOOL_SCHEMA = SCHEMA.append(pa.field("prompt_tools", TEXT))
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """A prompt and the teacher's reasoning and answer; columns as in `TOOL_SCHEMA`.
-
-    Args:
-        key: of the response in the store; empty where a program or somebody else wrote it.
-        tokens: 0 until they are counted.
-        prompt_tools: functions that the prompt offers, a JSON list; empty for none.
-    """
+    """A prompt and the teacher's reasoning and answer; columns as in `TOOL_SCHEMA`."""
 
     id: str
     corpus: str
@@ -57,9 +51,9 @@ class TrainingRow:
     answer: str
     facts: tuple[str, ...]
     teacher: str
-    key: str
-    tokens: int = 0
-    prompt_tools: str = ""
+    key: str  # of the response in the store; empty where the store has none
+    tokens: int = 0  # until they are counted
+    prompt_tools: str = ""  # functions that the prompt offers, a JSON list
 
     @property
     def written(self) -> list[object]:
@@ -104,17 +98,11 @@ PROBE = "What is asked?"
 
 @dataclass(frozen=True)
 class Form:
-    """How one target is written to.
+    """How one target is written to."""
 
-    Args:
-        opens_thinking: its template ends the prompt with ``<think>``; otherwise the completion starts with it.
-        end: the token that ends its turn.
-        switches: of the chat template, as in the study.
-    """
-
-    opens_thinking: bool
-    end: str
-    switches: Mapping[str, Any]
+    opens_thinking: bool  # its template ends the prompt with ``<think>``; otherwise the completion starts with it
+    end: str  # the token that ends its turn
+    switches: Mapping[str, Any]  # of the chat template, as in the study
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the conversation of each of `rows` as the template writes it, up to where the model goes on.
@@ -148,14 +136,13 @@ class Form:
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the tools of a corpus's `row`; most corpora have none and no column for them."""
-    text = row.get("prompt_tools")
     try:
-        tools = json.loads(text) if text else []
-        if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
-            return tools
+        tools = json.loads(row.get("prompt_tools") or "[]")
     except ValueError:
-        pass
-    raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
+        tools = None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
+    return tools
 
 
 def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:

@@ -35,23 +35,15 @@ CORPORA = ("corpus1", "corpus2")  # report 2.1: broad; smaller and of higher val
 
 @dataclass(frozen=True)
 class Seed:
-    """One question to the teacher.
+    """One question to the teacher."""
 
-    Args:
-        id: ``corpus/kind/...``, unique within the study.
-        messages: the prompt, template-neutral.
-        stem: the words that make it this question and no other: context and stem without options, or the user's turns.
-        facts: ids of the miniature's facts that an answer rests on.
-        run: which sample of the teacher, where the same prompt is asked more than once.
-    """
-
-    id: str
+    id: str  # ``corpus/kind/...``, unique within the study
     corpus: str
     kind: str
-    messages: tuple[Message, ...]
-    stem: str
-    facts: tuple[str, ...] = ()
-    run: int = 0
+    messages: tuple[Message, ...]  # the prompt, template-neutral
+    stem: str  # what makes it this question and no other: context and stem without options, or the user's turns
+    facts: tuple[str, ...] = ()  # ids of the miniature's facts that an answer rests on
+    run: int = 0  # which sample of the teacher, where the same prompt is asked more than once
 
 
 def user_words(messages: Sequence[Message]) -> str:
@@ -70,22 +62,14 @@ def is_held_out(question: str) -> bool:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A public set as we know it.
+    """A public set as we know it."""
 
-    Args:
-        hub_id: empty where the set is on no hub that we know.
-        revision: None where none is known; the study must then name one.
-        read: returns stem and options of a row, or None for a row that asks nothing.
-        files: patterns by which a local folder holds it.
-        data_file: which part of the hub copy.
-    """
-
-    hub_id: str
-    revision: str | None
+    hub_id: str  # empty where the set is on no hub that we know
+    revision: str | None  # None where none is known; the study must then name one
     licence: str
-    read: Callable[[Row], Lettered | None] | None = None
-    files: tuple[str, ...] = ("train*", "data/train*", "phrases_no_exclude_train*")
-    data_file: str = ""
+    read: Callable[[Row], Lettered | None] | None = None  # stem and options of a row; None of one that asks nothing
+    files: tuple[str, ...] = ("train*", "data/train*", "phrases_no_exclude_train*")  # of a local folder
+    data_file: str = ""  # which part of the hub copy
 
 
 @dataclass(frozen=True)
@@ -138,12 +122,8 @@ def copy(
     """Return the copy of set `name` that the study reads.
 
     Args:
-        given: fields of `HubCopy` but for ``data_file``: the files of these sets are known.
+        given: fields of `HubCopy` but for ``data_file`` (the files are known); none for the miniature.
         write: writes the miniature's own copy to a folder.
-
-    Raises:
-        ValueError: an unknown field, or any for the miniature, which makes its own files.
-        DataError: the set is on no hub, and no folder is given.
     """
     if study.source == "mini":
         if given:
@@ -159,11 +139,7 @@ def copy(
 
 
 def drawn(items: Sequence[T], count: int, seed: str) -> list[T]:
-    """Return `count` of `items` in their own order, drawn by `seed`; 0 means all; more contain the fewer.
-
-    Raises:
-        ValueError: there are not so many.
-    """
+    """Return `count` of `items` in their own order, drawn by `seed`; 0 means all; more contain the fewer."""
     if not 0 <= count <= len(items):
         raise ValueError(f"{seed}: {count:,} rows are asked for, {len(items):,} are there; 0 means all")
     places = list(range(len(items)))

@@ -86,16 +86,11 @@ def origins(purpose: str, copies: Mapping[str, Copy], taught: Mapping[str, str] 
 def o1_corpus(
     study: Study, *, configs: Mapping[str, int], filters: Mapping[str, object], origin: Mapping[str, str] | None = None
 ) -> Written:
-    """Write corpus ``"o1"`` from configurations of medical-o1-reasoning-SFT.
+    """Write corpus ``"o1"`` from configurations of medical-o1-reasoning-SFT, as `medpsy.corpus.building.write_corpus`.
 
     Args:
         configs: configuration -> rows, drawn by the study's seed; 0 means all of it.
-        filters: fields of `medpsy.corpus.filters.Filters`.
-        origin: fields of `medpsy.corpus.seeds.HubCopy`.
-
-    Raises:
-        ValueError: bad settings, or no row is left; nothing is written then.
-        DataError: the set is not to be had, or a row is malformed.
+        origin: fields of `medpsy.corpus.seeds.HubCopy`; a set that is not to be had, or malformed, is a DataError.
     """
     source = o1_copy(study, origin)
     made_of = origins("Open questions with reasoning and a concise conclusion.", {TITLE: source})
@@ -121,13 +116,9 @@ def open_questions(
     """Return questions of `config` for reinforcement learning with a judge; none is a suite's.
 
     Args:
-        rows: questions to train on, drawn by seed; 0 means all there are.
+        rows: questions to train on, drawn by seed; 0 means all there are. Fewer than asked for are a ValueError.
         held_out: held-out questions, likewise: in the miniature of held-out cells.
-        origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
-
-    Raises:
-        ValueError: fewer questions than asked for, or none.
-        DataError: the set is not to be had, or a row is malformed.
+        origin: as of `o1_corpus`; none for the miniature.
     """
     source = o1_copy(study, origin)
     train, index, chosen = read(source, config), Contamination(stems(study), near=NEAR, ngram=NGRAM), []

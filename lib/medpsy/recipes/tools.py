@@ -166,8 +166,7 @@ def _role(turn: object, number: int, waiting: list[str]) -> str:
 
 
 def _content(turn: Mapping) -> str:
-    content = turn.get("content")
-    if not isinstance(content, str):
+    if not isinstance(content := turn.get("content"), str):
         raise ValueError(f"content is {content!r:.80}; text is expected")
     return content
 
@@ -302,7 +301,7 @@ def tool_corpus(
 
     Raises:
         ValueError, DataError: as `o1_corpus`; a malformed trace is named by file, row and turn.
-        FileNotFoundError: a corpus of the study is not complete; names the section that makes it.
+        FileNotFoundError: a corpus of the study is not complete.
     """
     domain, traced = o1_copy(study, origin), traces_copy(study, trace_origin)
     rows = training_rows(domain, configs, study.seed)
@@ -337,10 +336,6 @@ def call_forms(
 
     Returns:
         Columns model, prompt, form (`WELL_FORMED`, `MALFORMED` or `NO_CALL`; missing where the request failed).
-
-    Raises:
-        DataError: a malformed trace.
-        ValueError: fewer held-out traces than asked for.
     """
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     groups: dict[str, list[TrainingRow]] = {}  # tools that are offered -> traces
