@@ -55,15 +55,22 @@ def stated(licences: Mapping[str, str]) -> dict[str, str]:
     return {"license": "other", "license_name": name}
 
 
-def front_matter(licences: Mapping[str, str]) -> str:
-    """Return what `stated` returns as the head of a card holds it."""
-    return "\n".join(f"{key}: {value}" for key, value in stated(licences).items())
-
-
 def table(licences: Mapping[str, str]) -> str:
     """Return `licences` as a Markdown table."""
     rows = [f"| {name} | {licence} |" for name, licence in licences.items()]
     return "\n".join(["| Made of | Licence |", "| --- | --- |", *rows])
+
+
+def write_card(folder: Path, licences: Mapping[str, str], text: str, **stated_too: str) -> None:
+    """Write `text` as the card of `folder`, ``README.md``, between what it states and a table of `licences`; and
+    `FILE`.
+
+    Args:
+        stated_too: further lines of its head, for the hub.
+    """
+    write(folder, licences)
+    head = "\n".join(f"{key}: {value}" for key, value in (stated(licences) | stated_too).items())
+    (folder / "README.md").write_text(f"---\n{head}\n---\n\n{text}\n\n{table(licences)}\n", encoding="utf-8")
 
 
 def _of_card(folder: Path | None) -> str:

@@ -15,7 +15,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -609,6 +609,35 @@ class Session:
     def _line(self, state: Progress) -> None:
         if self.progress:
             self.progress(str(state))
+
+
+@dataclass(frozen=True)
+class OpenSession(Session):
+    """A session whose engines, once opened, stay open until `stack` is closed; it says nothing of what is stored.
+
+    Args:
+        generated: responses that were not stored before, by model.
+    """
+
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    running: dict[str, Engine] = field(default_factory=dict)
+    generated: Counter = field(default_factory=Counter)
+
+    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], contextlib.AbstractContextManager[Engine]]]:
+        kind, open_engine = super().engine(model)
+
+        def kept() -> contextlib.AbstractContextManager[Engine]:
+            if model.name not in self.running:
+                self.running[model.name] = self.stack.enter_context(open_engine())
+            return contextlib.nullcontext(self.running[model.name])
+
+        return kind, kept
+
+    def _line(self, state: Progress) -> None:
+        if not state.done:  # the first report of a batch says how much of it is missing
+            self.generated[state.model] += state.total
+        if state.total:
+            super()._line(state)
 
 
 def capped(sampling: Sampling, model: ModelSpec) -> Sampling:

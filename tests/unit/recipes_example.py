@@ -4,11 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 from medpsy import study
 from medpsy.study import Study
 
-HUB = study.find_root() / "lib/medpsy/mini/hub"
+ROOT = study.find_root()
+HUB = ROOT / "lib/medpsy/mini/hub"
 FILTERS = {"packed_length": 512, "near": 0.8, "ngram": 13}
 
 
@@ -35,3 +37,11 @@ def write_lines(folder: Path, name: str, rows: list) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def defined(notebook: str, name: str, **names) -> dict:
+    """Run the cell of `notebook` that defines the function `name`; it sees `names`. Return all names that it leaves."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    source = next(cell.source for cell in cells if f"def {name}(" in cell.source)
+    exec(source, names)
+    return names

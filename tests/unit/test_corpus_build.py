@@ -165,7 +165,7 @@ def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(ro
     for target in targets:
         tokenizer = AutoTokenizer.from_pretrained(target.path)
         form = rows.chat_form(tokenizer, opens_thinking=target.opens_thinking, switches={})
-        ids = tokenizer("".join(form.examples(tokenizer, [row.as_data()])[0].values()), add_special_tokens=False)
+        ids = tokenizer("".join(form.examples(tokenizer, [vars(row)])[0].values()), add_special_tokens=False)
         expected.append(len(ids["input_ids"]))
     assert counted[0] == max(expected) > counted[1]
     monkeypatch.setattr(rows, "_tokenizer", None)  # a replay has none

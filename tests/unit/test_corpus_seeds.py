@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from corpus_example import making, small_study
 from medpsy import corpus
-from medpsy.corpus.seeds import HubCopy, behind, draw_seeds
+from medpsy.corpus.seeds import behind, draw_seeds
 from medpsy.data.questions import Question
 from medpsy.data.rows import DataError
 from medpsy.mini import language
@@ -81,8 +81,8 @@ def test_a_corpus_that_cannot_be_asked_for_is_refused_at_once(name, kinds, says)
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"near": 0.1}, "filters: near is 0.1"),
-        ({"packed_length": 0}, "packed_length is 0"),
+        ({"near": 0.1}, "filters.near: 0.1 must be greater than or equal to 0.5"),
+        ({"packed_length": 0}, "filters.packed_length: 0 must be"),
         ({"ngrams": 3}, "did you mean"),
         ({}, "name the models to measure rows by"),
     ],
@@ -97,8 +97,12 @@ def test_a_filter_that_makes_no_sense_is_named(changed, says):
 
 def hub(tmp_path, kind, count, **copy):
     settings = small_study(source="hub")
-    copy = HubCopy(**{"data_dir": str(tmp_path)} | copy)
-    return list(draw_seeds(settings, "corpus1", {kind: count}, {kind: copy}))
+    return list(draw_seeds(settings, "corpus1", {kind: count}, {kind: {"data_dir": str(tmp_path)} | copy}))
+
+
+def test_a_field_that_no_copy_of_a_set_has_is_named_with_its_place(tmp_path):
+    with pytest.raises(ValueError, match="03_training_data.yaml: origins.medmcqa.data_dri: unknown key; did you mean"):
+        hub(tmp_path, "medmcqa", 1, data_dri="x")
 
 
 def medmcqa(number):

@@ -6,43 +6,46 @@ import json
 import pandas as pd
 import pytest
 from fake_engine import FakeEngine
-from medpsy import engines
+from medpsy import engines, training
 from medpsy.attacks import ATTACK, CONTROL, FORMS, judge_flips, parser_flips
 from medpsy.data.questions import Question
+from medpsy.grading.readers import CLOSES, OPENS, pattern, split
 from medpsy.recipes import medical_o1
-from medpsy.recipes.medical_o1 import BLOCKS, IN_FORM, LONG, NO_BLOCK, NO_CONCLUSION, response_form
 from medpsy.store import ResponseStore, Session
 from medpsy.training import save
 from medpsy.training.config import arguments
 from medpsy.training.data import OpenQuestion
-from medpsy.training.rewards import conclusion, conversation, judge_of
-from recipes_example import FILTERS, HUB, mine  # noqa: F401
+from medpsy.training.rewards import Judge, Tier, conclusion, conversation, has_words, judge_of
+from recipes_example import HUB, defined, mine  # noqa: F401
 
-TIERS = {"{reference}": 2.0, "Says that this is not certain.": 0.5}
-JUDGE = medical_o1.tiered("judge-middle", TIERS, otherwise=-0.5, no_conclusion=-1.0)
+SECTION = "12_gspo_judge"
+TIERS = (Tier("{reference}", 2.0), Tier("Says that this is not certain.", 0.5))
+JUDGE = Judge("judge-middle", TIERS, otherwise=-0.5, no_conclusion=-1.0)
 CONFIG = {
     "max_steps": 4, "generation_batch_size": 8, "num_generations": 4, "per_device_train_batch_size": 4,
     "max_completion_length": 24, "soft_punish_cache": 4, "max_prompt_length": 200, "save_steps": 2, "bf16": False,
 }  # fmt: skip
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj", "down_proj"]}
 RANGES = {"gspo": [3e-4, 4e-4], "grpo": [0.2, 0.27], "dapo": [0.2, 0.28]}
+READING = {"OPENS": OPENS, "CLOSES": CLOSES, "pattern": pattern, "split": split, "has_words": has_words, "pd": pd}
+FORMED = defined(SECTION, "response_form", **READING)
 
 
 @pytest.mark.parametrize(
     ("text", "reason", "opens", "wanted"),
     [
-        ("so\n</think>\nTake it.", "stop", True, IN_FORM),
-        ("<think>\n头疼。\n</think>\n休息。", "stop", False, IN_FORM),
-        ("so\n</think>\nTake it.", "stop", False, NO_BLOCK),  # its beginning is not marked
-        ("<think>\n\n</think>\nTake it.", "stop", False, NO_BLOCK),
-        ("<think>\nso\n</think>\nTake", "length", False, NO_CONCLUSION),  # cut off while it concluded
-        ("<think>\nso\n</think>\n", "stop", False, NO_CONCLUSION),
-        ("<think>\na\n</think>\nb\n<think>\nc\n</think>\nTake it.", "stop", False, BLOCKS),
-        ("<think>\nso\n</think>\n" + "Take it. " * 9, "stop", False, LONG),
+        ("so\n</think>\nTake it.", "stop", True, "IN_FORM"),
+        ("<think>\n头疼。\n</think>\n休息。", "stop", False, "IN_FORM"),
+        ("so\n</think>\nTake it.", "stop", False, "NO_BLOCK"),  # its beginning is not marked
+        ("<think>\n\n</think>\nTake it.", "stop", False, "NO_BLOCK"),
+        ("<think>\nso\n</think>\nTake", "length", False, "NO_CONCLUSION"),  # cut off while it concluded
+        ("<think>\nso\n</think>\n", "stop", False, "NO_CONCLUSION"),
+        ("<think>\na\n</think>\nb\n<think>\nc\n</think>\nTake it.", "stop", False, "BLOCKS"),
+        ("<think>\nso\n</think>\n" + "Take it. " * 9, "stop", False, "LONG"),
     ],
 )
 def test_a_response_is_in_form_with_one_think_block_and_a_concise_conclusion(text, reason, opens, wanted):
-    assert response_form(text, reason, opens_thinking=opens, longest=40) == wanted
+    assert FORMED["response_form"](text, reason, opens, 40) == FORMED[wanted]
 
 
 def said(model: str, texts: list[str], **more) -> pd.DataFrame:
@@ -129,18 +132,18 @@ def test_a_chinese_conclusion_goes_through_tokenizer_and_judge(mine):
 
 def test_all_methods_start_alike_and_differ_in_ratio_mean_clip_range_and_penalty(mine):
     asked = medical_o1.open_questions(mine, config="en", rows=4, held_out=1, seed=7)
-    jobs = medical_o1.method_jobs(mine, "small", asked, JUDGE, CONFIG, lora=LORA, clip_ranges=RANGES, trainings=2)
-    assert [len(one) for one in jobs] == [1] * 6
+    parts = {"rollout": CONFIG, **{name: {} for name in ("limits", "optimizer", "computing")}}
+    names = {"settings": mine, "questions": asked, "referee": JUDGE, "clip_ranges": RANGES, "lora": LORA, **parts}
+    method_job = defined(SECTION, "method_job", medical_o1=medical_o1, training=training, **names)["method_job"]
+    jobs = [method_job("small", method, seed) for seed in (7, 8) for method in RANGES]
     names = ["small-o1-gspo", "small-o1-grpo", "small-o1-dapo"]
-    assert [one.name for (one,) in jobs] == [*names, *(f"{name}-s8" for name in names)]
-    assert len({(one.parent, one.data, json.dumps(dict(one.judge))) for (one,) in jobs}) == 1
-    read = [arguments(one) for (one,) in jobs]
-    assert [one.seed for one in read] == [7] * 3 + [8] * 3 and {judge_of(one) for (one,) in jobs} == {JUDGE}
+    assert [job.name for job in jobs] == [*names, *(f"{name}-s8" for name in names)]
+    assert len({(job.parent, job.data, json.dumps(dict(job.judge))) for job in jobs}) == 1
+    read = [arguments(job) for job in jobs]
+    assert [one.seed for one in read] == [7] * 3 + [8] * 3 and {judge_of(job) for job in jobs} == {JUDGE}
     first, *others = (one.to_dict() for one in read[:3])
     differ = {name for name in first if any(first[name] != other[name] for other in others)} - {"output_dir"}
     assert differ == {"importance_sampling_level", "loss_type", "reward_weights", "epsilon", "epsilon_high"}
-    with pytest.raises(ValueError, match="'ppo' is no method; known are gspo, grpo, dapo"):
-        medical_o1.method_jobs(mine, "small", asked, JUDGE, CONFIG, lora=LORA, clip_ranges={"ppo": [1, 2]}, trainings=1)
 
 
 @pytest.fixture

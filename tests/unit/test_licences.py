@@ -28,10 +28,11 @@ GENESIS = {"qvac/GenesisI": "CC-BY-NC-4.0"}
 )
 def test_the_most_restrictive_licence_is_stated(tmp_path, given, stated):
     made_of = {f"source {number}": licence for number, licence in enumerate(given)}
+    licences.write_card(tmp_path, made_of, "# A corpus", library_name="transformers")
     card = tmp_path / "README.md"
-    card.write_text(f"---\n{licences.front_matter(made_of)}\n---\n{licences.table(made_of)}\n")
-    assert metadata_load(card) == stated
+    assert metadata_load(card) == stated | {"library_name": "transformers"} and "# A corpus" in card.read_text()
     assert all(f"| {name} | {licence} |" in card.read_text() for name, licence in made_of.items())
+    assert licences.of_folder(tmp_path) == made_of
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_step_starts_where_the_one_before_it_ended_and_the_study_finds_it(mini
     assert second.parent == first.folder == str(mini.models_dir / "small-o1-sft")
     assert mini.model("small-o1-gspo").local_dir == Path(second.folder)
     assert mini.model("small-o1-gspo").label == "Qwen3 small, o1 gspo"
-    assert first.config["seed"] == mini.seed and not first.lora and second.lora == LORA
+    assert first.config["seed"] == mini.seed and not first.lora and not first.judge and second.lora == LORA
 
 
 def test_another_seed_is_part_of_the_name(mini):
@@ -84,6 +84,7 @@ def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
         ({"judge": replace(JUDGE, model="judge-stern")}, "judge-stern"),
         ({"lora": {**LORA, "rang": 4}}, "12_gspo_judge.yaml: lora.rang: LoraConfig has no such argument"),
         ({"lora": {**LORA, "r": 4.5}}, "lora.r: 4.5 must be a whole number"),
+        ({"lora": {**LORA, "lora_dropout": 0.1}}, "lora.lora_dropout: 0.1 would change the ratios"),
         ({"loss_type": "dapo"}, "dapo weighs responses by their length"),
         (
             {"max_step": 3},

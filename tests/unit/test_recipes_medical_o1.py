@@ -66,7 +66,7 @@ def test_there_is_no_default_configuration_and_no_moving_revision(mine, tmp_path
         medical_o1.read(source, "zh")
     with pytest.raises(DataError, match="revision None is not a commit"):
         medical_o1.read(medical_o1.o1_copy(real(mine), {}), "en")
-    with pytest.raises(ValueError, match="the miniature writes its own files"):
+    with pytest.raises(ValueError, match="the miniature makes its own files"):
         medical_o1.o1_copy(mine, {"data_dir": "x"})
     with pytest.raises(ValueError, match="configs: none is named"):
         medical_o1.o1_corpus(mine, configs={}, filters=FILTERS)

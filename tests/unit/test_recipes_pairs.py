@@ -74,14 +74,6 @@ def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine
     assert tries == {"right": 7, "wrong": 7, "failed": 2, "without a single option": 4}
 
 
-def test_more_pairs_of_a_question_share_no_response(mine, engine):
-    found = [one for one in made(mine, per_question=3).rows if one.id.startswith("medmcqa/2#")]
-    assert len(found) == 2
-    assert len({one.chosen for one in found} | {one.rejected for one in found}) == 4
-    with pytest.raises(ValueError, match="per_question is 0"):
-        openmed.preference_pairs(mine, "qwen3-small", [question(2)], attempts=2, sampling=SAMPLING, per_question=0)
-
-
 def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_their_licences(mine, engine):
     found = made(mine, made_of={"invented": "MIT"})
     assert read_pairs(sorted(found.folder.glob("*.parquet"))) == list(found.rows)

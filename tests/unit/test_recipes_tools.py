@@ -3,6 +3,7 @@
 # ruff: noqa: F811 - a fixture is imported, and tests name it
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from fake_engine import FakeEngine
@@ -10,12 +11,11 @@ from medpsy import corpus, engines, licences
 from medpsy.corpus import building
 from medpsy.corpus import rows as examples
 from medpsy.corpus.building import Origins
-from medpsy.corpus.filters import Filters
-from medpsy.corpus.rows import TrainingRow
+from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow
+from medpsy.data import rows as data_rows
 from medpsy.data.rows import DataError, Row
 from medpsy.mini import suites, world
 from medpsy.mini.language import is_held_out
-from medpsy.recipes import medical_o1
 from medpsy.recipes import tools as tool_traces
 from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
@@ -55,7 +55,7 @@ def trace(*calls: dict, results: int | None = None) -> dict:
     }
 
 
-def rows(one: dict) -> list[tool_traces.TracedRow]:
+def rows(one: dict) -> list[TrainingRow]:
     return list(tool_traces.turns(Row(one, "traces.jsonl", 4), "openmed-sft", "us"))
 
 
@@ -136,11 +136,11 @@ def test_tools_are_shown_by_a_template_that_knows_them_and_count_among_its_token
     tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
     row = rows(trace())[1]
     form = examples.Form(opens_thinking=False, end="<|im_end|>", switches={})
-    (without,) = form.prompts(tokenizer, [row.as_data()])
+    (without,) = form.prompts(tokenizer, [vars(row)])
     assert "lookup" in without and '"properties"' not in without  # the miniature's template shows calls alone
     tokenizer.chat_template = SHOWS_TOOLS
-    assert form.prompts(tokenizer, [row.as_data()])[0].startswith('[{"type": "function", "function":')
-    assert row.written != tool_traces.TracedRow(**row.as_data() | {"prompt_tools": ""}).written
+    assert form.prompts(tokenizer, [vars(row)])[0].startswith('[{"type": "function", "function":')
+    assert row.written != replace(row, prompt_tools="").written
 
 
 def test_the_miniatures_traces_are_of_training_cells_and_search_finds_one_sentence_per_hop():
@@ -156,7 +156,7 @@ def test_the_miniatures_traces_are_of_training_cells_and_search_finds_one_senten
 def test_the_corpus_holds_domain_rows_and_traces_and_survives_the_disk(mine):
     made = tool_corpus(mine, configs={"en": 30, "zh": 10}, synthetic={}, traces=25, filters=FILTERS)
     rows = corpus.load(mine, "openmed-sft")
-    assert rows.column_names == tool_traces.TOOL_SCHEMA.names
+    assert rows.column_names == TOOL_SCHEMA.names
     kinds = {kind: counts["kept"] for kind, counts in made.card.funnel.items()}
     assert kinds["en"] == 30 and kinds["zh"] == 10 and kinds["traces"] >= 50 and len(rows) == sum(kinds.values())
     assert {bool(row["prompt_tools"]) for row in rows if row["kind"] == "traces"} == {True}
@@ -172,9 +172,8 @@ def test_rows_of_the_studys_own_teacher_join_the_domain_rows(mine):
                     "The answer is A.", ("fact",), "teacher", "")
         for n in range(9)
     ]  # fmt: skip
-    building.write_corpus(
-        mine, "corpus1", some, filters=Filters(**FILTERS), origins=Origins("Made up.", {"none": "MIT"}, "us", True)
-    )
+    origins = Origins("Made up.", {"none": "MIT"}, "us", True)
+    building.write_corpus(mine, "corpus1", some, filters=FILTERS, origins=origins)
     settings = {"configs": {"en": 5}, "traces": 3, "filters": FILTERS}
     made = tool_corpus(mine, synthetic={"corpus1": 4}, **settings)
     rows = [row for row in corpus.load(mine, "openmed-sft") if row["kind"] == "questions"]
@@ -214,8 +213,8 @@ def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, exp
 def test_held_out_traces_are_in_no_corpus_and_begin_with_a_call(mine):
     source = tool_traces.traces_copy(mine, {})
     apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    asked = {tool_traces.trace_question([row]) for row in apart}
-    assert len(apart) > 50 and not asked & {tool_traces.trace_question([row]) for row in trained}
+    asked = {tool_traces.trace_question(row) for row in apart}
+    assert len(apart) > 50 and not asked & {tool_traces.trace_question(row) for row in trained}
     assert all(call_form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
     with pytest.raises(ValueError, match="rows are asked for"):
         tool_traces.held_out_traces(source, len(apart) + 1, 7)
@@ -228,9 +227,9 @@ def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
     folder = write_lines(tmp_path / "t", "traces.jsonl", some)
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
     apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    told = {tool_traces.trace_question([row]) for row in trained}
+    told = {tool_traces.trace_question(row) for row in trained}
     assert len(apart) + len(told) == 200 and 0 < len(apart) < 40
-    assert not told & {tool_traces.trace_question([row]) for row in apart}
+    assert not told & {tool_traces.trace_question(row) for row in apart}
 
 
 HERMES = {
@@ -257,7 +256,7 @@ def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_
         for n in range(60)
     ]
     found = [Row(row, "func-calling.json", at) for at, row in enumerate([HERMES, *others, *asked], 1)]
-    monkeypatch.setattr(medical_o1.rows, "from_hub", lambda origin, config, file: found)
+    monkeypatch.setattr(data_rows, "from_hub", lambda origin, config, file: found)
     source = tool_traces.traces_copy(study, given)
     assert source.licence == "Apache-2.0" and source.described == f"{given['hub_id']}@{'0' * 40}"
     with pytest.warns(UserWarning, match="2 of 63 rows are left out as malformed.*1 calls have no result"):
@@ -271,31 +270,21 @@ def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_
     assert tool_traces.traces_copy(study, given).origin.data_dir == tmp_path / "mine"
 
 
-class Caller:
-    """Answers one model with a call, the other without."""
-
-    def __init__(self, model):
-        self.fake = FakeEngine(f"fp {model.name}", reply=lambda prompt, sampling: self.said(model))
-        self.shown = model.chat_template_kwargs
-
-    def said(self, model):
-        if model.name.startswith("qwen3-small"):
-            return "The answer is A."
-        return '<think>\nLook.\n</think>\n\n<tool_call>\n{"name": "search", "arguments": {"query": "x"}}\n</tool_call>'
-
-
 def test_models_are_asked_with_their_tools_and_their_calls_told_apart(mine, monkeypatch):
-    callers = []
+    opened = []  # the tools of every engine that was opened
+
+    def open_engine(kind, model, **_):
+        opened.append([tool["function"]["name"] for tool in model.chat_template_kwargs["tools"]])
+        call = '<tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
+        said = "The answer is A." if model.name.startswith("qwen3-small") else f"<think>Look.</think>{call}"
+        return FakeEngine(f"fp {model.name}", reply=lambda prompt, sampling: said)
+
     monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
-    monkeypatch.setattr(
-        engines, "open_engine", lambda kind, model, **_: callers.append(Caller(model)) or callers[-1].fake
-    )
-    sampling = {"max_tokens": 32, "temperature": 0.0}
-    found = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
-    assert found.groupby("model")["form"].agg(set).to_dict() == {
-        "qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED},
-    }  # fmt: skip
-    assert [one.shown["tools"][0]["function"]["name"] for one in callers] == ["search", "search"]
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    models, asked = ["qwen3-small", "small-openmed-sft"], {"prompts": 5, "sampling": {"max_tokens": 32}}
+    found = tool_traces.call_forms(mine, models, **asked)
+    forms = found.groupby("model")["form"].agg(set).to_dict()
+    assert forms == {"qwen3-small": {NO_CALL}, "small-openmed-sft": {WELL_FORMED}}
+    assert opened == [["search"], ["search"]]
     monkeypatch.setenv(REPLAY, "1")
-    again = tool_traces.call_forms(mine, ["qwen3-small", "small-openmed-sft"], prompts=5, sampling=sampling)
-    assert again.equals(found) and len(callers) == 2
+    assert tool_traces.call_forms(mine, models, **asked).equals(found) and len(opened) == 2

@@ -6,8 +6,7 @@ A notebook calls::
     rows = corpus.load(study, "corpus1")  # a datasets.Dataset
 """
 
-from medpsy.corpus.building import Card, Written, build, card, digests, load
-from medpsy.corpus.filters import Filters
-from medpsy.corpus.seeds import HubCopy, Seed, behind, draw_seeds
+from medpsy.corpus.building import build, card, digests, load
+from medpsy.corpus.seeds import Seed, behind, draw_seeds
 
-__all__ = ["Card", "Filters", "HubCopy", "Seed", "Written", "behind", "build", "card", "digests", "draw_seeds", "load"]
+__all__ = ["Seed", "behind", "build", "card", "digests", "draw_seeds", "load"]

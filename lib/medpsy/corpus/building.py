@@ -12,7 +12,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -35,10 +35,10 @@ from medpsy.corpus.rows import (
     marked,
     row_of_response,
 )
-from medpsy.corpus.seeds import HubCopy, Seed, draw_seeds, sources, user_words
-from medpsy.engines.base import Engine, Prompt, Sampling
+from medpsy.corpus.seeds import Seed, draw_seeds, sources, user_words
+from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import whole_folder
-from medpsy.store import Progress, ResponseStore, Session, noted
+from medpsy.store import OpenSession, ResponseStore, noted
 from medpsy.study import ModelSpec, Study
 
 CARD_FILE = "card.json"
@@ -51,75 +51,50 @@ MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, an
 
 @dataclass(frozen=True)
 class Origins:
-    """Where rows come from.
+    """Where rows come from."""
 
-    Args:
-        purpose: what the corpus is for and who wrote it, in sentences.
-        sources: description of each source -> its licence.
-        author: who wrote reasoning and answers.
-        fiction: whether all of it is the miniature's.
-    """
-
-    purpose: str
-    sources: Mapping[str, str]
-    author: str
-    fiction: bool
+    purpose: str  # what the corpus is for, in sentences
+    sources: Mapping[str, str]  # description of each source -> its licence
+    author: str  # of reasoning and answers
+    fiction: bool  # all of it is the miniature's
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of one corpus.
-
-    Args:
-        settings: sampling, filters and targets.
-        funnel: kind -> seeds, what each filter dropped, and rows kept.
-        tokens, longest: of all rows together and of the longest; 0 where they were not counted.
-        checked: suite -> questions and conversations that rows were compared with.
-        leaks: suite -> rule -> rows dropped; a row may repeat several suites.
-        inputs: name -> digest of what went in.
-        shards: file -> SHA-256.
-    """
+    """What is known of one corpus."""
 
     corpus: str
     profile: str
     teacher: str
-    settings: dict[str, object]
-    funnel: dict[str, dict[str, int]]
+    settings: dict[str, object]  # sampling, filters and targets
+    funnel: dict[str, dict[str, int]]  # kind -> seeds, what each filter dropped, and rows kept
     tokens: int
-    longest: int
-    checked: dict[str, int]
-    leaks: dict[str, dict[str, int]]
-    inputs: dict[str, str]
-    shards: dict[str, str]
+    longest: int  # tokens of the longest row
+    checked: dict[str, int]  # suite -> questions and conversations that rows were compared with
+    leaks: dict[str, dict[str, int]]  # suite -> rule -> rows dropped; a row may repeat several suites
+    inputs: dict[str, str]  # name -> digest of what went in
+    shards: dict[str, str]  # file -> SHA-256
 
     @property
     def rows(self) -> int:
         return sum(counts[KEPT] for counts in self.funnel.values())
 
-    def readme(self, origins: Origins, columns: Sequence[str]) -> str:
-        """Return the card as Markdown, for a reader of the folder; filters that dropped nothing are left out."""
+    def write(self, folder: Path, origins: Origins, columns: Sequence[str]) -> None:
+        """Write the card into `folder`, for programs and, without filters that dropped nothing, for people."""
         counts = self.funnel.values()
         steps = (SEEDS, *(step for step in FILTERS if any(each[step] for each in counts)), KEPT)
-        table = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in steps]
-        tokens = f"; {self.tokens:,} tokens in the chat template of the target that needs most, the longest row "
-        return "\n".join(
-            [
-                f"---\n{licences.front_matter(origins.sources)}\n---\n",
-                f"# {self.corpus} of profile {self.profile}\n",
-                f"{origins.purpose} {self.rows:,} rows{f'{tokens}{self.longest:,}' if self.longest else ''}.",
-                FICTION if origins.fiction else MODEL_TEXT,
-                f"\n| | {' | '.join(self.funnel)} |\n|---|{'|'.join('---:' for _ in counts)}|",
-                *table,
-                f"\nColumns: {', '.join(columns)}. All numbers: `{CARD_FILE}`. Load with",
-                '`datasets.load_dataset("parquet", data_files="part-*.parquet")`.\n',
-                f"{licences.table(origins.sources)}\n",
-            ]
-        )
-
-    def write(self, folder: Path, origins: Origins, columns: Sequence[str]) -> None:
-        """Write the card into `folder`, for programs and for people, beside the licences of what it is made of."""
-        licences.write(folder, origins.sources)
-        (folder / "README.md").write_text(self.readme(origins, columns), encoding="utf-8")
+        rows = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in steps]
+        tokens = f"{self.tokens:,} tokens in the chat template of the target that needs most"
+        lines = [
+            f"# {self.corpus} of profile {self.profile}\n",
+            f"{origins.purpose} {self.rows:,} rows; {tokens}, the longest row {self.longest:,}.",
+            FICTION if origins.fiction else MODEL_TEXT,
+            f"\n| | {' | '.join(self.funnel)} |\n|---|{'|'.join('---:' for _ in counts)}|",
+            *rows,
+            f"\nColumns: {', '.join(columns)}. All numbers: `{CARD_FILE}`. Load with",
+            '`datasets.load_dataset("parquet", data_files="part-*.parquet")`.',
+        ]
+        licences.write_card(folder, origins.sources, "\n".join(lines))
         text = json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
@@ -128,9 +103,8 @@ class Card:
 class Written:
     """A corpus on the disk.
 
-    Args:
-        effort: of one that a teacher wrote: ``seconds``, responses ``generated`` that were not stored before, and
-            ``peak_mib``: most memory this process has held so far; an engine of its own process is not in it.
+    `effort` of a teacher: ``seconds``, responses ``generated`` that were not stored before, and ``peak_mib``: most
+    memory that this process has held so far; an engine of its own process is not in it.
     """
 
     card: Card
@@ -140,8 +114,8 @@ class Written:
 
 def digests(corpora: Sequence[Written]) -> dict[str, str]:
     """Return by name the digests of what went into `corpora` (seeds, suites, prompt, models) and of every shard."""
-    inputs = {name: stated for one in corpora for name, stated in one.card.inputs.items()}
-    return inputs | {f"{one.card.corpus}/{name}": sha for one in corpora for name, sha in one.card.shards.items()}
+    inputs = {name: stated for made in corpora for name, stated in made.card.inputs.items()}
+    return inputs | {f"{made.card.corpus}/{name}": sha for made in corpora for name, sha in made.card.shards.items()}
 
 
 def folder(study: Study, corpus: str) -> Path:
@@ -155,19 +129,18 @@ def card(study: Study, corpus: str) -> Card:
     """Return the card of a complete corpus.
 
     Raises:
-        FileNotFoundError: there is none, or a shard it names is gone.
+        FileNotFoundError: there is none, or a shard it names is gone; names the section that makes it.
     """
     path, name = folder(study, corpus) / CARD_FILE, f"{corpus} of profile {study.profile}"
+    fix = f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
     if not path.is_file():
-        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {_section(corpus)}")
+        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {fix}")
     try:
         known = Card(**json.loads(path.read_text(encoding="utf-8")))
     except TypeError:
-        raise ValueError(
-            f"{name}: its {CARD_FILE} is of another version of this library; {_section(corpus)} again"
-        ) from None
+        raise ValueError(f"{name}: its {CARD_FILE} is of another version of this library; {fix} again") from None
     if missing := [shard for shard in known.shards if not (path.parent / shard).is_file()]:
-        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {_section(corpus)} again")
+        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {fix} again")
     return known
 
 
@@ -176,25 +149,17 @@ def load(study: Study, corpus: str):
 
     Raises:
         FileNotFoundError: the corpus is not complete.
-        ValueError: it has no rows, or another number of them than its card says.
+        ValueError: it has another number of rows than its card says.
     """
     import datasets  # late: takes a second to import
 
     known = card(study, corpus)
-    if not known.rows:
-        raise ValueError(
-            f"{corpus} of profile {study.profile} has no rows; {_section(corpus)} with more seeds or another teacher"
-        )
     files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
     rows = datasets.load_dataset("parquet", data_files=files, split="train")
     if len(rows) != known.rows:
-        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {_section(corpus)} again")
+        fix = "delete its folder and run its section again"
+        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {fix}")
     return rows
-
-
-def _section(corpus: str) -> str:
-    """Return what to do to get `corpus`."""
-    return f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
 
 
 def build(
@@ -225,43 +190,31 @@ def build(
     Raises:
         ValueError: bad settings, or no row is left; then nothing is written, and an older corpus stays.
     """
-    started, place, spec = (
-        perf_counter(),
-        strict.Place(f"params/{study.profile}/03_training_data.yaml"),
-        study.model(teacher),
-    )
+    started, place = perf_counter(), strict.Place(f"params/{study.profile}/03_training_data.yaml")
     how = strict.build(Sampling, dict(sampling), place.at("sampling"), seed=study.seed)
     dropping = strict.build(Filters, dict(filters), place.at("filters"))
-    given = (origins or {}).items()
-    copies = {kind: strict.build(HubCopy, dict(raw), place.at("origins").at(kind)) for kind, raw in given}
-    measures = _measures(study, targets)
+    measures, spec = _measures(study, targets), study.model(teacher)
     if batch < 1:
         raise place.at("batch").error(f"{batch}; it must be at least 1 seed")
-    seeds = draw_seeds(study, corpus, kinds, copies)
+    seeds = draw_seeds(study, corpus, kinds, origins)
+    made_of = sources(study, kinds, origins) | licences.of_model(spec)
     purpose = f"Training data that a teacher wrote: every word of reasoning and answer is by {teacher}."
-    made_of = sources(study, list(kinds), copies) | licences.of_model(spec)
     store = ResponseStore(study.store_dir)
-    fingerprint = store.fingerprint(spec)
+    inputs = {"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": store.fingerprint(spec)}
     with ExitStack() as stack:
-        session = LastingSession(study, store, progress, stack)
-        batches = (
-            [
-                Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row_of_response(seed, answer, spec))
-                for seed, answer in answered
-            ]
-            for answered in _answers(session, teacher, seeds, how, batch)
-        )
+        session = OpenSession(study, store, progress, stack)
         written = _write(
             study,
             corpus,
-            batches,
+            _answered(session, spec, seeds, how, batch),
             filters=dropping,
             near=dropping.near,
             settings={"sampling": asdict(how), "filters": asdict(dropping), "targets": measures},
             origins=Origins(purpose, made_of, teacher, study.source == "mini"),
-            inputs={"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": fingerprint},
+            inputs=inputs,
         )
-    took = [perf_counter() - started, session.counts["generated"], _peak_mib()]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    took = [perf_counter() - started, session.generated.total(), peak]
     effort = noted(study.store_dir, f"effort-{corpus}", lambda: took)
     return replace(written, effort=dict(zip(("seconds", "generated", "peak_mib"), effort, strict=True)))
 
@@ -271,57 +224,41 @@ def write_corpus(
     name: str,
     rows: Sequence[TrainingRow],
     *,
-    filters: Filters,
+    filters: Mapping[str, Any],
     origins: Origins,
     schema: pa.Schema = SCHEMA,
 ) -> Written:
     """Filter `rows` and write them as corpus `name` of the study, whole or not at all; equal rows give equal files.
 
     Dropped and counted: rows with a second think block, rows longer than a pack, exact duplicates, and rows that repeat
-    what a suite asks.
-
-    Raises:
-        ValueError: the study trains no model by whose tokenizer rows could be measured, or no row is left; then an
-            older corpus stays.
+    what a suite asks. Arguments and errors as those of `build`.
     """
-    candidates = [
-        Candidate(
-            row.kind,
-            (row.id, *row.written),
-            user_words(row.messages),
-            UNREADABLE if marked(row.reasoning) or marked(row.answer) else row,
-        )
-        for row in rows
-    ]
-    settings = {"filters": asdict(filters), "targets": _measures(study)}
-    origins = replace(origins, purpose=f"{origins.purpose} Written by {origins.author}.")
-    given = {"filters": filters, "settings": settings, "origins": origins, "schema": schema}
-    return _write(study, name, [candidates], near=1, **given)
+    dropping = strict.build(Filters, dict(filters), strict.Place("filters"))
+    candidates = []
+    for row in rows:
+        readable = UNREADABLE if marked(row.reasoning) or marked(row.answer) else row
+        candidates.append(Candidate(row.kind, (row.id, *row.written), user_words(row.messages), readable))
+    settings = {"filters": asdict(dropping), "targets": _measures(study)}
+    how = {"filters": dropping, "near": 1, "settings": settings, "origins": origins, "schema": schema}
+    return _write(study, name, [candidates], **how)
 
 
 class Candidate(NamedTuple):
-    """What may become a row.
-
-    Args:
-        asked: what tells it from all others, for the digest of what went in.
-        stem: the words that ask.
-        row: the row, or the filter that has dropped it already.
-    """
+    """What may become a row."""
 
     kind: str
-    asked: tuple
-    stem: str
-    row: TrainingRow | str
+    asked: tuple  # what tells it from all others, for the digest of what went in
+    stem: str  # the words that ask
+    row: TrainingRow | str  # or the filter that has dropped it already
 
 
 def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
-    """Return the models by whose chat template rows are measured: `targets`, or the study's own."""
+    """Return the models by whose chat template rows are measured."""
     names = list(dict.fromkeys(targets or study.targets.values()))
     if not names:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
-    for name in names:
-        if study.model(name).base_url:
-            raise ValueError(f"targets: {name!r} is behind an endpoint; name a model whose tokenizer can be read")
+    if remote := [name for name in names if study.model(name).base_url]:
+        raise ValueError(f"targets: {remote[0]!r} is behind an endpoint; name a model whose tokenizer can be read")
     return names
 
 
@@ -349,13 +286,12 @@ def _write(
     funnel: dict[str, Counter] = {}
     leaks = {suite: dict.fromkeys(RULES, 0) for suite in suites.sizes}
 
-    def sifted(batch: Sequence[Candidate], seen: Duplicates) -> Iterator[TrainingRow]:
+    def kept(batch: Sequence[Candidate], seen: Duplicates) -> Iterator[TrainingRow]:
         """Yield what the filters leave of `batch`, and count; only what is left counts as seen."""
-        readable = [candidate.row for candidate in batch if not isinstance(candidate.row, str)]
-        tokens = iter(lengths.longest(readable))
-        for candidate in batch:
-            row, counts = candidate.row, funnel.setdefault(candidate.kind, Counter())
-            digest.update(repr(candidate.asked).encode())
+        tokens = iter(lengths.longest([row for *_, row in batch if not isinstance(row, str)]))
+        for kind, asked, stem, row in batch:
+            counts = funnel.setdefault(kind, Counter())
+            digest.update(repr(asked).encode())
             counts[SEEDS] += 1
             if isinstance(row, str):
                 counts[row] += 1
@@ -363,7 +299,7 @@ def _write(
                 counts[TOO_LONG] += 1
             elif like := seen.like(mark := seen.mark(row.text)):
                 counts[like] += 1
-            elif hit := suites.hit(candidate.stem, row.text):
+            elif hit := suites.hit(stem, row.text):
                 counts[CONTAMINATED] += 1
                 for suite in hit.suites:
                     leaks[suite][hit.rule] += 1
@@ -375,10 +311,10 @@ def _write(
     with whole_folder(folder(study, name)) as scratch:
         shards, tokens, longest = {}, 0, 0
         with closing(Duplicates(scratch / INDEX, near)) as seen:
-            left = (row for batch in batches for row in sifted(batch, seen))
+            left = (row for batch in batches for row in kept(batch, seen))
             while rows := list(islice(left, SHARD_ROWS)):
                 shard = scratch / f"part-{len(shards):05d}.parquet"
-                pq.write_table(pa.Table.from_pylist([row.as_data() for row in rows], schema), shard, compression="zstd")
+                pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), shard, compression="zstd")
                 shards[shard.name] = hashlib.sha256(shard.read_bytes()).hexdigest()
                 tokens, longest = tokens + sum(row.tokens for row in rows), max(longest, *(row.tokens for row in rows))
         (scratch / INDEX).unlink()
@@ -399,51 +335,16 @@ def _write(
     return Written(made, folder(study, name))
 
 
-@dataclass(frozen=True)
-class LastingSession(Session):
-    """A session of one model whose engine, once open, serves every batch.
-
-    Args:
-        stack: closes the engine.
-        counts: responses generated, as ``counts["generated"]``; the others were stored.
-    """
-
-    stack: ExitStack = field(default_factory=ExitStack)
-    opened: list[Engine] = field(default_factory=list)
-    counts: Counter = field(default_factory=Counter)
-
-    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], AbstractContextManager[Engine]]]:
-        kind, open_engine = super().engine(model)
-
-        def lasting() -> AbstractContextManager[Engine]:
-            if not self.opened:
-                self.opened.append(self.stack.enter_context(open_engine()))
-            return nullcontext(self.opened[0])
-
-        return kind, lasting
-
-    def _line(self, state: Progress) -> None:
-        if not state.done:  # the first report of a batch says how much of it is missing
-            self.counts["generated"] += state.total
-        if state.total:
-            super()._line(state)
-
-
-def _answers(
-    session: Session, teacher: str, seeds: Iterator[Seed], sampling: Sampling, batch: int
-) -> Iterator[list[tuple[Seed, Any]]]:
-    """Yield `batch` seeds at a time, each with its row of the response store (key, text, finish_reason, ...)."""
+def _answered(
+    session: OpenSession, teacher: ModelSpec, seeds: Iterator[Seed], sampling: Sampling, batch: int
+) -> Iterator[list[Candidate]]:
+    """Yield `batch` seeds at a time, each with what its response in the store makes."""
     while some := list(islice(seeds, batch)):
-        rows = {}
+        answers = {}
         for run in dict.fromkeys(seed.run for seed in some):
             asked = [Prompt(seed.id, seed.messages) for seed in some if seed.run == run]
-            session.fill(teacher, asked, (run,), sampling)
-            answers = session.answer(teacher, asked, run, sampling)
-            rows |= {row.prompt_id: row for row in answers.itertuples(index=False)}
-        yield [(seed, rows[seed.id]) for seed in some]
-
-
-def _peak_mib() -> float:
-    """Return the most memory this process has held so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+            session.fill(teacher.name, asked, (run,), sampling)
+            rows = session.answer(teacher.name, asked, run, sampling)
+            answers |= {row.prompt_id: row for row in rows.itertuples(index=False)}
+        made = [(seed, row_of_response(seed, answers[seed.id], teacher)) for seed in some]
+        yield [Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row) for seed, row in made]

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
+from pydantic import Field
 
 from medpsy import evaluate, judge
 from medpsy.corpus.rows import EXACT, NEAR
@@ -30,25 +31,11 @@ from medpsy.study import Study
 
 @dataclass(frozen=True)
 class Filters:
-    """Which rows are dropped.
+    """Which rows are dropped."""
 
-    Args:
-        packed_length: tokens that a packed training sequence holds; a longer row is dropped, never cut.
-        near: Jaccard similarity from which two texts are near duplicates; 1 leaves only exact ones.
-        ngram: words in a row shared with a suite that contaminate; 0 compares whole stems alone.
-    """
-
-    packed_length: int
-    near: float
-    ngram: int
-
-    def __post_init__(self) -> None:
-        if self.packed_length < 1:
-            raise ValueError(f"packed_length is {self.packed_length}; it must be at least 1 token")
-        if not 0.5 <= self.near <= 1:
-            raise ValueError(f"near is {self.near}; it must be 0.5 to 1 (below that, most texts are alike)")
-        if self.ngram < 0:
-            raise ValueError(f"ngram is {self.ngram}; it must be 0 (whole stems alone) or a number of words")
+    packed_length: Annotated[int, Field(ge=1)]  # tokens of a packed training sequence; a longer row is never cut
+    near: Annotated[float, Field(ge=0.5, le=1)]  # Jaccard similarity of near duplicates; 1 leaves only exact ones
+    ngram: Annotated[int, Field(ge=0)]  # words shared with a suite that contaminate; 0 compares whole stems alone
 
 
 WORD = re.compile(r"\w+")
@@ -93,11 +80,7 @@ def band_rows(near: float) -> int:
     return next(sizes, 1)
 
 
-class Mark(NamedTuple):
-    """What the index needs to know of a text; the signature is None where only exact duplicates count."""
-
-    exact: bytes
-    signature: np.ndarray | None
+Mark = tuple[bytes, np.ndarray | None]  # of a text: its digest, and its signature where near duplicates count
 
 
 class Duplicates:
@@ -118,21 +101,23 @@ class Duplicates:
     def mark(self, text: str) -> Mark:
         """Return the mark of `text`, to be asked about and added."""
         split = words(text)
-        return Mark(digest(" ".join(split)), sketch(split, ROW_SHINGLE).hashvalues if self._near < 1 else None)
+        return digest(" ".join(split)), sketch(split, ROW_SHINGLE).hashvalues if self._near < 1 else None
 
     def like(self, mark: Mark) -> str | None:
         """Return whether the text is an exact or a near duplicate of one that was added, or None."""
-        if self._index.execute("SELECT 1 FROM exact WHERE text = ?", (mark.exact,)).fetchone():
+        exact, signature = mark
+        if self._index.execute("SELECT 1 FROM exact WHERE text = ?", (exact,)).fetchone():
             return EXACT
-        return NEAR if mark.signature is not None and self._is_near(mark.signature) else None
+        return NEAR if signature is not None and self._is_near(signature) else None
 
     def add(self, mark: Mark) -> None:
         """Remember the text."""
-        self._index.execute("INSERT OR IGNORE INTO exact VALUES (?)", (mark.exact,))
-        if mark.signature is not None:
+        exact, signature = mark
+        self._index.execute("INSERT OR IGNORE INTO exact VALUES (?)", (exact,))
+        if signature is not None:
             put = "INSERT INTO signature (numbers) VALUES (?)"
-            ident = self._index.execute(put, (mark.signature.tobytes(),)).lastrowid
-            bands = ((band, ident) for band in self._bands(mark.signature))
+            ident = self._index.execute(put, (signature.tobytes(),)).lastrowid
+            bands = ((band, ident) for band in self._bands(signature))
             self._index.executemany("INSERT INTO band VALUES (?, ?)", bands)
 
     def close(self) -> None:
@@ -166,17 +151,16 @@ class Hit(NamedTuple):
 
 def stems(study: Study) -> dict[str, list[str]]:
     """Return the stems of every suite of the study, all questions and conversations of it."""
-    whole = replace(study, conversations_per_suite=0)
     asked: dict[str, dict] = dict(evaluate.questions(study, every=True))
-    asked |= judge.conversations(whole) if study.open_suites else {}
-    return {suite: [stem(one) for one in group.values()] for suite, group in asked.items()}
+    asked |= judge.conversations(replace(study, conversations_per_suite=0)) if study.open_suites else {}
+    return {suite: [stem(item) for item in items.values()] for suite, items in asked.items()}
 
 
-def stem(one: Question | Conversation) -> str:
-    """Return the words by which `one` is known: context and stem, or the user's turns."""
-    if isinstance(one, Conversation):
-        return user_words(one.messages)
-    return f"{one.context} {one.stem}" if one.context else one.stem
+def stem(item: Question | Conversation) -> str:
+    """Return the words by which `item` is known: context and stem, or the user's turns."""
+    if isinstance(item, Conversation):
+        return user_words(item.messages)
+    return f"{item.context} {item.stem}" if item.context else item.stem
 
 
 class Contamination:
@@ -184,55 +168,42 @@ class Contamination:
 
     def __init__(self, stems: dict[str, list[str]], *, near: float, ngram: int) -> None:
         self.sizes = {suite: len(texts) for suite, texts in stems.items()}
-        self.digests = {
-            suite: hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest() for suite, texts in stems.items()
-        }
+        whole = {suite: "\n".join(sorted(texts)) for suite, texts in stems.items()}
+        self.digests = {suite: hashlib.sha256(text.encode()).hexdigest() for suite, text in whole.items()}
         self._near, self._ngram = near, ngram
-        self._suites: dict[str, set[str]] = {}  # stem as words -> suites that have it
+        self._suites: dict[str, frozenset[str]] = {}  # stem as words -> suites that have it
         for suite, texts in stems.items():
-            for text in texts:
-                self._suites.setdefault(" ".join(words(text)), set()).add(suite)
+            for asked in (" ".join(words(text)) for text in texts):
+                self._suites[asked] = self._suites.get(asked, frozenset()) | {suite}
         self._runs = self._identifying_runs() if ngram else {}
         self._likely = MinHashLSH(threshold=near, num_perm=PERMUTATIONS) if near < 1 else None
-        if self._likely is not None:
-            for known in self._suites:
-                self._likely.insert(known, sketch(known.split(), STEM_SHINGLE))
+        for asked in self._suites if self._likely is not None else ():
+            self._likely.insert(asked, sketch(asked.split(), STEM_SHINGLE))
 
     def hit(self, stem: str, text: str) -> Hit | None:
         """Return why the row with the question `stem` and all the words `text` is contaminated, or None."""
-        known = " ".join(words(stem))
-        if known in self._suites:
-            return Hit(SAME, frozenset(self._suites[known]))
-        if suites := self._shared(text):
+        asked = " ".join(words(stem))
+        if asked in self._suites:
+            return Hit(SAME, self._suites[asked])
+        if self._runs and (suites := frozenset().union(*(self._runs.get(run, ()) for run in self._grams(words(text))))):
             return Hit(NGRAM, suites)
-        if suites := self._alike(known):
-            return Hit(NEAR_STEM, suites)
+        likely = self._likely.query(sketch(asked.split(), STEM_SHINGLE)) if self._likely is not None else ()
+        if alike := [other for other in likely if jaccard(asked, other) >= self._near]:
+            return Hit(NEAR_STEM, frozenset().union(*(self._suites[other] for other in alike)))
         return None
 
     def _identifying_runs(self) -> dict[int, frozenset[str]]:
         """Return the hash of every n-gram that stands in few stems, with the suites of those stems."""
-        grams = {known: self._grams(known.split()) for known in self._suites}
+        grams = {asked: self._grams(asked.split()) for asked in self._suites}
         often = Counter(run for each in grams.values() for run in each)
         shared: dict[int, frozenset[str]] = {}
-        for known, each in grams.items():
-            for run in each:
-                if often[run] <= MOST:
-                    shared[run] = shared.get(run, frozenset()) | self._suites[known]
+        for asked, each in grams.items():
+            for run in (run for run in each if often[run] <= MOST):
+                shared[run] = shared.get(run, frozenset()) | self._suites[asked]
         return shared
 
     def _grams(self, text: list[str]) -> set[int]:
         return {hash(run) for run in runs(text, self._ngram)} if len(text) >= self._ngram else set()
-
-    def _shared(self, text: str) -> frozenset[str]:
-        if not self._runs:
-            return frozenset()
-        return frozenset().union(*(self._runs.get(run, ()) for run in self._grams(words(text))))
-
-    def _alike(self, known: str) -> frozenset[str]:
-        if self._likely is None:
-            return frozenset()
-        likely = self._likely.query(sketch(known.split(), STEM_SHINGLE))
-        return frozenset().union(*(self._suites[other] for other in likely if jaccard(known, other) >= self._near))
 
 
 def jaccard(one: str, other: str, length: int = STEM_SHINGLE) -> float:

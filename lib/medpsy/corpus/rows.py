@@ -1,6 +1,5 @@
 """Rows of training data: what makes a response one, how a target's chat template writes it, how many tokens that is.
 
-A response that failed, was cut off, or has no closed reasoning or no answer is no row; which of these it was is said.
 The prompt is, character by character, what an engine would send. Refuses a template that opens the thinking where the
 study says that it does not, and one without an end of turn. Cuts nothing off. Numbers of tokens are kept in the
 response store, so a replay needs no tokenizer.
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,11 +36,12 @@ SCHEMA = pa.schema(
     | {"messages": pa.list_(MESSAGE), "reasoning": TEXT, "answer": TEXT, "facts": pa.list_(TEXT)}
     | {"teacher": TEXT, "key": TEXT, "tokens": pa.int32()}
 )
+TOOL_SCHEMA = SCHEMA.append(pa.field("prompt_tools", TEXT))
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """A prompt and the teacher's reasoning and answer; columns as in `SCHEMA`. `tokens` is 0 until they are counted."""
+    """A prompt and the teacher's reasoning and answer; columns as in `TOOL_SCHEMA`."""
 
     id: str
     corpus: str
@@ -51,16 +51,14 @@ class TrainingRow:
     answer: str
     facts: tuple[str, ...]
     teacher: str
-    key: str
-    tokens: int = 0
-
-    def as_data(self) -> dict[str, object]:
-        return asdict(self)
+    key: str  # of the response in the store; empty where the store has none
+    tokens: int = 0  # until they are counted
+    prompt_tools: str = ""  # functions that the prompt offers, a JSON list
 
     @property
     def written(self) -> list[object]:
         """What a chat template makes tokens of."""
-        return [self.messages, self.reasoning, self.answer]
+        return [self.messages, self.reasoning, self.answer, *([self.prompt_tools] if self.prompt_tools else [])]
 
     @property
     def text(self) -> str:
@@ -68,7 +66,7 @@ class TrainingRow:
         return "\n".join([*(turn["content"] for turn in self.messages), self.reasoning, self.answer])
 
 
-def row_of_response(seed: Seed, response: object, teacher: ModelSpec) -> TrainingRow | str:
+def row_of_response(seed: Seed, response: Any, teacher: ModelSpec) -> TrainingRow | str:
     """Return the row that `response` (a row of the response store) makes, or the filter that drops it."""
     if response.finish_reason == "failed":
         return FAILED
@@ -100,17 +98,11 @@ PROBE = "What is asked?"
 
 @dataclass(frozen=True)
 class Form:
-    """How one target is written to.
+    """How one target is written to."""
 
-    Args:
-        opens_thinking: its template ends the prompt with ``<think>``; otherwise the completion starts with it.
-        end: the token that ends its turn.
-        switches: of the chat template, as in the study.
-    """
-
-    opens_thinking: bool
-    end: str
-    switches: Mapping[str, Any]
+    opens_thinking: bool  # its template ends the prompt with ``<think>``; otherwise the completion starts with it
+    end: str  # the token that ends its turn
+    switches: Mapping[str, Any]  # of the chat template, as in the study
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the conversation of each of `rows` as the template writes it, up to where the model goes on.
@@ -124,12 +116,11 @@ class Form:
         tools = [tools_of(row) for row in rows]
         conversations = [[dict(turn) for turn in row["messages"]] for row in rows]
         texts = render(tokenizer, conversations, self.switches, tools=tools)
-        for text, some in zip(texts, tools, strict=True):
-            for called in (tool.get("function", tool).get("name", "") for tool in some):
-                if called not in text or not called:
-                    raise ValueError(
-                        f"tool {called!r} is not in the prompt; give the model a chat template that has tools"
-                    )
+        for text, offered in zip(texts, tools, strict=True):
+            for name in (tool.get("function", tool).get("name", "") for tool in offered):
+                if name not in text or not name:
+                    fix = "give the model a chat template that has tools"
+                    raise ValueError(f"tool {name!r} is not in the prompt; {fix}")
         return texts
 
     def completion(self, reasoning: str, answer: str) -> str:
@@ -137,27 +128,21 @@ class Form:
         return f"{opening}{reasoning.strip()}\n{CLOSE}\n\n{answer.strip()}{self.end}"
 
     def examples(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-        """Return `rows` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart.
-
-        Args:
-            rows: as `prompts`, with ``reasoning`` and ``answer``, which may be a tool call as the template writes it.
-        """
-        return [
-            {"prompt": prompt, "completion": self.completion(row["reasoning"], row["answer"])}
-            for row, prompt in zip(rows, self.prompts(tokenizer, rows), strict=True)
-        ]
+        """Return `rows` of a corpus as ``prompt`` and ``completion``, the columns that TRL's SFTTrainer masks apart."""
+        completions = [self.completion(row["reasoning"], row["answer"]) for row in rows]
+        pairs = zip(self.prompts(tokenizer, rows), completions, strict=True)
+        return [{"prompt": prompt, "completion": completion} for prompt, completion in pairs]
 
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the tools of a corpus's `row`; most corpora have none and no column for them."""
-    text = row.get("prompt_tools")
     try:
-        tools = json.loads(text) if text else []
-        if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
-            return tools
+        tools = json.loads(row.get("prompt_tools") or "[]")
     except ValueError:
-        pass
-    raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
+        tools = None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
+    return tools
 
 
 def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
@@ -169,8 +154,7 @@ def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switc
     """
     asked = [{"role": "user", "content": PROBE}]
     (prompt,) = render(tokenizer, [asked], switches)
-    opens = prompt.rstrip().endswith(OPEN)
-    if opens != opens_thinking:
+    if (opens := prompt.rstrip().endswith(OPEN)) != opens_thinking:
         does = "opens" if opens else "does not open"
         raise ValueError(
             f"opens_thinking: {opens_thinking} in study.yaml, but the chat template {does} the thinking; correct it"
@@ -185,7 +169,7 @@ def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switc
 
 def example_lengths(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mapping[str, str]]) -> list[int]:
     """Return the tokens of each example, prompt and completion together."""
-    texts = [one["prompt"] + one["completion"] for one in examples]
+    texts = [example["prompt"] + example["completion"] for example in examples]
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
 
 
@@ -204,28 +188,21 @@ class Lengths:
         return np.max([self._counted(target, rows) for target in self.targets], axis=0).tolist() if rows else []
 
     def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:
-        start = hashlib.sha256(self.store.fingerprint(target).encode())
-        keys = []
-        for row in rows:
-            key = start.copy()
-            key.update(json.dumps(row.written).encode())
-            keys.append(key.hexdigest())
-        return self.store.counts(
-            TOKENS_NOTE, keys, lambda missing: self._count(target, [rows[at].as_data() for at in missing])
-        )
+        start = self.store.fingerprint(target).encode()
+        keys = [hashlib.sha256(start + json.dumps(row.written).encode()).hexdigest() for row in rows]
+        return self.store.counts(TOKENS_NOTE, keys, lambda missing: self._count(target, [rows[at] for at in missing]))
 
-    def _count(self, target: ModelSpec, rows: Sequence[dict[str, object]]) -> list[int]:
+    def _count(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> list[int]:
         if target.name not in self._forms:
             tokenizer = _tokenizer(target)
             form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
             self._forms[target.name] = tokenizer, form
         tokenizer, form = self._forms[target.name]
-        return example_lengths(tokenizer, form.examples(tokenizer, rows))
+        return example_lengths(tokenizer, form.examples(tokenizer, [vars(row) for row in rows]))
 
 
 def _tokenizer(target: ModelSpec) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    source = str(target.local_dir or target.path)
     revision = {} if target.local_dir else {"revision": target.revision}
-    return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **revision)
+    return AutoTokenizer.from_pretrained(str(target.local_dir or target.path), trust_remote_code=False, **revision)

@@ -11,15 +11,16 @@ same training splits. One seed after another is made, so a corpus may have more 
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from medpsy import prompts, strict
 from medpsy.data import rows
 from medpsy.data.questions import LETTERS, Question
-from medpsy.data.rows import DataError, Row
+from medpsy.data.rows import DataError, Origin, Row
 from medpsy.data.suites import MEDMCQA_OPTIONS, SUITES, medqa_options
 from medpsy.data.training_sets import Lettered, split_options
 from medpsy.engines.base import Message
@@ -28,28 +29,21 @@ from medpsy.mini import world as worlds
 from medpsy.mini.language import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
+T = TypeVar("T")
 CORPORA = ("corpus1", "corpus2")  # report 2.1: broad; smaller and of higher value
 
 
 @dataclass(frozen=True)
 class Seed:
-    """One question to the teacher.
+    """One question to the teacher."""
 
-    Args:
-        id: ``corpus/kind/...``, unique within the study.
-        messages: the prompt, template-neutral.
-        stem: the words that make it this question and no other: context and stem without options, or the user's turns.
-        facts: ids of the miniature's facts that an answer rests on.
-        run: which sample of the teacher, where the same prompt is asked more than once.
-    """
-
-    id: str
+    id: str  # ``corpus/kind/...``, unique within the study
     corpus: str
     kind: str
-    messages: tuple[Message, ...]
-    stem: str
-    facts: tuple[str, ...] = ()
-    run: int = 0
+    messages: tuple[Message, ...]  # the prompt, template-neutral
+    stem: str  # what makes it this question and no other: context and stem without options, or the user's turns
+    facts: tuple[str, ...] = ()  # ids of the miniature's facts that an answer rests on
+    run: int = 0  # which sample of the teacher, where the same prompt is asked more than once
 
 
 def user_words(messages: Sequence[Message]) -> str:
@@ -67,6 +61,18 @@ def is_held_out(question: str) -> bool:
 
 
 @dataclass(frozen=True)
+class PublicSet:
+    """A public set as we know it."""
+
+    hub_id: str  # empty where the set is on no hub that we know
+    revision: str | None  # None where none is known; the study must then name one
+    licence: str
+    read: Callable[[Row], Lettered | None] | None = None  # stem and options of a row; None of one that asks nothing
+    files: tuple[str, ...] = ("train*", "data/train*", "phrases_no_exclude_train*")  # of a local folder
+    data_file: str = ""  # which part of the hub copy
+
+
+@dataclass(frozen=True)
 class HubCopy:
     """Another copy of a public set than the known one; what is empty stays as it is known. Commits are the study's."""
 
@@ -74,18 +80,84 @@ class HubCopy:
     data_file: str = ""
     data_dir: str = ""
 
+    def origin(self, study: Study, known: PublicSet) -> Origin:
+        """Return where the set is read from: the user's folder, this copy, or the known one, at the study's commit."""
+        folder = study.root / Path(self.data_dir).expanduser() if self.data_dir else None
+        commit = study.commit(self.hub_id) if self.hub_id else study.commit(known.hub_id, known.revision)
+        return Origin(self.hub_id or known.hub_id, None, "train", commit, folder)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The copy of a set that a recipe reads; `fiction` where the miniature writes it."""
+
+    origin: Origin
+    licence: str
+    fiction: bool
+
+    @property
+    def described(self) -> str:
+        """The place for a record; of a folder its name alone."""
+        return "fictional medicine" if self.fiction else str(self.origin)
+
+    @property
+    def author(self) -> str:
+        """Who wrote its rows, as far as we know."""
+        return "a program" if self.fiction else f"the authors of {self.described}"
+
+    def read(self, file: str) -> list[Row]:
+        """Return the rows of one file; a local folder may hold it without the hub's folders above it."""
+        if self.origin.data_dir is None:
+            return rows.from_hub(self.origin, None, file)
+        return rows.from_files(rows.find(self.origin.data_dir, (file, Path(file).name)))
+
+
+def copy(
+    study: Study,
+    name: str,
+    known: PublicSet,
+    given: Mapping[str, str] | None,
+    write: Callable[[Path], Path] | None = None,
+) -> Copy:
+    """Return the copy of set `name` that the study reads.
+
+    Args:
+        given: fields of `HubCopy` but for ``data_file`` (the files are known); none for the miniature.
+        write: writes the miniature's own copy to a folder.
+    """
+    if study.source == "mini":
+        if given:
+            raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
+        folder = write(study.outputs / "data" / name) if write else None
+        return Copy(Origin(known.hub_id, None, "train", None, folder), "Apache-2.0", True)
+    chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"))
+    if chosen.data_file:
+        raise ValueError(f"{name}: data_file {chosen.data_file!r} has no use here, its files are known; remove it")
+    if not (chosen.data_dir or chosen.hub_id or known.hub_id):
+        raise DataError(f"{name}: it is on no hub that we know; give data_dir, a folder with its files")
+    return Copy(chosen.origin(study, known), known.licence, False)
+
+
+def drawn(items: Sequence[T], count: int, seed: str) -> list[T]:
+    """Return `count` of `items` in their own order, drawn by `seed`; 0 means all; more contain the fewer."""
+    if not 0 <= count <= len(items):
+        raise ValueError(f"{seed}: {count:,} rows are asked for, {len(items):,} are there; 0 means all")
+    places = list(range(len(items)))
+    random.Random(seed).shuffle(places)
+    return [items[place] for place in sorted(places[: count or len(items)])]
+
 
 def draw_seeds(
-    study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, HubCopy] | None = None
+    study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[Seed]:
     """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
 
     Args:
         kinds: kind -> number of seeds.
-        origins: kind -> another copy of its set.
+        origins: kind -> fields of `HubCopy`: another copy of its set.
 
     Raises:
-        ValueError: an unknown corpus or kind, a number below 1, or no kind at all; before anything is read.
+        ValueError: an unknown corpus, kind or field, a number below 1, or no kind at all; before anything is read.
     """
     if corpus not in CORPORA:
         raise ValueError(f"corpus {corpus!r} is unknown; {strict.nearest(corpus, CORPORA)}")
@@ -97,10 +169,17 @@ def draw_seeds(
             raise ValueError(f"{corpus}: kind {kind!r} is unknown; {strict.nearest(kind, known)}")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{corpus}.{kind}: {count!r} seeds; give at least 1, or leave the kind out")
+    copies = hub_copies(study, origins)
     if study.source == "mini":
         return (seed for kind, count in kinds.items() for seed in mini_seeds(study, corpus, kind, count))
-    copies = {kind: (origins or {}).get(kind, HubCopy()) for kind in kinds}
-    return (seed for kind, count in kinds.items() for seed in hub_seeds(study, corpus, kind, count, copies[kind]))
+    asked = [(kind, count, copies.get(kind, HubCopy())) for kind, count in kinds.items()]
+    return (seed for each in asked for seed in hub_seeds(study, corpus, *each))
+
+
+def hub_copies(study: Study, origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, HubCopy]:
+    """Return `origins` checked; an error names the file, the kind and the field."""
+    place = strict.Place(f"params/{study.profile}/03_training_data.yaml", ("origins",))
+    return {kind: strict.build(HubCopy, dict(raw), place.at(kind)) for kind, raw in (origins or {}).items()}
 
 
 BUFFER = 10_000  # rows the shuffle draws from; ours: some tens of MB
@@ -109,25 +188,6 @@ BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parqu
 HEADED = re.compile(
     r"\*\*Question:?\*\*:?\s*(?P<stem>.+?)\s*\*\*Options:?\*\*:?\s*(?P<options>.+?)\s*(?:\*\*|\Z)", re.DOTALL
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """One public set.
-
-    Args:
-        revision: None where none is known; the study must then name one.
-        files: patterns by which a local folder holds it.
-        read: returns stem and options of a row, or None for a row that asks nothing.
-        data_file: which part of the hub copy.
-    """
-
-    hub_id: str
-    revision: str | None
-    licence: str
-    files: tuple[str, ...]
-    read: Callable[[Row], Lettered | None]
-    data_file: str = ""
 
 
 def read_medmcqa(row: Row) -> Lettered:
@@ -152,37 +212,34 @@ def read_health(row: Row) -> Lettered:
     return Lettered(row.text("question"), ())
 
 
-TRAIN_FILES = ("train*", "data/train*", "phrases_no_exclude_train*")
 GENESIS_COMMIT = "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6"  # ours: not stated; one of its page
-GENESIS = Source("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", ("*",), read_genesis)
+GENESIS = PublicSet("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", read_genesis)
 MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"  # ours: not stated; one of its page
-SOURCES: dict[str, Source] = {
+MEDMCQA, MEDQA = SUITES["medmcqa"], SUITES["medqa"]
+SOURCES: dict[str, PublicSet] = {
     "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
     "genesis_biology": replace(GENESIS, data_file="college_biology/*.jsonl", files=("college_biology*",)),
     # The report's licence note names both parts. The second has no medicine, and its files are not confirmed.
-    "genesis_chemistry": Source(
-        "qvac/GenesisII", None, "CC-BY-NC-4.0", ("college_chemistry*",), read_genesis, "college_chemistry/*"
+    "genesis_chemistry": PublicSet(
+        "qvac/GenesisII", None, "CC-BY-NC-4.0", read_genesis, ("college_chemistry*",), "college_chemistry/*"
     ),
     # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
-    "consultations": Source("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", TRAIN_FILES, read_patient),
-    "health_questions": Source("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", TRAIN_FILES, read_health),
-    **{
-        spec.key: Source(spec.hub_id, spec.revision, spec.licence, TRAIN_FILES, read)
-        for spec, read in ((SUITES["medmcqa"], read_medmcqa), (SUITES["medqa"], read_medqa))
-    },
+    "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
+    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_health),
+    "medmcqa": PublicSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, read_medmcqa),
+    "medqa": PublicSet(MEDQA.hub_id, MEDQA.revision, MEDQA.licence, read_medqa),
 }
 
 
-def sources(study: Study, kinds: Sequence[str], origins: Mapping[str, HubCopy]) -> dict[str, str]:
+def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, str]:
     """Return where `kinds` of seeds come from, and each one's licence; a local folder by its name alone."""
     if study.source == "mini":
         return dict(MINI_LICENCES)
-    places = {}
+    copies, licences = hub_copies(study, origins), {}
     for kind in kinds:
-        copy = origins.get(kind, HubCopy())
-        hub_id, commit = _hub_commit(study, SOURCES[kind], copy)
-        places[kind] = f"folder {Path(copy.data_dir).name}" if copy.data_dir else f"{hub_id}@{commit}"
-    return {f"{kind} (questions of {place})": SOURCES[kind].licence for kind, place in places.items()}
+        place = copies.get(kind, HubCopy()).origin(study, SOURCES[kind])
+        licences[f"{kind} (questions of {place})"] = SOURCES[kind].licence
+    return licences
 
 
 def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
@@ -193,56 +250,42 @@ def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -
     """
     made, apart = 0, 0
     for row in _hub_rows(study, kind, SOURCES[kind], copy):
-        if (question := SOURCES[kind].read(row)) and is_held_out(question.stem):
+        asked = SOURCES[kind].read(row)
+        if asked and is_held_out(asked.stem):
             apart += 1
-        elif question:
+        elif asked:
             made += 1
-            yield _hub_seed(corpus, kind, made, question)
+            ident, messages = f"{corpus}/{kind}/{made}", ({"role": "user", "content": asked.stem},)
+            if 2 <= len(asked.options) <= len(LETTERS):
+                question = Question(ident, kind, "", asked.stem, asked.options, None, None, kind)
+                messages = prompts.closed_ended(question)
+            yield Seed(ident, corpus, kind, messages, asked.stem)
         if made == count:
             return
     there = f"{made:,} questions are there besides {apart:,} held-out ones"
     raise DataError(f"{kind}: {there}, {count:,} are asked for; lower {corpus}.{kind}")
 
 
-def _hub_seed(corpus: str, kind: str, number: int, asked: Lettered) -> Seed:
-    ident = f"{corpus}/{kind}/{number}"
-    if not 2 <= len(asked.options) <= len(LETTERS):
-        return Seed(ident, corpus, kind, ({"role": "user", "content": asked.stem},), asked.stem)
-    question = Question(ident, kind, "", asked.stem, asked.options, None, None, kind)
-    return Seed(ident, corpus, kind, prompts.closed_ended(question), asked.stem)
-
-
-def _hub_rows(study: Study, kind: str, source: Source, copy: HubCopy) -> Iterator[Row]:
+def _hub_rows(study: Study, kind: str, known: PublicSet, copy: HubCopy) -> Iterator[Row]:
     """Yield the rows of a set in random order; their numbers count in that order."""
     import datasets
     from datasets.exceptions import DatasetsError
 
-    name = copy.data_dir or copy.hub_id or source.hub_id
+    place = copy.origin(study, known)
+    if place.data_dir:
+        name, paths = place.data_dir.name, rows.find(place.data_dir, known.files)
+        builder = BUILDERS[rows.kind(paths[0]).removesuffix(".gz")]
+        choice = {"path": builder, "data_files": [str(path) for path in paths]}
+    else:
+        name, files = place.hub_id, copy.data_file or known.data_file or None
+        rows.require_commit(name, place.revision)
+        choice = {"path": name, "revision": place.revision, "data_files": files}
     try:
-        shuffled = datasets.load_dataset(**_hub_choice(study, source, copy), split="train", streaming=True)
+        shuffled = datasets.load_dataset(**choice, split="train", streaming=True)
         for number, values in enumerate(shuffled.shuffle(seed=study.seed, buffer_size=BUFFER), 1):
             yield Row(values, f"{kind} of {Path(name).name}, shuffled", number)
-    except DataError:
-        raise
     except (DatasetsError, OSError, RuntimeError, ValueError) as error:  # no network, gated, no such file
         raise DataError(rows.hub_message(name, error)) from error
-
-
-def _hub_choice(study: Study, source: Source, copy: HubCopy) -> dict[str, object]:
-    """Return what `datasets.load_dataset` is to read: local files, or a hub copy at its commit."""
-    if copy.data_dir:
-        paths = rows.find(study.root / Path(copy.data_dir).expanduser(), source.files)
-        return {"path": BUILDERS[rows.kind(paths[0]).removesuffix(".gz")], "data_files": [str(path) for path in paths]}
-    hub_id, revision = _hub_commit(study, source, copy)
-    rows.require_commit(hub_id, revision)
-    return {"path": hub_id, "revision": revision, "data_files": copy.data_file or source.data_file or None}
-
-
-def _hub_commit(study: Study, source: Source, copy: HubCopy) -> tuple[str, str | None]:
-    """Return the hub id that is read, and its commit."""
-    if copy.hub_id:
-        return copy.hub_id, study.commit(copy.hub_id)
-    return source.hub_id, study.commit(source.hub_id, source.revision)
 
 
 MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours

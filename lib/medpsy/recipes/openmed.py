@@ -1,4 +1,4 @@
-"""AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its stages as jobs, and merging.
+"""AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its checkpoints, and merging.
 
 Pairs are made of training questions only: one that a suite asks is refused. The responses are a model's own, sampled
 and graded as for difficulty, and stand in a pair as they were written. The card prints no setting of any stage; those
@@ -29,61 +29,42 @@ from medpsy import licences, prompts, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
+from medpsy.corpus.seeds import SOURCES, PublicSet, copy
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
-from medpsy.data.suites import SUITES, medmcqa_numbering, medmcqa_question, refuse_withheld
+from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
 from medpsy.data.training_sets import plain, split_options
 from medpsy.engines.base import Sampling
 from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
-from medpsy.recipes.medical_o1 import Say, copy
+from medpsy.recipes.medical_o1 import Say
 from medpsy.store import noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
-from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, question_files, rl_set, write_pairs
-from medpsy.training.jobs import SUMMARY, Job
+from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write_pairs
+from medpsy.training.jobs import SUMMARY
+from medpsy.training.rewards import Reward
 from medpsy.training.rl_stages import graded
-from medpsy.training.stages import recipe_job
 
 NAME = "openmed"
-
-
-@dataclass(frozen=True)
-class ChoiceSet:
-    """One public set: its file of training rows, and what reads them; `revision` is None where we know none."""
-
-    hub_id: str
-    licence: str
-    file: str
-    read: Callable[[list[Row]], list[Question | None]]
-    revision: str | None = None
 
 
 def choice_questions(
     study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
 ) -> RlSet:
-    """Return questions of set `name`, a key of `SETS`, to train on and held-out ones.
+    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; errors as of it.
 
     Args:
-        size: questions to train on, drawn by seed; 0 means all.
-        held_out: held-out questions; at least one.
         origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
-
-    Raises:
-        ValueError: an unknown set, or no question is left.
-        DataError: the set is not to be had, or a row is malformed.
     """
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
-    settings = {"size": size, "held_out": held_out, "seed": seed}
-    if study.source == "mini":
-        if origin:
-            raise ValueError(f"{name}: origin {dict(origin)} belongs to a real study; the miniature makes its own")
+    known, read = SETS[name]
+    settings, source = {"size": size, "held_out": held_out, "seed": seed}, copy(study, name, known, origin)
+    if source.fiction:
         return rl_set(study, **settings)
-    known = SETS[name]
-    source = copy(study, name, known.hub_id, known.licence, origin or {}, revision=known.revision)
-    rows = source.read(known.file)
-    questions = [question for question in known.read(rows) if question is not None]
+    rows = source.read(known.data_file)
+    questions = [question for question in read(rows) if question is not None]
     chosen = rl_set(study, **settings, questions=questions)
     counts = chosen.counts | {"without options or a known answer": len(rows) - len(questions)}
     return replace(chosen, counts=counts, made_of={f"{name} ({source.described})": source.licence})
@@ -109,36 +90,22 @@ def medreason_question(row: Row) -> Question | None:
     return Question(name, "medreason", "", row.text("question"), parts.options, fitting[0], None, "medreason")
 
 
-MEDMCQA, MEDREASON = SUITES["medmcqa"], "UCSC-VLAA/MedReason"
-SETS: dict[str, ChoiceSet] = {
-    "medmcqa": ChoiceSet(MEDMCQA.hub_id, MEDMCQA.licence, "data/train*", read_medmcqa, MEDMCQA.revision),
-    "medreason": ChoiceSet(
-        MEDREASON, "Apache-2.0", "ours_quality_33000.jsonl", lambda rows: [medreason_question(row) for row in rows]
-    ),
+MEDREASON = PublicSet("UCSC-VLAA/MedReason", None, "Apache-2.0", data_file="ours_quality_33000.jsonl")
+SETS: dict[str, tuple[PublicSet, Callable[[list[Row]], list[Question | None]]]] = {  # each with what reads its rows
+    "medmcqa": (replace(SOURCES["medmcqa"], data_file="data/train*"), read_medmcqa),
+    "medreason": (MEDREASON, lambda rows: [medreason_question(row) for row in rows]),
 }
 
 PAIRS = "openmed-pairs"
-CARD_OF_PAIRS = """---
-{front_matter}
----
-
-# {name} of profile {profile}
+CARD_OF_PAIRS = """# {name} of profile {profile}
 
 {rows:,} pairs of a right (chosen) and a wrong (rejected) response to the same multiple-choice question, written by
-{model} and read by no physician: nothing in them is medical advice.
-
-{licences}
-"""
+{model} and read by no physician: nothing in them is medical advice."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs on the disk.
-
-    Args:
-        counts: what became of questions and attempts.
-        inputs: name -> digest of what went in, and of the file.
-    """
+    """Pairs on the disk; `counts`: what became of questions and attempts, `inputs`: digests of what went in."""
 
     rows: tuple[Pair, ...]
     counts: dict[str, int]
@@ -153,57 +120,49 @@ def preference_pairs(
     *,
     attempts: int,
     sampling: Mapping[str, Any],
-    per_question: int = 1,
     made_of: Mapping[str, str] | None = None,
     progress: Say = None,
 ) -> Pairs:
     """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
 
-    Responses come from the study's store; only missing ones are generated.
+    A question gives one pair at most. Responses come from the study's store; only missing ones are generated.
 
     Args:
         sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        per_question: most pairs of one question; no response is in two of them.
         made_of: source of the questions -> licence, as of an `RlSet`.
 
     Raises:
         ValueError: a question that a suite asks, bad settings, or no pair; nothing is written then.
     """
-    if per_question < 1:
-        raise ValueError(f"per_question is {per_question}; give at least 1 pair")
     index = refuse_suites(study, questions)
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     spec, counts = study.model(model), Counter()
-    written: dict[str, dict[str, list[str]]] = {one.id: {"right": [], "wrong": []} for one in questions}
+    written: dict[str, dict[str, list[str]]] = {question.id: {"right": [], "wrong": []} for question in questions}
     for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
         for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
             side, text = _side(row, reward, spec), row.text.strip()
             counts[f"attempts {side}"] += 1
             if side in ("right", "wrong") and text not in written[question.id][side]:
                 written[question.id][side].append(text)
-    counts += Counter(f"questions {_kind(**tried)}" for tried in written.values())
-    limits = {"most": per_question, "seed": study.seed}
-    rows = tuple(pair for one in questions for pair in pairs(one, **written[one.id], **limits))
+    kinds = {(True, True): "paired", (True, False): "only right", (False, True): "only wrong"}
+    for sides in written.values():
+        counts[f"questions {kinds.get((bool(sides['right']), bool(sides['wrong'])), 'neither')}"] += 1
+    found = (_pair(question, **written[question.id], seed=study.seed) for question in questions)
+    rows = tuple(pair for pair in found if pair)
     if not rows:
         raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
-    name, licensed = f"{PAIRS}/{model}", dict(made_of or {}) | licences.of_model(spec)
+    name = f"{PAIRS}/{model}"
     with whole_folder(folder(study, name)) as scratch:
         file = write_pairs(scratch / "part-00000.parquet", rows)
         inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
         inputs |= {f"{name}/{file.name}": file_digest(file)}
-        licences.write(scratch, licensed)
-        parts = {"front_matter": licences.front_matter(licensed), "licences": licences.table(licensed)}
-        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model, **parts)
-        (scratch / "README.md").write_text(card, encoding="utf-8")
+        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model)
+        licences.write_card(scratch, dict(made_of or {}) | licences.of_model(spec), card)
     return Pairs(rows, dict(counts), inputs, folder(study, name))
 
 
 def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contamination:
-    """Return the index of the study's suites, after no question was found in it.
-
-    Raises:
-        ValueError: names the question, the suites and why.
-    """
+    """Return the index of the study's suites; a question that is in it is a ValueError, with the suites and why."""
     index = filters.Contamination(filters.stems(study), near=NEAR, ngram=NGRAM)
     for question in questions:
         stem = filters.stem(question)
@@ -213,15 +172,17 @@ def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contam
     return index
 
 
-def pairs(question: Question, right: Sequence[str], wrong: Sequence[str], *, most: int, seed: int) -> list[Pair]:
-    """Return at most `most` pairs of distinct responses to `question`, drawn by seed; none is in two of them."""
-    rng = random.Random(f"{seed}/{question.suite}/{question.id}")
-    both = zip(*(rng.sample(side, len(side)) for side in (right, wrong)), strict=False)
-    messages, name = prompts.closed_ended(question), f"{question.suite}/{question.id}"
-    return [Pair(f"{name}#{at}", messages, good, bad) for at, (good, bad) in enumerate(list(both)[:most])]
+def _pair(question: Question, right: Sequence[str], wrong: Sequence[str], seed: int) -> Pair | None:
+    """Return a right and a wrong response to `question`, drawn by seed; None where one is missing."""
+    if not right or not wrong:
+        return None
+    name = f"{question.suite}/{question.id}"
+    rng = random.Random(f"{seed}/{name}")
+    good, bad = (rng.sample(side, len(side))[0] for side in (right, wrong))
+    return Pair(f"{name}#0", prompts.closed_ended(question), good, bad)
 
 
-def _side(row: Any, reward: Any, model: ModelSpec) -> str:
+def _side(row: Any, reward: Reward | None, model: ModelSpec) -> str:
     """Return what an attempt is: right, wrong, failed, or without a single option."""
     if reward is None:
         return "failed"
@@ -230,10 +191,6 @@ def _side(row: Any, reward: Any, model: ModelSpec) -> str:
     if row.finish_reason != "stop" or reward.chosen is None or several:
         return "without a single option"
     return "right" if reward.right else "wrong"
-
-
-def _kind(right: Sequence[str], wrong: Sequence[str]) -> str:
-    return "paired" if right and wrong else "only right" if right else "only wrong" if wrong else "neither"
 
 
 MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with
@@ -251,9 +208,7 @@ GRPO: dict[str, Any] = {
 
 
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
-    """Return part -> model of every backbone that this recipe trains.
-
-    Parts are ``"base"``, ``"sft"``, ``"dpo"``, ``"rl"``, ``"merged"``, ``"linear"``, ``"slerp"``.
+    """Return part -> model of every backbone that this recipe trains; parts are ``"base"`` and those of `STEPS`.
 
     Args:
         methods: last checkpoints of several methods, one of them at least this recipe's, whose name is
@@ -271,12 +226,8 @@ def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, st
 
 
 def require_methods(study: Study, methods: Iterable[str]) -> None:
-    """Look for the last checkpoints of `methods` that other sections leave; a replay needs no weights.
-
-    Raises:
-        FileNotFoundError: a checkpoint is not there; names the section to run first.
-        ValueError: a name that the study does not know.
-    """
+    """Raise FileNotFoundError, with the section to run first, unless what other sections leave of `methods` is there;
+    a replay needs no weights."""
     for name in methods:
         model, stage, recipe = study.model(name), CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
         maker = stage["stage"] if stage else recipe["recipe"] if recipe else NAME
@@ -284,36 +235,15 @@ def require_methods(study: Study, methods: Iterable[str]) -> None:
             study.require_whole(model, maker)
 
 
-def openmed_jobs(
-    study: Study, parts: Mapping[str, str], pairs: Pairs, chosen: RlSet, configs: Mapping[str, Mapping[str, Any]]
-) -> list[Job]:
-    """Return stage 2 on `pairs` and stage 3 on the questions `chosen`; `configs`: ``"dpo"``, ``"rl"`` -> arguments."""
-    second = {"config": configs["dpo"], "data": sorted(pairs.folder.glob("*.parquet"))}
-    third = {"config": GRPO | configs["rl"], "data": question_files(study, parts["rl"], chosen.train, chosen)}
-    return [
-        recipe_job(study, parts["dpo"], parent=parts["sft"], method="dpo", **second),
-        recipe_job(study, parts["rl"], parent=parts["dpo"], method="rl", **third),
-    ]
-
-
 TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
-DTYPES = ("float32", "bfloat16", "float16")
 RECORD = "merging.json"
 RECIPE_VERSION = 1  # raised by hand when the same parts begin to give another merge
 DECIDING = ("mergekit", "torch", "transformers")  # packages whose version can change a merged model
-CARD = """---
-{front_matter}
-library_name: transformers
----
-
-# {name}
+CARD = """# {name}
 
 Merged by mergekit ({method}) from `{base}` (base) and `{other}`, computed in float32, stored in {dtype}. Nothing was
 trained. **Not medical advice**: nothing that this model writes may guide the care of a person. Configuration, digests
-and versions: `merging.json`.
-
-{licences}
-"""
+and versions: `merging.json`."""
 
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
@@ -326,19 +256,19 @@ def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method:
         ``{key, name, configuration, digests, versions, seconds}``; names instead of paths.
 
     Raises:
-        OSError, ValueError: a model is not to be had, or the two do not fit together.
+        OSError, ValueError: an unknown method, a model that is not to be had, or two that do not fit together.
     """
     return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
 
 
 def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
-    folders, names = fitting_folders(base, other), (base.name, other.name)
+    folders = fitting_folders(base, other)
     if place.resolve() in [folder.resolve() for folder in folders]:
         raise ValueError(f"a merge called {place.name!r} would take the place of one of its parts; rename it")
     config = read_json(folders[0] / "config.json")
     dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
     digests = dict(zip(("base", "other"), map(weights_digest, folders), strict=True))
-    record = {"configuration": configuration(method, names, dtype), "digests": digests}
+    record = {"configuration": configuration(method, (base.name, other.name), dtype), "digests": digests}
     record |= {"versions": {package: metadata.version(package) for package in DECIDING}}
     key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
     if (stands := read_json(place / RECORD)).get("key") == key:
@@ -351,11 +281,9 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
                 shutil.copy(path, scratch / file)
         record = {"key": key, "name": place.name, **record, "seconds": time.monotonic() - begun}
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        card = CARD.format(name=place.name, method=method, dtype=dtype, base=base.name, other=other.name)
         made_of = licences.of_model(base) | licences.of_model(other)
-        licences.write(scratch, made_of)
-        parts = {"front_matter": licences.front_matter(made_of), "licences": licences.table(made_of)}
-        parts |= {"name": place.name, "method": method, "dtype": dtype, "base": base.name, "other": other.name}
-        (scratch / "README.md").write_text(CARD.format(**parts), encoding="utf-8")
+        licences.write_card(scratch, made_of, card, library_name="transformers")
     return record
 
 
@@ -367,25 +295,20 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
     """
     folders = [model_folder(model) for model in (base, other)]
     kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
-    why = f"architectures {kinds[0]} and {kinds[1]}" if kinds[0] != kinds[1] else ""
-    first, second = map(tensor_shapes, folders)
-    for name in sorted(first.keys() | second.keys()) if not why else ():
-        shapes = [first.get(name), second.get(name)]
-        if shapes[0] != shapes[1] and (name != TIED or None not in shapes):
-            why = f"tensor {name} has shapes {shapes[0]} and {shapes[1]}"
-            break
-    if why:
-        raise ValueError(f"{base.name} and {other.name} cannot be merged: {why}; merge checkpoints of one backbone")
+    differ = [f"architectures {kinds[0]} and {kinds[1]}"] if kinds[0] != kinds[1] else []
+    shapes: list[dict[str, tuple[int, ...]]] = [{}, {}]
+    for place, known in zip(folders, shapes, strict=True):
+        for path in weight_files(place):
+            with safe_open(path, framework="np") as file:  # reads the heads alone
+                known |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        first, second = (known.get(name) for known in shapes)
+        if first != second and (name != TIED or None not in (first, second)):
+            differ.append(f"tensor {name} has shapes {first} and {second}")
+    if differ:
+        fix = "merge checkpoints of one backbone"
+        raise ValueError(f"{base.name} and {other.name} cannot be merged: {differ[0]}; {fix}")
     return folders
-
-
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a model, read from the heads of its files."""
-    shapes = {}
-    for path in weight_files(folder):
-        with safe_open(path, framework="np") as file:
-            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    return shapes
 
 
 def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
@@ -394,18 +317,15 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     Args:
         models: base and other, as paths for mergekit or as names for a record.
         dtype: number format of what is written.
-
-    Raises:
-        ValueError: unknown method or number format.
     """
-    for value, known in ((method, [*MERGES.values()]), (dtype, DTYPES)):
-        if value not in known:
-            raise ValueError(f"{value!r} is unknown to a merge; {strict.nearest(value, known)}")
-    found: dict[str, Any] = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
-    found["models"] = [{"model": name} for name in models]
+    if method not in MERGES.values():
+        raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
+    halves = {"parameters": {"weight": 0.5}} if method == "linear" else {}
+    told = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
+    told["models"] = [{"model": name, **halves} for name in models]
     if method == "linear":
-        return found | {"models": [{"model": name, "parameters": {"weight": 0.5}} for name in models]}
-    return found | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
+        return told
+    return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
 
 
 def _run_mergekit(wanted: Mapping[str, Any], folder: Path) -> None:
@@ -450,7 +370,7 @@ def _counted(*models: ModelSpec) -> list[dict[str, Any]]:
             base, other, merged = (files[name].get_tensor(name).float() for files in opened)
             changed = base != other
             taken = changed & ((merged - other).abs() < (merged - base).abs())
-            layer, kind = found.groups() if (found := LAYER.search(name)) else ("", name.split(".")[-2])
+            layer, kind = place.groups() if (place := LAYER.search(name)) else ("", name.split(".")[-2])
             counts = {"elements": base.numel(), "changed": int(changed.sum()), "taken": int(taken.sum())}
             rows.append({"layer": layer, "kind": kind} | counts)
     return rows

@@ -18,54 +18,36 @@ import re
 import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import attrgetter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medpsy import licences, strict
-from medpsy.corpus.building import Written, card, folder
-from medpsy.corpus.rows import SCHEMA, TrainingRow, without_opening
-from medpsy.corpus.seeds import is_held_out
+from medpsy.corpus.building import Written, folder, load, write_corpus
+from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow, without_opening
+from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import DataError, Row
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.grading.readers import split
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
-from medpsy.recipes import medical_o1
-from medpsy.recipes.medical_o1 import Copy, Say, copy, drawn
+from medpsy.recipes.medical_o1 import TITLE, Say, o1_copy, origins, training_rows
 from medpsy.store import ResponseStore, Session
 from medpsy.study import Study
 from medpsy.texts import parsed
 
 CORPUS = "openmed-sft"
 NAME, KIND, FILE = "tool-traces", "traces", suites.TRACES_FILE
-PUBLIC = {
-    "NousResearch/hermes-function-calling-v1": "Apache-2.0"
-}  # hub id -> licence of sets that `hermes_trace` reads
+PUBLIC = {"NousResearch/hermes-function-calling-v1": "Apache-2.0"}  # hub id -> licence of sets `hermes_trace` reads
 PUBLIC_FILE = "func-calling.json"  # its conversations of several turns
 ROLES = ("system", "user", "assistant", "tool")
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
 CALLED = re.compile(rf"{OPENS}(.*?)(?:{CLOSES}|\Z)", re.DOTALL)  # a call that is not closed is one, and malformed
+RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 WELL_FORMED, MALFORMED, NO_CALL = "well-formed", "malformed", "no call"  # forms of a response's calls
-TOOL_SCHEMA = SCHEMA.append(pa.field("prompt_tools", pa.string()))
 Tools = dict[str, tuple[set[str], set[str]]]  # name -> the arguments that it knows, and those that it requires
-
-
-@dataclass(frozen=True)
-class TracedRow(TrainingRow):
-    """A row whose prompt offers tools: `prompt_tools` is their list as JSON text, empty where there are none."""
-
-    prompt_tools: str = ""
-
-    @property
-    def written(self) -> list[object]:
-        return [*super().written, *([self.prompt_tools] if self.prompt_tools else [])]
 
 
 def tools(row: Row) -> Tools:
@@ -83,11 +65,11 @@ def tools(row: Row) -> Tools:
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise row.error("tools", "each must be an object with function.name and function.parameters")
         schema = function.get("parameters") or {}
-        known = schema.get("properties") or {} if isinstance(schema, Mapping) else None
-        required = schema.get("required") or [] if isinstance(schema, Mapping) else None
-        if not isinstance(known, Mapping) or not isinstance(required, list):
+        whole = isinstance(schema, Mapping)
+        named, required = (schema.get("properties") or {}, schema.get("required") or []) if whole else (None, None)
+        if not isinstance(named, Mapping) or not isinstance(required, list):
             raise row.error("tools", f"parameters of {function['name']!r} must be a JSON schema of an object")
-        offered[function["name"]] = (set(known), set(required))
+        offered[function["name"]] = (set(named), set(required))
     return offered
 
 
@@ -132,7 +114,7 @@ def call_form(answer: str, offered: Tools) -> str:
     return WELL_FORMED if answer.count(CLOSES) == len(calls) else MALFORMED
 
 
-def turns(row: Row, corpus: str, author: str) -> Iterator[TracedRow]:
+def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
     """Yield a row of `corpus` for every assistant turn of one trace.
 
     Raises:
@@ -146,8 +128,6 @@ def turns(row: Row, corpus: str, author: str) -> Iterator[TracedRow]:
     for number, turn in enumerate(messages, 1):
         try:
             role = _role(turn, number, waiting)
-            if role == "tool":
-                waiting.remove(_answered(turn, waiting))
             if role != "assistant":
                 before.append({"role": role, "content": _content(turn)})
                 continue
@@ -155,8 +135,8 @@ def turns(row: Row, corpus: str, author: str) -> Iterator[TracedRow]:
         except ValueError as error:
             raise _refused(row, number, f"{error}; drop the row, or mend it") from error
         waiting = [str(call.get("id") or "") for call in turn.get("tool_calls") or ()]
-        ident = f"{NAME}/{row.number}/{number}"
-        yield TracedRow(ident, corpus, KIND, tuple(before), reasoning, text, (), author, "", prompt_tools=shown)
+        place = (f"{NAME}/{row.number}/{number}", corpus, KIND, tuple(before))
+        yield TrainingRow(*place, reasoning, text, (), author, "", prompt_tools=shown)
         thought = f"<think>\n{reasoning}\n</think>\n\n" if reasoning else ""
         before.append({"role": role, "content": thought + text})
     if waiting or not before or before[-1]["role"] != "assistant":
@@ -169,27 +149,24 @@ def _refused(row: Row, turn: int, what: str) -> DataError:
 
 
 def _role(turn: object, number: int, waiting: list[str]) -> str:
+    """Return the role of a turn that may stand here; a result takes its call, which it may name, from `waiting`."""
     role = turn.get("role") if isinstance(turn, Mapping) else None
     if role not in ROLES or (role == "system" and number > 1) or (role == "assistant" and number == 1):
         raise ValueError(f"role {role!r} may not stand here; known are {', '.join(ROLES)}, system first")
-    if role == "tool" and not waiting:
-        raise ValueError("a result without a call before it")
     if role != "tool" and waiting:
         raise ValueError(f"{len(waiting)} calls have no result before this turn")
+    if role == "tool":
+        if not waiting:
+            raise ValueError("a result without a call before it")
+        name = turn.get("tool_call_id") or waiting[0]
+        if name not in waiting:
+            raise ValueError(f"a result of call {name!r}, and those that wait are {', '.join(waiting)}")
+        waiting.remove(name)
     return role
 
 
-def _answered(turn: Mapping, waiting: list[str]) -> str:
-    """Return the call whose result `turn` is, which it may name."""
-    name = turn.get("tool_call_id") or waiting[0]
-    if name not in waiting:
-        raise ValueError(f"a result of call {name!r}, and those that wait are {', '.join(waiting)}")
-    return name
-
-
 def _content(turn: Mapping) -> str:
-    content = turn.get("content")
-    if not isinstance(content, str):
+    if not isinstance(content := turn.get("content"), str):
         raise ValueError(f"content is {content!r:.80}; text is expected")
     return content
 
@@ -199,7 +176,7 @@ def _written(turn: Mapping, offered: Tools) -> tuple[str, str]:
     calls = turn.get("tool_calls")
     if calls is not None and (not isinstance(calls, list) or not calls):
         raise ValueError(f"tool_calls is {calls!r:.80}; a list of at least one call is expected, or no such key")
-    written = [json.dumps(checked_call(one, offered), ensure_ascii=False) for one in calls or ()]
+    written = [json.dumps(checked_call(call, offered), ensure_ascii=False) for call in calls or ()]
     whole = "" if calls and turn.get("content") is None else _content(turn)
     parts = split(whole, opens_thinking=False, finish_reason="stop")
     reasoning = without_opening(parts.reasoning) or str(turn.get("reasoning_content") or "").strip()
@@ -209,19 +186,15 @@ def _written(turn: Mapping, offered: Tools) -> tuple[str, str]:
     return reasoning, "\n".join([*text, *(f"{OPENS}\n{call}\n{CLOSES}" for call in written)])
 
 
-def origin_of_traces(root: Path, given: Mapping[str, str] | None) -> dict[str, str]:
-    """Return `given` without the public set it names where the user's folder holds traces, else without the folder."""
-    given = dict(given or {})
-    if given.get("data_dir") and given.get("hub_id"):
-        given.pop("hub_id" if (root / Path(given["data_dir"]).expanduser() / FILE).is_file() else "data_dir")
-    return given
-
-
 def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
-    """Return the copy that the study reads; a real study names its own folder, or a set in the form of `PUBLIC`."""
-    chosen = origin_of_traces(study.root, given)
+    """Return the copy that the study reads: a real study names its own folder, a set in the form of `PUBLIC`, or both;
+    then the folder is read where it holds traces."""
+    chosen = dict(given or {})
+    if chosen.get("data_dir") and chosen.get("hub_id"):
+        there = (study.root / Path(chosen["data_dir"]).expanduser() / FILE).is_file()
+        chosen.pop("hub_id" if there else "data_dir")
     licence = PUBLIC.get(chosen.get("hub_id", ""), "as its owner says")
-    return copy(study, NAME, "", licence, chosen, suites.write_traces)
+    return copy(study, NAME, PublicSet("", None, licence), chosen, suites.write_traces)
 
 
 def hermes_trace(row: Row) -> Row:
@@ -236,7 +209,7 @@ def hermes_trace(row: Row) -> Row:
     for turn in row.structure("conversations"):
         speaker, value = (str(turn.get(key)) for key in ("from", "value"))
         if speaker == "tool":
-            results = re.findall(r"<tool_response>(.*?)</tool_response>", value, re.DOTALL) or [value]
+            results = RESULT.findall(value) or [value]
             messages += [{"role": "tool", "content": result.strip()} for result in results]
         elif speaker == "gpt":
             calls = [{"function": _literal(text, row)} for text in CALLED.findall(value)]
@@ -250,58 +223,59 @@ def hermes_trace(row: Row) -> Row:
 
 
 def _literal(text: str, row: Row) -> object:
-    try:
-        return parsed(text)
-    except ValueError:
+    for read in (parsed, ast.literal_eval):
         try:
-            return ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError) as error:
-            raise row.error("conversations", f"call {text!r:.80} is no JSON") from error
+            return read(text.strip())
+        except (ValueError, SyntaxError) as problem:
+            error = problem
+    raise row.error("conversations", f"call {text!r:.80} is no JSON") from error
 
 
-def traces_of(source: Copy, *, held_out: bool) -> list[list[TracedRow]]:
-    """Return the traces of `source` that are held out, or those that are not.
+def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[TrainingRow]]]:
+    """Return the traces of `source` to train on, and the held-out ones: the rows of each.
 
     Raises:
         DataError: the file is not there, or a trace of the user's is malformed; names file, row, turn and fix.
     """
-    if source.fiction and held_out:
-        rows = [Row(one, NAME, at) for at, one in enumerate(suites.traces(worlds.build(), held_out=True), 1)]
+
+    def read(rows: Sequence[Row]) -> list[list[TrainingRow]]:
         return [list(turns(row, CORPUS, source.author)) for row in rows]
+
+    if source.fiction:
+        apart = enumerate(suites.traces(worlds.build(), held_out=True), 1)
+        return read(source.read(FILE)), read([Row(trace, NAME, at) for at, trace in apart])
     if source.origin.data_dir is not None:
-        every = [list(turns(row, CORPUS, source.author)) for row in source.read(FILE)]
+        every = read(source.read(FILE))
     else:
         every, rows = [], source.read(PUBLIC_FILE)
         for row in rows:
             try:
-                every.append(list(turns(hermes_trace(row), CORPUS, source.author)))
+                every += read([hermes_trace(row)])
             except DataError as error:
                 last = error
         if len(every) < len(rows):
             left = f"{len(rows) - len(every):,} of {len(rows):,} rows are left out as malformed, the last: {last}"
             warnings.warn(f"{source.described}: {left}", stacklevel=2)
-    return every if source.fiction else [one for one in every if is_held_out(trace_question(one)) == held_out]
+    apart = [is_held_out(trace_question(trace[0])) for trace in every]
+    return tuple(
+        [trace for trace, held in zip(every, apart, strict=True) if held == wanted] for wanted in (False, True)
+    )
 
 
-def read_traces(source: Copy, count: int, seed: int) -> list[TracedRow]:
-    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all. Errors as of `traces_of`."""
-    return [row for trace in drawn(traces_of(source, held_out=False), count, f"{NAME}/{seed}") for row in trace]
+def read_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
+    """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all."""
+    return [row for trace in drawn(traces_of(source)[0], count, f"{NAME}/{seed}") for row in trace]
 
 
-def held_out_traces(source: Copy, count: int, seed: int) -> list[TracedRow]:
-    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all.
-
-    Raises:
-        DataError: as `traces_of`.
-        ValueError: there are not so many.
-    """
-    calling = [trace[0] for trace in traces_of(source, held_out=True) if OPENS in trace[0].answer]
+def held_out_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
+    """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all."""
+    calling = [trace[0] for trace in traces_of(source)[1] if OPENS in trace[0].answer]
     return drawn(calling, count, f"{NAME}/held out/{seed}")
 
 
-def trace_question(trace: Sequence[TracedRow]) -> str:
+def trace_question(row: TrainingRow) -> str:
     """Return what the user asks first in a trace."""
-    return next((turn["content"] for turn in trace[0].messages if turn["role"] == "user"), "")
+    return next((turn["content"] for turn in row.messages if turn["role"] == "user"), "")
 
 
 def tool_corpus(
@@ -327,28 +301,19 @@ def tool_corpus(
 
     Raises:
         ValueError, DataError: as `o1_corpus`; a malformed trace is named by file, row and turn.
+        FileNotFoundError: a corpus of the study is not complete.
     """
-    domain, traced = medical_o1.o1_copy(study, origin), traces_copy(study, trace_origin)
-    rows = [*medical_o1.training_rows(domain, configs, study.seed)]
-    rows += [row for name, count in synthetic.items() for row in _taught(study, name, count)]
-    rows = [TracedRow(**row.as_data() | {"corpus": CORPUS, "messages": row.messages}) for row in rows]
-    rows += read_traces(traced, traces, study.seed)
+    domain, traced = o1_copy(study, origin), traces_copy(study, trace_origin)
+    rows = training_rows(domain, configs, study.seed)
+    for name, count in synthetic.items():
+        data = load(study, name)
+        chosen = data.select(drawn(range(len(data)), count, f"{CORPUS}/{name}/{study.seed}"))
+        rows += [TrainingRow(**row | {"messages": tuple(row["messages"]), "facts": ()}) for row in chosen]
+    rows = [replace(row, corpus=CORPUS) for row in rows] + read_traces(traced, traces, study.seed)
     purpose = "Questions with reasoning and a conclusion, and traces of tool calls, a row per assistant turn."
-    copies = {medical_o1.TITLE: domain, "traces": traced}
     taught = ChainMap({}, *(licences.of_folder(folder(study, name)) for name in synthetic))
-    return medical_o1.write_rows(study, CORPUS, rows, filters, purpose, copies, taught, TOOL_SCHEMA)
-
-
-def _taught(study: Study, name: str, count: int) -> list[TrainingRow]:
-    """Return `count` rows of a corpus that the study's teacher wrote, drawn by the study's seed; 0 means all.
-
-    Raises:
-        FileNotFoundError: the corpus is not complete; names the section that makes it.
-    """
-    files = [folder(study, name) / shard for shard in sorted(card(study, name).shards)]
-    rows = [row for file in files for row in pq.read_table(file, columns=SCHEMA.names).to_pylist()]
-    rows = [TrainingRow(**row | {"messages": tuple(row["messages"]), "facts": ()}) for row in rows]
-    return drawn(rows, count, f"{CORPUS}/{name}/{study.seed}")
+    made_of = origins(purpose, {TITLE: domain, "traces": traced}, taught)
+    return write_corpus(study, CORPUS, rows, filters=filters, origins=made_of, schema=TOOL_SCHEMA)
 
 
 def call_forms(
@@ -371,21 +336,19 @@ def call_forms(
 
     Returns:
         Columns model, prompt, form (`WELL_FORMED`, `MALFORMED` or `NO_CALL`; missing where the request failed).
-
-    Raises:
-        DataError: a malformed trace.
-        ValueError: fewer held-out traces than asked for.
     """
-    rows = held_out_traces(traces_copy(study, trace_origin), prompts, study.seed)
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
-    offered = attrgetter("prompt_tools")
-    groups = [(shown, list(same)) for shown, same in groupby(sorted(rows, key=offered), offered)]
-    frames = [_calls_of(study, name, shown, same, how, progress) for shown, same in groups for name in models]
+    groups: dict[str, list[TrainingRow]] = {}  # tools that are offered -> traces
+    for row in held_out_traces(traces_copy(study, trace_origin), prompts, study.seed):
+        groups.setdefault(row.prompt_tools, []).append(row)
+    frames = [
+        _calls_of(study, name, shown, groups[shown], how, progress) for shown in sorted(groups) for name in models
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
 def _calls_of(
-    study: Study, name: str, shown: str, rows: Sequence[TracedRow], how: Sampling, progress: Say
+    study: Study, name: str, shown: str, rows: Sequence[TrainingRow], how: Sampling, progress: Say
 ) -> pd.DataFrame:
     """Return the calls of one model to prompts that offer the same tools."""
     given, model = json.loads(shown) if shown else [], study.model(name)

@@ -17,19 +17,19 @@ import importlib
 import runpy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 from medpsy import study as studies
 from medpsy.data.questions import Conversation, Criterion, Question
-from medpsy.engines.base import Engine, Sampling
+from medpsy.engines.base import Sampling
 from medpsy.grading.readers import CLOSES, OPENS, split, strict, why_no_answer
 from medpsy.grading.rubric import MET, UNJUDGED
 from medpsy.judge import Judgment, judged
-from medpsy.store import ResponseStore, Session
-from medpsy.study import ModelSpec, find_root
+from medpsy.store import OpenSession, ResponseStore
+from medpsy.study import find_root
 from medpsy.training.data import OpenQuestion
 from medpsy.training.jobs import Job
 
@@ -233,23 +233,6 @@ OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
 JudgeReward = Callable[..., list[float | None]]
 Item = tuple[Conversation, str]  # question with its tiers, conclusion
 Ask = Callable[[Sequence[Item]], list[tuple[Judgment, ...]]]
-
-
-@dataclass(frozen=True)
-class OpenSession(Session):
-    """A session whose engines, once opened, stay open until `stack` is closed."""
-
-    stack: ExitStack = field(default_factory=ExitStack)
-    running: dict[str, Engine] = field(default_factory=dict)
-
-    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], AbstractContextManager[Engine]]]:
-        kind, open_engine = super().engine(model)
-        return kind, lambda: nullcontext(self._kept(model.name, open_engine))
-
-    def _kept(self, name: str, open_engine: Callable[[], Engine]) -> Engine:
-        if name not in self.running:
-            self.running[name] = self.stack.enter_context(open_engine())
-        return self.running[name]
 
 
 def judge_of(job: Job) -> Judge:

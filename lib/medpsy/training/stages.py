@@ -228,6 +228,10 @@ def recipe_job(
         raise strict.Place(file, (made["step"], "seed")).error("leave it out; it comes from the checkpoint's name")
     check(CONFIGS[method], file, **{made["step"]: config})
     check(LoraConfig, file, lora=lora or {})
+    if method == "rl" and (lora or {}).get("lora_dropout"):
+        raise strict.Place(file, ("lora", "lora_dropout")).error(
+            f"{lora['lora_dropout']} would change the ratios that are clipped; set it to 0"
+        )
     built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
     if judge and built.load_best_model_at_end:
         raise ValueError("load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false")
