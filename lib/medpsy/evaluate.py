@@ -149,14 +149,12 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{one.suite}/{one.id}", prompts.closed_ended(one)) for one in items]
-    session.fill(name, wanted, range(study.runs), study.sampling)
     about = pd.DataFrame(
         [(one.suite, one.subject, one.weight_group, one.id, one.gold) for one in items],
         columns=["suite", "subject", "weight_group", "question_id", "gold"],
     ).astype({"gold": "Int64"})
     frames = []
-    for run in range(study.runs):  # one run's texts at a time
-        frame = session.answer(name, wanted, run, study.sampling)
+    for frame in session.ask(name, wanted, range(study.runs), study.sampling):  # one run's texts at a time
         frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
         frames.append(pd.concat([frame.drop(columns="text"), about], axis=1)[[*ASKED, *COST]])
     return pd.concat(frames, ignore_index=True)
@@ -248,8 +246,7 @@ def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[
     for ident, (question, answer) in zip(ids, items, strict=True):
         if ident not in asked:
             asked[ident] = Prompt(ident, prompts.parser(question, answer[-LONGEST:]))  # the end: there it settles
-    session.fill(study.parser, list(asked.values()), (0,), study.parser_sampling)
-    frame = session.answer(study.parser, list(asked.values()), 0, study.parser_sampling)
+    (frame,) = session.ask(study.parser, list(asked.values()), (0,), study.parser_sampling)
     replies = {row.prompt_id: row for row in frame.itertuples()}
     opens = study.model(study.parser).opens_thinking
     pairs = [(replies[ident], question) for ident, (question, _) in zip(ids, items, strict=True)]

@@ -106,8 +106,7 @@ def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iter
     study, opens = session.study, session.study.model(name).opens_thinking
     sampling = study.open_sampling or study.sampling
     wanted = [Prompt(f"{one.suite}/{one.id}", one.messages) for one in asked]
-    session.fill(name, wanted, range(study.runs), sampling)
-    frames = [session.answer(name, wanted, run, sampling) for run in range(study.runs)]
+    frames = session.ask(name, wanted, range(study.runs), sampling)
     for conversation, rows in zip(asked, zip(*(frame.itertuples() for frame in frames), strict=True), strict=True):
         about = {"model": name, "suite": conversation.suite, "conversation_id": conversation.id}
         for row in rows:
@@ -187,11 +186,10 @@ def _prompt(conversation: Conversation, answer: str, criterion: Criterion) -> Pr
 def _replies(
     session: Session, judge: str, asked: Sequence[Prompt], sampling: Sampling, attempt: int
 ) -> dict[str, Judgment]:
-    session.fill(judge, asked, (0,), sampling)
+    (replies,) = session.ask(judge, asked, (0,), sampling)
     opens = session.study.model(judge).opens_thinking
     return {
-        row.prompt_id: replace(_judgment(row, opens), attempts=attempt, key=row.key)
-        for row in session.answer(judge, asked, 0, sampling).itertuples()
+        row.prompt_id: replace(_judgment(row, opens), attempts=attempt, key=row.key) for row in replies.itertuples()
     }
 
 

@@ -437,8 +437,7 @@ def _answers(
         rows = {}
         for run in dict.fromkeys(seed.run for seed in some):
             asked = [Prompt(seed.id, seed.messages) for seed in some if seed.run == run]
-            session.fill(teacher, asked, (run,), sampling)
-            answers = session.answer(teacher, asked, run, sampling)
+            (answers,) = session.ask(teacher, asked, (run,), sampling)
             rows |= {row.prompt_id: row for row in answers.itertuples(index=False)}
         yield [(seed, rows[seed.id]) for seed in some]
 

@@ -451,11 +451,12 @@ def open_answers(
     sampling = study.open_sampling or study.sampling
     asked = {one.id: Prompt(f"open/{one.id}", one.messages) for some in questions.values() for one in some}
     for model in models:
-        session.fill(model, list(asked.values()), range(runs), sampling)
+        answers = list(session.ask(model, list(asked.values()), range(runs), sampling))
         form = partial(response_form, opens_thinking=study.model(model).opens_thinking, longest=longest)
         for config, run in product(questions, range(runs)):
             names = [one.id for one in questions[config]]
-            frame = session.answer(model, [asked[name] for name in names], run, sampling)[ANSWER]
+            frame = answers[run].set_index("prompt_id", drop=False).loc[[asked[name].id for name in names]]
+            frame = frame.reset_index(drop=True)[ANSWER]
             forms = [form(*cells) for cells in zip(frame["text"], frame["finish_reason"], strict=True)]
             frames.append(frame.assign(question_id=names, config=config, form=forms))
     return pd.concat(frames, ignore_index=True)
