@@ -130,13 +130,11 @@ def pin(
         print(printed_json([asdict(place) for place in loose]) if as_json else "\n".join(lines))
         return
     written, refused = examination.pin(profile)
-    parts = {"written": written, "refused": refused}
-    if as_json:
-        rows = {name: [asdict(place) | {"said": text} for place, text in part.items()] for name, part in parts.items()}
-        print(printed_json(rows))
-    else:
-        for name, part in parts.items():
-            print("\n".join([*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]))
+    rows, lines = {}, []
+    for name, part in {"written": written, "refused": refused}.items():
+        rows[name] = [asdict(place) | {"said": text} for place, text in part.items()]
+        lines += [*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]
+    print(printed_json(rows) if as_json else "\n".join(lines))
     if refused:
         raise typer.Exit(1)
 
@@ -219,15 +217,12 @@ def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
     from medpsy.store import ResponseStore
 
     stats = ResponseStore(study.load(profile).store_dir).stats()
-    if as_json:
-        print(printed_json(stats))
-        return
-    print(f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB", end="")
-    print(f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside")
+    lines = [f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB"]
+    lines[0] += f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside"
     for name, model in stats["models"].items():
-        print(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
-        for suite, rows in model["suites"].items():
-            print(f"    {suite}: {rows:,}")
+        lines.append(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
+        lines += [f"    {suite}: {rows:,}" for suite, rows in model["suites"].items()]
+    print(printed_json(stats) if as_json else "\n".join(lines))
 
 
 @app.command()

@@ -52,11 +52,7 @@ GB, GIB = 1e9, 2**30
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:
-    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness.
-
-    Raises:
-        strict.SettingsError: a named profile does not exist or cannot be read.
-    """
+    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness."""
     studies = {name: study.load(name) for name in profiles or study.profiles()}
     llama = llama_tools()
     answer = {"machine": machine(), "packages": packages(), "tools": llama, "engines": engines(llama)}
@@ -93,21 +89,19 @@ def packages() -> dict[str, dict[str, str]]:
 
 def llama_tools() -> dict[str, dict[str, str | None]]:
     """Return where each tool of llama.cpp is and the version it states, or why it is not there."""
-    return {name: _tool(name) for name in (*programs.PROGRAMS, programs.CONVERTER)}
-
-
-def _tool(name: str) -> dict[str, str | None]:
-    path = version = problem = None
-    try:
-        path = programs.find(name)
-        if name in programs.PROGRAMS:
-            done = _run(path, "--version")
-            stated = re.search(r"version: (.+)", done.stdout + done.stderr)
-            version = stated[1] if stated else None
-            problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = f"{path} does not start: {error}" if path else str(error)
-    return {"path": path and str(path), "version": version, "problem": problem}
+    tools = {}
+    for name in (*programs.PROGRAMS, programs.CONVERTER):
+        path = version = problem = None
+        try:
+            path = programs.find(name)
+            if name in programs.PROGRAMS:
+                done = _run(path, "--version")
+                version = next(iter(re.findall(r"version: (.+)", done.stdout + done.stderr)), None)
+                problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
+        except (OSError, subprocess.TimeoutExpired) as error:
+            problem = f"{path} does not start: {error}" if path else str(error)
+        tools[name] = {"path": path and str(path), "version": version, "problem": problem}
+    return tools
 
 
 def _run(*command: object) -> subprocess.CompletedProcess:
@@ -127,8 +121,8 @@ def engines(llama: dict) -> dict[str, str | None]:
     with ThreadPoolExecutor() as pool:
         problems = dict(zip(PACKAGES, pool.map(_import_problem, PACKAGES.values()), strict=True))
     if not problems["llama_cpp"]:
-        lacking = [name for name, tool in llama.items() if tool["problem"]]
-        problems["llama_cpp"] = f"{', '.join(lacking)} not found" if lacking else _llama_problem()
+        lacking = ", ".join(name for name, tool in llama.items() if tool["problem"])
+        problems["llama_cpp"] = f"{lacking} not found" if lacking else _llama_problem()
     return problems
 
 
@@ -157,22 +151,17 @@ def _llama_problem() -> str | None:
 def printed(answer: dict) -> str:
     """Return `examine`'s answer as text."""
     here, rows = answer["machine"], answer["packages"]
+    lines = [f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "]
+    lines[0] += f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
+    lines[0] += f"Slurm: {here['sbatch'] or 'none'}"
+    lines += ["\nEngines", *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items())]
+    lines += ["\nTools of llama.cpp"]
+    for name, tool in answer["tools"].items():
+        lines.append(f"  {name}: {tool['problem'] or ' '.join(filter(None, (tool['path'], tool['version'])))}")
     off = {name: row for name, row in rows.items() if row["pinned"] != row["installed"]}
-    lines = [
-        f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "
-        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
-        f"Slurm: {here['sbatch'] or 'none'}",
-        "\nEngines",
-        *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items()),
-        "\nTools of llama.cpp",
-        *(
-            f"  {name}: {each['problem'] or ' '.join(filter(None, (each['path'], each['version'])))}"
-            for name, each in answer["tools"].items()
-        ),
-        f"\nPackages: {len(rows) - len(off)} at their pinned versions",
-        *(f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()),
-        "\nProfiles",
-    ]
+    lines.append(f"\nPackages: {len(rows) - len(off)} at their pinned versions")
+    lines += [f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()]
+    lines.append("\nProfiles")
     for name, needs in answer["profiles"].items():
         lines.append(f"  {name}: {'not ready' if needs['missing'] else 'ready'}")
         lines += [f"    {sentence}" for sentence in needs["missing"]]
@@ -252,10 +241,8 @@ def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
         models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
     """
     case = Case(settings, answer["machine"], answer["engines"])
-    needs = {"missing": [], "ahead": []}
-    for check in CHECKS:
-        for kind, sentence in check(case):
-            needs[kind].append(sentence)
+    told = [line for check in CHECKS for line in check(case)]
+    needs = {kind: [sentence for what, sentence in told if what == kind] for kind in ("missing", "ahead")}
     return needs | {"download_gb": case.download, "disk_gb": None if isinstance(case.disk, str) else case.disk}
 
 
@@ -283,15 +270,16 @@ def _gpus(case: Case) -> Lacks:
     if not here["gpus"] and not (settings.profile in CLUSTER and here["sbatch"]):
         yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
     elif 0 < len(here["gpus"]) < wanted:
-        told = f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(here['gpus'])}"
-        yield "missing", told
+        there = len(here["gpus"])
+        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {there}"
     if not (here["gpu_memory_gib"] or usual):
         return
     memory = min(here["gpu_memory_gib"]) * GIB / GB if here["gpu_memory_gib"] else unit_costs().gpus[usual].memory
     gpu = Gpu(peak=1.0, bandwidth=1.0, memory=memory, price=0.0)
     needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
-    if large := {name: count for name, count in needed.items() if count > shared[name]}:
-        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {count}" for name, count in large.items())
+    large = [name for name, count in needed.items() if count > shared[name]]
+    if large:
+        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {needed[name]}" for name in large)
         fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
         told = f"models that want more GPUs of {memory:.0f} GB than they are given, and how many: {named}; {fix}"
         yield "missing", told
@@ -461,24 +449,19 @@ def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
     Raises:
         ValueError: no mapping of lines is there that could hold the last key, or another value would change too.
     """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key in keys[:-1]:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for name, value in pairs if name.value == key), None)
-    fix = f"write {keys[-1]}: {commit} there"
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"{'.'.join(keys[:-1])} is no mapping; {fix}")
-    there = next((name for name, _ in node.value if name.value == keys[-1]), None)
-    lines, first = text.splitlines(), (there or node.value[0][0]).start_mark
-    at = first.line if there else first.line + 1
-    comment = f"# ours: not stated; the newest on {datetime.now(UTC).date()}, by `medpsy pin`"
-    lines[at : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
-    changed, wanted = "\n".join(lines) + "\n", yaml.safe_load(text)
-    reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
     try:
-        alone = yaml.safe_load(changed) == wanted
-    except yaml.YAMLError:
-        alone = False
-    if not alone:
-        raise ValueError(f"{'.'.join(keys)} cannot be changed alone; {fix}")
-    return changed
+        node, wanted = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        for key in keys[:-1]:
+            node = {name.value: value for name, value in node.value}[key]
+        marks = {name.value: name.start_mark for name, _ in node.value}
+        first, there = marks.get(keys[-1], node.value[0][0].start_mark), keys[-1] in marks
+        comment = f"# ours: not stated; the newest on {datetime.now(UTC).date()}, by `medpsy pin`"
+        lines = text.splitlines()
+        lines[first.line + (not there) : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
+        reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
+        changed = "\n".join(lines) + "\n"
+        if yaml.safe_load(changed) == wanted:
+            return changed
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError):
+        pass  # no mapping is there, or one that is written in a single line
+    raise ValueError(f"{'.'.join(keys)} cannot be changed alone; write {keys[-1]}: {commit} there")

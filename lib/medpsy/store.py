@@ -564,14 +564,17 @@ class Session:
         model = self.study.model(name)
         kind, opening = self.engine(model)
         asked = Asked(model, self.store.fingerprint(model), kind, capped(sampling, model))
-        say = self.progress or (lambda _: None)
-        for frame in self.store.answers(asked, opening, prompts, runs, progress=lambda state: say(str(state))):
+        for frame in self.store.answers(asked, opening, prompts, runs, progress=self._line):
             failed = frame[frame["finish_reason"] == "failed"]
             if len(failed):
                 text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
                 why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
                 warnings.warn(why, FailedResponsesWarning, stacklevel=2)
             yield frame
+
+    def _line(self, state: Progress) -> None:
+        if self.progress:
+            self.progress(str(state))
 
 
 def capped(sampling: Sampling, model: ModelSpec) -> Sampling:

@@ -33,8 +33,7 @@ RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a
 def find_root(*starts: Path) -> Path:
     """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start.
 
-    Args:
-        starts: folders; this package's and the working one by default.
+    By default, starts are this package's folder and the working one.
     """
     if named := os.environ.get("MEDPSY_ROOT"):
         return Path(named).resolve()
@@ -182,8 +181,9 @@ class Study:
             if not size.isidentifier():
                 raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
             if self.models[name].base_url:
-                fix = "name a model whose weights can be read"
-                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; {fix}")
+                raise ValueError(
+                    f"targets.{size}: {name!r} is behind an endpoint; name a model whose weights can be read"
+                )
         for name, model in self.models.items():
             if model.base_url:
                 from medpsy.engines.client import Options  # late: a study without endpoints needs no client
@@ -264,12 +264,13 @@ class Study:
         again = "" if seed in (None, self.seed) else f"-seed{seed}"
         return self._trained(self.targets[size], f"{size}-{stage}{again}", f"{stage}{again.replace('-', ', ')}")
 
-    def require_whole(self, model: ModelSpec, stage: str) -> None:
-        """Raise FileNotFoundError, naming the section to run, unless the checkpoint that `stage` leaves is whole.
+    def _trained(self, base: str, name: str, what: str) -> ModelSpec:
+        backbone = self.models[base]
+        place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
+        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
 
-        Args:
-            stage: or sister recipe.
-        """
+    def require_whole(self, model: ModelSpec, stage: str) -> None:
+        """Raise FileNotFoundError, naming the section to run, unless the checkpoint of a stage or recipe is whole."""
         missing = [name for name in WHOLE if not (model.local_dir / name).is_file()]
         if missing:
             section = MAKERS.get(stage, MAKERS[STAGES[-1]])
@@ -277,12 +278,6 @@ class Study:
                 f"checkpoint {model.name!r}: {model.path} has no {' and no '.join(missing)}; run section {section} "
                 f"first: python -m medpsy run {section} --profile {self.profile}"
             )
-
-    def _trained(self, base: str, name: str, what: str) -> ModelSpec:
-        """Return the model `name` that training leaves of the model `base` in the study's outputs."""
-        backbone = self.models[base]
-        place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
-        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
 
     def commit(self, hub_id: str, known: str | None = None) -> str | None:
         """Return the commit at which the data set `hub_id` is read: the study's, else that `known` to the library."""
@@ -335,13 +330,12 @@ def load(profile: str, root: Path | None = None) -> Study:
     if profile not in (known := profiles(root)):
         fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"
         raise place.error(f"no such profile; {fix}")
-    raw = strict.read(root / place.file, place.file)
-    given: dict[str, Any] = {"profile": profile, "root": root}
+    raw, given = strict.read(root / place.file, place.file), {"profile": profile, "root": root}
     if isinstance(raw.get("models"), dict):
-        entries, at = raw.pop("models"), place.at("models")
+        at = place.at("models")
         given["models"] = {
             name: strict.build(ModelSpec, families.completed(entry), at.at(name), name=name)
-            for name, entry in entries.items()
+            for name, entry in raw.pop("models").items()
         }
     seed = strict.value(raw.get("seed", 0), int, place.at("seed"))
     for key in SAMPLINGS:

@@ -106,6 +106,9 @@ class Page:
         (self.path.parent / name).write_text(content, encoding="utf-8")
         self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
 
+    def fragment(self, template: str, **values: object) -> None:
+        self.html(rendered(template, **values))
+
     def contents(self, entries: Sequence[str]) -> None:
         self.lines.append("\n".join(["```{toctree}", ":hidden:", "", *entries, "```"]))
 
@@ -141,10 +144,20 @@ def build(profile: str) -> Path:
 
 def sections(profile: str) -> list[Section]:
     """Return every section there is, by name: those with a notebook in the project and those with a record."""
-    folder = study.find_root() / "outputs" / profile
+    folder, listed = study.find_root() / "outputs" / profile, []
     notebooks = {path.stem: path for path in (study.find_root() / "notebooks").glob("[0-9]*.ipynb")}
-    recorded = {path.parent.name for path in folder.glob(f"*/{FILE}")}
-    return [_section(folder / name, notebooks.get(name)) for name in sorted(notebooks.keys() | recorded)]
+    for name in sorted(notebooks.keys() | {path.parent.name for path in folder.glob(f"*/{FILE}")}):
+        title = (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name
+        section = Section(name, title)
+        if (folder / name / FILE).is_file():
+            try:
+                result = read(folder / name / FILE)
+                section = Section(name, result.title, result, "done")
+            except ResultError as error:
+                log.warning("%s", error)
+                section = Section(name, title, state="its record cannot be read; run it again")
+        listed.append(section)
+    return listed
 
 
 def escaped(text: str) -> str:
@@ -156,31 +169,28 @@ def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Res
     """Write the page with which the site opens: what this is, every section with its verdicts, what produced it."""
     page = Page(folder / "index.md")
     page.heading("MedPsy, rerun")
-    page.html(rendered("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own.")))
+    page.fragment("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own."))
     if ledger:
         rows = ledger.table(TABLE).exact.to_dict("records")
         counts = Counter(row["Verdict"] for row in rows)
         counts = {word: counts[word] for word in WORDS}
         of_cards = sum(row["Claim"].startswith(CARD_PREFIXES) for row in rows)
         page.heading("The published claims", 2)
-        page.html(rendered("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards))
+        page.fragment("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards)
     page.heading("Sections", 2)
-    page.html(rendered("sections.html", sections=known, verdicts=STATUSES))
+    page.fragment("sections.html", sections=known, verdicts=STATUSES)
     done = [section.result for section in known if section.result]
-    if any(result.verdicts for result in done):
+    concluded = [result for result in done if result.verdicts]
+    if concluded:
         page.heading("Verdicts", 2)
-    for result in done:
-        if result.verdicts:
-            page.heading(result.title, 3)
-            page.html(Findings(result.verdicts)._repr_html_())
+    for result in concluded:
+        page.heading(result.title, 3)
+        page.html(Findings(result.verdicts)._repr_html_())
     if done:
         page.heading("What produced this", 2)
-        page.html(rendered("settings.html", blocks=_provenances(done)))
-    ledger_entry, pages = (
-        ["All claims <ledger>"] * bool(ledger),
-        [f"sections/{result.section}/index" for result in done],
-    )
-    page.contents([*ledger_entry, *pages, "references"])
+        page.fragment("settings.html", blocks=_provenances(done))
+    pages = ["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done]
+    page.contents([*pages, "references"])
     page.write()
 
 
@@ -206,11 +216,13 @@ def section_page(folder: Path, result: Result) -> None:
         notebook.cells.insert(0, v4.new_markdown_cell(f"# {escaped(result.title)}"))
     notebook.metadata = nbformat.from_dict(PYTHON)  # nothing else: run records hold paths, widgets hold scripts
     links, details = Page(folder / "links.md"), Page(folder / "details.md")
-    links.html(rendered("summary.html", counts=result.evidence, claims=bool(result.claims)))
+    links.fragment("summary.html", counts=result.evidence, claims=bool(result.claims))
     details.heading("Settings and data", 2)
     hidden = {name: entry for name, entry in result.tables.items() if name not in shown}
-    details.html(rendered("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"}))
-    details.html(rendered("settings.html", blocks=_settings(result)))
+    details.fragment("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"})
+    parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
+    parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
+    details.fragment("settings.html", blocks={name: _json(value) for name, value in parts.items() if value})
     if result.evidence:
         details.contents([f"{kind.title} <{kind.name}>" for kind in result.evidence])
     notebook.cells.insert(1, v4.new_markdown_cell(links.text))
@@ -220,7 +232,7 @@ def section_page(folder: Path, result: Result) -> None:
         page = Page(folder / f"{kind.name}.md")
         page.heading(f"{kind.title}: {result.title}")
         source = f"../../data/{result.section}/{kind.name}/"
-        page.html(rendered("evidence.html", kind=kind.name, source=source, note=evidence.NOTE))
+        page.fragment("evidence.html", kind=kind.name, source=source, note=evidence.NOTE)
         page.write()
 
 
@@ -256,15 +268,13 @@ def heading(notebook: NotebookNode) -> str:
 
 def ledger_page(folder: Path, result: Result) -> None:
     """Write the page ``ledger.md``: every claim in one table that can be filtered and searched."""
-    rows = result.table(TABLE).exact.to_dict("records")
-    page = Page(folder / "ledger.md")
+    page, rows = Page(folder / "ledger.md"), result.table(TABLE).exact.to_dict("records")
     page.heading("Ledger: every claim and its verdict")
     choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in FILTERS}
     choices["Verdict"] = [word for word in WORDS if word in choices["Verdict"]]
     choices["Notebook"].sort()
-    home = f"sections/{result.section}"
-    shown = [_ledger_row(row) for row in rows]
-    page.html(rendered("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home))
+    home, shown = f"sections/{result.section}", [_ledger_row(row) for row in rows]
+    page.fragment("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home)
     page.write()
 
 
@@ -290,18 +300,6 @@ def _environment() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
 
 
-def _section(folder: Path, notebook: Path | None) -> Section:
-    title = (heading(nbformat.read(notebook, as_version=4)) if notebook else "") or folder.name
-    if not (folder / FILE).is_file():
-        return Section(folder.name, title)
-    try:
-        result = read(folder / FILE)
-    except ResultError as error:
-        log.warning("%s", error)
-        return Section(folder.name, title, state="its record cannot be read; run it again")
-    return Section(folder.name, result.title, result, "done")
-
-
 def _of_record(result: Result) -> NotebookNode:
     """Return a notebook that shows the record: one cell, without code, whose outputs are its parts."""
     outputs = [
@@ -324,12 +322,6 @@ def _provenances(results: Sequence[Result]) -> dict[str, str]:
     for result in results:
         shared.setdefault(_json(result.provenance), []).append(result.section)
     return {", ".join(names): text for text, names in shared.items()}
-
-
-def _settings(result: Result) -> dict[str, str]:
-    parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
-    parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
-    return {name: _json(value) for name, value in parts.items() if value}
 
 
 def _json(value: object) -> str:
@@ -405,8 +397,8 @@ def _configuration(profile: str) -> dict:
 
 def setup(app) -> None:
     """Make this module an extension of Sphinx that writes formulas as MathML, which browsers draw by themselves."""
-    visitors = {display: (partial(_formula, display=display), None) for display in ("inline", "block")}
-    app.add_html_math_renderer("mathml", visitors["inline"], visitors["block"])
+    inline, block = (partial(_formula, display=display) for display in ("inline", "block"))
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
 
 
 def _formula(translator, node, *, display: str) -> None:

@@ -30,18 +30,13 @@ NOTE = (
 )
 
 
-def withheld() -> bool:
-    """Return whether rows stay out of pages whose authors ask that they not be published (HealthBench)."""
-    return os.environ.get(SHOW_ROWS) != "1"
-
-
 def published(row: dict) -> dict:
     """Return `row` of the evidence as a page may show it.
 
     Of a guarded row, messages and criteria are withheld, and what quotes them: a judge's explanation and a model's
     reasoning. Ids, points, axes, verdicts, scores and answers stay. Files keep such rows compressed in any case.
     """
-    if not row.get("guarded") or not withheld():
+    if not row.get("guarded") or os.environ.get(SHOW_ROWS) == "1":
         return row
     criteria = [
         criterion
@@ -82,18 +77,15 @@ class Index:
 
 def _question(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
+    read = row["readings"]
     readings = [
         [index.number("readers", one["reader"]), index.number("outcomes", one["outcome"]), _option(one["chosen"])]
-        for one in row["readings"]
+        for one in read
     ]
-    differ = int(len({one["chosen"] for one in row["readings"]}) > 1)  # reading no option is a choice of its own
+    differ = int(len({one["chosen"] for one in read}) > 1)  # reading no option is a choice of its own
     task = row["question_id"], _first_words(row["stem"]), _option(row["gold"])
     number = index.add(row, task, readings=readings, differ=differ)
-    return (
-        number,
-        [row["subject"], row["stem"], row["context"], row["options"]],
-        [one["how"] for one in row["readings"]],
-    )
+    return number, [row["subject"], row["stem"], row["context"], row["options"]], [one["how"] for one in read]
 
 
 def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
@@ -108,15 +100,17 @@ def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
     counts = {index.number("judges", one["judge"]): [0, 0, 0, _rounded(one["score"])] for one in row["scores"]}
     for judge, outcome, _ in chain.from_iterable(verdicts):
         counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
-    last = row["messages"][-1]["content"] if row["messages"] else ""
-    theme = index.number("themes", row["theme"], row["theme_title"])
-    columns = {"judged": [[judge, *count] for judge, count in sorted(counts.items())]}
-    columns |= {"differ": sum(map(judges_differ, row["criteria"]))}
-    columns |= {"finish": index.number("finishes", row["finish_reason"])}
-    number = index.add(row, (row["conversation_id"], _first_words(last), theme), **columns)
-    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
-    rubric = [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]
-    return number, [turns, rubric], verdicts
+    messages = row["messages"] or []
+    number = index.add(
+        row,
+        (row["conversation_id"], _first_words(messages[-1]["content"] if messages else ""))
+        + (index.number("themes", row["theme"], row["theme_title"]),),
+        judged=[[judge, *count] for judge, count in sorted(counts.items())],
+        differ=sum(map(judges_differ, row["criteria"])),
+        finish=index.number("finishes", row["finish_reason"]),
+    )
+    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in messages]
+    return number, [turns, [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]], verdicts
 
 
 READ = {RESPONSES: _question, CONVERSATIONS: _conversation}
