@@ -157,7 +157,7 @@ def write(
 
     Args:
         settings: YAML files that go along; they are compared, never put into a store.
-        about: what the manifest says besides, under ``"about"``.
+        about: what the manifest says besides.
 
     Returns:
         The manifest, with the digest of the whole bundle under ``"sha256"``.
@@ -198,11 +198,7 @@ def digest_of(path: Path) -> str:
 
 
 def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
-    """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified.
-
-    Raises:
-        BundleError: naming the bundle and the file in it.
-    """
+    """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified."""
     with _opened(path) as (archive, manifest):
         if sha256 and digest_of(path) != sha256.lower():
             raise BundleError(f"{path.name}: its SHA-256 is not {sha256}; it is another bundle or was changed")

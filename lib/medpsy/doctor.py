@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, reduce
@@ -183,11 +184,11 @@ class Case:
     def sizes(self) -> dict[str, Size]:
         """Model -> its size, of those that run here and that are known."""
         sizes = {}
-        for name in (name for name, model in self.settings.models.items() if not model.base_url):
-            try:
-                sizes[name] = costs.model_size(self.settings, name)
-            except (ValueError, LookupError):  # not in the list, or a configuration that lacks what counts
-                continue
+        for name, model in self.settings.models.items():
+            # one may not be in the list, or have a configuration that lacks what counts
+            with suppress(ValueError, LookupError):
+                if not model.base_url:
+                    sizes[name] = costs.model_size(self.settings, name)
         return sizes
 
     @cached_property
@@ -231,14 +232,10 @@ def _cached(hub_id: str, commit: str | None, kind: str = "dataset") -> bool:
 
 
 def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
-    """Return what a profile needs, JSON-ready.
+    """Return what a profile needs, JSON-ready, where `answer` holds ``machine`` and ``engines`` as that of `examine`.
 
-    Args:
-        answer: ``machine`` and ``engines`` as in that of `examine`.
-
-    Returns:
-        ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
-        models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
+    ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
+    models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
     """
     case = Case(settings, answer["machine"], answer["engines"])
     told = [line for check in CHECKS for line in check(case)]
@@ -250,11 +247,12 @@ Lacks = Iterator[tuple[Literal["missing", "ahead"], str]]
 
 
 def _engine(case: Case) -> Lacks:
-    if problem := case.engines[case.settings.engine]:
-        yield "missing", f"engine {case.settings.engine}: {problem}"
-    if case.settings.profile in CLUSTER and not case.here["sbatch"]:
+    kind, profile, here = case.settings.engine, case.settings.profile, case.here
+    if problem := case.engines[kind]:
+        yield "missing", f"engine {kind}: {problem}"
+    if profile in CLUSTER and not here["sbatch"]:
         yield "missing", "sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm"
-    if case.settings.engine in ON_GPU and case.here["gpus"] and not case.here["llama_gpus"]:
+    if kind in ON_GPU and here["gpus"] and not here["llama_gpus"]:
         fix = "put nvcc of CUDA on PATH and call `make setup`, which builds it anew"
         yield "ahead", f"llama.cpp finds no GPU, so 10_quantization would take days: {fix}"
 
@@ -300,16 +298,16 @@ def _room(case: Case) -> Lacks:
 
 def _folders(case: Case) -> Lacks:
     """Yield the folders that the profile's files name and that are not there."""
-    settings = case.settings
+    settings, folder = case.settings, f"params/{case.settings.profile}"
     for name, model in settings.models.items():
         if model.local_dir and not (model.local_dir / "config.json").is_file():
             yield "missing", f"no model in {model.path} ({name})"
-    named = {f"{settings.file}: data_dirs.{key}": folder for key, folder in settings.data_dirs.items()}
-    for path in sorted((settings.root / "params" / settings.profile).glob("[0-9]*.yaml")):
-        named |= dict(_data_dirs(strict.read(path), strict.Place(f"params/{settings.profile}/{path.name}")))
-    for place, folder in named.items():
-        if not (settings.root / Path(folder).expanduser()).exists():
-            yield "missing", f"no data in {folder}; put it there ({place})"
+    named = {f"{settings.file}: data_dirs.{key}": path for key, path in settings.data_dirs.items()}
+    for file in sorted((settings.root / folder).glob("[0-9]*.yaml")):
+        named |= dict(_data_dirs(strict.read(file), strict.Place(f"{folder}/{file.name}")))
+    for place, path in named.items():
+        if not (settings.root / Path(path).expanduser()).exists():
+            yield "missing", f"no data in {path}; put it there ({place})"
 
 
 def _data_dirs(values: Mapping[str, Any], place: strict.Place) -> Iterator[tuple[str, str]]:
@@ -357,12 +355,11 @@ def _terms(case: Case) -> Lacks:
     for model in (case.settings.models[name] for name in case.remote):
         if (family := families.of(model.path, model.family)) and family.terms:
             gated.setdefault(family.terms, []).append(model.path)
+    token = bool(get_token())
+    then = "with the account of the token that is set" if token else "and set HF_TOKEN to a token of that account"
     for terms, paths in gated.items():
-        words = f"gated: accept {terms} on the page of {', '.join(dict.fromkeys(paths))}"
-        if get_token():
-            yield "ahead", f"{words}, with the account of the token that is set"
-        else:
-            yield "missing", f"{words}, and set HF_TOKEN to a token of that account"
+        where = ", ".join(dict.fromkeys(paths))
+        yield "ahead" if token else "missing", f"gated: accept {terms} on the page of {where}, {then}"
 
 
 def _commits(case: Case) -> Lacks:
@@ -407,12 +404,7 @@ def unpinned(settings: Study) -> list[Pin]:
 def pin(profile: str) -> tuple[dict[Pin, str], dict[Pin, str]]:
     """Write the newest commit of the main branch into every place of `unpinned`, when the hub has named them all.
 
-    Returns:
-        What was written, with its commit, and what was not, with the reason.
-
-    Raises:
-        strict.SettingsError: the profile cannot be read.
-        ConnectionError: the hub cannot be reached; nothing was changed.
+    Returns what was written, with its commit, and what was not, with the reason. A ConnectionError changes nothing.
     """
     settings = study.load(profile)
     path, written, refused = settings.root / settings.file, {}, {}
@@ -446,8 +438,7 @@ def _newest(place: Pin) -> str:
 def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
     """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is.
 
-    Raises:
-        ValueError: no mapping of lines is there that could hold the last key, or another value would change too.
+    A ValueError says where no mapping of lines could hold the last key, or another value would change too.
     """
     try:
         node, wanted = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)

@@ -105,11 +105,7 @@ KINDS = (RESPONSES, CONVERSATIONS)
 
 
 def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return graded rows, one per response and reader, with question and text from the study's store.
-
-    Args:
-        graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-    """
+    """Return graded rows (a frame, or one per reader) with question and text from the study's store."""
     by_reader = {PARSER: graded} if isinstance(graded, pd.DataFrame) else graded
     rows = pd.concat([frame.assign(reader=reader) for reader, frame in by_reader.items()], ignore_index=True)
     asked = evaluate.questions(study, list(rows["suite"].unique()), every=True)
@@ -118,11 +114,7 @@ def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) ->
 
 
 def readable_conversations(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per response in a conversation, with every criterion and verdict, columns as in `CONVERSATIONS`.
-
-    Args:
-        judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
-    """
+    """Return one row per response in a judged conversation, with every criterion and verdict, as `CONVERSATIONS`."""
     asked = conversations(study, list(judged["suite"].unique()))
     return with_conversations(judged, asked, *_texts_and_models(study, judged), guarded=study.source == "hub")
 

@@ -139,10 +139,10 @@ class Record:
 
         Args:
             graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-            texts: False where the same responses are read beside another section.
+            texts: False where the same responses are read beside another section: nothing is returned then.
 
         Returns:
-            One row per response and reader, as `medpsy.evidence.readable` does; None without `texts`.
+            One row per response and reader, as of `medpsy.evidence.readable`.
         """
         frame = graded if isinstance(graded, pd.DataFrame) else next(iter(graded.values()))
         self._digest(study, evaluate.questions(study), [*frame["model"].unique(), study.parser])
@@ -153,14 +153,7 @@ class Record:
         return rows
 
     def conversations(self, study: Study, judged: pd.DataFrame, *, texts: bool = True) -> pd.DataFrame | None:
-        """Keep what judged conversations rest on, as `responses` does.
-
-        Args:
-            judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
-
-        Returns:
-            One row per response, as `medpsy.evidence.readable_conversations` does; None without `texts`.
-        """
+        """Keep what judged conversations (rows of `medpsy.judge`) rest on, as `responses` does; return a row each."""
         asked = judge.conversations(study, list(judged["suite"].unique()))
         self._digest(study, asked, [*judged["model"].unique(), *judged["judge"].unique()])
         self._tokens["conversation_tokens"] = int(judged.drop_duplicates("key")["completion_tokens"].sum())

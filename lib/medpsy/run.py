@@ -51,11 +51,7 @@ class Parameter:
 
 
 def declared(notebook: Path) -> dict[str, Parameter]:
-    """Return the parameters of `notebook` in their order, by name.
-
-    Raises:
-        SettingsError: no cell or several are tagged, or a line is not ``name: type = literal``.
-    """
+    """Return the parameters of `notebook` in their order, by name; refuse what is not ``name: type = literal``."""
     place, parameters = Place(notebook.name), {}
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if TAG in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
@@ -140,7 +136,7 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
     name, equals, written = text.partition("=")
     if not equals:
         raise Place("-p").error(f"{text!r} must read name=value")
-    kind, value = known[name].kind if name in known else str, written
+    kind = known[name].kind if name in known else str
     if NoneType in get_args(kind):
         if written.lower() in ("none", "null"):
             return {name: None}
@@ -148,11 +144,11 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
     if (get_origin(kind) or kind) in (list, dict):
         raise Place("-p", (name,)).error(f"{written!r}: lists and mappings go into a YAML file; give it with -f")
     if kind is bool:
-        value = {"true": True, "false": False}.get(written.lower(), written)
-    for number in (float, int) if kind in (int, float) else ():
+        return {name: {"true": True, "false": False}.get(written.lower(), written)}
+    for number in (int, float) if kind in (int, float) else ():
         with contextlib.suppress(ValueError):
-            value = number(written)
-    return {name: value}
+            return {name: number(written)}
+    return {name: written}
 
 
 def set_aside_altered(profile: str) -> list[str]:
@@ -189,11 +185,7 @@ def notebooks(root: Path | None = None) -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """Return the notebook called `name`: a number, a section, a section without its number, or a path.
-
-    Raises:
-        strict.SettingsError: no notebook or several have that name; the nearest is offered.
-    """
+    """Return the notebook called `name`: a number, a section, a section without its number, or a path."""
     known, wanted, hits = notebooks(), Path(name).name.removesuffix(".ipynb"), []
     for section, path in known.items():
         number, _, rest = section.partition("_")
@@ -217,7 +209,6 @@ def run_notebook(
     Args:
         files: YAML files whose values go before those of ``params/<profile>/<notebook>.yaml``.
         params: ``name=value``, going before both.
-        stream: where progress is written.
 
     Raises:
         strict.SettingsError: unknown notebook, profile or parameter, or a value of the wrong type; nothing ran.

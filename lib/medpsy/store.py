@@ -160,24 +160,20 @@ class Shards:
             try:
                 return read_shard(file, self.schema, columns)
             except (pa.ArrowException, OSError) as error:
-                self._set_aside(path, str(error).splitlines()[0][:120])
-                return None
+                problem = str(error).splitlines()[0][:120]
+        self._damaged.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
+            fate = f"moved to {self._damaged.name}/, its rows are made again"
+            text = f"shard {self.folder.name}/{path.name} is damaged ({problem}); {fate}"
+            warnings.warn(text, DamagedShardWarning, stacklevel=2)
+        return None
 
     def _keys_of(self, path: Path) -> frozenset[str]:
         if path not in self._keys:
             table = self.load(path, ["key"])
             self._keys[path] = frozenset() if table is None else frozenset(table["key"].to_pylist())
         return self._keys[path]
-
-    def _set_aside(self, path: Path, problem: str) -> None:
-        self._damaged.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
-        except FileNotFoundError:
-            return  # another process was faster
-        fate = f"moved to {self._damaged.name}/, its rows are made again"
-        text = f"shard {self.folder.name}/{path.name} is damaged ({problem}); {fate}"
-        warnings.warn(text, DamagedShardWarning, stacklevel=2)
 
 
 def read_shard(file: BinaryIO, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
@@ -412,7 +408,7 @@ class ResponseStore:
         Args:
             count: takes the positions of the keys that have no number yet and returns their numbers.
         """
-        shards = self._at(self.root / "counts" / name, COUNTS)
+        shards = self._at("counts", name)
         known = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
         numbers = pd.Series(keys, dtype="str").map(known.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
         missing = np.flatnonzero(np.isnan(numbers)).tolist()
@@ -446,14 +442,14 @@ class ResponseStore:
 
     def shards(self, kind: str = "shards") -> list[Shards]:
         """Return the shards of responses, a folder for each model, or those of `counts`, a folder for each name."""
-        return [self._at(path, SCHEMAS[kind]) for path in sorted(self.root.glob(f"{kind}/*"))]
-
-    def _at(self, folder: Path, schema: pa.Schema) -> Shards:
-        return self._shards.setdefault(folder, Shards(folder, schema, self.root / "damaged"))
+        return [self._at(kind, path.name) for path in sorted(self.root.glob(f"{kind}/*"))]
 
     def _of(self, fingerprint: str) -> Shards:
-        """Return the shards of one model, so that looking up its responses reads no other's."""
-        return self._at(self.root / "shards" / hashlib.sha256(fingerprint.encode()).hexdigest()[:16], SCHEMA)
+        return self._at("shards", hashlib.sha256(fingerprint.encode()).hexdigest()[:16])  # a folder for each model
+
+    def _at(self, kind: str, name: str) -> Shards:
+        folder = self.root / kind / name
+        return self._shards.setdefault(folder, Shards(folder, SCHEMAS[kind], self.root / "damaged"))
 
     def _missing(self, shards: Shards, requests: dict[str, Request]) -> list[Request]:
         """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
@@ -497,11 +493,8 @@ def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
 
 def _generated(asked: Asked, engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[Request, Response]]:
     """Yield every request with its response as the engine finishes it; where it gives none, with a failed one."""
-    for what, wanted, got in (
-        ("kind", asked.engine_kind, engine.kind),
-        ("fingerprint", asked.fingerprint, engine.fingerprint),
-    ):
-        if wanted != got:
+    for what, wanted in (("kind", asked.engine_kind), ("fingerprint", asked.fingerprint)):
+        if (got := getattr(engine, what)) != wanted:
             fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
             raise RuntimeError(f"{asked.model.name}: {what} of the engine is {got!r}, not {wanted!r}; {fix}")
     waiting = {f"{request.prompt.id}#{request.run}": request for request in requests}  # each run has seeds of its own

@@ -66,17 +66,16 @@ class ModelSpec:
     """One model and where it is.
 
     Args:
-        name: the study's own name for it.
         path: folder relative to the root, hub id, or (with `base_url`) the name under which an endpoint serves it.
         revision: commit of the hub repository (40 hexadecimal digits); None means it still has to be pinned.
         base_url: address of an OpenAI-compatible endpoint; such a model is always asked there.
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
         label: what tables call it; where the report has a row for it, that row's name.
-        family: name of a family of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
-            `opens_thinking` from there unless the model has its own.
         gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
             folder may be absent, as in a replay.
+        family: of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
+            `opens_thinking` from there unless the model has its own.
         max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
         engine_options: of the engine that answers for this model, before those of the study: ``{"tensor_parallel": 4}``
             where one GPU cannot hold it, ``{"key_env": "HOST_KEY"}`` for an endpoint with a key of its own.
@@ -122,19 +121,16 @@ class Study:
 
     Args:
         source: whose suites: the miniature's or those of the hub.
-        parser: name of the model that reads the chosen option out of a response.
+        parser: the model that reads the chosen option out of a response.
         parser_sees: the response, reasoning included (report 4.1.1), or its answer alone.
-        questions_per_suite: size of the seeded sample of each suite; 0 means all questions.
+        questions_per_suite, conversations_per_suite: size of the seeded sample of each suite; 0 means all.
         runs: how often every question is asked.
-        engine_options: what `medpsy.engines.open_engine` takes for this engine; those of models that another engine
-            answers for stand with the model.
+        engine_options: what `medpsy.engines.open_engine` takes for this engine; others stand with their models.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
         revisions: hub id of a data set -> commit at which it is read, where the library knows none or another is meant.
-        open_suites: suites of conversations, judged by rubrics; none by default.
-        conversations_per_suite: size of the seeded sample of each open suite; 0 means all conversations.
+        open_suites: suites of conversations, judged by rubrics.
         open_sampling: how conversations are answered; None means as `sampling` says.
-        judges: names of the models that decide the criteria, each by itself.
-        judge_sampling: how judges reply; needed where there are judges.
+        judges: the models that decide the criteria, each by itself; `judge_sampling` is needed where there are any.
         judge_attempts: how often a judge is asked at most for one readable verdict.
         targets: size class -> the backbone that is trained through `STAGES`; none where nothing is trained.
         root: folder that holds ``params``, ``notebooks`` and ``outputs``.
