@@ -8,15 +8,16 @@ import sys
 import textwrap
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import fake_engine
 import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine, finished, prompt, prompts
-from medpsy import bundle, engines, files
+from medpsy import bundle, engines, files, study
 from medpsy.engines.base import Prompt, Response, Sampling
-from medpsy.store import REPLAY, SCHEMA, Asked, DamagedShardWarning, NotStored, ResponseStore, noted
+from medpsy.store import REPLAY, SCHEMA, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, capped, noted
 from medpsy.study import ModelSpec
 
 MODEL = ModelSpec("anna", "models/anna")
@@ -474,3 +475,37 @@ def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_p
 def test_a_note_cannot_lead_out_of_its_folder(tmp_path, name):
     with pytest.raises(ValueError, match="cannot name a file"):
         noted(tmp_path, name, lambda: 3)
+
+
+@pytest.fixture
+def mini():
+    return study.load("mini")
+
+
+def test_a_model_with_a_small_context_writes_less_and_no_other_does(mini):
+    asked = Sampling(max_tokens=16384)
+    small = replace(mini.model(mini.parser), max_tokens=4096)
+    assert capped(asked, small).max_tokens == 4096
+    assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
+    assert capped(asked, mini.model(mini.parser)) == asked
+
+
+def test_a_models_engine_options_go_before_those_of_the_study(mini, tmp_path):
+    name = mini.parser
+    own = replace(mini.models[name], engine_options={"outtype": "f16"})
+    changed = replace(mini, models=mini.models | {name: own})
+    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(own)
+    assert kind == engines.engine_kind(mini.engine, own, {"outtype": "f16"}) == "llama_cpp:f16"
+    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
+    assert others and opening.keywords.items() >= (others | {"outtype": "f16"}).items()
+
+
+def test_an_endpoint_has_options_of_its_own_in_a_study_of_any_engine(mini, tmp_path):
+    more = {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}}
+    far = ModelSpec("far", "big", base_url="http://host.example/v1", engine_options=more)
+    changed = replace(mini, models=mini.models | {"far": far})
+    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(far)
+    assert opening.args == ("openai", far) and opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
+    assert kind == 'openai:{"reasoning_effort": "low"}'
+    asked = replace(changed, engine="openai", engine_options={"timeout": 9.0, "key_env": "OTHER"})
+    assert asked.answers(far) == ("openai", {"timeout": 9.0, **more})
