@@ -12,22 +12,7 @@ A notebook makes one in the cell after its parameters, hands over what it shows,
 `result.json` is written last and whole, so it alone means that a section is done. Refuses to hold a secret, an
 infinite number, or a missing number that is not written as null on purpose. Computes nothing.
 
-Fields of `result.json` (checked by ``result.schema.json`` beside this file):
-
-========== =====================================================================================================
-schema     1
-section    name of the notebook, e.g. ``"01_backbone_selection"``; title and profile beside it
-claims     ``[{id, verdict, published, ours, margin, note, claim?, effort?}]``; the ledger reads these
-verdicts   ``[{text, verdict, note?}]``: what the section concludes, in sentences
-tables     ``{name: {title, note, decimals, columns, rows, links, marks?, csv}}``; a missing cell is null
-figures    ``{name: {title, alt, png, svg}}``
-responses  ``{file, rows}`` of the responses to questions behind the scores, or null
-conversations
-           the same of the responses in conversations; a record without any may leave it out
-settings   parameters of the run; inputs: name -> digest of what was read
-provenance commit, dirty flag, versions, machine; seconds, tokens: cost
-chosen     what later sections use, e.g. the selected backbone, or null
-========== =====================================================================================================
+Its fields, and what each is for, stand in ``result.schema.json`` beside this file.
 """
 
 import hashlib
@@ -235,7 +220,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Result:
-    """A record that was read back; `folder` holds the files its entries name. Fields as in the module's docstring."""
+    """A record that was read back; `folder` holds the files its entries name. Fields as in ``result.schema.json``."""
 
     folder: Path
     section: str

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -39,6 +39,9 @@ from medpsy.site import evidence
 NOTEBOOK, BIBLIOGRAPHY = "notebook.ipynb", "references.bib"
 SECTION, TABLE = "14_ledger", "ledger"  # where the ledger is kept
 TEMPLATES, STATIC = (Path(__file__).with_name(name) for name in ("templates", "static"))
+FILLED = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 SCRIPTS = ["tables.js", "ledger.js"]
 SCRIPTS += [f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")]  # in order
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -92,6 +95,9 @@ class Page:
     lines: list[str] = field(default_factory=list)
     fragments: int = 0
 
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
     @property
     def text(self) -> str:
         return "\n\n".join(self.lines) + "\n"
@@ -102,8 +108,7 @@ class Page:
     def html(self, content: str) -> None:
         self.fragments += 1
         name = f"{self.path.stem}-{self.fragments}.html"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        (self.path.parent / name).write_text(content, encoding="utf-8")
+        self.path.with_name(name).write_text(content, encoding="utf-8")
         self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
 
     def fragment(self, template: str, **values: object) -> None:
@@ -113,7 +118,6 @@ class Page:
         self.lines.append("\n".join(["```{toctree}", ":hidden:", "", *entries, "```"]))
 
     def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(self.text, encoding="utf-8")
 
 
@@ -149,13 +153,13 @@ def sections(profile: str) -> list[Section]:
     for name in sorted(notebooks.keys() | {path.parent.name for path in folder.glob(f"*/{FILE}")}):
         title = (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name
         section = Section(name, title)
-        if (folder / name / FILE).is_file():
-            try:
+        try:
+            if (folder / name / FILE).is_file():
                 result = read(folder / name / FILE)
                 section = Section(name, result.title, result, "done")
-            except ResultError as error:
-                log.warning("%s", error)
-                section = Section(name, title, state="its record cannot be read; run it again")
+        except ResultError as error:
+            log.warning("%s", error)
+            section = Section(name, title, state="its record cannot be read; run it again")
         listed.append(section)
     return listed
 
@@ -187,8 +191,11 @@ def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Res
         page.heading(result.title, 3)
         page.html(Findings(result.verdicts)._repr_html_())
     if done:
+        shared: dict[str, list[str]] = {}  # provenance -> the sections that it is of
+        for result in done:
+            shared.setdefault(_json(result.provenance), []).append(result.section)
         page.heading("What produced this", 2)
-        page.fragment("settings.html", blocks=_provenances(done))
+        page.fragment("settings.html", blocks={", ".join(names): text for text, names in shared.items()})
     pages = ["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done]
     page.contents([*pages, "references"])
     page.write()
@@ -280,8 +287,7 @@ def ledger_page(folder: Path, result: Result) -> None:
 
 def references_page(folder: Path) -> None:
     """Write the page ``references.md``: what the notebooks cite, as their ``references.bib`` says."""
-    listed = study.find_root() / "notebooks" / BIBLIOGRAPHY
-    page = Page(folder / "references.md")
+    page, listed = Page(folder / "references.md"), study.find_root() / "notebooks" / BIBLIOGRAPHY
     page.heading("References")
     if listed.is_file():
         shutil.copyfile(listed, folder / BIBLIOGRAPHY)
@@ -291,21 +297,14 @@ def references_page(folder: Path) -> None:
 
 def rendered(template: str, **values: object) -> str:
     """Return `template` filled with `values`, each escaped; a value that it wants and does not get is an error."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    return FILLED.get_template(template).render(**values)
 
 
 def _of_record(result: Result) -> NotebookNode:
     """Return a notebook that shows the record: one cell, without code, whose outputs are its parts."""
-    outputs = [
-        v4.new_output("display_data", metadata={MIME: {"table": name}}) for name in result.tables if name != TABLE
-    ]
-    outputs += [v4.new_output("display_data", metadata={MIME: {"figure": name}}) for name in result.figures]
+    parts = [{"table": name} for name in result.tables if name != TABLE]
+    parts += [{"figure": name} for name in result.figures]
+    outputs = [v4.new_output("display_data", metadata={MIME: part}) for part in parts]
     more = [claim_table(result.claims)] * bool(result.claims) + [Findings(result.verdicts)] * bool(result.verdicts)
     outputs += [v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in more]
     return v4.new_notebook(cells=[v4.new_code_cell("record", outputs=outputs, metadata={"tags": ["remove-input"]})])
@@ -314,14 +313,6 @@ def _of_record(result: Result) -> NotebookNode:
 def _part(output: NotebookNode) -> dict[str, str]:
     """Return which part of the record an output shows, as `medpsy.record.Record` notes it."""
     return output.get("metadata", {}).get(MIME, {})
-
-
-def _provenances(results: Sequence[Result]) -> dict[str, str]:
-    """Return every distinct provenance, named by the sections that share it."""
-    shared: dict[str, list[str]] = {}
-    for result in results:
-        shared.setdefault(_json(result.provenance), []).append(result.section)
-    return {", ".join(names): text for text, names in shared.items()}
 
 
 def _json(value: object) -> str:
@@ -348,9 +339,8 @@ def _sphinx(source: Path, site: Path, profile: str) -> None:
     warnings = io.StringIO()
     try:
         with patch_docutils(), docutils_namespace():
-            doctrees = source.parent / "doctrees"
             options = {"confoverrides": _configuration(profile), "status": None, "warning": warnings}
-            app = Sphinx(source, None, site, doctrees, "html", freshenv=True, **options)
+            app = Sphinx(source, None, site, source.parent / "doctrees", "html", freshenv=True, **options)
             app.build()
     except (SphinxError, OSError) as error:
         raise SiteError(f"the pages of profile {profile} could not be built: {error}\n{warnings.getvalue()}") from error
