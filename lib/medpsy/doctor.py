@@ -24,7 +24,6 @@ from typing import Any, Literal
 import yaml
 from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from packaging.utils import canonicalize_name
 
 from medpsy import families, provenance, strict, study
 from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
@@ -82,10 +81,11 @@ def packages() -> dict[str, dict[str, str]]:
     """Return installed and pinned version of every installed package that the project pins."""
     files = [path for name in PINS if (path := study.find_root() / "setup" / name).is_file()]
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(path.read_text("utf-8") for path in files), re.MULTILINE))
-    here = {canonicalize_name(each.name): each.version for each in metadata.distributions()}
-    here = {name: version.partition("+")[0] for name, version in here.items()}  # 2.13.0+cpu is 2.13.0 built for a CPU
-    names = {name: canonicalize_name(name) for name in pinned}
-    return {name: {"installed": here[key], "pinned": pinned[name]} for name, key in names.items() if key in here}
+    rows = {}
+    for name, version in pinned.items():
+        with suppress(metadata.PackageNotFoundError):  # 2.13.0+cpu is 2.13.0 built for a CPU
+            rows[name] = {"installed": metadata.version(name).partition("+")[0], "pinned": version}
+    return rows
 
 
 def llama_tools() -> dict[str, dict[str, str | None]]:
@@ -134,9 +134,8 @@ def _import_problem(names: Sequence[str]) -> str | None:
         done = _run(sys.executable, "-c", f"import {', '.join(names)}")
     except subprocess.TimeoutExpired:
         return f"its import took more than {SECONDS:.0f} s"
-    if done.returncode:
-        return f"its import failed: {[ending(done.returncode), *done.stderr.strip().splitlines()][-1]}"
-    return None
+    last = [ending(done.returncode), *done.stderr.strip().splitlines()][-1]
+    return f"its import failed: {last}" if done.returncode else None
 
 
 def _llama_problem() -> str | None:

@@ -46,6 +46,7 @@ SCHEMA = 1
 FILE = "result.json"
 MIME = "medpsy"  # key of an output's metadata that says which part of the record it shows
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TABLE_FIELDS = ("title", "note", "decimals", "columns", "rows", "links", "marks")
 SHORTEST_SECRET = 8  # characters; shorter values are placeholders such as EMPTY and would match ordinary words
 
 
@@ -170,24 +171,36 @@ class Record:
         """
         record = {**self._header, "settings": self._settings, "inputs": self._inputs | dict(inputs or {})}
         record |= {"claims": self._claims, "verdicts": list(self._findings.values()), "chosen": chosen}
-        record |= {"tables": {name: _table_entry(name, shown) for name, shown in self._tables.items()}}
-        record |= {"figures": {name: _figure_entry(name, drawn) for name, drawn in self._figures.items()}}
+        record["tables"] = {
+            name: {field: getattr(shown, field) for field in TABLE_FIELDS} | {"csv": f"tables/{name}.csv"}
+            for name, shown in self._tables.items()
+        }
+        record["figures"] = {
+            name: {"title": drawn.title, "alt": drawn.alt, "png": f"figures/{name}.png", "svg": f"figures/{name}.svg"}
+            for name, drawn in self._figures.items()
+        }
         record |= dict.fromkeys(kind.name for kind in evidence.KINDS)
         for kind, rows in self.evidence.items():
             _refuse_secrets_in_frame(rows, kind.name)
             record[kind.name] = {"file": kind.file, "rows": len(rows)}
         record |= {"tokens": self._tokens | dict(tokens or {}) or None, "seconds": perf_counter() - self._started}
-        text = self._text({**record, "provenance": provenance.collect(self._root)})
+        record |= {"provenance": provenance.collect(self._root)}
+        settled = {field: self._plain(value, field) for field, value in record.items()}
+        _validate(settled, self.folder / FILE)
+        text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
+        refuse_secrets(text, f"{self.folder.name}: {FILE}")
         (self.folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
         self._write_files()
-        write_text(self.folder / FILE, text)
+        write_text(self.folder / FILE, text + "\n")
         if self._findings:
             display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
 
     def _digest(self, study: Study, asked: Mapping[str, Mapping], models: Iterable[str]) -> None:
         """Note the digests of what was asked, of the prompts and of the models."""
         store = ResponseStore(study.store_dir)  # knows the models of stored responses, where the weights are gone
-        self._inputs |= {f"suite/{suite}": _sha256(map(repr, group.values())) for suite, group in asked.items()}
+        for suite, group in asked.items():
+            lines = "\n".join(sorted(map(repr, group.values())))
+            self._inputs[f"suite/{suite}"] = hashlib.sha256(lines.encode()).hexdigest()
         self._inputs |= {f"prompt/{name}": prompts.version(name) for name in prompts.TEMPLATES}
         self._inputs |= {f"model/{name}": store.fingerprint(study.model(name)) for name in models}
 
@@ -196,14 +209,6 @@ class Record:
             return plain(value, f"{self.folder.name}: {field}", missing=field == "tables")
         except (TypeError, ValueError) as error:
             raise ResultError(str(error)) from error
-
-    def _text(self, record: dict) -> str:
-        """Return the record as JSON text, refused if it breaks the schema or holds a secret."""
-        settled = {field: self._plain(value, field) for field, value in record.items()}
-        _validate(settled, self.folder / FILE)
-        text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
-        refuse_secrets(text, f"{self.folder.name}: {FILE}")
-        return text + "\n"
 
     def _write_files(self) -> None:
         """Write what the record names; what an earlier one left is removed, so that none outlives its table."""
@@ -305,19 +310,6 @@ def _annotated() -> dict[str, Any]:
     """Return the annotated variables of the notebook, or of the script that runs, with their values."""
     main = vars(sys.modules["__main__"])
     return {name: main[name] for name in main.get("__annotations__", {}) if name in main}
-
-
-def _table_entry(name: str, shown: Table) -> dict:
-    fields = ("title", "note", "decimals", "columns", "rows", "links", "marks")
-    return {field: getattr(shown, field) for field in fields} | {"csv": f"tables/{name}.csv"}
-
-
-def _figure_entry(name: str, drawn: Figure) -> dict:
-    return {"title": drawn.title, "alt": drawn.alt} | {kind: f"figures/{name}.{kind}" for kind in ("png", "svg")}
-
-
-def _sha256(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _validate(record: object, path: Path) -> None:
