@@ -60,12 +60,11 @@ def export(path: Path, profile: str) -> dict[str, Any]:
 def restore(path: Path, profile: str, *, sha256: str | None = None, other_settings: bool = False) -> ResponseStore:
     """Return the store of `profile` with the responses of the bundle `path` added, once all of it was verified.
 
+    A BundleError names the bundle, and the file in it or the one of the project that differs.
+
     Args:
         sha256: digest that the whole bundle must have.
         other_settings: take the responses although the bundle's profile or settings are others.
-
-    Raises:
-        BundleError: naming the bundle, and the file in it or the one of the project that differs.
     """
     root = study.load(profile).store_dir
     if not other_settings:

@@ -81,8 +81,7 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         Columns ``size``, ``role`` (one of `ROLES`), ``row`` (of the report) and ``model`` (of the study, or a
         checkpoint), which is that row or plays its part.
 
-    Raises:
-        strict.SettingsError, FileNotFoundError: as `by_stage` does; too few or too many models.
+    Raises as `by_stage`, and for too few or too many models.
     """
     place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
     for size, names in classes.items():

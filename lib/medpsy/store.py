@@ -97,11 +97,7 @@ def noted(root: Path, name: str, make: Callable[[], T]) -> T:
     """Return what `make` returns and keep it under `name` in the store `root`; in a replay, return what was kept.
 
     Seconds, memory and logs of trainings differ from run to run: tables made of them are those of the run that the
-    responses come from.
-
-    Raises:
-        NotStored: this is a replay, and nothing was kept.
-        ValueError: `name` cannot name a file, or what was kept is not JSON.
+    responses come from. Raises NotStored in a replay for which nothing was kept.
     """
     if not NOTE.fullmatch(name):
         raise ValueError(f"note {name!r} cannot name a file; use letters, digits, _ . and -")
@@ -385,13 +381,10 @@ class ResponseStore:
     def lookup(
         self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec | None = None
     ) -> pd.DataFrame:
-        """Return `columns` of the stored responses called `keys`, in that order; generate nothing.
+        """Return `columns` of the stored responses called `keys`, in that order; a KeyError names what is not stored.
 
         Args:
             model: who wrote them all, so that no other model's shards are read.
-
-        Raises:
-            KeyError: some are not stored (never generated, or in a damaged shard).
         """
         shards = [self._of(self.fingerprint(model))] if model else self.shards()
         rows, stored = _ordered(_read(shards, [*columns, "finish_reason", "created"], keys), keys)

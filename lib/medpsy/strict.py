@@ -148,11 +148,8 @@ def mapping(raw: object, place: Place) -> dict[str, Any]:
 def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
     """Return dataclass `cls` made from the mapping `raw`, whose types are those of the dataclass.
 
-    Args:
-        given: fields that come from elsewhere; the file must not hold them.
-
-    Raises:
-        SettingsError: unknown or missing key, wrong type, or a value that the dataclass itself refuses.
+    Fields `given` come from elsewhere; the file must not hold them. A SettingsError names an unknown or missing key, a
+    wrong type, or a value that the dataclass itself refuses.
     """
     for key in given.keys() & mapping(raw, place).keys():
         known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
@@ -163,8 +160,7 @@ def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
 def value(raw: object, kind: Any, place: Place) -> Any:
     """Return `raw` as `kind`, a type or dataclass; a whole number passes for a float and a list for a tuple.
 
-    Raises:
-        SettingsError: a sentence for each value that does not fit.
+    A SettingsError has a sentence for each value that does not fit.
     """
     try:  # as JSON, where a list stands for a tuple and a mapping for a dataclass, and no other type for another
         text = json.dumps(raw, default=_plain, allow_nan=False)

@@ -222,10 +222,8 @@ class Study:
         """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe.
 
         The latter are called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's:
-        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone.
-
-        Raises:
-            ValueError: an unknown name; the nearest one is offered.
+        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone. A ValueError
+        offers the nearest name for an unknown one.
         """
         if name in self.models:
             return self.models[name]
@@ -247,11 +245,7 @@ class Study:
     def checkpoint(self, size: str, stage: str, seed: int | None = None) -> ModelSpec:
         """Return the model that `stage` leaves of the target of `size`, in the study's outputs; it may not exist yet.
 
-        Args:
-            seed: of the training; the study's own by default. Checkpoints of another one bear it in their name.
-
-        Raises:
-            ValueError: no such size class or stage.
+        Checkpoints of a training with another seed than the study's bear it in their name.
         """
         if size not in self.targets:
             raise ValueError(f"size {size!r} is no target of {self.file}; {strict.nearest(size, self.targets)}")
@@ -317,11 +311,7 @@ def profiles(root: Path | None = None) -> tuple[str, ...]:
 
 
 def load(profile: str, root: Path | None = None) -> Study:
-    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s).
-
-    Raises:
-        strict.SettingsError: names file, key, value and fix.
-    """
+    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s)."""
     root, place = root or find_root(), strict.Place(f"params/{profile}/study.yaml")
     if profile not in (known := profiles(root)):
         fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"

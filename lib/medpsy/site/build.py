@@ -204,10 +204,8 @@ def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Res
 def section_page(folder: Path, result: Result) -> None:
     """Write the page of one section: its executed notebook, and what leads from it to files and evidence.
 
-    A section that was run in JupyterLab has no executed notebook; its record alone is shown.
-
-    Raises:
-        medpsy.record.SecretFound: a cell or an output holds the value of a key.
+    A section that was run in JupyterLab has no executed notebook; its record alone is shown. Refuses a notebook that
+    holds the value of a key.
     """
     executed = result.folder / NOTEBOOK
     if executed.is_file():
