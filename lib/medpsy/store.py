@@ -40,26 +40,14 @@ SHARD_ROWS = 1000  # ours: a million responses make a thousand files
 SHARD_SECONDS = 20.0  # ours: a shard is written with the first response after that, so a killed run loses little
 PROGRESS_SECONDS = 5.0  # between two reports of progress
 ATTEMPTS = 3  # a second and third only where shards turn out damaged while they are read
+TEXT, LARGE, INT = pa.string(), pa.large_string(), pa.int64()  # large: many responses may pass 2 GiB
 SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("fingerprint", pa.string()),
-        ("model", pa.string()),
-        ("engine", pa.string()),
-        ("prompt_id", pa.string()),
-        ("messages", pa.large_string()),  # JSON
-        ("sampling", pa.string()),  # JSON
-        ("run", pa.int32()),
-        ("text", pa.large_string()),  # large: a table of many responses may pass 2 GiB
-        ("finish_reason", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("seconds", pa.float64()),
-        ("error", pa.string()),
-        ("created", pa.timestamp("us", tz="UTC")),
-    ]
+    [(name, TEXT) for name in ("key", "fingerprint", "model", "engine", "prompt_id")]
+    + [("messages", LARGE), ("sampling", TEXT), ("run", pa.int32())]  # the first two hold JSON
+    + [("text", LARGE), ("finish_reason", TEXT), ("prompt_tokens", INT), ("completion_tokens", INT)]
+    + [("seconds", pa.float64()), ("error", TEXT), ("created", pa.timestamp("us", tz="UTC"))]
 )
-COUNTS = pa.schema([("key", pa.string()), ("count", pa.int64())])
+COUNTS = pa.schema([("key", TEXT), ("count", INT)])
 SCHEMAS = {"shards": SCHEMA, "counts": COUNTS}  # folder of a store -> columns of the shards in it
 RESULT = ["key", "prompt_id", "model", "run", "text", "finish_reason"]
 RESULT += ["prompt_tokens", "completion_tokens", "seconds", "error"]
@@ -233,15 +221,12 @@ class Asked:
             "fingerprint": self.fingerprint,
             "model": self.model.name,
             "engine": self.engine_kind,
-            "prompt_id": request.prompt.id,
             "messages": json.dumps(request.prompt.messages),
             "sampling": self.sampling_json,
             "run": request.run,
+            **asdict(response),
+            "prompt_id": request.prompt.id,
             "text": storable(response.text),
-            "finish_reason": response.finish_reason,
-            "prompt_tokens": response.prompt_tokens,
-            "completion_tokens": response.completion_tokens,
-            "seconds": response.seconds,
             "error": None if response.error is None else storable(response.error),
             "created": datetime.now(UTC),
         }
