@@ -17,7 +17,7 @@ from medpsy import engines, prompts, study
 from medpsy.data.suites import SUITES
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.mini.suites import suite
-from medpsy.store import ResponseStore
+from medpsy.store import Asked, ResponseStore
 from medpsy.study import ModelSpec
 
 from bench import attacks, quantized, replicas, training
@@ -53,11 +53,11 @@ def ours(kind: str, model: ModelSpec, rows: Sequence[Prompt], sampling: Sampling
     with engines.open_engine(kind, model, **options) as engine:
         longest = sorted(rows, key=lambda row: -len(str(row.messages)))
         list(engine.generate(longest[:4], sampling))  # starts what starts with the first prompts
-        settings = {"sampling": sampling, "run": 0, "engine_kind": kind}
+        asked = Asked(model, engine.fingerprint, kind, sampling)
 
         def measured() -> int:
             with tempfile.TemporaryDirectory() as scratch:
-                frame = ResponseStore(Path(scratch)).answer(model, lambda: nullcontext(engine), rows, **settings)
+                (frame,) = ResponseStore(Path(scratch)).answers(asked, lambda: nullcontext(engine), rows, [0])
                 return int(frame["completion_tokens"].sum())
 
         return fastest(measured)

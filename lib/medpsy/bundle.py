@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,8 @@ MEMBER = re.compile(
     r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet|params/[\w-]+\.yaml"
     rf"|{NOTES}/{NOTE.pattern}\.json"
 )
-BLOCK = 2**20
+COMPARED = ("tables", "verdicts", "chosen", "claims")  # of a record: no times, versions and names of files
+RELATIVE = 1e-9  # how far apart two numbers may lie and be the same
 
 
 class BundleError(ValueError):
@@ -42,10 +44,9 @@ class BundleError(ValueError):
 
 
 class Difference(NamedTuple):
-    """One value of a record that is another one here; None where it is missing."""
+    """One value that is another one here; None where it is missing."""
 
-    section: str
-    place: str  # e.g. "claims/P111/margin" or "tables/large/rows/0/2"
+    place: str  # e.g. "01_backbone_selection/claims/P111/margin", or a table "01_backbone_selection/tables/large.csv"
     there: Any
     here: Any
 
@@ -59,12 +60,11 @@ def export(path: Path, profile: str) -> dict[str, Any]:
 def restore(path: Path, profile: str, *, sha256: str | None = None, other_settings: bool = False) -> ResponseStore:
     """Return the store of `profile` with the responses of the bundle `path` added, once all of it was verified.
 
+    A BundleError names the bundle, and the file in it or the one of the project that differs.
+
     Args:
         sha256: digest that the whole bundle must have.
         other_settings: take the responses although the bundle's profile or settings are others.
-
-    Raises:
-        BundleError: naming the bundle, and the file in it or the one of the project that differs.
     """
     root = study.load(profile).store_dir
     if not other_settings:
@@ -73,53 +73,48 @@ def restore(path: Path, profile: str, *, sha256: str | None = None, other_settin
     return add(path, root, sha256=sha256)
 
 
-def compare(path: Path, profile: str) -> int:
-    """Return how many tables of `profile` are the bundle's, byte by byte: all that were there when it was exported.
-
-    Raises:
-        BundleError: naming the first table that differs or is missing, and the packages whose version differs.
-    """
-    with _opened(path) as (_, manifest):
-        wanted, here = manifest["about"].get("tables", {}), tables(profile)
-    apart = [name for name, digest in wanted.items() if here.get(name) != digest]
-    if apart:
-        versions, now = manifest.get("provenance", {}).get("versions", {}), provenance.versions()
-        other = [f"{name} {old} there, {now.get(name)} here" for name, old in versions.items() if now.get(name) != old]
-        first = f"outputs/{profile}/{apart[0]} {'differs' if apart[0] in here else 'is missing'}"
-        why = f"; versions: {', '.join(other)}" if other else ""
-        raise BundleError(f"{path.name}: {len(apart)} of {len(wanted)} tables are not its own: {first}{why}")
-    return len(wanted)
-
-
-def differences(records: Path, profile: str, *, relative: float = 1e-9) -> list[Difference]:
-    """Return what the records of `profile` say otherwise than those in `records`, number by number.
-
-    Tables, claims, verdicts and what was chosen are compared; times, versions and names of files are not.
+def differences(origin: Path, profile: str) -> list[Difference]:
+    """Return what the sections of `profile` say otherwise here than in `origin`; what is here alone does not count.
 
     Args:
-        records: folder of ``<section>.json`` files.
-        relative: how far apart two numbers may lie and be the same.
+        origin: a bundle, whose tables are compared byte by byte, by their digests, and the versions of packages where
+            any differs; or a folder of records ``<section>.json``, whose tables, claims, verdicts and what was chosen
+            are compared value by value.
 
     Raises:
-        FileNotFoundError: there is no record in `records`.
+        BundleError, FileNotFoundError: `origin` is no bundle; there is no record in that folder.
     """
-    paths = sorted(records.glob("[0-9]*.json"))
+    if not origin.is_dir():
+        with _opened(origin) as (_, manifest):
+            there, here = manifest["about"].get("tables", {}), tables(profile)
+        if apart := _apart(there, {name: here.get(name) for name in there}):
+            there, here = manifest.get("provenance", {}).get("versions", {}), provenance.versions()
+            apart += _apart(there, {name: here.get(name) for name in there}, "versions/")
+        return apart
+    paths, outputs = sorted(origin.glob("[0-9]*.json")), study.find_root() / "outputs" / profile
     if not paths:
-        raise FileNotFoundError(f"{records}: no records there; name a folder of files like 01_backbone_selection.json")
-    apart = []
-    for path in paths:
-        here = study.find_root() / "outputs" / profile / path.stem / "result.json"
-        before, now = (_values(file) if file.is_file() else {} for file in (path, here))
-        for place in sorted(before.keys() | now.keys()):
-            if not _same(before.get(place), now.get(place), relative):
-                apart.append(Difference(path.stem, place, before.get(place), now.get(place)))
-    return apart
+        raise FileNotFoundError(f"{origin}: no records there; name a folder of files like 01_backbone_selection.json")
+    pairs = {path.stem: (_values(path), _values(outputs / path.stem / "result.json")) for path in paths}
+    return [value for section, pair in pairs.items() for value in _apart(*pair, f"{section}/")]
+
+
+def _apart(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[Difference]:
+    pairs = {name: (there.get(name), here.get(name)) for name in sorted(there.keys() | here.keys())}
+    return [Difference(prefix + name, *pair) for name, pair in pairs.items() if not _same(*pair)]
+
+
+def _same(there: Any, here: Any) -> bool:
+    numbers = isinstance(there, int | float) and isinstance(here, int | float)
+    return math.isclose(there, here, rel_tol=RELATIVE, abs_tol=1e-12) if numbers else there == here
 
 
 def _values(record: Path) -> dict[str, Any]:
+    """Return place -> value of what is compared of a record; nothing where it is missing."""
+    if not record.is_file():
+        return {}
     content = json.loads(record.read_text(encoding="utf-8"))
-    compared = {name: content[name] for name in ("tables", "verdicts", "chosen")}
-    return dict(_leaves(compared | {"claims": {claim["id"]: claim for claim in content["claims"]}}, ""))
+    claims = {claim["id"]: claim for claim in content["claims"]}
+    return dict(_leaves({name: content[name] for name in COMPARED} | {"claims": claims}, ""))
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
@@ -128,11 +123,6 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{place}/{key}".lstrip("/"))
     else:
         yield place, value
-
-
-def _same(before: Any, now: Any, relative: float) -> bool:
-    numbers = isinstance(before, int | float) and isinstance(now, int | float)
-    return math.isclose(before, now, rel_tol=relative, abs_tol=1e-12) if numbers else before == now
 
 
 def tables(profile: str) -> dict[str, str]:
@@ -148,22 +138,15 @@ def _settings(profile: str) -> list[Path]:
 
 
 def _same_settings(manifest: dict[str, Any], shown: str, profile: str) -> None:
-    there = manifest["about"].get("profile")
-    if there != profile:
-        raise BundleError(
-            f"{shown}: it holds profile {there!r}, not {profile!r}; name the profile it was exported from"
-        )
+    if (there := manifest["about"].get("profile")) != profile:
+        fix = "name the profile it was exported from"
+        raise BundleError(f"{shown}: it holds profile {there!r}, not {profile!r}; {fix}")
     given = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(SETTINGS)}
-    here = {f"{SETTINGS}{file.name}": digest_of(file) for file in _settings(profile)}
-    for name in sorted(given.keys() | here.keys()):
-        if given.get(name) != here.get(name):
-            what = "is not here" if name not in here else "is not in the bundle" if name not in given else "differs"
-            file = f"params/{profile}/{name.removeprefix(SETTINGS)}"
-            commit = str(manifest.get("provenance", {}).get("commit"))[:12]
-            raise BundleError(
-                f"{shown}: {file} {what}; take the commit the bundle was made with ({commit}), or add its "
-                "responses alone with --other-settings"
-            )
+    for name, there, here in _apart(given, {f"{SETTINGS}{file.name}": digest_of(file) for file in _settings(profile)}):
+        what = "is not here" if here is None else "is not in the bundle" if there is None else "differs"
+        commit = str(manifest.get("provenance", {}).get("commit"))[:12]
+        fix = f"take the commit the bundle was made with ({commit}), or add its responses alone with --other-settings"
+        raise BundleError(f"{shown}: {name.replace(SETTINGS, f'{SETTINGS}{profile}/')} {what}; {fix}")
 
 
 def write(
@@ -173,17 +156,17 @@ def write(
 
     Args:
         settings: YAML files that go along; they are compared, never put into a store.
-        about: what the manifest says besides, under ``"about"``.
+        about: what the manifest says besides.
 
     Returns:
         The manifest, with the digest of the whole bundle under ``"sha256"``.
     """
     folders = [folder for kind in SCHEMAS for folder in store.shards(kind)]
-    shards = [file for one in folders for file in one.paths() if one.load(file, one.schema.names) is not None]
-    if not shards:
+    kept = [file for shards in folders for file in shards.paths() if shards.load(file, shards.schema.names) is not None]
+    if not kept:
         raise BundleError(f"{store.root.name}: the store is empty; run a notebook first")
-    own = [*shards, *store.root.glob(MODELS), *sorted(store.root.glob(f"{NOTES}/*.json"))]
-    members = {file.relative_to(store.root).as_posix(): file for file in own}
+    kept += [*store.root.glob(MODELS), *sorted(store.root.glob(f"{NOTES}/*.json"))]
+    members = {file.relative_to(store.root).as_posix(): file for file in kept}
     members |= {f"{SETTINGS}{file.name}": file for file in settings}
     files = {
         name: {
@@ -209,17 +192,12 @@ def write(
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of the file `path`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
-    """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified.
-
-    Raises:
-        BundleError: naming the bundle and the file in it.
-    """
+    """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified."""
     with _opened(path) as (archive, manifest):
         if sha256 and digest_of(path) != sha256.lower():
             raise BundleError(f"{path.name}: its SHA-256 is not {sha256}; it is another bundle or was changed")
@@ -248,7 +226,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive, _manifest(archive, path.name)
-    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:  # the last where a member is encrypted
+    except (zipfile.BadZipFile, EOFError) as error:
         raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
 
 
@@ -260,10 +238,10 @@ def _manifest(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
     try:
         manifest = json.loads(archive.read(MANIFEST))
         files = {name: {"sha256": str(e["sha256"]), "bytes": int(e["bytes"])} for name, e in manifest["files"].items()}
-        known = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        ours = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # no JSON of ours, or it is encrypted
         raise BundleError(f"{shown}: {MANIFEST} cannot be read; get the bundle again") from None
-    if not known:
+    if not ours:
         raise BundleError(f"{shown}: format {manifest['format']!r} is not {FORMAT!r}; use the version that wrote it")
     for name in {*held, *files} - {MANIFEST}:
         if not MEMBER.fullmatch(name):
@@ -277,16 +255,18 @@ def _manifest(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: Path, shown: str) -> None:
-    info = archive.getinfo(name)
+    info, schema = archive.getinfo(name), SCHEMAS.get(name.partition("/")[0])
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != entry["bytes"]:
         raise BundleError(f"{shown}: {name} has another size than the manifest says; get the bundle again")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(info) as source, target.open("xb") as sink:
-        while block := source.read(BLOCK):
-            sink.write(block)
+    try:
+        with archive.open(info) as source, target.open("xb") as sink:
+            shutil.copyfileobj(source, sink)
+    except RuntimeError as error:
+        raise BundleError(f"{shown}: {name} is encrypted ({error}); get the bundle again") from None
     if digest_of(target) != entry["sha256"]:
         raise BundleError(f"{shown}: {name} was changed after it was written; get the bundle again")
-    if schema := SCHEMAS.get(name.partition("/")[0]):
+    if schema:
         try:
             with target.open("rb") as shard:
                 read_shard(shard, schema, schema.names)

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 import typer
 import typer.core
+from typer import Argument, Option
 
 OPTIONS = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="smoke, mini, review or paper.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text.")]
+Profile = Annotated[str, Option("--profile", metavar="NAME", help="smoke, mini, review or paper.")]
+Json = Annotated[bool, Option("--json", help="Print JSON for a program instead of text.")]
 OpensThinking = Annotated[
-    bool,
-    typer.Option("--opens-thinking", help="The chat template wrote <think>: text without </think> is no answer."),
+    bool, Option("--opens-thinking", help="The template wrote <think>: text without </think> is no answer.")
 ]
 
 
@@ -53,13 +53,11 @@ def printed_json(data: object) -> str:
 
 @app.command()
 def export(
-    stage: Annotated[str, typer.Option(help="Stage of training: sft1, sft2, rl1 or rl2.")] = "rl2",
-    size: Annotated[str, typer.Option(help="Size class of the study, e.g. large.")] = "large",
-    variant: Annotated[
-        str | None, typer.Option(metavar="NAME", help="GGUF format, e.g. Q4_K_M; default: safetensors.")
-    ] = None,
+    stage: Annotated[str, Option(help="Stage of training: sft1, sft2, rl1 or rl2.")] = "rl2",
+    size: Annotated[str, Option(help="Size class of the study, e.g. large.")] = "large",
+    variant: Annotated[str | None, Option(help="GGUF format, e.g. Q4_K_M; default: safetensors.")] = None,
     profile: Profile = "mini",
-    out: Annotated[Path | None, typer.Option(help="Folder; default: in outputs/PROFILE/export/.")] = None,
+    out: Annotated[Path | None, Option(help="Folder; default: in outputs/PROFILE/export/.")] = None,
 ) -> None:
     """Leave a trained model as a folder that llama.cpp or transformers runs, with a card and a quickstart."""
     from medpsy import export, study
@@ -69,9 +67,9 @@ def export(
 
 @app.command()
 def convert(
-    point: Annotated[Path, typer.Argument(help="checkpoint-N in outputs/PROFILE/training/NAME: your own training's.")],
-    out: Annotated[Path, typer.Argument(help="New folder.")],
-    parent: Annotated[Path, typer.Option(help="Folder of the model that the training started from.")],
+    point: Annotated[Path, Argument(help="checkpoint-N in outputs/PROFILE/training/NAME: your own training's.")],
+    out: Annotated[Path, Argument(help="New folder.")],
+    parent: Annotated[Path, Option(help="Folder of the model that the training started from.")],
 ) -> None:
     """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
     from medpsy.training import converting
@@ -81,11 +79,11 @@ def convert(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="Exported folder, or model or checkpoint of the profile.")],
+    model: Annotated[str, Argument(help="Exported folder, or model or checkpoint of the profile.")],
     profile: Profile = "mini",
-    system: Annotated[str | None, typer.Option(help="Text that stands before the conversation.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest response; default: as the study says.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; default: as the study says.")] = None,
+    system: Annotated[str | None, Option(help="Text that stands before the conversation.")] = None,
+    max_tokens: Annotated[int | None, Option(help="Longest response; default: as the study says.")] = None,
+    temperature: Annotated[float | None, Option(help="0 is greedy; default: as the study says.")] = None,
 ) -> None:
     """Talk to a model in llama.cpp's llama-cli, which takes the place of this process."""
     from medpsy import export, study
@@ -99,12 +97,8 @@ def chat(
 @app.command()
 def plan(
     profile: Profile = "mini",
-    gpu: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Kind of GPU, e.g. H100; default: the profile's own.")
-    ] = None,
-    price: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Of one GPU hour; default: a usual one.")
-    ] = None,
+    gpu: Annotated[str | None, Option(help="Kind of GPU, e.g. H100; default: the profile's own.")] = None,
+    price: Annotated[float | None, Option(metavar="DOLLARS", help="Of one GPU hour; default: a usual one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a profile will take: tokens, GPU hours or minutes, memory, disk, money; nothing is run."""
@@ -117,7 +111,7 @@ def plan(
 @app.command()
 def pin(
     profile: Profile = "review",
-    check: Annotated[bool, typer.Option("--check", help="Only list what has no commit; asks no network.")] = False,
+    check: Annotated[bool, Option("--check", help="Only list what has no commit; asks no network.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write the newest commits of hub models and data sets into the files of a profile, where none is named."""
@@ -130,27 +124,21 @@ def pin(
         print(printed_json([asdict(place) for place in loose]) if as_json else "\n".join(lines))
         return
     written, refused = examination.pin(profile)
-    parts = {"written": written, "refused": refused}
-    if as_json:
-        rows = {name: [asdict(place) | {"said": text} for place, text in part.items()] for name, part in parts.items()}
-        print(printed_json(rows))
-    else:
-        for name, part in parts.items():
-            print("\n".join([*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]))
+    rows, lines = {}, []
+    for name, part in {"written": written, "refused": refused}.items():
+        rows[name] = [asdict(place) | {"said": text} for place, text in part.items()]
+        lines += [*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]
+    print(printed_json(rows) if as_json else "\n".join(lines))
     if refused:
         raise typer.Exit(1)
 
 
 @app.command()
 def run(
-    notebook: Annotated[str, typer.Argument(help="Number or name: 01, 1 or 01_backbone_selection.")],
+    notebook: Annotated[str, Argument(help="Number or name: 01, 1 or 01_backbone_selection.")],
     profile: Profile = "mini",
-    file: Annotated[
-        list[Path] | None, typer.Option("-f", "--file", help="YAML file of parameters; wins over the profile's.")
-    ] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="One parameter; wins over all.")
-    ] = None,
+    file: Annotated[list[Path] | None, Option("-f", "--file", help="YAML file; wins over the profile's.")] = None,
+    parameter: Annotated[list[str] | None, Option("-p", "--parameter", help="NAME=VALUE; wins over all.")] = None,
 ) -> None:
     """Run one notebook into outputs/PROFILE/SECTION/; its result.json appears there when it is done."""
     from medpsy.run import run_notebook
@@ -168,7 +156,7 @@ def audit(as_json: Json = False) -> None:
 
 @store.command("export")
 def store_export(
-    bundle: Annotated[Path, typer.Argument(help="File to write.")], profile: Profile = "mini", as_json: Json = False
+    bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini", as_json: Json = False
 ) -> None:
     """Write all responses of a profile and its settings to one file, to be replayed where there is no model."""
     from medpsy import bundle as bundles
@@ -180,12 +168,10 @@ def store_export(
 
 @store.command("replay")
 def store_replay(
-    bundle: Annotated[Path, typer.Argument(help="File that `medpsy store export` wrote.")],
+    bundle: Annotated[Path, Argument(help="File that `medpsy store export` wrote.")],
     profile: Profile = "mini",
-    sha256: Annotated[str | None, typer.Option(help="Digest the file must have; another one is refused.")] = None,
-    other_settings: Annotated[
-        bool, typer.Option("--other-settings", help="Take the responses although profile or settings differ.")
-    ] = False,
+    sha256: Annotated[str | None, Option(help="Digest the file must have; another one is refused.")] = None,
+    other_settings: Annotated[bool, Option("--other-settings", help="Although profile or settings differ.")] = False,
 ) -> None:
     """Add the responses of a bundle to those of a profile; `make replay` goes on from there without any model."""
     from medpsy import bundle as bundles
@@ -196,22 +182,20 @@ def store_replay(
 
 @store.command("compare")
 def store_compare(
-    bundle: Annotated[Path, typer.Argument(help="File that `medpsy store export` wrote, or a folder of records.")],
+    bundle: Annotated[Path, Argument(help="File that `medpsy store export` wrote, or a folder of records.")],
     profile: Profile = "mini",
 ) -> None:
-    """Check that the tables of a profile are, byte by byte, those of the machine that wrote the bundle.
+    """List the tables of a profile that are not, byte by byte, those of the machine that wrote the bundle.
 
     Given a folder of records (<section>.json), list every number, status and sentence that differs from them.
     """
     from medpsy import bundle as bundles
 
-    if bundle.is_dir():
-        apart = bundles.differences(bundle, profile)
-        for value in apart:
-            print(f"{value.section} {value.place}: {value.there!r} there, {value.here!r} here")
-        print(f"{len(apart)} values differ from those in {bundle.name}")
-        raise typer.Exit(bool(apart))
-    print(f"{bundles.compare(bundle, profile)} tables are byte by byte those of {bundle.name}")
+    apart = bundles.differences(bundle, profile)
+    for value in apart:
+        print(f"{value.place}: {value.there!r} there, {value.here!r} here")
+    print(f"{len(apart)} values differ from those in {bundle.name}")
+    raise typer.Exit(bool(apart))
 
 
 @store.command("stats")
@@ -221,15 +205,12 @@ def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
     from medpsy.store import ResponseStore
 
     stats = ResponseStore(study.load(profile).store_dir).stats()
-    if as_json:
-        print(printed_json(stats))
-        return
-    print(f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB", end="")
-    print(f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside")
+    lines = [f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB"]
+    lines[0] += f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside"
     for name, model in stats["models"].items():
-        print(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
-        for suite, rows in model["suites"].items():
-            print(f"    {suite}: {rows:,}")
+        lines.append(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
+        lines += [f"    {suite}: {rows:,}" for suite, rows in model["suites"].items()]
+    print(printed_json(stats) if as_json else "\n".join(lines))
 
 
 @app.command()
@@ -251,9 +232,7 @@ def keep() -> None:
 
 @app.command()
 def doctor(
-    profile: Annotated[
-        str | None, typer.Option("--profile", metavar="NAME", help="Look at this profile alone; default: all.")
-    ] = None,
+    profile: Annotated[str | None, Option(help="Look at this profile alone; default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what this machine has, and what is missing for which profile."""
@@ -265,15 +244,11 @@ def doctor(
 
 @grade.command("answers")
 def grade_answers(
-    questions: Annotated[Path, typer.Option(help="JSONL: {id, question, options, gold}.")],
-    responses: Annotated[Path, typer.Option(help="JSONL: {id, text, finish_reason?}.")],
-    reader: Annotated[
-        str, typer.Option(metavar="NAME", help="strict, lenient, first_letter, last_letter or first_or_last.")
-    ] = "lenient",
+    questions: Annotated[Path, Option(help="JSONL: {id, question, options, gold}.")],
+    responses: Annotated[Path, Option(help="JSONL: {id, text, finish_reason?}.")],
+    reader: Annotated[str, Option(help="strict, lenient, first_letter, last_letter or first_or_last.")] = "lenient",
     opens_thinking: OpensThinking = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Outcome of each response, JSONL; default: in outputs/answers/.")
-    ] = None,
+    out: Annotated[Path | None, Option(help="Outcome of each response, JSONL; default: in outputs/answers/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Grade your own saved responses: correct, wrong, unreadable, cut off or failed, each counted apart."""
@@ -289,15 +264,13 @@ def grade_answers(
 
 @grade.command("healthbench")
 def grade_healthbench(
-    examples: Annotated[Path, typer.Option(help="JSONL in the published schema, plain or gzipped.")],
-    verdicts: Annotated[Path, typer.Option(help="JSONL: {prompt_id, criterion, criteria_met, judge?}.")],
+    examples: Annotated[Path, Option(help="JSONL in the published schema, plain or gzipped.")],
+    verdicts: Annotated[Path, Option(help="JSONL: {prompt_id, criterion, criteria_met, judge?}.")],
     judge: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Ask this model of the profile first; --verdicts is then written."),
+        Option(metavar="MODEL", help="Ask it first, a model of the profile; --verdicts is then written."),
     ] = None,
-    responses: Annotated[
-        Path | None, typer.Option(help="With --judge. JSONL: {prompt_id, text, finish_reason?}.")
-    ] = None,
+    responses: Annotated[Path | None, Option(help="With --judge. JSONL: {prompt_id, text, finish_reason?}.")] = None,
     profile: Profile = "mini",
     opens_thinking: OpensThinking = False,
     as_json: Json = False,

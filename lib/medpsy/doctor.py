@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, reduce
@@ -23,7 +24,6 @@ from typing import Any, Literal
 import yaml
 from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from packaging.utils import canonicalize_name
 
 from medpsy import families, provenance, strict, study
 from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
@@ -52,11 +52,7 @@ GB, GIB = 1e9, 2**30
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:
-    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness.
-
-    Raises:
-        strict.SettingsError: a named profile does not exist or cannot be read.
-    """
+    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness."""
     studies = {name: study.load(name) for name in profiles or study.profiles()}
     llama = llama_tools()
     answer = {"machine": machine(), "packages": packages(), "tools": llama, "engines": engines(llama)}
@@ -85,29 +81,28 @@ def packages() -> dict[str, dict[str, str]]:
     """Return installed and pinned version of every installed package that the project pins."""
     files = [path for name in PINS if (path := study.find_root() / "setup" / name).is_file()]
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(path.read_text("utf-8") for path in files), re.MULTILINE))
-    here = {canonicalize_name(each.name): each.version for each in metadata.distributions()}
-    here = {name: version.partition("+")[0] for name, version in here.items()}  # 2.13.0+cpu is 2.13.0 built for a CPU
-    names = {name: canonicalize_name(name) for name in pinned}
-    return {name: {"installed": here[key], "pinned": pinned[name]} for name, key in names.items() if key in here}
+    rows = {}
+    for name, version in pinned.items():
+        with suppress(metadata.PackageNotFoundError):  # 2.13.0+cpu is 2.13.0 built for a CPU
+            rows[name] = {"installed": metadata.version(name).partition("+")[0], "pinned": version}
+    return rows
 
 
 def llama_tools() -> dict[str, dict[str, str | None]]:
     """Return where each tool of llama.cpp is and the version it states, or why it is not there."""
-    return {name: _tool(name) for name in (*programs.PROGRAMS, programs.CONVERTER)}
-
-
-def _tool(name: str) -> dict[str, str | None]:
-    path = version = problem = None
-    try:
-        path = programs.find(name)
-        if name in programs.PROGRAMS:
-            done = _run(path, "--version")
-            stated = re.search(r"version: (.+)", done.stdout + done.stderr)
-            version = stated[1] if stated else None
-            problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = f"{path} does not start: {error}" if path else str(error)
-    return {"path": path and str(path), "version": version, "problem": problem}
+    tools = {}
+    for name in (*programs.PROGRAMS, programs.CONVERTER):
+        path = version = problem = None
+        try:
+            path = programs.find(name)
+            if name in programs.PROGRAMS:
+                done = _run(path, "--version")
+                version = next(iter(re.findall(r"version: (.+)", done.stdout + done.stderr)), None)
+                problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
+        except (OSError, subprocess.TimeoutExpired) as error:
+            problem = f"{path} does not start: {error}" if path else str(error)
+        tools[name] = {"path": path and str(path), "version": version, "problem": problem}
+    return tools
 
 
 def _run(*command: object) -> subprocess.CompletedProcess:
@@ -127,8 +122,8 @@ def engines(llama: dict) -> dict[str, str | None]:
     with ThreadPoolExecutor() as pool:
         problems = dict(zip(PACKAGES, pool.map(_import_problem, PACKAGES.values()), strict=True))
     if not problems["llama_cpp"]:
-        lacking = [name for name, tool in llama.items() if tool["problem"]]
-        problems["llama_cpp"] = f"{', '.join(lacking)} not found" if lacking else _llama_problem()
+        lacking = ", ".join(name for name, tool in llama.items() if tool["problem"])
+        problems["llama_cpp"] = f"{lacking} not found" if lacking else _llama_problem()
     return problems
 
 
@@ -139,9 +134,8 @@ def _import_problem(names: Sequence[str]) -> str | None:
         done = _run(sys.executable, "-c", f"import {', '.join(names)}")
     except subprocess.TimeoutExpired:
         return f"its import took more than {SECONDS:.0f} s"
-    if done.returncode:
-        return f"its import failed: {[ending(done.returncode), *done.stderr.strip().splitlines()][-1]}"
-    return None
+    last = [ending(done.returncode), *done.stderr.strip().splitlines()][-1]
+    return f"its import failed: {last}" if done.returncode else None
 
 
 def _llama_problem() -> str | None:
@@ -157,22 +151,17 @@ def _llama_problem() -> str | None:
 def printed(answer: dict) -> str:
     """Return `examine`'s answer as text."""
     here, rows = answer["machine"], answer["packages"]
+    lines = [f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "]
+    lines[0] += f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
+    lines[0] += f"Slurm: {here['sbatch'] or 'none'}"
+    lines += ["\nEngines", *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items())]
+    lines += ["\nTools of llama.cpp"]
+    for name, tool in answer["tools"].items():
+        lines.append(f"  {name}: {tool['problem'] or ' '.join(filter(None, (tool['path'], tool['version'])))}")
     off = {name: row for name, row in rows.items() if row["pinned"] != row["installed"]}
-    lines = [
-        f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "
-        f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
-        f"Slurm: {here['sbatch'] or 'none'}",
-        "\nEngines",
-        *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items()),
-        "\nTools of llama.cpp",
-        *(
-            f"  {name}: {each['problem'] or ' '.join(filter(None, (each['path'], each['version'])))}"
-            for name, each in answer["tools"].items()
-        ),
-        f"\nPackages: {len(rows) - len(off)} at their pinned versions",
-        *(f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()),
-        "\nProfiles",
-    ]
+    lines.append(f"\nPackages: {len(rows) - len(off)} at their pinned versions")
+    lines += [f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()]
+    lines.append("\nProfiles")
     for name, needs in answer["profiles"].items():
         lines.append(f"  {name}: {'not ready' if needs['missing'] else 'ready'}")
         lines += [f"    {sentence}" for sentence in needs["missing"]]
@@ -194,11 +183,11 @@ class Case:
     def sizes(self) -> dict[str, Size]:
         """Model -> its size, of those that run here and that are known."""
         sizes = {}
-        for name in (name for name, model in self.settings.models.items() if not model.base_url):
-            try:
-                sizes[name] = costs.model_size(self.settings, name)
-            except (ValueError, LookupError):  # not in the list, or a configuration that lacks what counts
-                continue
+        for name, model in self.settings.models.items():
+            # one may not be in the list, or have a configuration that lacks what counts
+            with suppress(ValueError, LookupError):
+                if not model.base_url:
+                    sizes[name] = costs.model_size(self.settings, name)
         return sizes
 
     @cached_property
@@ -242,20 +231,14 @@ def _cached(hub_id: str, commit: str | None, kind: str = "dataset") -> bool:
 
 
 def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
-    """Return what a profile needs, JSON-ready.
+    """Return what a profile needs, JSON-ready, where `answer` holds ``machine`` and ``engines`` as that of `examine`.
 
-    Args:
-        answer: ``machine`` and ``engines`` as in that of `examine`.
-
-    Returns:
-        ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
-        models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
+    ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
+    models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
     """
     case = Case(settings, answer["machine"], answer["engines"])
-    needs = {"missing": [], "ahead": []}
-    for check in CHECKS:
-        for kind, sentence in check(case):
-            needs[kind].append(sentence)
+    told = [line for check in CHECKS for line in check(case)]
+    needs = {kind: [sentence for what, sentence in told if what == kind] for kind in ("missing", "ahead")}
     return needs | {"download_gb": case.download, "disk_gb": None if isinstance(case.disk, str) else case.disk}
 
 
@@ -263,11 +246,12 @@ Lacks = Iterator[tuple[Literal["missing", "ahead"], str]]
 
 
 def _engine(case: Case) -> Lacks:
-    if problem := case.engines[case.settings.engine]:
-        yield "missing", f"engine {case.settings.engine}: {problem}"
-    if case.settings.profile in CLUSTER and not case.here["sbatch"]:
+    kind, profile, here = case.settings.engine, case.settings.profile, case.here
+    if problem := case.engines[kind]:
+        yield "missing", f"engine {kind}: {problem}"
+    if profile in CLUSTER and not here["sbatch"]:
         yield "missing", "sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm"
-    if case.settings.engine in ON_GPU and case.here["gpus"] and not case.here["llama_gpus"]:
+    if kind in ON_GPU and here["gpus"] and not here["llama_gpus"]:
         fix = "put nvcc of CUDA on PATH and call `make setup`, which builds it anew"
         yield "ahead", f"llama.cpp finds no GPU, so 10_quantization would take days: {fix}"
 
@@ -283,15 +267,16 @@ def _gpus(case: Case) -> Lacks:
     if not here["gpus"] and not (settings.profile in CLUSTER and here["sbatch"]):
         yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
     elif 0 < len(here["gpus"]) < wanted:
-        told = f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(here['gpus'])}"
-        yield "missing", told
+        there = len(here["gpus"])
+        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {there}"
     if not (here["gpu_memory_gib"] or usual):
         return
     memory = min(here["gpu_memory_gib"]) * GIB / GB if here["gpu_memory_gib"] else unit_costs().gpus[usual].memory
     gpu = Gpu(peak=1.0, bandwidth=1.0, memory=memory, price=0.0)
     needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
-    if large := {name: count for name, count in needed.items() if count > shared[name]}:
-        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {count}" for name, count in large.items())
+    large = [name for name, count in needed.items() if count > shared[name]]
+    if large:
+        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {needed[name]}" for name in large)
         fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
         told = f"models that want more GPUs of {memory:.0f} GB than they are given, and how many: {named}; {fix}"
         yield "missing", told
@@ -312,16 +297,16 @@ def _room(case: Case) -> Lacks:
 
 def _folders(case: Case) -> Lacks:
     """Yield the folders that the profile's files name and that are not there."""
-    settings = case.settings
+    settings, folder = case.settings, f"params/{case.settings.profile}"
     for name, model in settings.models.items():
         if model.local_dir and not (model.local_dir / "config.json").is_file():
             yield "missing", f"no model in {model.path} ({name})"
-    named = {f"{settings.file}: data_dirs.{key}": folder for key, folder in settings.data_dirs.items()}
-    for path in sorted((settings.root / "params" / settings.profile).glob("[0-9]*.yaml")):
-        named |= dict(_data_dirs(strict.read(path), strict.Place(f"params/{settings.profile}/{path.name}")))
-    for place, folder in named.items():
-        if not (settings.root / Path(folder).expanduser()).exists():
-            yield "missing", f"no data in {folder}; put it there ({place})"
+    named = {f"{settings.file}: data_dirs.{key}": path for key, path in settings.data_dirs.items()}
+    for file in sorted((settings.root / folder).glob("[0-9]*.yaml")):
+        named |= dict(_data_dirs(strict.read(file), strict.Place(f"{folder}/{file.name}")))
+    for place, path in named.items():
+        if not (settings.root / Path(path).expanduser()).exists():
+            yield "missing", f"no data in {path}; put it there ({place})"
 
 
 def _data_dirs(values: Mapping[str, Any], place: strict.Place) -> Iterator[tuple[str, str]]:
@@ -369,12 +354,11 @@ def _terms(case: Case) -> Lacks:
     for model in (case.settings.models[name] for name in case.remote):
         if (family := families.of(model.path, model.family)) and family.terms:
             gated.setdefault(family.terms, []).append(model.path)
+    token = bool(get_token())
+    then = "with the account of the token that is set" if token else "and set HF_TOKEN to a token of that account"
     for terms, paths in gated.items():
-        words = f"gated: accept {terms} on the page of {', '.join(dict.fromkeys(paths))}"
-        if get_token():
-            yield "ahead", f"{words}, with the account of the token that is set"
-        else:
-            yield "missing", f"{words}, and set HF_TOKEN to a token of that account"
+        where = ", ".join(dict.fromkeys(paths))
+        yield "ahead" if token else "missing", f"gated: accept {terms} on the page of {where}, {then}"
 
 
 def _commits(case: Case) -> Lacks:
@@ -419,12 +403,7 @@ def unpinned(settings: Study) -> list[Pin]:
 def pin(profile: str) -> tuple[dict[Pin, str], dict[Pin, str]]:
     """Write the newest commit of the main branch into every place of `unpinned`, when the hub has named them all.
 
-    Returns:
-        What was written, with its commit, and what was not, with the reason.
-
-    Raises:
-        strict.SettingsError: the profile cannot be read.
-        ConnectionError: the hub cannot be reached; nothing was changed.
+    Returns what was written, with its commit, and what was not, with the reason. A ConnectionError changes nothing.
     """
     settings = study.load(profile)
     path, written, refused = settings.root / settings.file, {}, {}
@@ -458,27 +437,21 @@ def _newest(place: Pin) -> str:
 def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
     """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is.
 
-    Raises:
-        ValueError: no mapping of lines is there that could hold the last key, or another value would change too.
+    A ValueError says where no mapping of lines could hold the last key, or another value would change too.
     """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key in keys[:-1]:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for name, value in pairs if name.value == key), None)
-    fix = f"write {keys[-1]}: {commit} there"
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"{'.'.join(keys[:-1])} is no mapping; {fix}")
-    there = next((name for name, _ in node.value if name.value == keys[-1]), None)
-    lines, first = text.splitlines(), (there or node.value[0][0]).start_mark
-    at = first.line if there else first.line + 1
-    comment = f"# ours: not stated; the newest on {datetime.now(UTC).date()}, by `medpsy pin`"
-    lines[at : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
-    changed, wanted = "\n".join(lines) + "\n", yaml.safe_load(text)
-    reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
     try:
-        alone = yaml.safe_load(changed) == wanted
-    except yaml.YAMLError:
-        alone = False
-    if not alone:
-        raise ValueError(f"{'.'.join(keys)} cannot be changed alone; {fix}")
-    return changed
+        node, wanted = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        for key in keys[:-1]:
+            node = {name.value: value for name, value in node.value}[key]
+        marks = {name.value: name.start_mark for name, _ in node.value}
+        first, there = marks.get(keys[-1], node.value[0][0].start_mark), keys[-1] in marks
+        comment = f"# ours: not stated; the newest on {datetime.now(UTC).date()}, by `medpsy pin`"
+        lines = text.splitlines()
+        lines[first.line + (not there) : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
+        reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
+        changed = "\n".join(lines) + "\n"
+        if yaml.safe_load(changed) == wanted:
+            return changed
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError):
+        pass  # no mapping is there, or one that is written in a single line
+    raise ValueError(f"{'.'.join(keys)} cannot be changed alone; write {keys[-1]}: {commit} there")

@@ -136,14 +136,12 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
-    session.fill(name, wanted, range(study.runs), study.sampling)
     about = pd.DataFrame(
         [(item.suite, item.subject, item.weight_group, item.id, item.gold) for item in items],
         columns=["suite", "subject", "weight_group", "question_id", "gold"],
     ).astype({"gold": "Int64"})
     frames = []
-    for run in range(study.runs):  # one run's texts at a time
-        frame = session.answer(name, wanted, run, study.sampling)
+    for frame in session.ask(name, wanted, range(study.runs), study.sampling):  # one run's texts at a time
         frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
         frames.append(frame.drop(columns="text").join(about)[[*ASKED, *COST]])
     return pd.concat(frames, ignore_index=True)
@@ -226,8 +224,9 @@ def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[
         Prompt(_prompt_id(question, answer), prompts.parser(question, answer[-LONGEST:]))  # its end, where it settles
         for question, answer in items
     ]
-    session.fill(study.parser, asked, (0,), study.parser_sampling)
-    frame = session.answer(study.parser, asked, 0, study.parser_sampling)
+    (frame,) = session.ask(
+        study.parser, list({prompt.id: prompt for prompt in asked}.values()), (0,), study.parser_sampling
+    )
     parts = _splits(frame, study.model(study.parser))
     replies = {row.prompt_id: (row, part) for row, part in zip(frame.itertuples(), parts, strict=True)}
     return [_reading(*replies[prompt.id], question) for prompt, (question, _) in zip(asked, items, strict=True)]

@@ -20,7 +20,7 @@ from medpsy.data.suites import OPEN_SUITES, SUITES
 from medpsy.evaluate import PARSER
 from medpsy.files import write_whole
 from medpsy.grading import rubric
-from medpsy.grading.readers import Split, split
+from medpsy.grading.readers import split
 from medpsy.grading.rubric import MET, NOT_MET
 from medpsy.judge import conversations
 from medpsy.store import ResponseStore
@@ -86,51 +86,26 @@ TEXT = pa.string()
 READING = pa.struct([("reader", TEXT), ("chosen", pa.int8()), ("outcome", TEXT), ("how", TEXT)])
 VERDICT = pa.struct([("judge", TEXT), ("outcome", TEXT), ("explanation", TEXT)])
 CRITERION = pa.struct([("criterion", TEXT), ("points", pa.float64()), ("axis", TEXT), ("verdicts", pa.list_(VERDICT))])
+WRITTEN = [*((name, TEXT) for name in ("reasoning", "answer", "finish_reason")), ("completion_tokens", pa.int32())]
+WHO = [(name, TEXT) for name in ("key", "model", "label", "suite", "suite_title")]
+ASKED = [("subject", TEXT), ("question_id", TEXT), ("run", pa.int32()), ("stem", TEXT), ("context", TEXT)]
+ASKED += [("options", pa.list_(TEXT)), ("gold", pa.int8())]
+SAID = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
+SAID += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
+SAID += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
+SCORE = pa.struct([("judge", TEXT), ("score", pa.float64())])
+JUDGED = [("criteria", pa.list_(CRITERION)), ("scores", pa.list_(SCORE))]
 RESPONSES = Evidence(
-    "responses",
-    "Responses",
-    "question_id",
-    pa.schema(
-        [
-            *((name, TEXT) for name in ("key", "model", "label", "suite", "suite_title", "subject", "question_id")),
-            ("run", pa.int32()),
-            ("stem", TEXT),
-            ("context", TEXT),
-            ("options", pa.list_(TEXT)),
-            ("gold", pa.int8()),
-            *((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
-            ("completion_tokens", pa.int32()),
-            ("readings", pa.list_(READING)),
-        ]
-    ),
+    "responses", "Responses", "question_id", pa.schema([*WHO, *ASKED, *WRITTEN, ("readings", pa.list_(READING))])
 )
 CONVERSATIONS = Evidence(
-    "conversations",
-    "Conversations",
-    "conversation_id",
-    pa.schema(
-        [
-            *((name, TEXT) for name in ("key", "model", "label", "suite", "suite_title", "theme", "theme_title")),
-            ("conversation_id", TEXT),
-            ("run", pa.int32()),
-            ("guarded", pa.bool_()),  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
-            ("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))),
-            *((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
-            ("completion_tokens", pa.int32()),
-            ("criteria", pa.list_(CRITERION)),
-            ("scores", pa.list_(pa.struct([("judge", TEXT), ("score", pa.float64())]))),
-        ]
-    ),
+    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *SAID, *WRITTEN, *JUDGED])
 )
 KINDS = (RESPONSES, CONVERSATIONS)
 
 
 def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return graded rows, one per response and reader, with question and text from the study's store.
-
-    Args:
-        graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-    """
+    """Return graded rows (a frame, or one per reader) with question and text from the study's store."""
     by_reader = {PARSER: graded} if isinstance(graded, pd.DataFrame) else graded
     rows = pd.concat([frame.assign(reader=reader) for reader, frame in by_reader.items()], ignore_index=True)
     asked = evaluate.questions(study, list(rows["suite"].unique()), every=True)
@@ -139,11 +114,7 @@ def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) ->
 
 
 def readable_conversations(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per response in a conversation, with every criterion and verdict, columns as in `CONVERSATIONS`.
-
-    Args:
-        judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
-    """
+    """Return one row per response in a judged conversation, with every criterion and verdict, as `CONVERSATIONS`."""
     asked = conversations(study, list(judged["suite"].unique()))
     return with_conversations(judged, asked, *_texts_and_models(study, judged), guarded=study.source == "hub")
 
@@ -165,7 +136,19 @@ def with_questions(
     Args:
         texts: key -> what the model wrote; a failed response has none.
     """
-    asked = pd.DataFrame([_question_row(question) for question in questions])
+    asked = pd.DataFrame(
+        {
+            "suite": one.suite,
+            "question_id": one.id,
+            "suite_title": SUITES[one.suite].title if one.suite in SUITES else one.suite,
+            "subject": one.subject,
+            "stem": storable(one.stem),
+            "context": None if one.context is None else storable(one.context),
+            "options": [storable(option) for option in one.options],
+            "gold": one.gold,
+        }
+        for one in questions
+    )
     rows = graded.drop(columns=["subject", "gold"], errors="ignore")
     rows = rows.merge(asked, on=["suite", "question_id"], how="left")
     if missing := rows["stem"].isna().sum():
@@ -203,9 +186,15 @@ def with_conversations(
     """
     identity = CONVERSATIONS.identity  # a suite and its Hard subset share responses
     rows = judged.drop_duplicates(identity).drop(columns=["criterion", "points", "axis", "judge", "outcome"])
-    names = list(rows[identity].itertuples(index=False, name=None))
-    asked = {response: _conversation(conversations, *response[1:]) for response in names}
-    criteria, scores = _criteria(judged, asked), _scores(judged)
+    asked = {}
+    for key, suite, name in rows[identity].itertuples(index=False):
+        if name not in conversations.get(suite, {}):
+            raise ValueError(f"{suite}/{name} was judged, but is not among the conversations")
+        asked[key, suite, name] = conversations[suite][name]
+    scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])[[*identity, "judge", "score"]]
+    scores: dict[tuple, list[dict]] = {response: [] for response in asked}
+    for *response, judge, score in scored.itertuples(index=False):
+        scores[tuple(response)].append({"judge": judge, "score": 100 * score})
     rows = _with_texts(rows, texts, models).assign(
         suite_title=[OPEN_SUITES[name].title if name in OPEN_SUITES else name for name in rows["suite"]],
         theme_title=[THEMES.get(name, name) for name in rows["theme"]],
@@ -214,56 +203,18 @@ def with_conversations(
             [{"role": turn["role"], "content": storable(turn["content"])} for turn in conversation.messages]
             for conversation in asked.values()
         ],
-        criteria=[criteria[response] for response in names],
-        scores=[scores[response] for response in names],
+        criteria=list(_criteria(judged, asked).values()),
+        scores=list(scores.values()),
     )
     return CONVERSATIONS.ordered(rows)
-
-
-def judges_differ(criterion: Mapping) -> bool:
-    """Return whether one judge says met and another not met; an unjudged criterion is no opinion."""
-    return {MET, NOT_MET} <= {verdict["outcome"] for verdict in criterion["verdicts"]}
-
-
-def _with_texts(rows: pd.DataFrame, texts: Mapping[str, str], models: Mapping[str, ModelSpec]) -> pd.DataFrame:
-    """Return `rows` with the label of the model and the two parts of the response."""
-    parts: list[Split] = [
-        split(storable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)
-        for key, model, reason in zip(rows["key"], rows["model"], rows["finish_reason"], strict=True)
-    ]
-    return rows.assign(
-        label=[models[name].label for name in rows["model"]],
-        reasoning=[part.reasoning for part in parts],
-        answer=[part.answer for part in parts],
-    )
-
-
-def _question_row(question: Question) -> dict:
-    return {
-        "suite": question.suite,
-        "question_id": question.id,
-        "suite_title": SUITES[question.suite].title if question.suite in SUITES else question.suite,
-        "subject": question.subject,
-        "stem": storable(question.stem),
-        "context": None if question.context is None else storable(question.context),
-        "options": [storable(option) for option in question.options],
-        "gold": question.gold,
-    }
-
-
-def _conversation(asked: Mapping[str, Mapping[str, Conversation]], suite: str, name: str) -> Conversation:
-    try:
-        return asked[suite][name]
-    except KeyError:
-        raise ValueError(f"{suite}/{name} was judged, but is not among the conversations") from None
 
 
 def _criteria(judged: pd.DataFrame, asked: Mapping[tuple, Conversation]) -> dict[tuple, list[dict]]:
     """Return response -> the whole rubric of its conversation, each criterion with the verdicts on it."""
     criteria = {
         response: [
-            {"criterion": storable(one.text), "points": one.points, "axis": one.axis, "verdicts": []}
-            for one in conversation.rubric
+            {"criterion": storable(criterion.text), "points": criterion.points, "axis": criterion.axis, "verdicts": []}
+            for criterion in conversation.rubric
         ]
         for response, conversation in asked.items()
     }
@@ -279,10 +230,19 @@ def _criteria(judged: pd.DataFrame, asked: Mapping[tuple, Conversation]) -> dict
     return criteria
 
 
-def _scores(judged: pd.DataFrame) -> dict[tuple, list[dict]]:
-    """Return response -> its score by every judge."""
-    frame = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])
-    scores: dict[tuple, list[dict]] = {}
-    for *name, judge, score in frame[[*CONVERSATIONS.identity, "judge", "score"]].itertuples(index=False):
-        scores.setdefault(tuple(name), []).append({"judge": judge, "score": 100 * score})
-    return scores
+def judges_differ(criterion: Mapping) -> bool:
+    """Return whether one judge says met and another not met; an unjudged criterion is no opinion."""
+    return {MET, NOT_MET} <= {verdict["outcome"] for verdict in criterion["verdicts"]}
+
+
+def _with_texts(rows: pd.DataFrame, texts: Mapping[str, str], models: Mapping[str, ModelSpec]) -> pd.DataFrame:
+    """Return `rows` with the label of the model and the two parts of the response."""
+    parts = [
+        split(storable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)
+        for key, model, reason in zip(rows["key"], rows["model"], rows["finish_reason"], strict=True)
+    ]
+    return rows.assign(
+        label=[models[name].label for name in rows["model"]],
+        reasoning=[part.reasoning for part in parts],
+        answer=[part.answer for part in parts],
+    )

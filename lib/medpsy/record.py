@@ -12,22 +12,7 @@ A notebook makes one in the cell after its parameters, hands over what it shows,
 `result.json` is written last and whole, so it alone means that a section is done. Refuses to hold a secret, an
 infinite number, or a missing number that is not written as null on purpose. Computes nothing.
 
-Fields of `result.json` (checked by ``result.schema.json`` beside this file):
-
-========== =====================================================================================================
-schema     1
-section    name of the notebook, e.g. ``"01_backbone_selection"``; title and profile beside it
-claims     ``[{id, verdict, published, ours, margin, note, claim?, effort?}]``; the ledger reads these
-verdicts   ``[{text, verdict, note?}]``: what the section concludes, in sentences
-tables     ``{name: {title, note, decimals, columns, rows, links, marks?, csv}}``; a missing cell is null
-figures    ``{name: {title, alt, png, svg}}``
-responses  ``{file, rows}`` of the responses to questions behind the scores, or null
-conversations
-           the same of the responses in conversations; a record without any may leave it out
-settings   parameters of the run; inputs: name -> digest of what was read
-provenance commit, dirty flag, versions, machine; seconds, tokens: cost
-chosen     what later sections use, e.g. the selected backbone, or null
-========== =====================================================================================================
+Its fields, and what each is for, stand in ``result.schema.json`` beside this file.
 """
 
 import hashlib
@@ -61,6 +46,7 @@ SCHEMA = 1
 FILE = "result.json"
 MIME = "medpsy"  # key of an output's metadata that says which part of the record it shows
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TABLE_FIELDS = ("title", "note", "decimals", "columns", "rows", "links", "marks")
 SHORTEST_SECRET = 8  # characters; shorter values are placeholders such as EMPTY and would match ordinary words
 
 
@@ -85,7 +71,10 @@ class Record:
     """
 
     def __init__(self, section: str, study: Study, title: str, *, parameters: Mapping[str, Any] | None = None) -> None:
-        self.folder = _section_dir(study.outputs, section)
+        for name in (section, study.outputs.name):
+            if not NAME.fullmatch(name):
+                raise ResultError(f"{name!r} cannot name a folder; use letters, digits, _ . and -")
+        self.folder = study.outputs / section
         self._root, self._started = study.outputs.parents[1], perf_counter()
         self._header = {"schema": SCHEMA, "section": section, "title": title, "profile": study.profile}
         self._settings = self._plain(_annotated() if parameters is None else parameters, "settings")
@@ -100,12 +89,10 @@ class Record:
     def table(
         self, name: str, shown: Table | pd.DataFrame, title: str = "", *, show: bool = True, **options: Any
     ) -> None:
-        """Keep `shown` as table `name`, and show it.
+        """Keep `shown` as table `name`, and unless `show` is False, show it.
 
         Args:
-            title: of a data frame; by default its name.
-            options: of a data frame, as of `medpsy.show.table`: note, decimals, links, marks.
-            show: False for a table that is only kept, as when a part of it is shown.
+            title, options: of a data frame, as of `medpsy.show.table`: note, decimals, links, marks.
         """
         self._tables[name] = shown if isinstance(shown, Table) else table(shown, title or name, **options)
         if show:
@@ -138,31 +125,21 @@ class Record:
 
         Args:
             graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-            texts: False where the same responses are read beside another section.
+            texts: False where the same responses are read beside another section: nothing is returned then.
 
         Returns:
-            One row per response and reader, as `medpsy.evidence.readable` does; None without `texts`.
+            One row per response and reader, as of `medpsy.evidence.readable`.
         """
         frame = graded if isinstance(graded, pd.DataFrame) else next(iter(graded.values()))
         self._digest(study, evaluate.questions(study), [*frame["model"].unique(), study.parser])
-        self._tokens |= {
-            name: int(frame[name].sum()) for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens")
-        }
-        if not texts:
-            return None
-        rows = evidence.readable(study, graded)
-        self.evidence[RESPONSES] = evidence.one_row_per_response(rows)
+        self._tokens |= frame[["prompt_tokens", "completion_tokens", "reasoning_tokens"]].sum().astype(int).to_dict()
+        rows = evidence.readable(study, graded) if texts else None
+        if texts:
+            self.evidence[RESPONSES] = evidence.one_row_per_response(rows)
         return rows
 
     def conversations(self, study: Study, judged: pd.DataFrame, *, texts: bool = True) -> pd.DataFrame | None:
-        """Keep what judged conversations rest on, as `responses` does.
-
-        Args:
-            judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
-
-        Returns:
-            One row per response, as `medpsy.evidence.readable_conversations` does; None without `texts`.
-        """
+        """Keep what judged conversations (rows of `medpsy.judge`) rest on, as `responses` does; return a row each."""
         asked = judge.conversations(study, list(judged["suite"].unique()))
         self._digest(study, asked, [*judged["model"].unique(), *judged["judge"].unique()])
         self._tokens["conversation_tokens"] = int(judged.drop_duplicates("key")["completion_tokens"].sum())
@@ -194,43 +171,44 @@ class Record:
         """
         record = {**self._header, "settings": self._settings, "inputs": self._inputs | dict(inputs or {})}
         record |= {"claims": self._claims, "verdicts": list(self._findings.values()), "chosen": chosen}
-        record |= {"tables": {name: _table_entry(name, shown) for name, shown in self._tables.items()}}
-        record |= {"figures": {name: _figure_entry(name, drawn) for name, drawn in self._figures.items()}}
-        record |= {kind.name: self._entry(kind) for kind in evidence.KINDS}
+        record["tables"] = {
+            name: {field: getattr(shown, field) for field in TABLE_FIELDS} | {"csv": f"tables/{name}.csv"}
+            for name, shown in self._tables.items()
+        }
+        record["figures"] = {
+            name: {"title": drawn.title, "alt": drawn.alt, "png": f"figures/{name}.png", "svg": f"figures/{name}.svg"}
+            for name, drawn in self._figures.items()
+        }
+        record |= dict.fromkeys(kind.name for kind in evidence.KINDS)
+        for kind, rows in self.evidence.items():
+            _refuse_secrets_in_frame(rows, kind.name)
+            record[kind.name] = {"file": kind.file, "rows": len(rows)}
         record |= {"tokens": self._tokens | dict(tokens or {}) or None, "seconds": perf_counter() - self._started}
-        text = self._text({**record, "provenance": provenance.collect(self._root)})
+        record |= {"provenance": provenance.collect(self._root)}
+        settled = {field: self._plain(value, field) for field, value in record.items()}
+        _validate(settled, self.folder / FILE)
+        text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
+        refuse_secrets(text, f"{self.folder.name}: {FILE}")
         (self.folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
         self._write_files()
-        write_text(self.folder / FILE, text)
+        write_text(self.folder / FILE, text + "\n")
         if self._findings:
             display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
 
     def _digest(self, study: Study, asked: Mapping[str, Mapping], models: Iterable[str]) -> None:
         """Note the digests of what was asked, of the prompts and of the models."""
         store = ResponseStore(study.store_dir)  # knows the models of stored responses, where the weights are gone
-        self._inputs |= {f"suite/{suite}": _sha256(map(repr, group.values())) for suite, group in asked.items()}
+        for suite, group in asked.items():
+            lines = "\n".join(sorted(map(repr, group.values())))
+            self._inputs[f"suite/{suite}"] = hashlib.sha256(lines.encode()).hexdigest()
         self._inputs |= {f"prompt/{name}": prompts.version(name) for name in prompts.TEMPLATES}
         self._inputs |= {f"model/{name}": store.fingerprint(study.model(name)) for name in models}
-
-    def _entry(self, kind: Evidence) -> dict | None:
-        if (rows := self.evidence.get(kind)) is None:
-            return None
-        refuse_secrets_in_frame(rows, kind.name)
-        return {"file": kind.file, "rows": len(rows)}
 
     def _plain(self, value: object, field: str) -> Any:
         try:
             return plain(value, f"{self.folder.name}: {field}", missing=field == "tables")
         except (TypeError, ValueError) as error:
             raise ResultError(str(error)) from error
-
-    def _text(self, record: dict) -> str:
-        """Return the record as JSON text, refused if it breaks the schema or holds a secret."""
-        settled = {field: self._plain(value, field) for field, value in record.items()}
-        _validate(settled, self.folder / FILE)
-        text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
-        refuse_secrets(text, f"{self.folder.name}: {FILE}")
-        return text + "\n"
 
     def _write_files(self) -> None:
         """Write what the record names; what an earlier one left is removed, so that none outlives its table."""
@@ -247,7 +225,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Result:
-    """A record that was read back; `folder` holds the files its entries name. Fields as in the module's docstring."""
+    """A record that was read back; `folder` holds the files its entries name. Fields as in ``result.schema.json``."""
 
     folder: Path
     section: str
@@ -286,7 +264,7 @@ def read(path: Path) -> Result:
     """Return the record at `path`, a `result.json` or the folder that holds it.
 
     Raises:
-        ResultError: there is none, it is not a record, or another version of the project wrote it.
+        ResultError: there is none, it is not a record, or another version of the project wrote it; says what to do.
     """
     path = path / FILE if path.is_dir() else path
     try:
@@ -301,66 +279,37 @@ def read(path: Path) -> Result:
 
 
 def read_all(outputs: Path) -> dict[str, Result]:
-    """Return the records of all sections in `outputs`, the folder of a profile, in reading order.
-
-    Raises:
-        ResultError: a record cannot be read; the message says which and what to do.
-    """
+    """Return the records of all sections in `outputs`, the folder of a profile, in reading order; errors as `read`."""
     return {path.parent.name: read(path) for path in sorted(outputs.glob(f"[0-9]*/{FILE}"))}
 
 
-def secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment's variables whose name ends with ``_TOKEN`` or ``_KEY`` (any case), by name."""
-    variables = os.environ if environment is None else environment
-    named = {name: value.strip() for name, value in variables.items() if name.upper().endswith(("_TOKEN", "_KEY"))}
-    return {name: value for name, value in named.items() if len(value) >= SHORTEST_SECRET}
-
-
 def refuse_secrets(texts: str | Iterable[str], where: str) -> None:
-    """Raise `SecretFound` if one of `texts` holds a secret; the message names the variable, never its value.
+    """Raise `SecretFound` if one of `texts` holds the value of a variable ``*_TOKEN`` or ``*_KEY``, which is not told.
 
     Refuses by exact value only; it does not guess at texts that look like keys.
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
-    for name, value in secrets().items():
+    for name, value in _secrets().items():
         forms = {value, json.dumps(value)[1:-1], html.escape(value)}  # as it is, inside JSON, inside a page
         if any(form in text for text in texts for form in forms):
             raise SecretFound(f"{where} holds the value of ${name}; remove it from the settings or outputs")
 
 
-def refuse_secrets_in_frame(frame: pd.DataFrame, where: str) -> None:
-    """Raise `SecretFound` if a text column of `frame` holds a secret."""
-    if not secrets():
-        return
-    for column in frame.columns:
+def _secrets() -> dict[str, str]:
+    named = {name: value.strip() for name, value in os.environ.items() if name.upper().endswith(("_TOKEN", "_KEY"))}
+    return {name: value for name, value in named.items() if len(value) >= SHORTEST_SECRET}
+
+
+def _refuse_secrets_in_frame(frame: pd.DataFrame, where: str) -> None:
+    for column in frame.columns if _secrets() else ():
         if not pd.api.types.is_numeric_dtype(frame[column]):
-            refuse_secrets([str(value) for value in frame[column]], f"{where}, column {column!r}")
+            refuse_secrets(map(str, frame[column]), f"{where}, column {column!r}")
 
 
 def _annotated() -> dict[str, Any]:
     """Return the annotated variables of the notebook, or of the script that runs, with their values."""
     main = vars(sys.modules["__main__"])
     return {name: main[name] for name in main.get("__annotations__", {}) if name in main}
-
-
-def _section_dir(outputs: Path, section: str) -> Path:
-    for name in (section, outputs.name):
-        if not NAME.fullmatch(name):
-            raise ResultError(f"{name!r} cannot name a folder; use letters, digits, _ . and -")
-    return outputs / section
-
-
-def _table_entry(name: str, shown: Table) -> dict:
-    fields = ("title", "note", "decimals", "columns", "rows", "links", "marks")
-    return {field: getattr(shown, field) for field in fields} | {"csv": f"tables/{name}.csv"}
-
-
-def _figure_entry(name: str, drawn: Figure) -> dict:
-    return {"title": drawn.title, "alt": drawn.alt} | {kind: f"figures/{name}.{kind}" for kind in ("png", "svg")}
-
-
-def _sha256(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _validate(record: object, path: Path) -> None:

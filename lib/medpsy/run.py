@@ -52,33 +52,28 @@ class Parameter:
 
 
 def declared(notebook: Path) -> dict[str, Parameter]:
-    """Return the parameters of `notebook` in their order, by name.
-
-    Raises:
-        SettingsError: no cell or several are tagged, or a line is not ``name: type = literal``.
-    """
-    place = Place(notebook.name)
+    """Return the parameters of `notebook` in their order, by name; refuse what is not ``name: type = literal``."""
+    place, parameters = Place(notebook.name), {}
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if TAG in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
         raise place.error(f"{len(cells)} cells are tagged {TAG!r}; tag exactly one code cell")
-    parameters = {}
     try:
         statements = ast.parse(cells[0].source).body
     except SyntaxError as error:
         raise place.error(f"the parameters cell is not Python: {error}") from None
     for statement in statements:
+        line = ast.unparse(statement)
         match statement:
             case ast.Expr(ast.Constant()):  # a comment of several lines
                 continue
             case ast.AnnAssign(target=ast.Name(name), annotation=annotation, value=ast.expr() as value):
-                at, kind = place.at(name), _kind(annotation, place.at(name))
+                at = place.at(name)
             case _:
-                line = ast.unparse(statement)
                 raise place.error(f"{line!r} in the parameters cell must read `name: type = value  # why`")
+        kind = _kind(annotation, at)
         try:
             default = ast.literal_eval(value)
         except ValueError:
-            line = ast.unparse(statement)
             raise at.error(f"{line!r}: the default must be a literal; an expression keeps the old values") from None
         parameters[name] = Parameter(kind, strict.value(default, kind, at))
     return parameters
@@ -92,9 +87,6 @@ def resolve(
     Args:
         files: paths of YAML files, each with the name that errors call it.
         given: ``name=value`` as typed on a command line; the value is read as the declared type.
-
-    Raises:
-        SettingsError: names the file, the parameter, the value and the fix.
     """
     known, values = declared(notebook), {}
     for path, shown in files:
@@ -145,7 +137,7 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
     name, equals, written = text.partition("=")
     if not equals:
         raise Place("-p").error(f"{text!r} must read name=value")
-    kind, value = known[name].kind if name in known else str, written
+    kind = known[name].kind if name in known else str
     if NoneType in get_args(kind):
         if written.lower() in ("none", "null"):
             return {name: None}
@@ -153,11 +145,11 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
     if (get_origin(kind) or kind) in (list, dict):
         raise Place("-p", (name,)).error(f"{written!r}: lists and mappings go into a YAML file; give it with -f")
     if kind is bool:
-        value = {"true": True, "false": False}.get(written.lower(), written)
-    for number in (float, int) if kind in (int, float) else ():
+        return {name: {"true": True, "false": False}.get(written.lower(), written)}
+    for number in (int, float) if kind in (int, float) else ():
         with contextlib.suppress(ValueError):
-            value = number(written)
-    return {name: value}
+            return {name: number(written)}
+    return {name: written}
 
 
 def set_aside_altered(profile: str) -> list[str]:
@@ -165,20 +157,16 @@ def set_aside_altered(profile: str) -> list[str]:
 
     Such a record is what ``medpsy run -p`` leaves, or a cell changed in JupyterLab; it must not pass for the profile's.
     """
-    root = study.find_root()
-    folders = {path: root / "outputs" / profile / section for section, path in notebooks(root).items()}
-    altered = [folder for path, folder in folders.items() if _altered(path, profile, folder, root)]
-    for folder in altered:
-        os.replace(folder / RESULT, folder / PREVIOUS)
-    return [folder.name for folder in altered]
-
-
-def _altered(notebook: Path, profile: str, folder: Path, root: Path) -> bool:
-    if not (folder / RESULT).is_file() or not (root / "params" / profile / f"{notebook.stem}.yaml").is_file():
-        return False
-    wanted = profile_parameters(notebook, profile, root)
-    recorded = [_read(folder / RESULT, "settings"), _read(folder / DONE, "metadata", "papermill", "parameters")]
-    return any(values[name] != wanted[name] for values in recorded for name in wanted.keys() & values.keys())
+    root, altered = study.find_root(), []
+    for section, notebook in notebooks(root).items():
+        folder = root / "outputs" / profile / section
+        if (folder / RESULT).is_file() and (root / "params" / profile / f"{section}.yaml").is_file():
+            wanted = profile_parameters(notebook, profile, root)
+            made = [_read(folder / RESULT, "settings"), _read(folder / DONE, "metadata", "papermill", "parameters")]
+            if any(values[name] != wanted[name] for values in made for name in wanted.keys() & values.keys()):
+                os.replace(folder / RESULT, folder / PREVIOUS)
+                altered.append(section)
+    return altered
 
 
 def _read(path: Path, *keys: str) -> dict[str, Any]:
@@ -204,18 +192,12 @@ def cells_digest(section: str) -> str:
 
 
 def find(name: str) -> Path:
-    """Return the notebook called `name`: a number, a section, a section without its number, or a path.
-
-    Raises:
-        strict.SettingsError: no notebook or several have that name; the nearest is offered.
-    """
-    known, wanted = notebooks(), Path(name).name.removesuffix(".ipynb")
-    hits = [
-        path
-        for section, path in known.items()
-        if wanted in (section, section.partition("_")[2])
-        or (wanted.isdecimal() and int(wanted) == int(section.partition("_")[0]))
-    ]
+    """Return the notebook called `name`: a number, a section, a section without its number, or a path."""
+    known, wanted, hits = notebooks(), Path(name).name.removesuffix(".ipynb"), []
+    for section, path in known.items():
+        number, _, rest = section.partition("_")
+        if wanted in (section, rest) or (wanted.isdecimal() and int(wanted) == int(number)):
+            hits.append(path)
     if len(hits) != 1:
         raise strict.SettingsError(f"notebook {name!r}: {strict.nearest(wanted, known)}")
     return hits[0]
@@ -234,7 +216,6 @@ def run_notebook(
     Args:
         files: YAML files whose values go before those of ``params/<profile>/<notebook>.yaml``.
         params: ``name=value``, going before both.
-        stream: where progress is written.
 
     Raises:
         strict.SettingsError: unknown notebook, profile or parameter, or a value of the wrong type; nothing ran.
@@ -273,8 +254,7 @@ def _run(notebook: Path, folder: Path, values: dict, stream: TextIO, root: Path)
         problem = f"the kernel ended in cell {progress.where()}: {error} (without a signal, a cell called exit)"
     if problem:
         kept = f"; the last record is kept as {PREVIOUS}" if (folder / PREVIOUS).exists() else ""
-        left = f"  Executed so far: {_shown(folder)}/{RUNNING}{kept}"
-        raise RunError(f"{notebook.name}: {problem}\n{left}")
+        raise RunError(f"{notebook.name}: {problem}\n  Executed so far: {_shown(folder)}/{RUNNING}{kept}")
     os.replace(folder / RUNNING, folder / DONE)
     (folder / PREVIOUS).unlink(missing_ok=True)
     print(f"  {number}  done in {time.monotonic() - started:.1f} s", file=stream, flush=True)
@@ -282,14 +262,11 @@ def _run(notebook: Path, folder: Path, values: dict, stream: TextIO, root: Path)
 
 
 def _problem_of_record(result: Path) -> str:
-    """Return why the notebook's record is not there, or not whole; empty where it is."""
     try:
         json.loads(result.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return (
-            f"all went through, but there is no {RESULT}: a cell left early (exit, quit), "
-            "or the last cell does not write the record of this section and profile"
-        )
+        why = "a cell left early (exit, quit), or the last cell does not write the record of this section and profile"
+        return f"all went through, but there is no {RESULT}: {why}"
     except ValueError as error:
         return f"{RESULT} is not JSON: {error}"
     return ""

@@ -1,12 +1,13 @@
 """The models of each size class, by stage or by part played, as a notebook's parameters name them, checked."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from medpsy import published, strict
+from medpsy import published
 from medpsy.store import replaying
+from medpsy.strict import Place, nearest
 from medpsy.study import CHECKPOINT, STAGES, Study
 
 BACKBONE, LAST = "backbone", STAGES[-1]
@@ -20,17 +21,11 @@ ROLES = ("final", "rival", "backbone", "other")  # report Table 1: the first thr
 NEEDED = ("final", "backbone")
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """One size class: its models by stage, in the order of training; stages between the ends may be left out.
+class Ladder(NamedTuple):
+    """One size class: the published table whose models these are, or whose part they play, and its models by stage."""
 
-    Args:
-        table: the published stage table whose models these are, or whose part they play.
-    """
-
-    size: str
     table: str
-    models: Mapping[str, str]
+    models: Mapping[str, str]  # in the order of training; stages between the ends may be left out
 
 
 def by_stage(
@@ -45,45 +40,35 @@ def by_stage(
 
     Args:
         stages: stage (``"backbone"``, ``"sft1"`` ...) -> size class -> model of the study or checkpoint.
-        stands_for: size class -> published table.
+        stands_for: size class -> published table, of the `kind` that `TABLES` names.
         section: whose parameters these are, for messages.
-        kind: of the published tables that may be named, one of `TABLES`.
 
     Raises:
         strict.SettingsError: a parameter names something that does not exist, or an end of the ladder is missing.
         FileNotFoundError: a checkpoint is not there or not whole; names the section to run first.
     """
-    place = strict.Place(f"params/{study.profile}/{section}.yaml")
+    place, ladders = Place(f"params/{study.profile}/{section}.yaml"), {}
+    at, tables = place.at("stages"), [name for name in published.catalog().index if TABLES[kind] in name]
     for stage in stages:
         if stage not in ORDER:
-            raise place.at("stages").error(f"stage {stage!r} is unknown; {strict.nearest(stage, ORDER)}")
-    sizes = dict.fromkeys(size for models in stages.values() for size in models)
-    if not sizes:
-        raise place.at("stages").error("names no model; give at least those of backbone and rl2 of one size class")
-    named = {size: _ladder(size, stages, stands_for, kind, place) for size in sizes}
-    for ladder in named.values():
-        for stage, name in ladder.models.items():
+            raise at.error(f"stage {stage!r} is unknown; {nearest(stage, ORDER)}")
+    for size in dict.fromkeys(size for models in stages.values() for size in models):
+        models = {stage: stages[stage][size] for stage in ORDER if size in stages.get(stage, {})}
+        for stage in (BACKBONE, LAST):
+            if stage not in models:
+                fix = "both ends are needed, the stages between may be left out"
+                raise at.at(stage).error(f"{size!r} is missing; {fix}")
+        if len(set(models.values())) < len(models):
+            raise at.error(f"{size!r} names a model twice, {list(models.values())}; every stage has its own")
+        if (table := stands_for.get(size)) not in tables:
+            fix = f"{table!r} is no published {kind} table; {nearest(table, tables)}"
+            raise place.at("stands_for").at(size).error(fix)
+        for stage, name in models.items():
             _require(study, name, stage)
-    return named
-
-
-def _ladder(
-    size: str, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str], kind: str, place: strict.Place
-) -> Ladder:
-    models = {stage: stages[stage][size] for stage in ORDER if size in stages.get(stage, {})}
-    for stage in (BACKBONE, LAST):
-        if stage not in models:
-            fix = "both ends are needed, the stages between may be left out"
-            raise place.at("stages").at(stage).error(f"{size!r} is missing; {fix}")
-    if len(set(models.values())) < len(models):
-        raise place.at("stages").error(
-            f"{size!r} names a model twice, {list(models.values())}; every stage has its own"
-        )
-    tables, table = [name for name in published.catalog().index if TABLES[kind] in name], stands_for.get(size)
-    if table not in tables:
-        fix = f"{table!r} is no published {kind} table; {strict.nearest(table, tables)}"
-        raise place.at("stands_for").at(size).error(fix)
-    return Ladder(size, table, models)
+        ladders[size] = Ladder(table, models)
+    if not ladders:
+        raise at.error("names no model; give at least those of backbone and rl2 of one size class")
+    return ladders
 
 
 def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -96,15 +81,25 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         Columns ``size``, ``role`` (one of `ROLES`), ``row`` (of the report) and ``model`` (of the study, or a
         checkpoint), which is that row or plays its part.
 
-    Raises:
-        strict.SettingsError: a parameter names something that does not exist, or too few or too many models.
-        FileNotFoundError: a checkpoint is not there or not whole; names the section to run first.
+    Raises as `by_stage`, and for too few or too many models.
     """
-    place = strict.Place(f"params/{study.profile}/07_main_results.yaml", ("classes",))
-    if not classes:
+    place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
+    for size, names in classes.items():
+        at, captions = place.at(size), CAPTIONS.get(size, ())
+        if not captions:
+            raise at.error(f"no such size class; {nearest(size, CAPTIONS)}")
+        if len(names) != len(captions):
+            fix = f'must name {len(captions)} models, "" for one not run: {", ".join(captions)}'
+            raise at.error(f"{list(names)} {fix}")
+        if len(set(filter(None, names))) < len(list(filter(None, names))):
+            raise at.error(f"{list(names)} names a model twice; every row has its own")
+        rows += [(size, *row) for row in zip(ROLES, captions, names, strict=True)]
+    if not rows:
         raise place.error(f"names no size class; known are {', '.join(CAPTIONS)}")
-    rows = [row for size, names in classes.items() for row in _rows(size, names, place.at(size))]
     models = pd.DataFrame(rows, columns=["size", "role", "row", "model"])
+    for size, _, row, _ in models[models["role"].isin(NEEDED) & (models["model"] == "")].itertuples(index=False):
+        raise place.at(size).error(f"{row} is missing; the final model and its backbone are needed")
+    models = models[models["model"] != ""].reset_index(drop=True)
     pairs = models[["row", "model"]].drop_duplicates()
     if pairs["row"].duplicated().any() or pairs["model"].duplicated().any():
         raise place.error("a row of the report has two models, or a model two rows; give each row a model of its own")
@@ -112,21 +107,6 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         trained = CHECKPOINT.fullmatch(name)
         _require(study, name, trained and trained["stage"])
     return models
-
-
-def _rows(size: str, names: Sequence[str], place: strict.Place) -> Iterator[tuple[str, str, str, str]]:
-    if size not in CAPTIONS:
-        raise place.error(f"no such size class; {strict.nearest(size, CAPTIONS)}")
-    wanted = CAPTIONS[size]
-    if len(names) != len(wanted):
-        raise place.error(f'{list(names)} must name {len(wanted)} models, "" for one not run: {", ".join(wanted)}')
-    for role, row, name in zip(ROLES, wanted, names, strict=True):
-        if role in NEEDED and not name:
-            raise place.error(f"{row} is missing; the final model and its backbone are needed")
-        if name and names.count(name) > 1:
-            raise place.error(f"{list(names)} names a model twice; every row has its own")
-        if name:
-            yield size, role, row, name
 
 
 def _require(study: Study, name: str, stage: str | None) -> None:

@@ -40,30 +40,19 @@ SHARD_ROWS = 1000  # ours: a million responses make a thousand files
 SHARD_SECONDS = 20.0  # ours: a shard is written with the first response after that, so a killed run loses little
 PROGRESS_SECONDS = 5.0  # between two reports of progress
 ATTEMPTS = 3  # a second and third only where shards turn out damaged while they are read
+TEXT, LARGE, INT = pa.string(), pa.large_string(), pa.int64()  # large: many responses may pass 2 GiB
 SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("fingerprint", pa.string()),
-        ("model", pa.string()),
-        ("engine", pa.string()),
-        ("prompt_id", pa.string()),
-        ("messages", pa.large_string()),  # JSON
-        ("sampling", pa.string()),  # JSON
-        ("run", pa.int32()),
-        ("text", pa.large_string()),  # large: a table of many responses may pass 2 GiB
-        ("finish_reason", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("seconds", pa.float64()),
-        ("error", pa.string()),
-        ("created", pa.timestamp("us", tz="UTC")),
-    ]
+    [(name, TEXT) for name in ("key", "fingerprint", "model", "engine", "prompt_id")]
+    + [("messages", LARGE), ("sampling", TEXT), ("run", pa.int32())]  # the first two hold JSON
+    + [("text", LARGE), ("finish_reason", TEXT), ("prompt_tokens", INT), ("completion_tokens", INT)]
+    + [("seconds", pa.float64()), ("error", TEXT), ("created", pa.timestamp("us", tz="UTC"))]
 )
-COUNTS = pa.schema([("key", pa.string()), ("count", pa.int64())])
+COUNTS = pa.schema([("key", TEXT), ("count", INT)])
 SCHEMAS = {"shards": SCHEMA, "counts": COUNTS}  # folder of a store -> columns of the shards in it
 RESULT = ["key", "prompt_id", "model", "run", "text", "finish_reason"]
 RESULT += ["prompt_tokens", "completion_tokens", "seconds", "error"]
 T = TypeVar("T")  # plain data, as JSON holds it
+Open = Callable[[], Engine]  # starts an engine
 
 
 class NotStored(RuntimeError):
@@ -93,17 +82,10 @@ def refuse(what: str) -> None:
 
 
 def noted(root: Path, name: str, make: Callable[[], T]) -> T:
-    """Return what `make` returns and keep it under `name`; in a replay, return what was kept.
+    """Return what `make` returns and keep it under `name` in the store `root`; in a replay, return what was kept.
 
     Seconds, memory and logs of trainings differ from run to run: tables made of them are those of the run that the
-    responses come from.
-
-    Args:
-        root: folder of the store.
-
-    Raises:
-        NotStored: this is a replay, and nothing was kept.
-        ValueError: `name` cannot name a file, or what was kept is not JSON.
+    responses come from. Raises NotStored in a replay for which nothing was kept.
     """
     if not NOTE.fullmatch(name):
         raise ValueError(f"note {name!r} cannot name a file; use letters, digits, _ . and -")
@@ -133,11 +115,7 @@ class Shards:
         return sorted(self.folder.glob("[!.]*.parquet"))
 
     def write(self, rows: Sequence[dict[str, Any]]) -> Path:
-        """Write `rows` as one new shard.
-
-        Raises:
-            OSError: with what to do, when the disk is full; complete shards stay as they are.
-        """
+        """Write `rows` as one new shard; a full disk is said plainly, and complete shards stay as they are."""
         table = pa.Table.from_pylist(rows, self.schema)
         path = swept(self.folder, ".") / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
         return write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
@@ -157,11 +135,7 @@ class Shards:
         return pa.concat_tables(tables).select(columns)
 
     def load(self, path: Path, columns: Sequence[str]) -> pa.Table | None:
-        """Return `columns` of one shard, or None where it is gone or damaged.
-
-        Raises:
-            OSError: the file could not be opened, which says nothing about its content.
-        """
+        """Return `columns` of one shard, or None where it is gone or damaged; one that does not open is neither."""
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -170,24 +144,20 @@ class Shards:
             try:
                 return read_shard(file, self.schema, columns)
             except (pa.ArrowException, OSError) as error:
-                self._set_aside(path, str(error).splitlines()[0][:120])
-                return None
+                problem = str(error).splitlines()[0][:120]
+        self._damaged.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
+            fate = f"moved to {self._damaged.name}/, its rows are made again"
+            text = f"shard {self.folder.name}/{path.name} is damaged ({problem}); {fate}"
+            warnings.warn(text, DamagedShardWarning, stacklevel=2)
+        return None
 
     def _keys_of(self, path: Path) -> frozenset[str]:
         if path not in self._keys:
             table = self.load(path, ["key"])
             self._keys[path] = frozenset() if table is None else frozenset(table["key"].to_pylist())
         return self._keys[path]
-
-    def _set_aside(self, path: Path, problem: str) -> None:
-        self._damaged.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
-        except FileNotFoundError:
-            return  # another process was faster
-        shown = f"shard {self.folder.name}/{path.name} is damaged ({problem})"
-        fate = f"moved to {self._damaged.name}/, its rows are made again"
-        warnings.warn(f"{shown}; {fate}", DamagedShardWarning, stacklevel=2)
 
 
 def read_shard(file: BinaryIO, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
@@ -207,11 +177,6 @@ class Request(NamedTuple):
     key: str
     prompt: Prompt
     run: int
-
-    @property
-    def engine_id(self) -> str:
-        """Id given to the engine. The run is part of it, so that each run draws from a seed of its own."""
-        return f"{self.prompt.id}#{self.run}"
 
 
 @dataclass(frozen=True)
@@ -256,15 +221,12 @@ class Asked:
             "fingerprint": self.fingerprint,
             "model": self.model.name,
             "engine": self.engine_kind,
-            "prompt_id": request.prompt.id,
             "messages": json.dumps(request.prompt.messages),
             "sampling": self.sampling_json,
             "run": request.run,
+            **asdict(response),
+            "prompt_id": request.prompt.id,
             "text": storable(response.text),
-            "finish_reason": response.finish_reason,
-            "prompt_tokens": response.prompt_tokens,
-            "completion_tokens": response.completion_tokens,
-            "seconds": response.seconds,
             "error": None if response.error is None else storable(response.error),
             "created": datetime.now(UTC),
         }
@@ -301,69 +263,58 @@ class ResponseStore:
         self._shards: dict[Path, Shards] = {}
         self._failed: set[str] = set()  # keys this object asked for in vain
 
-    def answer(
+    def answers(
+        self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], **options: Any
+    ) -> Iterator[pd.DataFrame]:
+        """Generate what is not stored yet of all `runs`, then yield the responses of each run in the prompts' order.
+
+        Arguments and errors as of `fill`. A frame has one row per distinct prompt; columns as in `RESULT`.
+        """
+        prompts = _distinct(prompts)
+        self.fill(asked, open, prompts, runs, **options)
+        for run in runs:
+            keys = asked.keys(prompts, run)
+            for _ in range(ATTEMPTS):
+                rows, stored = _ordered(self._of(asked.fingerprint).read([*RESULT, "created"], keys), keys)
+                if stored.all():
+                    break
+                self.fill(asked, open, prompts, [run], **options)
+            else:
+                raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
+            frame = rows.select(RESULT).to_pandas()
+            yield frame.assign(prompt_id=[prompt.id for prompt in prompts], model=asked.model.name, run=run)
+
+    def fill(
         self,
-        model: ModelSpec,
-        open: Callable[[], Engine],
+        asked: Asked,
+        open: Open,
         prompts: Sequence[Prompt],
+        runs: Sequence[int],
         *,
-        sampling: Sampling,
-        run: int,
-        engine_kind: str,
         shard_rows: int = SHARD_ROWS,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> pd.DataFrame:
-        """Return the responses of `model` to `prompts` in one run, in their order; generate those not stored yet.
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """Generate what is missing of several runs in one session of the engine: it need not idle between them.
 
         Args:
             open: starts the engine; called only if something is missing.
             progress: called every few seconds while something is generated.
 
-        Returns:
-            One row per distinct prompt; columns as in `RESULT`.
-        """
-        prompts = _distinct(prompts)
-        asked = Asked(model, self.fingerprint(model), engine_kind, sampling)
-        keys = asked.keys(prompts, run)
-        settings = {"sampling": sampling, "runs": (run,), "engine_kind": engine_kind, "shard_rows": shard_rows}
-        for _ in range(ATTEMPTS):
-            self.fill(model, open, prompts, **settings, progress=progress)
-            rows, stored = _ordered(self._of(asked.fingerprint).read([*RESULT, "created"], keys), keys)
-            if stored.all():
-                frame = rows.select(RESULT).to_pandas()
-                return frame.assign(prompt_id=[prompt.id for prompt in prompts], model=model.name, run=run)
-        raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
-
-    def fill(
-        self,
-        model: ModelSpec,
-        open: Callable[[], Engine],
-        prompts: Sequence[Prompt],
-        *,
-        sampling: Sampling,
-        runs: Sequence[int],
-        engine_kind: str,
-        shard_rows: int = SHARD_ROWS,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        """Generate what is missing of several runs in one session of the engine: it need not idle between them.
-
         Raises:
             RuntimeError: the engine is another one than asked for, or answered what nobody asked.
             NotStored: this is a replay, and something is missing.
         """
-        asked = Asked(model, self.fingerprint(model), engine_kind, sampling)
-        requests = asked.requests(_distinct(prompts), runs)
-        missing = self._missing(asked, requests)
-        state, report = Progress(model.name, len(missing), len(requests) - len(missing)), progress or (lambda _: None)
-        report(state)
+        requests, shards = asked.requests(_distinct(prompts), runs), self._of(asked.fingerprint)
+        missing = self._missing(shards, requests)
+        state = Progress(asked.model.name, len(missing), len(requests) - len(missing))
+        progress(state)
         if not missing:
             return
         suites = Counter(request.prompt.id.split("/")[0] for request in missing)
         where = ", ".join(f"{suite} {number:,}" for suite, number in suites.items())
         first = f"first {missing[0].prompt.id!r} in run {missing[0].run}"
-        refuse(f"{len(missing):,} responses of model {model.name!r} are not stored ({where}; {first})")
-        shards, rows, start = self._of(asked.fingerprint), [], time.monotonic()
+        refuse(f"{len(missing):,} responses of model {asked.model.name!r} are not stored ({where}; {first})")
+        rows, start = [], time.monotonic()
         written = reported = start
         with open() as engine:
             try:
@@ -377,7 +328,7 @@ class ResponseStore:
                         shards.write(rows)
                         rows, written = [], now
                     if now - reported >= PROGRESS_SECONDS or state.done == state.total:
-                        report(state)
+                        progress(state)
                         reported = now
             finally:  # after an error or Ctrl-C, too
                 if rows:
@@ -393,24 +344,35 @@ class ResponseStore:
         """
         name = (model.name, model.path, model.revision)
         if name not in self._fingerprints:
-            self._fingerprints[name] = _identified(self.root, model)
+            self._fingerprints[name] = self._identified(model)
         return self._fingerprints[name]
+
+    def _identified(self, model: ModelSpec) -> str:
+        recorded = recorded_models(self.root).get(model.name)
+        if recorded is None:
+            refuse(f"no response of model {model.name!r} is stored")
+        elif replaying():
+            return recorded
+        try:
+            fingerprint = engines.fingerprint(model)
+        except (OSError, ValueError):
+            if recorded is None:
+                raise
+            return recorded  # what is stored can be read; opening the engine says that the model is not there
+        if recorded != fingerprint:
+            record_models(self.root, {model.name: fingerprint})
+        return fingerprint
 
     def lookup(
         self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec | None = None
     ) -> pd.DataFrame:
-        """Return `columns` of the stored responses called `keys`, in that order; generate nothing.
+        """Return `columns` of the stored responses called `keys`, in that order; a KeyError names what is not stored.
 
         Args:
             model: who wrote them all, so that no other model's shards are read.
-
-        Raises:
-            KeyError: some are not stored (never generated, or in a damaged shard).
         """
-        names = [*dict.fromkeys(["key", *columns, "finish_reason", "created"])]
         shards = [self._of(self.fingerprint(model))] if model else self.shards()
-        tables = [one.read(names, keys) for one in shards]
-        rows, stored = _ordered(pa.concat_tables([SCHEMA.empty_table().select(names), *tables]), keys)
+        rows, stored = _ordered(_read(shards, [*columns, "finish_reason", "created"], keys), keys)
         if not stored.all():
             gone = np.flatnonzero(~stored)
             raise KeyError(
@@ -424,7 +386,7 @@ class ResponseStore:
         Args:
             count: takes the positions of the keys that have no number yet and returns their numbers.
         """
-        shards = self._at(self.root / "counts" / name, COUNTS)
+        shards = self._at("counts", name)
         known = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
         numbers = pd.Series(keys, dtype="str").map(known.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
         missing = np.flatnonzero(np.isnan(numbers)).tolist()
@@ -437,32 +399,39 @@ class ResponseStore:
     def stats(self) -> dict[str, Any]:
         """Return counts of rows, failed rows, tokens and bytes: of the store, and of each model by suite."""
         names = ["key", "model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
-        tables = [shards.read(names) for shards in self.shards()]
-        frame = pa.concat_tables([SCHEMA.empty_table().select(names), *map(_best, tables)]).to_pandas()
+        table = _read(self.shards(), names)
+        frame = _best(table).to_pandas()
+        frame["failed"], frame["suite"] = frame["finish_reason"] == "failed", frame["prompt_id"].str.split("/").str[0]
         paths = [path for shards in self.shards() for path in shards.paths()]
+        summed = ["failed", "prompt_tokens", "completion_tokens"]
         return {
-            **_counted(frame),
-            "superseded": sum(map(len, tables)) - len(frame),
+            "rows": len(frame),
+            "failed": int(frame["failed"].sum()),
+            "superseded": len(table) - len(frame),
             "shards": len(paths),
             "damaged": len(list((self.root / "damaged").glob("*.parquet"))),
             "bytes": sum(path.stat().st_size for path in paths),
-            "models": {name: _model_counts(rows) for name, rows in frame.groupby("model")},
+            "models": {
+                name: {"rows": len(rows), **rows[summed].sum().astype(int).to_dict()}
+                | {"suites": rows["suite"].value_counts(sort=False).to_dict()}
+                for name, rows in frame.groupby("model")
+            },
         }
 
     def shards(self, kind: str = "shards") -> list[Shards]:
         """Return the shards of responses, a folder for each model, or those of `counts`, a folder for each name."""
-        return [self._at(path, SCHEMAS[kind]) for path in sorted(self.root.glob(f"{kind}/*"))]
-
-    def _at(self, folder: Path, schema: pa.Schema) -> Shards:
-        return self._shards.setdefault(folder, Shards(folder, schema, self.root / "damaged"))
+        return [self._at(kind, path.name) for path in sorted(self.root.glob(f"{kind}/*"))]
 
     def _of(self, fingerprint: str) -> Shards:
-        """Return the shards of one model, so that looking up its responses reads no other's."""
-        return self._at(self.root / "shards" / hashlib.sha256(fingerprint.encode()).hexdigest()[:16], SCHEMA)
+        return self._at("shards", hashlib.sha256(fingerprint.encode()).hexdigest()[:16])  # a folder for each model
 
-    def _missing(self, asked: Asked, requests: dict[str, Request]) -> list[Request]:
+    def _at(self, kind: str, name: str) -> Shards:
+        folder = self.root / kind / name
+        return self._shards.setdefault(folder, Shards(folder, SCHEMAS[kind], self.root / "damaged"))
+
+    def _missing(self, shards: Shards, requests: dict[str, Request]) -> list[Request]:
         """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
-        table = self._of(asked.fingerprint).read(["key", "finish_reason"])
+        table = shards.read(["key", "finish_reason"])
         tried = pc.is_in(table["key"], value_set=pa.array(self._failed, pa.string()))
         done = pc.or_(pc.or_(tried, replaying()), pc.not_equal(table["finish_reason"], "failed"))
         stored = set(table["key"].filter(done).to_pylist())
@@ -470,16 +439,10 @@ class ResponseStore:
 
 
 def recorded_models(root: Path) -> dict[str, str]:
-    """Return name -> fingerprint as recorded in the store `root`.
-
-    Raises:
-        ValueError: the record cannot be read.
-    """
+    """Return name -> fingerprint as recorded in the store `root`; raise ValueError where the record cannot be read."""
     path = root / MODELS
-    if not path.exists():
-        return {}
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
             raise ValueError("not a mapping of model names to fingerprints")
     except ValueError as error:
@@ -497,23 +460,6 @@ def record_models(root: Path, more: dict[str, str]) -> None:
         write_text(root / MODELS, json.dumps(names, indent=2) + "\n")
 
 
-def _identified(root: Path, model: ModelSpec) -> str:
-    recorded = recorded_models(root).get(model.name)
-    if replaying():
-        if recorded is None:
-            refuse(f"no response of model {model.name!r} is stored")
-        return recorded
-    try:
-        fingerprint = engines.fingerprint(model)
-    except (OSError, ValueError):
-        if recorded is None:
-            raise
-        return recorded  # what is stored can be read; opening the engine says that the model is not there
-    if recorded != fingerprint:
-        record_models(root, {model.name: fingerprint})
-    return fingerprint
-
-
 def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
     """Return `prompts` without repetitions; raise ValueError where one id stands for two conversations."""
     seen: dict[str, Prompt] = {}
@@ -525,14 +471,11 @@ def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
 
 def _generated(asked: Asked, engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[Request, Response]]:
     """Yield every request with its response as the engine finishes it; where it gives none, with a failed one."""
-    for what, wanted, got in (
-        ("kind", asked.engine_kind, engine.kind),
-        ("fingerprint", asked.fingerprint, engine.fingerprint),
-    ):
-        if wanted != got:
+    for what, wanted in (("kind", asked.engine_kind), ("fingerprint", asked.fingerprint)):
+        if (got := getattr(engine, what)) != wanted:
             fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
             raise RuntimeError(f"{asked.model.name}: {what} of the engine is {got!r}, not {wanted!r}; {fix}")
-    waiting = {request.engine_id: request for request in requests}
+    waiting = {f"{request.prompt.id}#{request.run}": request for request in requests}  # each run has seeds of its own
     prompts = [Prompt(engine_id, request.prompt.messages) for engine_id, request in waiting.items()]
     for response in engine.generate(prompts, asked.sampling):
         request = waiting.pop(response.prompt_id, None)
@@ -541,6 +484,12 @@ def _generated(asked: Asked, engine: Engine, requests: Sequence[Request]) -> Ite
         yield request, response
     for name, request in waiting.items():
         yield request, Response(name, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
+
+
+def _read(folders: Iterable[Shards], columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
+    """Return `columns`, with the key, of the responses in several folders."""
+    names = [*dict.fromkeys(["key", *columns])]
+    return pa.concat_tables([SCHEMA.empty_table().select(names), *(shards.read(names, keys) for shards in folders)])
 
 
 def _best(table: pa.Table) -> pa.Table:
@@ -560,17 +509,6 @@ def _ordered(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, np.ndarray
     return table.take(positions.drop_null()), positions.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _counted(rows: pd.DataFrame) -> dict[str, int]:
-    return {"rows": len(rows), "failed": int((rows["finish_reason"] == "failed").sum())}
-
-
-def _model_counts(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return rows, failed rows and tokens of one model, and rows by suite (the part of a prompt id before ``/``)."""
-    tokens = {name: int(rows[name].sum()) for name in ("prompt_tokens", "completion_tokens")}
-    suites = rows["prompt_id"].str.split("/").str[0].value_counts(sort=False)
-    return {**_counted(rows), **tokens, "suites": suites.to_dict()}
-
-
 @dataclass(frozen=True)
 class Session:
     """One study, its store, and where lines of progress go."""
@@ -579,32 +517,31 @@ class Session:
     store: ResponseStore
     progress: Callable[[str], None] | None = None
 
-    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], Engine]]:
+    def engine(self, model: ModelSpec) -> tuple[str, Open]:
         """Return the kind of engine that answers for `model`, as the store names it, and how to open it; an endpoint is
         always asked there."""
         kind, options = self.study.answers(model)
         opening = partial(engines.open_engine, kind, model, gguf_dir=self.study.gguf_dir, **options)
         return engines.engine_kind(kind, model, options), opening
 
-    def fill(self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling) -> None:
-        """Generate what is missing of all `runs` in one go: the engine opens once and its slots stay full."""
-        model = self.study.model(name)
-        kind, open_engine = self.engine(model)
-        settings = {"sampling": capped(sampling, model), "runs": runs, "engine_kind": kind, "progress": self._line}
-        self.store.fill(model, open_engine, prompts, **settings)
+    def ask(
+        self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the responses of the model `name` to `prompts` in each run, in their order; failed ones are warned of.
 
-    def answer(self, name: str, prompts: Sequence[Prompt], run: int, sampling: Sampling) -> pd.DataFrame:
-        """Return the responses to `prompts` in one run, in their order; failed ones are warned of."""
+        What is missing of all `runs` is generated in one go: the engine opens once and its slots stay full. Columns as
+        in `RESULT`.
+        """
         model = self.study.model(name)
-        kind, open_engine = self.engine(model)
-        settings = {"sampling": capped(sampling, model), "run": run, "engine_kind": kind}
-        frame = self.store.answer(model, open_engine, prompts, **settings)
-        failed = frame[frame["finish_reason"] == "failed"]
-        if len(failed):
-            text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
-            why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
-            warnings.warn(why, FailedResponsesWarning, stacklevel=2)
-        return frame
+        kind, opening = self.engine(model)
+        asked = Asked(model, self.store.fingerprint(model), kind, capped(sampling, model))
+        for frame in self.store.answers(asked, opening, prompts, runs, progress=self._line):
+            failed = frame[frame["finish_reason"] == "failed"]
+            if len(failed):
+                text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
+                why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
+                warnings.warn(why, FailedResponsesWarning, stacklevel=2)
+            yield frame
 
     def _line(self, state: Progress) -> None:
         if self.progress:

@@ -73,8 +73,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        event = self.peek_event()
-        problem = None
+        event, problem = self.peek_event(), None
         if isinstance(event, yaml.AliasEvent):
             problem = f"*{event.anchor} repeats another value; write it out"
         elif isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
@@ -111,11 +110,7 @@ def _spelled(word: str) -> str:
 
 
 def read(path: Path, shown: str | None = None) -> dict[str, Any]:
-    """Return the mapping in the YAML file `path`, named `shown` in errors.
-
-    Raises:
-        SettingsError: the file is missing, is not YAML, repeats a key or holds anything but a mapping.
-    """
+    """Return the mapping in the YAML file `path`, named `shown` in errors; anything else there is a SettingsError."""
     place = Place(shown or path.name)
     try:
         text = path.read_text(encoding="utf-8")
@@ -153,14 +148,11 @@ def mapping(raw: object, place: Place) -> dict[str, Any]:
 def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
     """Return dataclass `cls` made from the mapping `raw`, whose types are those of the dataclass.
 
-    Args:
-        given: fields that come from elsewhere; the file must not hold them.
-
-    Raises:
-        SettingsError: unknown or missing key, wrong type, or a value that the dataclass itself refuses.
+    Fields `given` come from elsewhere; the file must not hold them. A SettingsError names an unknown or missing key, a
+    wrong type, or a value that the dataclass itself refuses.
     """
-    known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
     for key in given.keys() & mapping(raw, place).keys():
+        known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
         raise place.at(key).error(f"unknown key; {nearest(key, known)}")
     return value({**raw, **given}, cls, place)
 
@@ -168,8 +160,7 @@ def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
 def value(raw: object, kind: Any, place: Place) -> Any:
     """Return `raw` as `kind`, a type or dataclass; a whole number passes for a float and a list for a tuple.
 
-    Raises:
-        SettingsError: a sentence for each value that does not fit.
+    A SettingsError has a sentence for each value that does not fit.
     """
     try:  # as JSON, where a list stands for a tuple and a mapping for a dataclass, and no other type for another
         text = json.dumps(raw, default=_plain, allow_nan=False)
@@ -182,18 +173,16 @@ def value(raw: object, kind: Any, place: Place) -> Any:
 
 def _sentence(error: Mapping[str, Any], kind: Any, place: Place) -> str:
     """Return an error of pydantic as ``file: key: value must be ...; fix``."""
-    given, what, cause = error["input"], error["type"], error.get("ctx", {}).get("error")
+    given, what, cause, fix = error["input"], error["type"], error.get("ctx", {}).get("error"), ""
     if isinstance(cause, SettingsError):  # it says itself where
         return str(cause)
-    for key in error["loc"]:
-        place = place.at(key)
+    place = Place(place.file, (*place.keys, *map(str, error["loc"])))
     if cause:
         return f"{place}: {cause}"
     if what == "missing":
         return f"{place}: this key is missing; add it"
     if what == "unexpected_keyword_argument":
         return f"{place}: unknown key; {nearest(error['loc'][-1], _names(kind, error['loc'][:-1]))}"
-    fix = ""
     if what == "literal_error":
         fix = "; " + nearest(given, re.findall("'(.*?)'", error["ctx"]["expected"]))
     elif what == "string_type" and isinstance(given, bool | int | float):
@@ -221,18 +210,13 @@ def _plain(raw: object) -> Any:
     raise TypeError(f"{raw!r} is no plain value; put the value in quotes")
 
 
-@cache
-def _adapter(kind: Any) -> pydantic.TypeAdapter:
-    return pydantic.TypeAdapter(kind)
+_adapter = cache(pydantic.TypeAdapter)
 
 
 def bounded(value: object, place: Place) -> None:
     """Refuse a number in `value`, a plain value or lists and mappings of such, that is larger than its name allows.
 
     A slip such as ``runs: 1000000000`` would otherwise fill memory for minutes before anyone is told.
-
-    Raises:
-        SettingsError: names the file, the key, the number and its bounds.
     """
     if isinstance(value, dict | list | tuple):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):

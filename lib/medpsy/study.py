@@ -33,8 +33,7 @@ RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a
 def find_root(*starts: Path) -> Path:
     """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start.
 
-    Args:
-        starts: folders; this package's and the working one by default.
+    By default, starts are this package's folder and the working one.
     """
     if named := os.environ.get("MEDPSY_ROOT"):
         return Path(named).resolve()
@@ -67,17 +66,16 @@ class ModelSpec:
     """One model and where it is.
 
     Args:
-        name: the study's own name for it.
         path: folder relative to the root, hub id, or (with `base_url`) the name under which an endpoint serves it.
         revision: commit of the hub repository (40 hexadecimal digits); None means it still has to be pinned.
         base_url: address of an OpenAI-compatible endpoint; such a model is always asked there.
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
         label: what tables call it; where the report has a row for it, that row's name.
-        family: name of a family of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
-            `opens_thinking` from there unless the model has its own.
         gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
             folder may be absent, as in a replay.
+        family: of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
+            `opens_thinking` from there unless the model has its own.
         max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
         engine_options: of the engine that answers for this model, before those of the study: ``{"tensor_parallel": 4}``
             where one GPU cannot hold it, ``{"key_env": "HOST_KEY"}`` for an endpoint with a key of its own.
@@ -123,19 +121,16 @@ class Study:
 
     Args:
         source: whose suites: the miniature's or those of the hub.
-        parser: name of the model that reads the chosen option out of a response.
+        parser: the model that reads the chosen option out of a response.
         parser_sees: the response, reasoning included (report 4.1.1), or its answer alone.
-        questions_per_suite: size of the seeded sample of each suite; 0 means all questions.
+        questions_per_suite, conversations_per_suite: size of the seeded sample of each suite; 0 means all.
         runs: how often every question is asked.
-        engine_options: what `medpsy.engines.open_engine` takes for this engine; those of models that another engine
-            answers for stand with the model.
+        engine_options: what `medpsy.engines.open_engine` takes for this engine; others stand with their models.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
         revisions: hub id of a data set -> commit at which it is read, where the library knows none or another is meant.
-        open_suites: suites of conversations, judged by rubrics; none by default.
-        conversations_per_suite: size of the seeded sample of each open suite; 0 means all conversations.
+        open_suites: suites of conversations, judged by rubrics.
         open_sampling: how conversations are answered; None means as `sampling` says.
-        judges: names of the models that decide the criteria, each by itself.
-        judge_sampling: how judges reply; needed where there are judges.
+        judges: the models that decide the criteria, each by itself; `judge_sampling` is needed where there are any.
         judge_attempts: how often a judge is asked at most for one readable verdict.
         targets: size class -> the backbone that is trained through `STAGES`; none where nothing is trained.
         root: folder that holds ``params``, ``notebooks`` and ``outputs``.
@@ -182,8 +177,9 @@ class Study:
             if not size.isidentifier():
                 raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
             if self.models[name].base_url:
-                fix = "name a model whose weights can be read"
-                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; {fix}")
+                raise ValueError(
+                    f"targets.{size}: {name!r} is behind an endpoint; name a model whose weights can be read"
+                )
         for name, model in self.models.items():
             if model.base_url:
                 from medpsy.engines.client import Options  # late: a study without endpoints needs no client
@@ -226,10 +222,8 @@ class Study:
         """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe.
 
         The latter are called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's:
-        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone.
-
-        Raises:
-            ValueError: an unknown name; the nearest one is offered.
+        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone. A ValueError
+        offers the nearest name for an unknown one.
         """
         if name in self.models:
             return self.models[name]
@@ -251,11 +245,7 @@ class Study:
     def checkpoint(self, size: str, stage: str, seed: int | None = None) -> ModelSpec:
         """Return the model that `stage` leaves of the target of `size`, in the study's outputs; it may not exist yet.
 
-        Args:
-            seed: of the training; the study's own by default. Checkpoints of another one bear it in their name.
-
-        Raises:
-            ValueError: no such size class or stage.
+        Checkpoints of a training with another seed than the study's bear it in their name.
         """
         if size not in self.targets:
             raise ValueError(f"size {size!r} is no target of {self.file}; {strict.nearest(size, self.targets)}")
@@ -264,12 +254,13 @@ class Study:
         again = "" if seed in (None, self.seed) else f"-seed{seed}"
         return self._trained(self.targets[size], f"{size}-{stage}{again}", f"{stage}{again.replace('-', ', ')}")
 
-    def require_whole(self, model: ModelSpec, stage: str) -> None:
-        """Raise FileNotFoundError, naming the section to run, unless the checkpoint that `stage` leaves is whole.
+    def _trained(self, base: str, name: str, what: str) -> ModelSpec:
+        backbone = self.models[base]
+        place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
+        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
 
-        Args:
-            stage: or sister recipe.
-        """
+    def require_whole(self, model: ModelSpec, stage: str) -> None:
+        """Raise FileNotFoundError, naming the section to run, unless the checkpoint of a stage or recipe is whole."""
         missing = [name for name in WHOLE if not (model.local_dir / name).is_file()]
         if missing:
             section = MAKERS.get(stage, MAKERS[STAGES[-1]])
@@ -277,12 +268,6 @@ class Study:
                 f"checkpoint {model.name!r}: {model.path} has no {' and no '.join(missing)}; run section {section} "
                 f"first: python -m medpsy run {section} --profile {self.profile}"
             )
-
-    def _trained(self, base: str, name: str, what: str) -> ModelSpec:
-        """Return the model `name` that training leaves of the model `base` in the study's outputs."""
-        backbone = self.models[base]
-        place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
-        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
 
     def commit(self, hub_id: str, known: str | None = None) -> str | None:
         """Return the commit at which the data set `hub_id` is read: the study's, else that `known` to the library."""
@@ -326,22 +311,17 @@ def profiles(root: Path | None = None) -> tuple[str, ...]:
 
 
 def load(profile: str, root: Path | None = None) -> Study:
-    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s).
-
-    Raises:
-        strict.SettingsError: names file, key, value and fix.
-    """
+    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s)."""
     root, place = root or find_root(), strict.Place(f"params/{profile}/study.yaml")
     if profile not in (known := profiles(root)):
         fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"
         raise place.error(f"no such profile; {fix}")
-    raw = strict.read(root / place.file, place.file)
-    given: dict[str, Any] = {"profile": profile, "root": root}
+    raw, given = strict.read(root / place.file, place.file), {"profile": profile, "root": root}
     if isinstance(raw.get("models"), dict):
-        entries, at = raw.pop("models"), place.at("models")
+        at = place.at("models")
         given["models"] = {
             name: strict.build(ModelSpec, families.completed(entry), at.at(name), name=name)
-            for name, entry in entries.items()
+            for name, entry in raw.pop("models").items()
         }
     seed = strict.value(raw.get("seed", 0), int, place.at("seed"))
     for key in SAMPLINGS:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from medpsy import engines
 from medpsy.engines.base import Prompt, Response, Sampling
+from medpsy.store import Asked
 from medpsy.study import ModelSpec, Study
 
 Reply = Callable[[Prompt, Sampling], Response | str]
@@ -40,6 +41,13 @@ class FakeEngine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def answer(store, engine, asked, *, model, run=0, sampling, engine_kind=None, **options):
+    """Return the responses of `model` in one run, as `ResponseStore.answers` gives them."""
+    how = Asked(model, store.fingerprint(model), engine_kind or engine.kind, sampling)
+    (frame,) = store.answers(how, engine, asked, [run], **options)
+    return frame
 
 
 class World:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fake_engine import FakeEngine, prompts
+from fake_engine import FakeEngine, answer, prompts
 from medpsy import bundle, engines
 from medpsy.bundle import BundleError
 from medpsy.engines.base import Sampling
@@ -17,14 +17,14 @@ from medpsy.store import DamagedShardWarning, ResponseStore, noted
 from medpsy.study import ModelSpec
 
 MODEL = ModelSpec("anna", "models/anna")
-SETTINGS = {"sampling": Sampling(max_tokens=16, seed=7), "run": 0, "engine_kind": "transformers"}
+SAMPLING = Sampling(max_tokens=16, seed=7)
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "fingerprint", lambda model: "fp", raising=False)
     store = ResponseStore(tmp_path / "responses")
-    store.answer(MODEL, FakeEngine(), prompts(30), shard_rows=10, **SETTINGS)
+    answer(store, FakeEngine(), prompts(30), model=MODEL, sampling=SAMPLING, shard_rows=10)
     store.counts("reasoning_tokens", ["a"], lambda missing: [5])
     noted(store.root, "training-large-sft1", lambda: {"seconds": 12.5})
     return store
@@ -79,7 +79,7 @@ def test_the_manifest_says_what_is_inside_and_names_no_place(store, tmp_path):
 
 def test_replay_adds_to_a_store_and_may_be_repeated(store, made, tmp_path):
     other = ResponseStore(tmp_path / "other")
-    other.answer(ModelSpec("bert", "x"), FakeEngine(), prompts(5, 100), **SETTINGS)
+    answer(other, FakeEngine(), prompts(5, 100), model=ModelSpec("bert", "x"), sampling=SAMPLING)
     for _ in range(2):
         bundle.add(made, other.root)
     assert other.stats()["rows"] == 35
@@ -186,6 +186,14 @@ def compressed(path):
             archive.writestr(name, data)
 
 
+def encrypted(path):
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        name = shard(archive.namelist())
+    data[data.rindex(name.encode()) - 46 + 8] |= 1  # the flag in the member's entry of the central directory
+    path.write_bytes(data)
+
+
 def held_twice(path):
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(shard(archive.namelist()), b"another")
@@ -199,6 +207,7 @@ def held_twice(path):
         (lambda path: os.truncate(path, path.stat().st_size - 9), "all.zip: incomplete or changed"),
         (flipped, r"shards/.*\.parquet"),
         (compressed, "another size"),
+        (encrypted, r"shards/.*\.parquet is encrypted"),
         (held_twice, "twice"),
     ],
 )
@@ -206,6 +215,11 @@ def test_a_file_that_is_no_whole_bundle_is_refused(made, tmp_path, damage, words
     damage(made)
     with pytest.raises(BundleError, match=words):
         bundle.add(made, tmp_path / "elsewhere")
+
+
+def test_an_error_of_who_reads_a_bundle_is_not_blamed_on_the_bundle(made):
+    with pytest.raises(RuntimeError, match="mine"), bundle._opened(made):
+        raise RuntimeError("mine")
 
 
 def test_the_digest_of_the_whole_bundle_is_checked_when_given(made, tmp_path):

@@ -122,7 +122,7 @@ def test_words_are_passed_on_and_answers_printed(monkeypatch):
     monkeypatch.setattr(run, "run_notebook", noting("outputs/x/result.json"))
     monkeypatch.setattr(bundle, "export", noting({"rows": 12, "sha256": "ab", "files": {}}))
     monkeypatch.setattr(bundle, "restore", noting(Store()))
-    monkeypatch.setattr(bundle, "compare", noting(7))
+    monkeypatch.setattr(bundle, "differences", noting([bundle.Difference("01_a/tables/b.csv", "ab", None)]))
     monkeypatch.setattr("medpsy.site.build.build", noting("index.html"))
     monkeypatch.setattr(doctor, "examine", noting({}))
     monkeypatch.setattr(doctor, "printed", lambda answer: "looked")
@@ -133,7 +133,8 @@ def test_words_are_passed_on_and_answers_printed(monkeypatch):
     assert json.loads(call("store export x.zip --json").output) == {"rows": 12, "sha256": "ab"}
     assert "12 responses of 1 models" in call("store replay x.zip --sha256 ab").output
     assert calls[-1][1:] == ("mini", {"sha256": "ab", "other_settings": False})
-    assert call("store compare x.zip").output == "7 tables are byte by byte those of x.zip\n"
+    compared = call("store compare x.zip")
+    assert "01_a/tables/b.csv: 'ab' there, None here\n1 values differ" in compared.output and compared.exit_code == 1
     assert call("site --profile smoke").output == "index.html\n" and calls[-1][0] == "smoke"
     assert call("doctor").output == "looked\n" and calls[-1][0] is None
     assert json.loads(call("doctor --profile mini --json").output) == {} and calls[-1][0] == ("mini",)

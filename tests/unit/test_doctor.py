@@ -153,37 +153,34 @@ def test_nothing_is_missing_where_everything_is_there():
     assert (needs["missing"], needs["ahead"], needs["download_gb"]) == ([], [], 0) and 1 < needs["disk_gb"] < 2
 
 
-@pytest.mark.parametrize(
-    ("profile", "lacking", "words"),
-    [
-        ("mini", {"engine": "llama-server not found"}, "llama-server not found"),
-        ("paper", {"sbatch": None}, "sbatch"),
-        ("review", NO_GPU, "no NVIDIA GPU"),
-        ("review", {"gpu_memory_gib": [11.0]}, r"GPUs of 12 GB .*llama-3.1-8b \(16 GB\) 2"),
-        ("review", {"free_disk_gib": 20.0}, "21 GB of disk are free; .* downloads and outputs"),
-        ("review", {"free_cache_gib": 30.0}, "32 GB of disk are free; .* hub's cache"),
-        ("review", {}, "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
-        ("paper", {}, "without a commit: .*AlphaMed19K.*pin --profile paper"),
-    ],
-)
-def test_what_would_stop_a_profile_is_named(profile, lacking, words, quiet):
-    assert [line for line in look(profile, **lacking)["missing"] if re.search(words, line)]
-    if lacking:
-        assert not [line for line in look(profile)["missing"] if re.search(words, line)]
+TENSOR = ("engine_options:\n", "engine_options:\n  tensor_parallel: 4\n")
+REPLICAS = ("replicas: 1, tensor_parallel: 8", "replicas: 2, tensor_parallel: 4")
+FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
 
 
 @pytest.mark.parametrize(
-    ("profile", "pairs", "words"),
+    ("profile", "lacking", "pairs", "words"),
     [
-        ("review", [("engine_options:\n", "engine_options:\n  tensor_parallel: 4\n")], "want 4 GPUs, and there are 1"),
-        ("paper", [("replicas: 1, tensor_parallel: 8", "replicas: 2, tensor_parallel: 4")], r"baichuan.*\(470 GB\) 8"),
-        ("paper", [(r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")], "no data in data/medqa; .*data_dirs.medqa"),
+        ("mini", {"engine": "llama-server not found"}, (), "llama-server not found"),
+        ("paper", {"sbatch": None}, (), "sbatch"),
+        ("review", NO_GPU, (), "no NVIDIA GPU"),
+        ("review", {"gpu_memory_gib": [11.0]}, (), r"GPUs of 12 GB .*llama-3.1-8b \(16 GB\) 2"),
+        ("review", {"free_disk_gib": 20.0}, (), "21 GB of disk are free; .* downloads and outputs"),
+        ("review", {"free_cache_gib": 30.0}, (), "32 GB of disk are free; .* hub's cache"),
+        ("review", {}, (), "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
+        ("paper", {}, (), "without a commit: .*AlphaMed19K.*pin --profile paper"),
+        ("review", {}, [TENSOR], "want 4 GPUs, and there are 1"),
+        ("paper", NO_GPU, [REPLICAS], r"baichuan.*\(470 GB\) 8"),  # Slurm has the GPUs
+        ("paper", NO_GPU, [FOLDER], "no data in data/medqa; .*data_dirs.medqa"),
     ],
 )
-def test_what_a_changed_study_lacks_is_named(profile, pairs, words, changed, quiet):
-    here = NO_GPU if profile == "paper" else {}  # Slurm has the GPUs
-    assert not [line for line in look(profile, **here)["missing"] if re.search(words, line)]
-    assert [line for line in look(changed(profile, *pairs), **here)["missing"] if re.search(words, line)]
+def test_what_a_profile_or_a_changed_study_lacks_is_named(profile, lacking, pairs, words, changed, quiet):
+    def missing(settings, **here):
+        return [line for line in look(settings, **here)["missing"] if re.search(words, line)]
+
+    if pairs or lacking:
+        assert not missing(profile, **(lacking if pairs else {}))
+    assert missing(changed(profile, *pairs), **lacking)
 
 
 def test_a_model_without_its_files_leaves_no_forecast(project):

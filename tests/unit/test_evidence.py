@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, answer
 from medpsy import engines, evidence
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Prompt, Sampling
@@ -163,8 +163,7 @@ def test_texts_come_from_the_store_and_hub_rows_are_guarded(tmp_path, monkeypatc
     mine = Study("mini", source, MODELS, sampling=sampling, parser_sampling=sampling, **settings)
     engine = FakeEngine("fp reed", reply=lambda prompt, sampling: "</think>Rest")
     asked = [Prompt("healthbench/c1", conversation("c1").messages[-1:])]
-    options = {"sampling": sampling, "run": 0, "engine_kind": "transformers"}
-    answers = ResponseStore(mine.store_dir).answer(mine.model("reed"), engine, asked, **options)
+    answers = answer(ResponseStore(mine.store_dir), engine, asked, model=mine.model("reed"), sampling=sampling)
     asked = {"healthbench": {"c1": conversation("c1")}}
     monkeypatch.setattr(evidence, "conversations", lambda study, suites: asked)
     rows = evidence.readable_conversations(mine, judged("c1", key=answers["key"][0]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_engine import FakeEngine, prompts
+from fake_engine import FakeEngine, answer, prompts
 from medpsy import claims, evaluate, judge, stats, study
 from medpsy.data.suites import SUITES
 from medpsy.engines.base import Response, Sampling
@@ -100,9 +100,9 @@ def test_lengths_come_from_the_store_and_nothing_is_asked(tmp_path, monkeypatch)
     monkeypatch.setattr(study.Study, "store_dir", tmp_path)
     monkeypatch.setattr(evaluate, "count_tokens", lambda model, texts: [len(text.split()) for text in texts])
     mine, asked = study.load("mini"), prompts(3, suite="healthbench")
-    settings = {"sampling": Sampling(max_tokens=9), "run": 0, "engine_kind": "transformers"}
     store, model = ResponseStore(tmp_path), mine.model("qwen3-small")
-    stored = store.answer(model, FakeEngine(store.fingerprint(model), reply=said), asked, **settings)
+    engine = FakeEngine(store.fingerprint(model), reply=said)
+    stored = answer(store, engine, asked, model=model, sampling=Sampling(max_tokens=9))
     judged = stored.assign(suite="healthbench", conversation_id=stored["prompt_id"]).drop(columns="text")
     graded = pd.DataFrame(
         [("qwen3-small", "medqa", "q0", 0, "k", 20, 15, "stop", "wrong")],

@@ -102,11 +102,13 @@ def test_a_figure_draws_the_same_file_every_time(tmp_path):
     assert size == {"width": 200, "height": 100}
 
 
-def test_secrets_are_the_variables_that_hold_keys():
-    found = record.secrets(
-        {"HF_TOKEN": "abcdefgh", "openai_api_key": " sk-12345678 ", "X_KEY": "EMPTY", "PATH": "/usr/bin/x"}
-    )
-    assert found == {"HF_TOKEN": "abcdefgh", "openai_api_key": "sk-12345678"}
+def test_placeholders_and_other_variables_are_no_secrets(monkeypatch):
+    for name, value in {"X_KEY": " EMPTY ", "PLAIN_NAME": "abcdefgh"}.items():
+        monkeypatch.setenv(name, value)
+    record.refuse_secrets("EMPTY abcdefgh", "settings")
+    monkeypatch.setenv("lower_token", " abcdefgh ")
+    with pytest.raises(record.SecretFound, match="lower_token"):
+        record.refuse_secrets("EMPTY abcdefgh", "settings")
 
 
 @pytest.mark.parametrize("written", ["Bearer {value}", "{escaped}", "{json}"])

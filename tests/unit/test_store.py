@@ -8,14 +8,16 @@ import sys
 import textwrap
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import fake_engine
 import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine, finished, prompt, prompts
-from medpsy import bundle, engines, files
+from medpsy import bundle, engines, files, study
 from medpsy.engines.base import Prompt, Response, Sampling
-from medpsy.store import REPLAY, SCHEMA, DamagedShardWarning, NotStored, ResponseStore, noted
+from medpsy.store import REPLAY, SCHEMA, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, capped, noted
 from medpsy.study import ModelSpec
 
 MODEL = ModelSpec("anna", "models/anna")
@@ -37,8 +39,7 @@ def store(tmp_path):
 
 
 def answer(store, engine, asked, **changes):
-    settings = {"sampling": SAMPLING, "run": 0, "engine_kind": engine.kind} | changes
-    return store.answer(settings.pop("model", MODEL), engine, asked, **settings)
+    return fake_engine.answer(store, engine, asked, **{"model": MODEL, "sampling": SAMPLING} | changes)
 
 
 def shard_paths(store):
@@ -102,7 +103,7 @@ def test_whole_and_decimal_temperatures_are_one_setting(store):
 
 def test_runs_of_one_session_draw_from_different_seeds_and_open_the_engine_once(store):
     engine = FakeEngine()
-    store.fill(MODEL, engine, prompts(3), sampling=SAMPLING, runs=range(3), engine_kind="transformers")
+    store.fill(Asked(MODEL, "fp", "transformers", SAMPLING), engine, prompts(3), range(3))
     frames = [answer(store, engine, prompts(3), run=run) for run in range(3)]
     assert (engine.opened, len(engine.asked)) == (1, 9)
     assert len({text for frame in frames for text in frame["text"]}) == 9
@@ -215,15 +216,12 @@ def spawn(root: Path, script: str) -> subprocess.Popen:
     import sys, time
     from pathlib import Path
     from fake_engine import FakeEngine, prompts
-    from medpsy import engines
     from medpsy.engines.base import Sampling
-    from medpsy.store import ResponseStore
+    from medpsy.store import Asked, ResponseStore
     from medpsy.study import ModelSpec
-    engines.fingerprint = lambda model: "fp"
     root = Path(sys.argv[1])
     store = ResponseStore(root / "responses")
-    settings = {"sampling": Sampling(max_tokens=16, seed=7), "run": 0, "engine_kind": "transformers"}
-    anna = ModelSpec("anna", "models/anna")
+    asked = Asked(ModelSpec("anna", "models/anna"), "fp", "transformers", Sampling(max_tokens=16, seed=7))
     """
     paths = [str(Path(__file__).parent), *sys.path]
     code = textwrap.dedent(head) + textwrap.dedent(script)
@@ -239,7 +237,7 @@ def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
         time.sleep(0.01)
         log.write(prompt.id + "\\n")
         return "before the kill"
-    store.answer(anna, FakeEngine(reply=reply), prompts(1000), shard_rows=20, **settings)
+    store.fill(asked, FakeEngine(reply=reply), prompts(1000), [0], shard_rows=20)
     """
     child = spawn(tmp_path, script)
     try:
@@ -270,7 +268,7 @@ def test_two_writers_at_once_corrupt_nothing(tmp_path):
     def reply(prompt, sampling):
         time.sleep(0.0005)
         return f"writer {start}"
-    frame = store.answer(anna, FakeEngine(reply=reply), prompts(300, start), shard_rows=7, **settings)
+    (frame,) = store.answers(asked, FakeEngine(reply=reply), prompts(300, start), [0], shard_rows=7)
     assert len(frame) == 300
     """
     children = [spawn(tmp_path, script.replace("{start}", str(start))) for start in (0, 200)]
@@ -290,12 +288,11 @@ def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
     script = """
     import resource
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    settings["runs"] = [settings.pop("run")]
-    store.fill(anna, FakeEngine(), prompts(100), shard_rows=50, **settings)  # everything is imported and warm
+    store.fill(asked, FakeEngine(), prompts(100), [0], shard_rows=50)  # everything is imported and warm
     before = peak()
     text = "word " * 20_000
     verbose = FakeEngine(reply=lambda *_: text + str(time.time()))
-    store.fill(anna, verbose, prompts(1000, 1000), shard_rows=50, **settings)
+    store.fill(asked, verbose, prompts(1000, 1000), [0], shard_rows=50)
     (root / "grown").write_text(str(peak() - before))
     """
     assert spawn(tmp_path, script).wait(timeout=300) == 0
@@ -405,7 +402,7 @@ def test_a_replay_needs_no_weights_and_without_a_record_they_are_missed(store, t
     assert answer(replayed, engine, prompts(4)).equals(before)
     assert engine.opened == 0
     with pytest.raises(FileNotFoundError, match="make minihub"):
-        replayed.fill(MODEL, lambda: absent(MODEL), prompts(6), sampling=SAMPLING, runs=[0], engine_kind=engine.kind)
+        replayed.fill(Asked(MODEL, "fp", engine.kind, SAMPLING), lambda: absent(MODEL), prompts(6), [0])
 
 
 def test_the_record_of_models_keeps_every_name_and_the_latest_weights(store, fingerprints):
@@ -478,3 +475,37 @@ def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_p
 def test_a_note_cannot_lead_out_of_its_folder(tmp_path, name):
     with pytest.raises(ValueError, match="cannot name a file"):
         noted(tmp_path, name, lambda: 3)
+
+
+@pytest.fixture
+def mini():
+    return study.load("mini")
+
+
+def test_a_model_with_a_small_context_writes_less_and_no_other_does(mini):
+    asked = Sampling(max_tokens=16384)
+    small = replace(mini.model(mini.parser), max_tokens=4096)
+    assert capped(asked, small).max_tokens == 4096
+    assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
+    assert capped(asked, mini.model(mini.parser)) == asked
+
+
+def test_a_models_engine_options_go_before_those_of_the_study(mini, tmp_path):
+    name = mini.parser
+    own = replace(mini.models[name], engine_options={"outtype": "f16"})
+    changed = replace(mini, models=mini.models | {name: own})
+    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(own)
+    assert kind == engines.engine_kind(mini.engine, own, {"outtype": "f16"}) == "llama_cpp:f16"
+    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
+    assert others and opening.keywords.items() >= (others | {"outtype": "f16"}).items()
+
+
+def test_an_endpoint_has_options_of_its_own_in_a_study_of_any_engine(mini, tmp_path):
+    more = {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}}
+    far = ModelSpec("far", "big", base_url="http://host.example/v1", engine_options=more)
+    changed = replace(mini, models=mini.models | {"far": far})
+    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(far)
+    assert opening.args == ("openai", far) and opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
+    assert kind == 'openai:{"reasoning_effort": "low"}'
+    asked = replace(changed, engine="openai", engine_options={"timeout": 9.0, "key_env": "OTHER"})
+    assert asked.answers(far) == ("openai", {"timeout": 9.0, **more})

@@ -189,11 +189,6 @@ def test_local_dir(root, path, base_url, made, local):
     assert spec.local_dir == (root / path if local else None)
 
 
-def test_unpinned_names_hub_models_without_a_revision(root):
-    models = {"a": {"path": "org/a"}, "b": {"path": "org/b", "revision": "1" * 40}, "c": {"path": "lib/x/c"}}
-    assert study.load(write(root, changed(models=models, parser="b"))).unpinned == ("a",)
-
-
 def test_root_is_found_upward_or_named(tmp_path, monkeypatch):
     for name in ("params", "notebooks", "lib/medpsy"):
         (tmp_path / name).mkdir(parents=True)

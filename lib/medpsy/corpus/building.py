@@ -343,8 +343,7 @@ def _answered(
         answers = {}
         for run in dict.fromkeys(seed.run for seed in some):
             asked = [Prompt(seed.id, seed.messages) for seed in some if seed.run == run]
-            session.fill(teacher.name, asked, (run,), sampling)
-            rows = session.answer(teacher.name, asked, run, sampling)
+            (rows,) = session.ask(teacher.name, asked, (run,), sampling)
             answers |= {row.prompt_id: row for row in rows.itertuples(index=False)}
         made = [(seed, row_of_response(seed, answers[seed.id], teacher)) for seed in some]
         yield [Candidate(seed.kind, (seed.id, seed.messages, seed.run), seed.stem, row) for seed, row in made]

@@ -206,12 +206,12 @@ def open_answers(
     sampling = study.open_sampling or study.sampling
     prompts = {item.id: Prompt(f"open/{item.id}", item.messages) for group in questions.values() for item in group}
     for model in models:
-        session.fill(model, list(prompts.values()), range(runs), sampling)
+        answers = list(session.ask(model, list(prompts.values()), range(runs), sampling))
         for config, group in questions.items():
             names = [item.id for item in group]
-            for run in range(runs):
-                answers = session.answer(model, [prompts[name] for name in names], run, sampling)[ANSWER]
-                frames.append(answers.assign(question_id=names, config=config))
+            for rows in answers:
+                found = rows.set_index("prompt_id", drop=False).loc[[prompts[name].id for name in names], ANSWER]
+                frames.append(found.reset_index(drop=True).assign(question_id=names, config=config))
     return pd.concat(frames, ignore_index=True)
 
 

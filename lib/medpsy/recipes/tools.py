@@ -359,8 +359,7 @@ def _calls_of(
     there = replace(study, models={**study.models, model.name: model})
     session = Session(there, ResponseStore(study.store_dir), progress)
     wanted = [Prompt(f"calls/{row.id}", row.messages) for row in rows]
-    session.fill(model.name, wanted, (0,), how)
-    answers = session.answer(model.name, wanted, 0, how)
+    (answers,) = session.ask(model.name, wanted, (0,), how)
     offered, forms = tools(Row({"tools": given}, NAME, 1)), []
     for text, reason in zip(answers["text"], answers["finish_reason"], strict=True):
         parts = split(text, opens_thinking=model.opens_thinking, finish_reason=reason)

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -39,6 +39,9 @@ from medpsy.site import evidence
 NOTEBOOK, BIBLIOGRAPHY = "notebook.ipynb", "references.bib"
 SECTION, TABLE = "14_ledger", "ledger"  # where the ledger is kept
 TEMPLATES, STATIC = (Path(__file__).with_name(name) for name in ("templates", "static"))
+FILLED = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 SCRIPTS = ["tables.js", "ledger.js"]
 SCRIPTS += [f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")]  # in order
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -92,6 +95,9 @@ class Page:
     lines: list[str] = field(default_factory=list)
     fragments: int = 0
 
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
     @property
     def text(self) -> str:
         return "\n\n".join(self.lines) + "\n"
@@ -102,15 +108,16 @@ class Page:
     def html(self, content: str) -> None:
         self.fragments += 1
         name = f"{self.path.stem}-{self.fragments}.html"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        (self.path.parent / name).write_text(content, encoding="utf-8")
+        self.path.with_name(name).write_text(content, encoding="utf-8")
         self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
+
+    def fragment(self, template: str, **values: object) -> None:
+        self.html(rendered(template, **values))
 
     def contents(self, entries: Sequence[str]) -> None:
         self.lines.append("\n".join(["```{toctree}", ":hidden:", "", *entries, "```"]))
 
     def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(self.text, encoding="utf-8")
 
 
@@ -141,10 +148,20 @@ def build(profile: str) -> Path:
 
 def sections(profile: str) -> list[Section]:
     """Return every section there is, by name: those with a notebook in the project and those with a record."""
-    folder = study.find_root() / "outputs" / profile
+    folder, listed = study.find_root() / "outputs" / profile, []
     notebooks = {path.stem: path for path in (study.find_root() / "notebooks").glob("[0-9]*.ipynb")}
-    recorded = {path.parent.name for path in folder.glob(f"*/{FILE}")}
-    return [_section(folder / name, notebooks.get(name)) for name in sorted(notebooks.keys() | recorded)]
+    for name in sorted(notebooks.keys() | {path.parent.name for path in folder.glob(f"*/{FILE}")}):
+        title = (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name
+        section = Section(name, title)
+        try:
+            if (folder / name / FILE).is_file():
+                result = read(folder / name / FILE)
+                section = Section(name, result.title, result, "done")
+        except ResultError as error:
+            log.warning("%s", error)
+            section = Section(name, title, state="its record cannot be read; run it again")
+        listed.append(section)
+    return listed
 
 
 def escaped(text: str) -> str:
@@ -156,41 +173,39 @@ def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Res
     """Write the page with which the site opens: what this is, every section with its verdicts, what produced it."""
     page = Page(folder / "index.md")
     page.heading("MedPsy, rerun")
-    page.html(rendered("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own.")))
+    page.fragment("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own."))
     if ledger:
         rows = ledger.table(TABLE).exact.to_dict("records")
         counts = Counter(row["Verdict"] for row in rows)
         counts = {word: counts[word] for word in WORDS}
         of_cards = sum(row["Claim"].startswith(CARD_PREFIXES) for row in rows)
         page.heading("The published claims", 2)
-        page.html(rendered("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards))
+        page.fragment("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards)
     page.heading("Sections", 2)
-    page.html(rendered("sections.html", sections=known, verdicts=STATUSES))
+    page.fragment("sections.html", sections=known, verdicts=STATUSES)
     done = [section.result for section in known if section.result]
-    if any(result.verdicts for result in done):
+    concluded = [result for result in done if result.verdicts]
+    if concluded:
         page.heading("Verdicts", 2)
-    for result in done:
-        if result.verdicts:
-            page.heading(result.title, 3)
-            page.html(Findings(result.verdicts)._repr_html_())
+    for result in concluded:
+        page.heading(result.title, 3)
+        page.html(Findings(result.verdicts)._repr_html_())
     if done:
+        shared: dict[str, list[str]] = {}  # provenance -> the sections that it is of
+        for result in done:
+            shared.setdefault(_json(result.provenance), []).append(result.section)
         page.heading("What produced this", 2)
-        page.html(rendered("settings.html", blocks=_provenances(done)))
-    ledger_entry, pages = (
-        ["All claims <ledger>"] * bool(ledger),
-        [f"sections/{result.section}/index" for result in done],
-    )
-    page.contents([*ledger_entry, *pages, "references"])
+        page.fragment("settings.html", blocks={", ".join(names): text for text, names in shared.items()})
+    pages = ["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done]
+    page.contents([*pages, "references"])
     page.write()
 
 
 def section_page(folder: Path, result: Result) -> None:
     """Write the page of one section: its executed notebook, and what leads from it to files and evidence.
 
-    A section that was run in JupyterLab has no executed notebook; its record alone is shown.
-
-    Raises:
-        medpsy.record.SecretFound: a cell or an output holds the value of a key.
+    A section that was run in JupyterLab has no executed notebook; its record alone is shown. Refuses a notebook that
+    holds the value of a key.
     """
     executed = result.folder / NOTEBOOK
     if executed.is_file():
@@ -206,11 +221,13 @@ def section_page(folder: Path, result: Result) -> None:
         notebook.cells.insert(0, v4.new_markdown_cell(f"# {escaped(result.title)}"))
     notebook.metadata = nbformat.from_dict(PYTHON)  # nothing else: run records hold paths, widgets hold scripts
     links, details = Page(folder / "links.md"), Page(folder / "details.md")
-    links.html(rendered("summary.html", counts=result.evidence, claims=bool(result.claims)))
+    links.fragment("summary.html", counts=result.evidence, claims=bool(result.claims))
     details.heading("Settings and data", 2)
     hidden = {name: entry for name, entry in result.tables.items() if name not in shown}
-    details.html(rendered("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"}))
-    details.html(rendered("settings.html", blocks=_settings(result)))
+    details.fragment("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"})
+    parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
+    parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
+    details.fragment("settings.html", blocks={name: _json(value) for name, value in parts.items() if value})
     if result.evidence:
         details.contents([f"{kind.title} <{kind.name}>" for kind in result.evidence])
     notebook.cells.insert(1, v4.new_markdown_cell(links.text))
@@ -220,7 +237,7 @@ def section_page(folder: Path, result: Result) -> None:
         page = Page(folder / f"{kind.name}.md")
         page.heading(f"{kind.title}: {result.title}")
         source = f"../../data/{result.section}/{kind.name}/"
-        page.html(rendered("evidence.html", kind=kind.name, source=source, note=evidence.NOTE))
+        page.fragment("evidence.html", kind=kind.name, source=source, note=evidence.NOTE)
         page.write()
 
 
@@ -256,22 +273,19 @@ def heading(notebook: NotebookNode) -> str:
 
 def ledger_page(folder: Path, result: Result) -> None:
     """Write the page ``ledger.md``: every claim in one table that can be filtered and searched."""
-    rows = result.table(TABLE).exact.to_dict("records")
-    page = Page(folder / "ledger.md")
+    page, rows = Page(folder / "ledger.md"), result.table(TABLE).exact.to_dict("records")
     page.heading("Ledger: every claim and its verdict")
     choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in FILTERS}
     choices["Verdict"] = [word for word in WORDS if word in choices["Verdict"]]
     choices["Notebook"].sort()
-    home = f"sections/{result.section}"
-    shown = [_ledger_row(row) for row in rows]
-    page.html(rendered("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home))
+    home, shown = f"sections/{result.section}", [_ledger_row(row) for row in rows]
+    page.fragment("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home)
     page.write()
 
 
 def references_page(folder: Path) -> None:
     """Write the page ``references.md``: what the notebooks cite, as their ``references.bib`` says."""
-    listed = study.find_root() / "notebooks" / BIBLIOGRAPHY
-    page = Page(folder / "references.md")
+    page, listed = Page(folder / "references.md"), study.find_root() / "notebooks" / BIBLIOGRAPHY
     page.heading("References")
     if listed.is_file():
         shutil.copyfile(listed, folder / BIBLIOGRAPHY)
@@ -281,33 +295,14 @@ def references_page(folder: Path) -> None:
 
 def rendered(template: str, **values: object) -> str:
     """Return `template` filled with `values`, each escaped; a value that it wants and does not get is an error."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-
-
-def _section(folder: Path, notebook: Path | None) -> Section:
-    title = (heading(nbformat.read(notebook, as_version=4)) if notebook else "") or folder.name
-    if not (folder / FILE).is_file():
-        return Section(folder.name, title)
-    try:
-        result = read(folder / FILE)
-    except ResultError as error:
-        log.warning("%s", error)
-        return Section(folder.name, title, state="its record cannot be read; run it again")
-    return Section(folder.name, result.title, result, "done")
+    return FILLED.get_template(template).render(**values)
 
 
 def _of_record(result: Result) -> NotebookNode:
     """Return a notebook that shows the record: one cell, without code, whose outputs are its parts."""
-    outputs = [
-        v4.new_output("display_data", metadata={MIME: {"table": name}}) for name in result.tables if name != TABLE
-    ]
-    outputs += [v4.new_output("display_data", metadata={MIME: {"figure": name}}) for name in result.figures]
+    parts = [{"table": name} for name in result.tables if name != TABLE]
+    parts += [{"figure": name} for name in result.figures]
+    outputs = [v4.new_output("display_data", metadata={MIME: part}) for part in parts]
     more = [claim_table(result.claims)] * bool(result.claims) + [Findings(result.verdicts)] * bool(result.verdicts)
     outputs += [v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in more]
     return v4.new_notebook(cells=[v4.new_code_cell("record", outputs=outputs, metadata={"tags": ["remove-input"]})])
@@ -316,20 +311,6 @@ def _of_record(result: Result) -> NotebookNode:
 def _part(output: NotebookNode) -> dict[str, str]:
     """Return which part of the record an output shows, as `medpsy.record.Record` notes it."""
     return output.get("metadata", {}).get(MIME, {})
-
-
-def _provenances(results: Sequence[Result]) -> dict[str, str]:
-    """Return every distinct provenance, named by the sections that share it."""
-    shared: dict[str, list[str]] = {}
-    for result in results:
-        shared.setdefault(_json(result.provenance), []).append(result.section)
-    return {", ".join(names): text for text, names in shared.items()}
-
-
-def _settings(result: Result) -> dict[str, str]:
-    parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
-    parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
-    return {name: _json(value) for name, value in parts.items() if value}
 
 
 def _json(value: object) -> str:
@@ -356,9 +337,8 @@ def _sphinx(source: Path, site: Path, profile: str) -> None:
     warnings = io.StringIO()
     try:
         with patch_docutils(), docutils_namespace():
-            doctrees = source.parent / "doctrees"
             options = {"confoverrides": _configuration(profile), "status": None, "warning": warnings}
-            app = Sphinx(source, None, site, doctrees, "html", freshenv=True, **options)
+            app = Sphinx(source, None, site, source.parent / "doctrees", "html", freshenv=True, **options)
             app.build()
     except (SphinxError, OSError) as error:
         raise SiteError(f"the pages of profile {profile} could not be built: {error}\n{warnings.getvalue()}") from error
@@ -405,8 +385,8 @@ def _configuration(profile: str) -> dict:
 
 def setup(app) -> None:
     """Make this module an extension of Sphinx that writes formulas as MathML, which browsers draw by themselves."""
-    visitors = {display: (partial(_formula, display=display), None) for display in ("inline", "block")}
-    app.add_html_math_renderer("mathml", visitors["inline"], visitors["block"])
+    inline, block = (partial(_formula, display=display) for display in ("inline", "block"))
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
 
 
 def _formula(translator, node, *, display: str) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -30,18 +30,13 @@ NOTE = (
 )
 
 
-def withheld() -> bool:
-    """Return whether rows stay out of pages whose authors ask that they not be published (HealthBench)."""
-    return os.environ.get(SHOW_ROWS) != "1"
-
-
 def published(row: dict) -> dict:
     """Return `row` of the evidence as a page may show it.
 
     Of a guarded row, messages and criteria are withheld, and what quotes them: a judge's explanation and a model's
     reasoning. Ids, points, axes, verdicts, scores and answers stay. Files keep such rows compressed in any case.
     """
-    if not row.get("guarded") or not withheld():
+    if not row.get("guarded") or os.environ.get(SHOW_ROWS) == "1":
         return row
     criteria = [
         criterion
@@ -54,20 +49,24 @@ def published(row: dict) -> dict:
 class Index:
     """What a page knows of every response before it loads any: names, numbered as they are met, and columns of numbers.
 
-    A row's task is the question or conversation it answers, shared by several responses.
+    A row's task is the question or conversation it answers, shared by several responses. `keys` name responses in an
+    address; only suites that share a response need a name there.
     """
 
     def __init__(self) -> None:
         self.names: dict[str, dict[tuple, int]] = defaultdict(dict)
         self.columns: dict[str, list] = defaultdict(list)
-        self.keys: list[tuple[str, str]] = []  # row -> key and suite
+        self.keys: list[str] = []
+        self._seen: set[str] = set()
 
     def number(self, kind: str, *name: object) -> int:
         return self.names[kind].setdefault(name, len(self.names[kind]))
 
     def add(self, row: dict, task: tuple, **columns: object) -> int:
         """Take in one response; return the number of its task."""
-        self.keys.append((row["key"], row["suite"]))
+        key = row["key"]
+        self.keys.append(f"{key[:KEY]}.{row['suite']}" if key in self._seen else key[:KEY])
+        self._seen.add(key)
         number = self.number("tasks", self.number("suites", row["suite"], row["suite_title"]), *task)
         columns |= {"model": self.number("models", row["model"], row["label"]), "task": number, "run": row["run"]}
         for name, value in columns.items():
@@ -77,23 +76,20 @@ class Index:
     def as_data(self) -> dict:
         """Return the index as plain lists."""
         named = {kind: [list(name) for name in names] for kind, names in self.names.items()}
-        return named | self.columns | {"keys": links(self.keys)}
+        return named | self.columns | {"keys": self.keys}
 
 
 def _question(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
+    read = row["readings"]
     readings = [
         [index.number("readers", one["reader"]), index.number("outcomes", one["outcome"]), _option(one["chosen"])]
-        for one in row["readings"]
+        for one in read
     ]
-    differ = int(len({one["chosen"] for one in row["readings"]}) > 1)  # reading no option is a choice of its own
+    differ = int(len({one["chosen"] for one in read}) > 1)  # reading no option is a choice of its own
     task = row["question_id"], _first_words(row["stem"]), _option(row["gold"])
     number = index.add(row, task, readings=readings, differ=differ)
-    return (
-        number,
-        [row["subject"], row["stem"], row["context"], row["options"]],
-        [one["how"] for one in row["readings"]],
-    )
+    return number, [row["subject"], row["stem"], row["context"], row["options"]], [one["how"] for one in read]
 
 
 def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
@@ -105,18 +101,23 @@ def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
         ]
         for criterion in row["criteria"]
     ]
-    counts = {index.number("judges", one["judge"]): [0, 0, 0, _rounded(one["score"])] for one in row["scores"]}
+    counts = {
+        index.number("judges", one["judge"]): [0, 0, 0, one["score"] and round(one["score"], 2)]
+        for one in row["scores"]
+    }
     for judge, outcome, _ in chain.from_iterable(verdicts):
         counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
-    last = row["messages"][-1]["content"] if row["messages"] else ""
-    theme = index.number("themes", row["theme"], row["theme_title"])
-    columns = {"judged": [[judge, *count] for judge, count in sorted(counts.items())]}
-    columns |= {"differ": sum(map(judges_differ, row["criteria"]))}
-    columns |= {"finish": index.number("finishes", row["finish_reason"])}
-    number = index.add(row, (row["conversation_id"], _first_words(last), theme), **columns)
-    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
-    rubric = [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]
-    return number, [turns, rubric], verdicts
+    messages = row["messages"] or []
+    number = index.add(
+        row,
+        (row["conversation_id"], _first_words(messages[-1]["content"] if messages else ""))
+        + (index.number("themes", row["theme"], row["theme_title"]),),
+        judged=[[judge, *count] for judge, count in sorted(counts.items())],
+        differ=sum(map(judges_differ, row["criteria"])),
+        finish=index.number("finishes", row["finish_reason"]),
+    )
+    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in messages]
+    return number, [turns, [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]], verdicts
 
 
 READ = {RESPONSES: _question, CONVERSATIONS: _conversation}
@@ -140,37 +141,23 @@ def packed(content: str) -> str:
     return base64.b64encode(zlib.compress(content.encode())).decode()
 
 
-def links(keys: list[tuple[str, str]]) -> list[str]:
-    """Return what names each of `keys` (key and suite) in an address; only suites that share a response need a name."""
-    seen, named = set(), []
-    for key, suite in keys:
-        named.append(f"{key[:KEY]}.{suite}" if key in seen else key[:KEY])
-        seen.add(key)
-    return named
-
-
 def _chunks(rows: Iterable[dict], index: Index, read: Callable) -> Iterator[str]:
     """Yield JSON of the texts of some responses and of the tasks they answer, cut between tasks if possible."""
     texts, tasks, size = [], {}, 0
     for row in rows:
-        task, about, own = read(row, index)
+        task, about, more = read(row, index)
         if texts and (size > 4 * CHUNK or (size > CHUNK and task not in tasks)):
-            yield _joined(texts, tasks)
+            yield _json([texts, tasks])
             texts, tasks, size = [], {}, 0
         if not texts:
             index.columns["starts"].append(len(index.keys) - 1)
         if task not in tasks:
-            tasks[task] = _json(about)
-            size += len(tasks[task])
-        texts.append(_json([*(row[name] for name in TEXTS), own]))
-        size += len(texts[-1])
+            tasks[task] = about
+            size += len(_json(about))
+        texts.append([*(row[name] for name in TEXTS), more])
+        size += len(_json(texts[-1]))
     if texts:
-        yield _joined(texts, tasks)
-
-
-def _joined(texts: list[str], tasks: Mapping[int, str]) -> str:
-    named = ",".join(f'"{number}":{text}' for number, text in tasks.items())
-    return f"[[{','.join(texts)}],{{{named}}}]"
+        yield _json([texts, tasks])
 
 
 def _json(value: object) -> str:
@@ -183,7 +170,3 @@ def _first_words(text: str) -> str:
 
 def _option(value: int | None) -> int:
     return UNREAD if value is None else value
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 2)

@@ -81,9 +81,7 @@ def graded(
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
     session = Session(study, ResponseStore(study.store_dir), progress)
-    session.fill(model, asked, range(attempts), sampling)
-    for run in range(attempts):
-        answers = session.answer(model, asked, run, sampling)
+    for answers in session.ask(model, asked, range(attempts), sampling):
         cells = zip(answers["text"], answers["finish_reason"], questions, strict=True)
         yield answers, [_earned(*cell, opens_thinking=spec.opens_thinking) for cell in cells]
 
