@@ -120,6 +120,9 @@ def test_rl_stages_take_the_questions_of_the_report(mini, annotated):
     assert len(pd.read_parquet(first.data[1])) == len(known.held_out)
     forecast = rl_forecast(mini, [[first], [second]], frame, sampled_per_second=1000.0)
     assert list(forecast["steps"]) == [6, 6] and list(forecast["tokens"]) == [3 * 8 * 140] * 2
+    shared = rl_forecast(mini, [[first], [second]], frame, sampled_per_second=1000.0, processes=2)
+    assert list(2 * shared["seconds"]) == pytest.approx(list(forecast["seconds"]))
+    assert (shared["memory_gib"] < forecast["memory_gib"]).all()
 
 
 def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(mini, annotated):

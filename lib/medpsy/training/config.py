@@ -16,6 +16,7 @@ from medpsy import strict
 from medpsy.training.jobs import Job
 
 ELSEWHERE = ("output_dir", "use_cpu", "steps_per_generation")  # arguments that a process sets or TRL works out itself
+BY_THE_JOB = ("output_dir", "use_cpu", "seed")  # the seed is that of the checkpoint
 # a loss that is no number must be seen
 LOGGED = {"logging_steps": 1, "logging_nan_inf_filter": False, "disable_tqdm": True}
 # float32 weights under whatever is computed in, as Megatron keeps them
@@ -87,7 +88,9 @@ CONFIGS: dict[str, type[TrainingArguments]] = {"sft": SFTConfig, "rl": DapoConfi
 
 
 def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
-    """Raise strict.SettingsError unless all keys of the `parameters` are arguments of `cls`, with values of their type.
+    """Raise strict.SettingsError unless all `parameters` are arguments of `cls` with values of their type.
+
+    Those in `BY_THE_JOB` are refused too.
 
     Args:
         file: where the parameters stand, for the message.
@@ -98,6 +101,8 @@ def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
             place = strict.Place(file, (parameter, name))
             if name not in known:
                 raise place.error(f"{cls.__name__} has no such argument; {strict.nearest(name, known)}")
+            if name in BY_THE_JOB:
+                raise place.error(f"leave it out; the job sets it ({', '.join(BY_THE_JOB)})")
             strict.value(value, kinds[name], place)
 
 

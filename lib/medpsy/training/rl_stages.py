@@ -194,7 +194,12 @@ def rl_jobs(study: Study, stage: str, config: Any, annotated: pd.DataFrame, ques
 
 
 def rl_forecast(
-    study: Study, sequences: Sequence[Sequence[Job]], annotated: pd.DataFrame, *, sampled_per_second: float
+    study: Study,
+    sequences: Sequence[Sequence[Job]],
+    annotated: pd.DataFrame,
+    *,
+    sampled_per_second: float,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Return what every job is expected to take here; columns as of `medpsy.training.stages.sft_forecast`.
 
@@ -203,15 +208,16 @@ def rl_forecast(
     Args:
         annotated: how the parents did, by which the length of responses is known.
         sampled_per_second: tokens that one process samples per second.
+        processes: that share a job.
     """
     tokens = float(annotated["prompt_tokens"].mean() + annotated["completion_tokens"].mean())
     jobs = list(chain.from_iterable(sequences))
-    make = partial(_rl_expected, jobs, tokens, sampled_per_second)
+    make = partial(_rl_expected, jobs, tokens, sampled_per_second, processes)
     rows = noted(study.store_dir, f"forecast-{jobs[0].name}", make)
     return pd.DataFrame(rows, columns=["name", "rows", "tokens", "steps", "seconds", "memory_gib"])
 
 
-def _rl_expected(jobs: Sequence[Job], tokens: float, sampled_per_second: float) -> list[list]:
+def _rl_expected(jobs: Sequence[Job], tokens: float, sampled_per_second: float, processes: int) -> list[list]:
     from medpsy.training.config import arguments  # takes seconds, and a replay needs none of it
 
     rows = []
@@ -219,10 +225,11 @@ def _rl_expected(jobs: Sequence[Job], tokens: float, sampled_per_second: float) 
         config, asked = arguments(one), pd.read_parquet(one.data[0], columns=["id"])
         rollouts = config.rollouts(len(asked))
         whole = rollouts * config.generation_batch_size * tokens
-        before = summary(Path(one.parent)) or {}
-        seconds = whole / sampled_per_second + whole / before.get("tokens_per_second", sampled_per_second)
+        before = summary(Path(one.parent)) or {"tokens_per_second": sampled_per_second, "processes": 1}
+        trained = before["tokens_per_second"] / before["processes"]
+        seconds = whole / processes * (1 / sampled_per_second + 1 / trained)
         shape, held = model_shape(Path(one.parent)), config.per_device_train_batch_size * tokens
-        peak = memory(shape, int(held), checkpointing=config.gradient_checkpointing)
+        peak = memory(shape, int(held), checkpointing=config.gradient_checkpointing, processes=processes)
         rows.append([one.name, len(asked), int(whole), rollouts * config.updates, seconds, peak])
     return rows
 

@@ -224,8 +224,6 @@ def recipe_job(
         raise strict.Place(file, (made["step"],)).error(
             f"method {method!r} is unknown; {strict.nearest(method, CONFIGS)}"
         )
-    if "seed" in config:
-        raise strict.Place(file, (made["step"], "seed")).error("leave it out; it comes from the checkpoint's name")
     check(CONFIGS[method], file, **{made["step"]: config})
     check(LoraConfig, file, lora=lora or {})
     built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
