@@ -16,7 +16,8 @@ from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
 from medpsy.training.data import write_questions
 from medpsy.training.jobs import Job
-from medpsy.training.logs import HELD_OUT, curves
+from medpsy.training.logs import curves
+from medpsy.training.rewards import HELD_OUT
 from medpsy.training.rl import held_out_plan, rollout_arguments, schedule
 from safetensors.torch import load_file
 from training_examples import Kill, Killed, one_thread  # noqa: F401

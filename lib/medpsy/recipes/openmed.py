@@ -42,8 +42,7 @@ from medpsy.store import noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
 from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, question_files, rl_set, write_pairs
 from medpsy.training.jobs import SUMMARY, Job
-from medpsy.training.rl_stages import graded
-from medpsy.training.stages import recipe_job
+from medpsy.training.stages import graded, recipe_job
 
 NAME = "openmed"
 

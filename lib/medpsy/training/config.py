@@ -28,7 +28,7 @@ class DapoConfig(GRPOConfig):
     """`GRPOConfig`, and what it lacks of DAPO. A rollout is one round of sampling, followed by some updates.
 
     `loss_type`, `beta`, `epsilon_high` and the last of `reward_weights` (answer, accuracy, length; with a judge: judge,
-    length) are four of DAPO's five parts. With ``importance_sampling_level="sequence"`` it is GSPO.
+    length) are four of DAPO's five parts; `importance_sampling_level` ``"sequence"`` makes it GSPO.
 
     Args:
         sampling_rounds: further rounds per rollout in which groups of equal rewards are replaced; 0 for none.
