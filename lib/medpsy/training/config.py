@@ -34,11 +34,8 @@ class DapoConfig(GRPOConfig):
         sampling_rounds: further rounds per rollout in which groups of equal rewards are replaced; 0 for none.
         soft_punish_cache: tokens before `max_completion_length` where the length penalty sets in, as TRL calls them.
         max_prompt_length: questions whose prompt has more tokens are left out and counted.
-        reward: import path of what a response earns: ``"package.module:function"`` or ``"file.py:function"``, called
-            as `medpsy.training.rewards.report_reward` is.
-
-    Raises:
-        ValueError: two arguments contradict each other.
+        reward: what a response earns: ``"package.module:function"`` or ``"file.py:function"``, called as
+            `medpsy.training.rewards.report_reward` is.
     """
 
     sampling_rounds: int = 2
@@ -88,12 +85,9 @@ CONFIGS: dict[str, type[TrainingArguments]] = {"sft": SFTConfig, "rl": DapoConfi
 
 
 def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
-    """Raise strict.SettingsError unless all `parameters` are arguments of `cls` with values of their type.
+    """Raise strict.SettingsError unless all `parameters`, from `file`, are arguments of `cls` of the right type.
 
     Those in `BY_THE_JOB` are refused too.
-
-    Args:
-        file: where the parameters stand, for the message.
     """
     known, kinds = [field.name for field in fields(cls) if field.init], get_type_hints(cls)
     for parameter, values in parameters.items():
@@ -119,9 +113,6 @@ def arguments(job: Job, *, processes: int = 1, **changed: Any) -> Any:
 
     Args:
         changed: arguments that are others than the job's.
-
-    Raises:
-        ValueError: the processes cannot share the batch.
     """
     values = {**LOGGED, **job.config, **changed}
     accumulated = values.get("gradient_accumulation_steps", 1)

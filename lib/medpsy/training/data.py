@@ -35,20 +35,11 @@ MESSAGES, TEXT = ("messages", pa.list_(MESSAGE)), pa.string()
 
 @dataclass(frozen=True)
 class OpenQuestion:
-    """What is asked and what a good conclusion says.
+    """What is asked and what a good conclusion says."""
 
-    Args:
-        id: unique among the questions of a stage.
-        messages: chat messages as (role, content) mappings, the user's last; the policy and the judge see them.
-        reference: the judge's alone.
-
-    Raises:
-        ValueError: the last turn is not the user's, a role is unknown, or the reference is empty.
-    """
-
-    id: str
-    messages: tuple[Message, ...]
-    reference: str
+    id: str  # unique among the questions of a stage
+    messages: tuple[Message, ...]  # the user's last; the policy and the judge see them
+    reference: str  # the judge's alone
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1]["role"] != "user":
@@ -61,24 +52,13 @@ class OpenQuestion:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses to `messages`.
+    """Two responses to `messages`: raw texts as a model wrote them, the end of the turn is written behind both."""
 
-    Args:
-        id: unique among the pairs of a stage.
-        messages: chat messages as (role, content) mappings, up to where the model goes on.
-        chosen, rejected: raw texts as a model wrote them and the store keeps them: reasoning, its end marker and
-            answer, without the end of the turn, which is written behind both.
-        prompt_tools: functions the model may call, a JSON list; empty for none.
-
-    Raises:
-        ValueError: a response is empty, or both are the same.
-    """
-
-    id: str
-    messages: tuple[Message, ...]
+    id: str  # unique among the pairs of a stage
+    messages: tuple[Message, ...]  # up to where the model goes on
     chosen: str
     rejected: str
-    prompt_tools: str = ""
+    prompt_tools: str = ""  # functions the model may call, a JSON list; empty for none
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -107,11 +87,7 @@ def write(path: Path, kind: type, rows: Sequence[Any]) -> Path:
 
 
 def write_named(path: Path, kind: type, rows: Sequence[Any], word: str) -> Path:
-    """Write `rows` with an id each, called `word` in messages.
-
-    Raises:
-        ValueError: there are none, or two have one id.
-    """
+    """Write `rows` with an id each; none, or two of one id, are a ValueError that calls them `word`."""
     if not rows:
         raise ValueError(f"{path.name}: no {word} to write")
     name, count = Counter(row.id for row in rows).most_common(1)[0]
@@ -121,11 +97,7 @@ def write_named(path: Path, kind: type, rows: Sequence[Any], word: str) -> Path:
 
 
 def read(path: Path, kind: type, writer: str) -> tuple[Any, ...]:
-    """Return the rows of a file that `writer` wrote.
-
-    Raises:
-        ValueError: the file has other columns; names the first one that is missing.
-    """
+    """Return the rows of a file that `writer` wrote; one with other columns is a ValueError."""
     names = SCHEMAS[kind].names
     if missing := [name for name in names if name not in pq.read_schema(path).names]:
         raise ValueError(f"{path.name}: no column {missing[0]!r}; write it with {writer}")
@@ -137,7 +109,6 @@ def read(path: Path, kind: type, writer: str) -> tuple[Any, ...]:
 
 
 def write_open_questions(path: Path, questions: Sequence[OpenQuestion]) -> Path:
-    """Write `questions`; none, or two of one id, are a ValueError."""
     return write_named(path, OpenQuestion, questions, "question")
 
 
@@ -146,7 +117,6 @@ def read_open_questions(path: Path) -> tuple[OpenQuestion, ...]:
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> Path:
-    """Write `pairs`; none, or two of one id, are a ValueError."""
     return write_named(path, Pair, pairs, "pair")
 
 
@@ -168,17 +138,12 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 @dataclass(frozen=True)
 class RlSet:
-    """Questions to train on and held-out ones, each with a gold.
-
-    Args:
-        counts: what was left out and why.
-        made_of: where they come from -> licence.
-    """
+    """Questions to train on and held-out ones, each with a gold."""
 
     train: tuple[Question, ...]
     held_out: tuple[Question, ...]
-    counts: dict[str, int]
-    made_of: dict[str, str]
+    counts: dict[str, int]  # what was left out and why
+    made_of: dict[str, str]  # where they come from -> licence
 
 
 NEAR, NGRAM = 0.8, 13  # what counts as a suite's question, as for the corpora of the real study (03_training_data)

@@ -41,18 +41,16 @@ class Job:
     """One stage of one target, ready to be handed to another process.
 
     Args:
-        name: of the checkpoint, e.g. ``"large-sft1"``.
+        name: of the checkpoint, e.g. ``"large-sft1"``, which lands in `folder`.
         parent: folder with the weights it starts from.
-        folder: where the checkpoint lands.
         work: folder for what is needed to resume; removed when the checkpoint stands.
-        data: files it trains on.
         store: folder of the study's responses, beside which is noted what the training was like.
         config: arguments of TRL's configuration as `medpsy.training.config.given` returns them; the batch is that of
             one process.
         opens_thinking, switches: how the target's chat template behaves, as in the study.
         lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-        judge: where a judge gives the reward, fields of `medpsy.training.rewards.Judge` under ``"judge"``, and what
-            decides its verdicts: profile, fingerprint of the model, sampling and attempts.
+        judge: where a judge gives the reward, what decides it: `medpsy.training.rewards.Judge` as a mapping, profile,
+            fingerprint of the model, sampling and attempts.
         made_of: the backbone -> its licence.
     """
 
@@ -71,11 +69,7 @@ class Job:
     made_of: Mapping[str, str] = field(default_factory=dict)
 
     def key(self) -> str:
-        """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions.
-
-        Raises:
-            FileNotFoundError: parent or data are not there; names the section to run first.
-        """
+        """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions."""
         require(Path(self.parent), self.name)
         parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(file)) for file in self.data]}
         parts |= {"config": dict(self.config), "method": self.method, "recipe": RECIPE_VERSION, "lora": dict(self.lora)}
@@ -182,11 +176,7 @@ class Sharing:
             )
 
     def machines(self) -> int:
-        """Return on how many machines the config runs.
-
-        Raises:
-            ValueError: there is no such config, or it does not go with the number of processes or of restarts.
-        """
+        """Return on how many machines the config runs; one that does not go with the other fields is a ValueError."""
         path = CONFIGS / f"{self.config}.yaml"
         if not path.is_file():
             names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
@@ -206,11 +196,7 @@ class Sharing:
 
 
 def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
-    """Return the command that runs `worker` (arguments of Python) as `how` says.
-
-    Raises:
-        ValueError: the config is unknown or does not fit, or wants several machines and this is no job of Slurm.
-    """
+    """Return the command that runs `worker` (arguments of Python) as `how` says."""
     if how.processes == 1 and not how.config:
         return [sys.executable, *worker]
     machines = how.machines()

@@ -1,17 +1,16 @@
 """What a response is worth in reinforcement learning: by rules, or by the first tier that a judge finds met.
 
-By rules, it is worth one of the report's four values. The reader is `medpsy.grading.readers.strict`: a reward has to be
-the same each time and takes a fraction of a millisecond, so no model reads; and a policy learns whatever its reader
-forgives, so an answer that names two options, or one that is not offered, names none. Where the answer begins is
-decided as in the evaluation (`medpsy.grading.readers.split`). The length penalty is a reward of its own, logged apart.
+A rule has to give the same each time within a fraction of a millisecond, so no model reads; and a policy learns
+whatever its reader forgives, so an answer that names two options, or one that is not offered, names none
+(`medpsy.grading.readers.strict`). The length penalty is a reward of its own, logged apart.
 
 A judge sees the question and what follows the reasoning, never the reasoning itself. `medpsy.judge` asks it, through
 the study's store: verdicts are batched, kept, and asked for again a few times at most. Where one that would decide is
 missing, the response is left without reward (None), never with 0. Every process judges its own share of a rollout, with
 an engine of its own that stays open; on a GPU that trains, name a judge behind an endpoint.
 
-Functions for TRL read the token ids, not TRL's text: TRL drops special tokens, and where a tokenizer brings a response
-template it even takes the reasoning away. Their ``__name__`` is their name in the log.
+Functions for TRL read token ids: TRL's text lacks special tokens, and where a tokenizer brings a response template even
+the reasoning. Their ``__name__`` is their name in the log.
 """
 
 import importlib
@@ -44,29 +43,22 @@ TIERS = {  # value -> the report's condition, in short
 TIER, UNJUDGED_SHARE, HELD_OUT = "tier/", "judge/unjudged", "eval_rewards/accuracy/mean"  # names in the log
 KEPT = 8192  # gradings remembered: both reward functions grade the same rollout
 RewardFunction = Callable[..., list[float | None]]
+Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens kept
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What one response earned.
+    """What one response earned."""
 
-    Args:
-        value: one of `TIERS`.
-        right: whether the answer names the gold option.
-        reasoned: whether there is reasoning before the answer.
-        chosen: index of the named option, or None.
-        how: where the choice stood, or why there is none (``"cut off"``, ``"several options"``, ...).
-    """
-
-    value: float
-    right: bool
-    reasoned: bool
-    chosen: int | None
-    how: str
+    value: float  # one of `TIERS`
+    right: bool  # the answer names the gold option
+    reasoned: bool  # there is reasoning before the answer
+    chosen: int | None  # index of the named option
+    how: str  # where the choice stood, or why there is none ("cut off", "several options", ...)
 
 
 def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool) -> Reward:
-    """Return what `text` earns as a response to `question`.
+    """Return what `text` earns as a response to `question`, which has a gold.
 
     A valid structure is a response that ended by itself and whose answer, outside the reasoning, names one option.
     Wrong without reasoning earns nothing: it fits none of the other conditions of the report's table.
@@ -74,9 +66,6 @@ def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool
     Args:
         opens_thinking: the chat template already wrote the opening marker, so the response starts in its reasoning.
         finished: False for a response that was stopped at the token limit; it has no valid structure.
-
-    Raises:
-        ValueError: the question has no gold.
     """
     require_gold(question)
     parts = split(text, opens_thinking=opens_thinking, finish_reason="stop" if finished else "length")
@@ -117,11 +106,7 @@ def report_reward(text: str, question: Question, *, opens_thinking: bool, finish
 
 
 def named(path: str) -> Callable[..., float]:
-    """Return the reward that an import path names: ``"package.module:function"`` or ``"file.py:function"``.
-
-    Raises:
-        ValueError: there is no such module, file or function.
-    """
+    """Return the reward that a path names, ``"package.module:function"`` or ``"file.py:function"``, or ValueError."""
     place, _, name = path.rpartition(":")
     try:
         if place.endswith(".py"):
@@ -133,7 +118,7 @@ def named(path: str) -> Callable[..., float]:
 
 def reward_functions(
     questions: Mapping[str, Question],
-    decode: Callable[[Sequence[int]], str],
+    decode: Decode,
     *,
     opens_thinking: bool,
     end_ids: frozenset[int],
@@ -142,13 +127,9 @@ def reward_functions(
     """Return the reward and the accuracy of TRL's contract.
 
     Args:
-        questions: by the column ``question_id``.
-        decode: token ids to text, special tokens kept.
+        questions: by the column ``question_id``; one without gold is a ValueError.
         end_ids: tokens that end a response; one without them was cut off.
         reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
-
-    Raises:
-        ValueError: a question has no gold.
     """
     for question in questions.values():
         require_gold(question)
@@ -191,17 +172,11 @@ REFERENCE = "{reference}"  # in a criterion: where the question's reference goes
 
 @dataclass(frozen=True)
 class Tier:
-    """One condition and what it is worth.
+    """One condition and what it is worth."""
 
-    Args:
-        criterion: what must be true of the conclusion; `REFERENCE` stands for the question's reference.
-        reward: of a conclusion that meets this criterion and none before it.
-        points: shown to the judge beside the criterion, below 0 where it names something bad; no part of the reward.
-    """
-
-    criterion: str
-    reward: float
-    points: float = 5.0
+    criterion: str  # what must be true of the conclusion; `REFERENCE` stands for the question's reference
+    reward: float  # of a conclusion that meets this criterion and none before it
+    points: float = 5.0  # shown to the judge, below 0 where the criterion names something bad; no part of the reward
 
     def __post_init__(self) -> None:
         if not self.criterion.strip():
@@ -212,19 +187,12 @@ class Tier:
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges conclusions, and what its verdicts are worth.
+    """Who judges conclusions, and what its verdicts are worth."""
 
-    Args:
-        model: name of the judge among the study's models.
-        tiers: in the order in which they count: the first one met decides.
-        otherwise: reward of a conclusion that meets none of them.
-        no_conclusion: reward of a response whose reasoning never ended; no judge is asked about it.
-    """
-
-    model: str
-    tiers: tuple[Tier, ...]
-    otherwise: float
-    no_conclusion: float
+    model: str  # name of the judge among the study's models
+    tiers: tuple[Tier, ...]  # the first one met decides
+    otherwise: float  # reward of a conclusion that meets none of them
+    no_conclusion: float  # reward of a response whose reasoning never ended; no judge is asked about it
 
     def __post_init__(self) -> None:
         if not any(tier.points > 0 for tier in self.tiers):
@@ -277,17 +245,9 @@ def asking(job: Job, judge: Judge) -> Iterator[Ask]:
 
 
 def reward_function(
-    questions: Sequence[OpenQuestion],
-    judge: Judge,
-    ask: Ask,
-    decode: Callable[[Sequence[int]], str],
-    *,
-    end_ids: frozenset[int],
+    questions: Sequence[OpenQuestion], judge: Judge, ask: Ask, decode: Decode, *, end_ids: frozenset[int]
 ) -> RewardFunction:
-    """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged.
-
-    Arguments as those of `reward_functions`.
-    """
+    """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged."""
     talks = {question.id: conversation(question, judge) for question in questions}
 
     def judge_reward(

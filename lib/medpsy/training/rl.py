@@ -43,18 +43,12 @@ VLLM = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage asks and how it is rewarded.
+    """What a stage asks and how it is rewarded."""
 
-    Args:
-        rows: a conversation and the question's name each, as `held`, the held-out ones; these may be missing.
-        functions: in the order of `reward_weights`.
-        counts: for the record.
-    """
-
-    rows: Dataset
-    held: Dataset | None
-    functions: list
-    counts: dict[str, int]
+    rows: Dataset  # a conversation and the question's name each
+    held: Dataset | None  # the held-out ones, if any
+    functions: list  # in the order of `reward_weights`
+    counts: dict[str, int]  # for the record
 
 
 def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any], Path | None]:
@@ -241,9 +235,6 @@ def held_out_plan(questions: int, processes: int, most: int) -> tuple[int, int]:
     """Return how many held-out questions a process answers at a time, and how many are used.
 
     TRL averages over batches, so these are all made equally large; a few questions may be left over.
-
-    Raises:
-        ValueError: fewer questions than processes.
     """
     if questions < processes:
         raise ValueError(f"held_out: {questions} questions cannot be shared by {processes} processes; hold out more")

@@ -94,8 +94,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]:
     """Return what a trainer of TRL is given to train an adapter of the model in `parent`; nothing without `lora`.
 
-    Raises:
-        ValueError: no layer of the parent has the name of a target; peft would take the others and say nothing.
+    A target that no layer has the name of is a ValueError; peft would take the others and say nothing.
     """
     if not lora:
         return {}
@@ -142,11 +141,7 @@ def load_whole(folder: Path) -> PreTrainedModel:
 
 
 def adapted(parent: Path, adapter: Path) -> PeftModel:
-    """Load the model in `parent` with an adapter on it.
-
-    Raises:
-        ValueError: a weight of the adapter has no layer, or a layer no weight, of which peft merely warns.
-    """
+    """Load the model in `parent` with an adapter on it; one that does not fit is an error, where peft merely warns."""
     model = PeftModel.from_pretrained(load_whole(parent), adapter)
     with safe_open(adapter / WEIGHTS, "pt") as tensors:
         odd = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
@@ -227,11 +222,7 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
 
     Args:
         parent: folder of the model that the training started from; its architecture, tokenizer, template and number
-            format are taken over.
-
-    Raises:
-        ValueError: `out` is there already, or `point` is no whole resume point of a model with the parent's tensors.
-        FileNotFoundError: `parent` holds no model.
+            format are taken over. A point that does not hold exactly its tensors is a ValueError.
     """
     require(parent, "convert")
     if out.exists():

@@ -29,11 +29,7 @@ Say = Callable[[str], None] | None
 
 
 def recorded(study: Study, name: str) -> dict[str, Any] | None:
-    """Return what was recorded of the training of the checkpoint `name`, or None of a model that is no checkpoint.
-
-    Raises:
-        FileNotFoundError: a checkpoint has no record.
-    """
+    """Return what was recorded of the training of the checkpoint `name`, or None of a model that is no checkpoint."""
     if not (CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)):
         return None
     record = noted(study.store_dir, f"training-{name}", partial(summary, study.models_dir / name))
@@ -43,11 +39,7 @@ def recorded(study: Study, name: str) -> dict[str, Any] | None:
 
 
 def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Return every size class with every seed.
-
-    Raises:
-        ValueError: the profile trains nothing, or `seeds` names none or one twice.
-    """
+    """Return every size class with every seed."""
     if not study.targets:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; nothing is trained in this profile")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -60,10 +52,6 @@ def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> 
 
     Args:
         configs: stage -> its `trl.SFTConfig`; the seed is that of the checkpoint.
-
-    Raises:
-        ValueError: other stages than those of `CORPUS`, or in another order.
-        FileNotFoundError: a corpus is not there.
     """
     if list(configs) != list(CORPUS):
         raise ValueError(f"stages {list(configs)} must be {list(CORPUS)}, in this order")
@@ -84,10 +72,7 @@ def rl_jobs(
 
     Args:
         config: a `medpsy.training.config.DapoConfig`; the seed is that of the checkpoint.
-        chosen: rows of `annotate` whose questions the stage asks.
-
-    Raises:
-        ValueError: nothing is chosen for a checkpoint.
+        chosen: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
     """
     jobs = []
     for size, seed in targets(study, seeds):
@@ -108,30 +93,20 @@ def stage_job(study: Study, size: str, stage: str, method: str, config: Any, see
     """Return the job of a stage of the study; it starts from the backbone, or the checkpoint of the stage before."""
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
-    backbone, place = study.model(study.targets[size]), STAGES.index(stage)
-    start = study.checkpoint(size, STAGES[place - 1], seed) if place else backbone
+    base, place = study.targets[size], STAGES.index(stage)
+    start = study.checkpoint(size, STAGES[place - 1], seed) if place else study.model(base)
     spec = study.checkpoint(size, stage, seed)
-    return placed(study, spec, start, backbone, method, given(config) | {"seed": seed}, data)
+    return placed(study, spec, base, start, method=method, config=given(config) | {"seed": seed}, data=data)
 
 
-def placed(
-    study: Study,
-    spec: ModelSpec,
-    start: ModelSpec,
-    backbone: ModelSpec,
-    method: str,
-    config: Mapping[str, Any],
-    data: Sequence[Path],
-    **more: Any,
-) -> Job:
+def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: Sequence[Path], **parts: Any) -> Job:
     """Return the job that makes the model `spec` of `start`, with every path of it from the study.
 
     Args:
-        more: ``lora`` and ``judge`` of the job.
-
-    Raises:
-        ValueError: `start` is of another architecture than `backbone`.
+        base: name of the backbone.
+        parts: further fields of the job.
     """
+    backbone = study.model(base)
     if replaying():  # no model is here, and none is needed
         folder = Path(start.path)
     else:
@@ -139,17 +114,15 @@ def placed(
         same_architecture(folder, backbone, spec.name)
     return Job(
         spec.name,
-        method,
         parent=str(folder),
         folder=str(study.models_dir / spec.name),
         work=str(study.outputs / "training" / spec.name),
         data=tuple(map(str, data)),
         store=str(study.store_dir),
-        config=config,
         opens_thinking=spec.opens_thinking,
         switches=dict(spec.chat_template_kwargs),
         made_of=licences.of_model(backbone),
-        **more,
+        **parts,
     )
 
 
@@ -182,9 +155,6 @@ def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
         config: a `medpsy.training.config.DapoConfig` with all parts on. It keeps the last checkpoint: to choose the
             best would hide a part without which training goes astray.
         stage: the job whose parent, questions and seed they share.
-
-    Raises:
-        ValueError: a part is off already.
     """
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
@@ -238,9 +208,6 @@ def annotate_model(
     Returns:
         One row per question, in order: ``question_id``, ``right``, ``attempts`` (those with a response),
         ``prompt_tokens``, ``completion_tokens``: the mean of its attempts, and ``text``: the first attempt.
-
-    Raises:
-        ValueError: no questions or attempts, a question without gold, or an unknown model.
     """
     place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
     how = {"sampling": strict.build(Sampling, dict(sampling), place, seed=study.seed), "progress": progress}
@@ -267,7 +234,7 @@ def graded(
 ) -> Iterator[tuple[pd.DataFrame, list[Reward | None]]]:
     """Yield every attempt at `questions`, a run at a time: its rows of the store and what each earned, in their order.
 
-    A request that failed has no reward. Arguments and errors as those of `annotate_model`.
+    A request that failed has no reward. Arguments as those of `annotate_model`.
     """
     spec = study.model(model)
     if attempts < 1 or not questions:
@@ -303,13 +270,10 @@ def recipe_job(
 
     Args:
         name: size or model, recipe, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
-        parent: what it starts from; a name is one that `study.model` knows.
-        method: ``"sft"``, ``"rl"`` or ``"dpo"``.
-        config: arguments of the method's configuration in `medpsy.training.config.CONFIGS`.
+        method: ``"sft"``, ``"rl"`` or ``"dpo"``; `config` holds arguments of its configuration.
         data: files: a corpus (sft), pairs (dpo), questions to train on and held-out ones (rl), or, where a judge gives
-            the reward, open questions.
+            the reward instead of rules, open questions.
         lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-        judge: who gives the reward, instead of rules.
 
     Raises:
         strict.SettingsError: an unknown method or argument.
@@ -336,11 +300,11 @@ def recipe_job(
     if judge and built.load_best_model_at_end:
         raise ValueError("load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false")
     check_files(data, name, method, judge)
+    parts = {"method": method, "config": given(built) | {"seed": int(made["seed"] or study.seed)}}
+    parts |= {"lora": lora or {}, "judge": asked(study, judge)}
     start = study.model(parent) if isinstance(parent, str) else parent
-    backbone = study.model(study.targets.get(made["base"], made["base"]))
-    told = given(built) | {"seed": int(made["seed"] or study.seed)}
-    more = {"lora": lora or {}, "judge": asked(study, judge)}
-    return placed(study, study.model(name), start, backbone, method, told, data, **more)
+    base = study.targets.get(made["base"], made["base"])
+    return placed(study, study.model(name), base, start, data=data, **parts)
 
 
 def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | None) -> None:
@@ -354,11 +318,7 @@ def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | No
 
 
 def asked(study: Study, judge: Judge | None) -> dict[str, Any]:
-    """Return what a job says of its judge; nothing where there is none.
-
-    Raises:
-        ValueError: the study does not know the judge, or does not say how judges reply.
-    """
+    """Return what a job says of its judge; nothing where there is none."""
     if judge is None:
         return {}
     spec = study.model(judge.model)
