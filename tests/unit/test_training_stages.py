@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 from medpsy import study, training
-from medpsy.training import loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
+from medpsy.training import flops, loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
 from medpsy.training.card import model_card, scored
 from medpsy.training.config import DapoConfig, arguments
 from medpsy.training.flops import flops_per_token, memory, model_shape, shape
@@ -85,18 +85,24 @@ def test_a_checkpoint_of_another_architecture_is_refused(mini):
 
 
 COLUMNS = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
-NAMES = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
 
 
-def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini):
-    configs = {"sft1": SFT, "sft2": SFT}
-    names = NAMES | {"configs": configs, "sequences": sft_jobs(mini, configs, [7]), "ceiling": lambda precision: 1e11}
-    names |= {"flops_per_token": flops_per_token, "launching": {"processes": 1}}
-    forecast = pd.DataFrame(defined("04_sft", "costs", mfu=0.1, **names)(), columns=COLUMNS)
-    assert list(forecast["tokens"]) == [2 * 12 * 40] * 4  # epochs, rows, tokens of a row
-    assert (forecast["seconds"] > 0).all() and forecast["memory_gib"].between(0.5, 2).all()
-    twice = pd.DataFrame(defined("04_sft", "costs", mfu=0.2, **names)(), columns=COLUMNS)
-    assert list(2 * twice["seconds"]) == pytest.approx(list(forecast["seconds"]))
+@pytest.mark.parametrize(("mfu", "processes"), [(0.1, 1), (0.2, 1), (0.1, 2)])
+def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch, mfu, processes):
+    monkeypatch.setattr(flops, "ceiling", lambda precision: 1e11)
+    sequences = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
+    names = {"pd": pd, "flops": flops, "mfu": mfu, "launching": {"processes": processes}, "sequences": sequences}
+    names |= {"configs": {"sft1": SFT}, "config_of": {job.name: SFT for jobs in sequences for job in jobs}}
+    forecast = pd.DataFrame(defined("04_sft", "costs", **names)(), columns=COLUMNS)
+    tokens = 2 * 12 * 40  # epochs, rows, tokens of a row
+    assert list(forecast["tokens"]) == [tokens] * 4
+    expected = [
+        tokens * flops.flops_per_token(flops.model_shape(jobs[0].parent), 40) / (1e11 * mfu * processes)
+        for jobs in sequences
+        for _ in jobs
+    ]
+    assert list(forecast["seconds"]) == pytest.approx(expected)
+    assert forecast["memory_gib"].between(0.5, 2).all()
 
 
 def test_operations_and_memory_are_those_of_the_cited_formulas():
@@ -131,7 +137,8 @@ def test_rl_stages_ask_what_is_chosen_and_hold_out_the_rest(small, annotated):
 def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated, processes):
     known, frame = annotated
     ((one,),) = rl_jobs(small, "rl2", RL, frame, known, [7])
-    names = NAMES | {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}
+    names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
+    names |= {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}
     row = dict(zip(COLUMNS, defined("05_rl", "costs", **names)(one, 140.0), strict=True))
     tokens = 3 * 8 * 140  # rollouts, responses, tokens of a prompt and a response
     assert (row["rows"], row["steps"], row["tokens"]) == (7, 6, tokens)
