@@ -72,9 +72,9 @@ def convert(
     parent: Annotated[Path, Option(help="Folder of the model that the training started from.")],
 ) -> None:
     """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
-    from medpsy.training import converting
+    from medpsy.training import save
 
-    print(converting.convert(point, out, parent=parent))
+    print(save.convert(point, out, parent=parent))
 
 
 @app.command()

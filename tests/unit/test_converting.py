@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from medpsy.training.converting import convert
-from medpsy.training.save import WHOLE
+from medpsy.training.save import WHOLE, convert
 from safetensors.torch import load_file, save_file
 from training_examples import HUB, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer

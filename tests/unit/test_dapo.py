@@ -1,5 +1,6 @@
 """DAPO: what each switch changes, which groups are replaced, and small runs of the real trainer on a hub model."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
 from medpsy.training.data import write_questions
 from medpsy.training.jobs import Job
-from medpsy.training.logs import HELD_OUT, curves
+from medpsy.training.logs import curves
+from medpsy.training.rewards import HELD_OUT
 from medpsy.training.rl import held_out_plan, rollout_arguments, schedule
 from safetensors.torch import load_file
 from training_examples import Kill, Killed, one_thread  # noqa: F401
@@ -266,15 +268,16 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(job):
         train(replace(job, lora={"lora_dropout": 0.1}))
 
 
-def test_a_reward_of_the_users_own_file_is_what_a_policy_is_trained_with(job, tmp_path, monkeypatch):
+def test_a_reward_that_is_written_as_the_readme_says_is_what_a_policy_is_trained_with(job, tmp_path, root, monkeypatch):
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    head, file, function = re.search(r"`(def [^`]+)`.+?`reward: (\w+\.py):(\w+)`", readme).groups()
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    (tmp_path / "params").mkdir()
-    text = "def shorter(text, question, *, opens_thinking, finished):\n    return -len(text) / 1000\n"
-    (tmp_path / "mine.py").write_text(text)
-    got = rows(train(job, reward="mine.py:shorter", max_steps=2))
+    (tmp_path / file).write_text(f"{head}:\n    return -len(text) / 1000\n")
+    got = rows(train(job, reward=f"{file}:{function}", max_steps=2))
     assert got.loc[2, "reward"] < 0
-    key = replace(job, config={**CONFIG, "reward": "mine.py:shorter"}).key()
-    (tmp_path / "mine.py").write_text(text.replace("1000", "100"))
-    assert replace(job, config={**CONFIG, "reward": "mine.py:shorter"}).key() != key
-    with pytest.raises(ValueError, match="reward: 'mine.py:longer' names no function"):
-        train(job, reward="mine.py:longer")
+    named = replace(job, config={**CONFIG, "reward": f"{file}:{function}"})
+    key = named.key()
+    (tmp_path / file).write_text(f"{head}:\n    return -len(text) / 100\n")
+    assert named.key() != key
+    with pytest.raises(ValueError, match=f"reward: '{file}:longer' names no function"):
+        train(job, reward=f"{file}:longer")

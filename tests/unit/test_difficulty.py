@@ -3,6 +3,7 @@
 import re
 
 import benchmark_rows as invented
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,9 +18,12 @@ from medpsy.mini.language import is_held_out
 from medpsy.store import FailedResponsesWarning
 from medpsy.study import ModelSpec, Study
 from medpsy.training import data
-from medpsy.training.rl_stages import annotate_model, level, stage1, stage2
+from medpsy.training.stages import annotate_model
+from training_examples import defined
 
-SAMPLING = Sampling(max_tokens=32, temperature=1.0, top_p=1.0, top_k=0)
+SAMPLING = {"max_tokens": 32, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+leveled = defined("05_rl", "leveled", np=np)
+still_wrong = defined("05_rl", "still_wrong", pd=pd)
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def mine(tmp_path, monkeypatch):
     return Study(
         profile="mini", source="mini", suites=("medqa",), questions_per_suite=0, runs=1, engine="transformers",
         models={name: ModelSpec(name, f"models/{name}", opens_thinking=True) for name in ("anna", "parser")},
-        parser="parser", sampling=SAMPLING, parser_sampling=SAMPLING,
+        parser="parser", sampling=Sampling(**SAMPLING), parser_sampling=Sampling(**SAMPLING),
     )  # fmt: skip
 
 
@@ -54,12 +58,9 @@ def question(number: int) -> Question:
     return Question(str(number), "alphamed", "", f"Question {number}?", ("lorin", "mazel"), 1, None, "alphamed")
 
 
-@pytest.mark.parametrize(
-    ("right", "attempts", "want"),
-    [(5, 5, "easy"), (1, 5, "moderate"), (0, 5, "difficult"), (3, 3, "easy"), (0, 0, "unknown")],
-)
-def test_levels_are_those_of_the_report(right, attempts, want):
-    assert level(right, attempts) == want
+def test_levels_are_those_of_the_report():
+    tried = pd.DataFrame({"right": [5, 1, 0, 3, 0], "attempts": [5, 5, 5, 3, 0]})
+    assert list(leveled(tried)["level"]) == ["easy", "moderate", "difficult", "easy", "unknown"]
 
 
 def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engine):
@@ -71,7 +72,6 @@ def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engi
     assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]
     assert list(frame["right"]) == [5, 0, 2, 3, 0]
     assert list(frame["attempts"]) == [5, 5, 5, 4, 0]
-    assert list(frame["level"]) == ["easy", "difficult", "moderate", "moderate", "unknown"]
     before = len(engine.asked)
     again = annotate_model(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING)
     assert list(again["right"]) == [5, 0]
@@ -83,28 +83,16 @@ def frame(**counts: int) -> pd.DataFrame:
     return pd.DataFrame({"question_id": [str(number) for number in range(len(levels))], "level": levels})
 
 
-def test_stage_1_takes_easy_and_moderate_questions():
-    chosen = stage1(frame(easy=3, difficult=4, moderate=2, unknown=1))
-    assert chosen["level"].value_counts().to_dict() == {"easy": 3, "moderate": 2}
-    with pytest.raises(ValueError, match="none of 4 questions was ever answered right"):
-        stage1(frame(difficult=4))
-
-
 def test_stage_2_takes_all_wrong_questions_and_half_as_many_right_ones():
     every = frame(easy=20, moderate=20, difficult=11, unknown=3)
-    chosen = stage2(every, seed=3)
-    assert (chosen["level"] == "difficult").sum() == 11
+    chosen = still_wrong(every, 3)
+    assert (chosen["level"] == "difficult").sum() == 11 and "unknown" not in set(chosen["level"])
     assert len(chosen) == 11 + 5
     assert not chosen["question_id"].duplicated().any()
-    pd.testing.assert_frame_equal(chosen, stage2(every, seed=3))
-    assert set(chosen["question_id"]) != set(stage2(every, seed=4)["question_id"])
-
-
-def test_stage_2_takes_what_there_is_where_too_few_are_right_and_stops_where_none_is_wrong():
-    assert len(stage2(frame(easy=1, difficult=10), seed=0)) == 11
-    assert len(stage2(frame(difficult=3), seed=0)) == 3
-    with pytest.raises(ValueError, match="none of 5 questions is still wrong"):
-        stage2(frame(easy=3, moderate=2), seed=0)
+    pd.testing.assert_frame_equal(chosen, still_wrong(every, 3))
+    assert set(chosen["question_id"]) != set(still_wrong(every, 4)["question_id"])
+    assert len(still_wrong(frame(easy=1, difficult=10), 0)) == 11  # all there are
+    assert still_wrong(frame(easy=3, moderate=2), 0).empty
 
 
 def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_every_suite(mine):

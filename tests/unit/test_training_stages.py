@@ -1,27 +1,20 @@
 """Stages as jobs: what each starts from and reads, what is refused, what is forecast, and what the tables say of it."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from medpsy import study
-from medpsy.training import (
-    loss_findings,
-    rl_forecast,
-    rl_jobs,
-    rl_set,
-    sft_forecast,
-    sft_jobs,
-    stages,
-    switch_jobs,
-)
-from medpsy.training.card import enter_scores, model_card
+from huggingface_hub import ModelCard
+from medpsy import study, training
+from medpsy.training import flops, loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
+from medpsy.training.card import model_card, scored
 from medpsy.training.config import DapoConfig, arguments
-from medpsy.training.flops import flops_per_token, memory, shape
-from medpsy.training.rl_stages import PARTS
-from training_examples import CONFIG, HUB, corpus, job, rooted
+from medpsy.training.flops import flops_per_token, memory, model_shape, shape
+from medpsy.training.stages import PARTS
+from training_examples import CONFIG, HUB, corpus, defined, job, rooted
 from trl import SFTConfig
 
 SFT = SFTConfig(output_dir="x", use_cpu=True, **CONFIG)
@@ -91,13 +84,25 @@ def test_a_checkpoint_of_another_architecture_is_refused(mini):
         sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
 
 
-def test_the_forecast_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch):
-    monkeypatch.setattr(stages, "ceiling", lambda precision: 1e11)
-    forecast = sft_forecast(mini, sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7]), mfu=0.1)
-    assert list(forecast["tokens"]) == [2 * 12 * 40] * 4  # epochs, rows, tokens of a row
-    assert (forecast["seconds"] > 0).all() and forecast["memory_gib"].between(0.5, 2).all()
-    twice = sft_forecast(mini, sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7]), mfu=0.2)
-    assert list(2 * twice["seconds"]) == pytest.approx(list(forecast["seconds"]))
+COLUMNS = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
+
+
+@pytest.mark.parametrize(("mfu", "processes"), [(0.1, 1), (0.2, 1), (0.1, 2)])
+def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch, mfu, processes):
+    monkeypatch.setattr(flops, "ceiling", lambda precision: 1e11)
+    sequences = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
+    names = {"pd": pd, "flops": flops, "mfu": mfu, "launching": {"processes": processes}, "sequences": sequences}
+    names |= {"configs": {"sft1": SFT}, "config_of": {job.name: SFT for jobs in sequences for job in jobs}}
+    forecast = pd.DataFrame(defined("04_sft", "costs", **names)(), columns=COLUMNS)
+    tokens = 2 * 12 * 40  # epochs, rows, tokens of a row
+    assert list(forecast["tokens"]) == [tokens] * 4
+    expected = [
+        tokens * flops.flops_per_token(flops.model_shape(jobs[0].parent), 40) / (1e11 * mfu * processes)
+        for jobs in sequences
+        for _ in jobs
+    ]
+    assert list(forecast["seconds"]) == pytest.approx(expected)
+    assert forecast["memory_gib"].between(0.5, 2).all()
 
 
 def test_operations_and_memory_are_those_of_the_cited_formulas():
@@ -108,31 +113,52 @@ def test_operations_and_memory_are_those_of_the_cited_formulas():
     assert memory(one, 1 << 20, checkpointing=True) < memory(one, 1 << 20, checkpointing=False)
 
 
-def test_rl_stages_take_the_questions_of_the_report(mini, annotated):
+@pytest.fixture
+def small(mini):
+    """The study with its small target alone, which has checkpoints and records of their trainings."""
+    for name in ("small-sft2", "small-rl1"):
+        shutil.copytree(HUB / "qwen3-small", mini.models_dir / name)
+        record = {"tokens_per_second": 2000.0, "processes": 2}
+        (mini.models_dir / name / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    return replace(mini, targets={"small": "qwen3-small"})
+
+
+def test_rl_stages_ask_what_is_chosen_and_hold_out_the_rest(small, annotated):
     known, frame = annotated
-    shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-sft2")
-    shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-rl1")
-    first, second = (rl_jobs(mini, stage, RL, frame, known)[0][0] for stage in ("rl1", "rl2"))
-    asked = [pd.read_parquet(one.data[0])["id"].tolist() for one in (first, second)]
-    levels = frame.set_index("question_id")["level"]
-    assert sorted(levels[asked[0]]) == ["easy", "easy", "moderate"]
-    assert sorted(levels[asked[1]] == "difficult") == [False, False, True, True, True, True]  # right : wrong is 1 : 2
+    learnable = frame[frame["level"] != "difficult"].iloc[::-1]
+    ((first,),) = rl_jobs(small, "rl1", RL, learnable, known, [7])
+    assert pd.read_parquet(first.data[0])["id"].tolist() == frame["question_id"].tolist()[:3]
     assert len(pd.read_parquet(first.data[1])) == len(known.held_out)
-    forecast = rl_forecast(mini, [[first], [second]], frame, sampled_per_second=1000.0)
-    assert list(forecast["steps"]) == [6, 6] and list(forecast["tokens"]) == [3 * 8 * 140] * 2
+    with pytest.raises(ValueError, match="small-rl1: none of 7 questions is chosen"):
+        rl_jobs(small, "rl1", RL, frame[:0], known, [7])
 
 
-def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(mini, annotated):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated, processes):
     known, frame = annotated
-    shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-sft2")
-    jobs = switch_jobs(mini, RL, frame, known)
+    ((one,),) = rl_jobs(small, "rl2", RL, frame, known, [7])
+    names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
+    names |= {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}
+    row = dict(zip(COLUMNS, defined("05_rl", "costs", **names)(one, 140.0), strict=True))
+    tokens = 3 * 8 * 140  # rollouts, responses, tokens of a prompt and a response
+    assert (row["rows"], row["steps"], row["tokens"]) == (7, 6, tokens)
+    assert row["seconds"] == pytest.approx(tokens / processes * (1 / 500 + 1 / 1000))
+    held = RL.per_device_train_batch_size * 140
+    assert row["memory_gib"] == memory(model_shape(one.parent), held, checkpointing=False, processes=processes)
+
+
+def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(small, annotated):
+    known, frame = annotated
+    ((stage,),) = rl_jobs(small, "rl1", RL, frame.assign(seed=8), known, [8])
+    jobs = switch_jobs(small, RL, stage)
     every = arguments(jobs["all"]).to_dict()
+    assert every["seed"] == 8
     for part, changed in PARTS.items():
         told = arguments(jobs[part]).to_dict()
         assert {name: told[name] for name in told if told[name] != every[name] and name != "output_dir"} == changed
     assert len({one.folder for one in jobs.values()}) == 6 and "switches" in jobs["all"].folder
     with pytest.raises(ValueError, match="clip_higher is off already"):
-        switch_jobs(mini, replace(RL, steps_per_generation=None, epsilon_high=0.2), frame, known)
+        switch_jobs(small, replace(RL, steps_per_generation=None, epsilon_high=0.2), stage)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +176,7 @@ def test_a_loss_that_does_not_fall_is_not_said_to_fall(losses, status):
 
 def test_scores_are_entered_into_a_card_once(tmp_path):
     one = job(tmp_path, corpus(tmp_path / "corpus1"))
-    numbers = {"key": "abc", "steps": 5, "tokens": 100, "seconds": 2.0}
-    (tmp_path / "README.md").write_text(model_card(one, numbers), encoding="utf-8")
+    text = model_card(one, {"key": "abc", "steps": 5, "tokens": 100, "seconds": 2.0})
     for score in (40.0, 50.0):
-        enter_scores(tmp_path, {"Average": (score, 4.0)})
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+        text = scored(ModelCard(text), one.name, {"Average": (score, 4.0)})
     assert "| Average | 50.0 ± 4.0 |" in text and "40.0" not in text and text.count("## Limits") == 1

@@ -1,5 +1,6 @@
 """What tests of training share: a corpus of a few rows and jobs on it, a root of their own, and a death on the way."""
 
+import ast
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -57,6 +59,15 @@ def rooted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> study.Study:
     for name in ("params", "lib", "notebooks"):
         (folder / name).symlink_to(Path(__file__).parents[2] / name)
     return study.load("mini")
+
+
+def defined(notebook: str, name: str, **names: object):
+    """Return the function `name` of a notebook; `names` stand for what its cells have defined before."""
+    cells = nbformat.read(study.find_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    nodes = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
+    (function,) = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name]
+    exec(compile(ast.Module([function], []), notebook, "exec"), names)
+    return names[name]
 
 
 def working_as(module: str, patch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,7 @@ import pandas as pd
 from medpsy import strict
 from medpsy.engines.models import text_config
 from medpsy.study import CHECKPOINT, RECIPE, Study
-from medpsy.training.flops import Shape, flops_per_token
-from medpsy.training.stages import model_shape
+from medpsy.training.flops import Shape, flops_per_token, model_shape
 
 FOLDER = Path(__file__).parent
 COSTS_FILE, MODELS_FILE = FOLDER / "costs.yaml", FOLDER / "models.csv"

@@ -21,7 +21,7 @@ from medpsy.recipes import medical_o1, openmed
 from medpsy.study import STAGES, Study
 from medpsy.training.data import CORPUS
 from medpsy.training.flops import ADAM
-from medpsy.training.rl_stages import PARTS
+from medpsy.training.stages import PARTS
 
 DOCUMENTS = "documents"  # of lm-evaluation-harness
 HARD, MAIN = "healthbench_hard", "healthbench"  # the first is a part of the second

@@ -44,7 +44,7 @@ from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
 from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write_pairs
 from medpsy.training.jobs import SUMMARY
 from medpsy.training.rewards import Reward
-from medpsy.training.rl_stages import graded
+from medpsy.training.stages import graded
 
 NAME = "openmed"
 

@@ -83,7 +83,7 @@ def method(job: Job) -> str:
 
 
 def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
-    """Write the scores of every checkpoint of the study into its card.
+    """Write the scores of every checkpoint of the study into its card, for readers and for the hub.
 
     Args:
         scores, rubric: as `medpsy.scoring.closed_ended` and `medpsy.scoring.open_ended` return them.
@@ -91,22 +91,21 @@ def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: 
     """
     judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
     for name, rows in scores.groupby("model", sort=False):
-        folder = study.models_dir / str(name)
-        if not (folder / "README.md").is_file():
+        path = study.models_dir / str(name) / "README.md"
+        if not path.is_file():
             continue
-        known = {row.title: (row.score, row.margin) for row in rows.itertuples()}
+        points = {row.title: (row.score, row.margin) for row in rows.itertuples()}
         if name in judged.index:
-            known[judged.at[name, "suite_title"]] = tuple(judged.loc[name, ["score", "margin"]])
-        enter_scores(folder, known)
+            points[judged.at[name, "suite_title"]] = tuple(judged.loc[name, ["score", "margin"]])
+        write_text(path, scored(ModelCard.load(path), str(name), points))
 
 
-def enter_scores(folder: Path, scores: Scores) -> None:
-    """Write `scores` into the card of the checkpoint in `folder`, for readers and for the hub."""
-    card = ModelCard.load(folder / "README.md")
-    card.data.model_name, card.data.eval_results = folder.name, evaluations(scores)
+def scored(card: ModelCard, name: str, scores: Scores) -> str:
+    """Return the text of `card` with `scores` in the place of those that it has."""
+    card.data.model_name, card.data.eval_results = name, evaluations(scores)
     before, _, rest = card.text.partition(HEADING)
     card.text = f"{before}{HEADING}{score_table(scores)}\n\n{rest[rest.index('## Licences') :]}"
-    write_text(folder / "README.md", str(card))
+    return str(card)
 
 
 def evaluations(scores: Scores) -> list[EvalResult] | None:
@@ -127,8 +126,6 @@ def evaluations(scores: Scores) -> list[EvalResult] | None:
 
 def score_table(scores: Scores) -> str:
     """Return `scores` as a Markdown table."""
-    rows = [
-        f"| {title} | {points:.1f} |" if margin is None else f"| {title} | {points:.1f} ± {margin:.1f} |"
-        for title, (points, margin) in scores.items()
-    ]
+    ends = {title: "" if margin is None else f" ± {margin:.1f}" for title, (_, margin) in scores.items()}
+    rows = [f"| {title} | {points:.1f}{ends[title]} |" for title, (points, _) in scores.items()]
     return "\n".join(["| Suite | Points (0 to 100), 95 % margin |", "| --- | --- |", *rows])

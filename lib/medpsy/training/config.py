@@ -16,6 +16,7 @@ from medpsy import strict
 from medpsy.training.jobs import Job
 
 ELSEWHERE = ("output_dir", "use_cpu", "steps_per_generation")  # arguments that a process sets or TRL works out itself
+BY_THE_JOB = ("output_dir", "use_cpu", "seed")  # the seed is that of the checkpoint
 # a loss that is no number must be seen
 LOGGED = {"logging_steps": 1, "logging_nan_inf_filter": False, "disable_tqdm": True}
 # float32 weights under whatever is computed in, as Megatron keeps them
@@ -27,17 +28,14 @@ class DapoConfig(GRPOConfig):
     """`GRPOConfig`, and what it lacks of DAPO. A rollout is one round of sampling, followed by some updates.
 
     `loss_type`, `beta`, `epsilon_high` and the last of `reward_weights` (answer, accuracy, length; with a judge: judge,
-    length) are four of DAPO's five parts. With ``importance_sampling_level="sequence"`` it is GSPO.
+    length) are four of DAPO's five parts; `importance_sampling_level` ``"sequence"`` makes it GSPO.
 
     Args:
         sampling_rounds: further rounds per rollout in which groups of equal rewards are replaced; 0 for none.
         soft_punish_cache: tokens before `max_completion_length` where the length penalty sets in, as TRL calls them.
         max_prompt_length: questions whose prompt has more tokens are left out and counted.
-        reward: import path of what a response earns: ``"package.module:function"`` or ``"file.py:function"``, called
-            as `medpsy.training.rewards.report_reward` is.
-
-    Raises:
-        ValueError: two arguments contradict each other.
+        reward: what a response earns: ``"package.module:function"`` or ``"file.py:function"``, called as
+            `medpsy.training.rewards.report_reward` is.
     """
 
     sampling_rounds: int = 2
@@ -87,10 +85,9 @@ CONFIGS: dict[str, type[TrainingArguments]] = {"sft": SFTConfig, "rl": DapoConfi
 
 
 def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
-    """Raise strict.SettingsError unless all keys of the `parameters` are arguments of `cls`, with values of their type.
+    """Raise strict.SettingsError unless all `parameters`, from `file`, are arguments of `cls` of the right type.
 
-    Args:
-        file: where the parameters stand, for the message.
+    Those in `BY_THE_JOB` are refused too.
     """
     known, kinds = [field.name for field in fields(cls) if field.init], get_type_hints(cls)
     for parameter, values in parameters.items():
@@ -98,6 +95,8 @@ def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
             place = strict.Place(file, (parameter, name))
             if name not in known:
                 raise place.error(f"{cls.__name__} has no such argument; {strict.nearest(name, known)}")
+            if name in BY_THE_JOB:
+                raise place.error(f"leave it out; the job sets it ({', '.join(BY_THE_JOB)})")
             strict.value(value, kinds[name], place)
 
 
@@ -114,9 +113,6 @@ def arguments(job: Job, *, processes: int = 1, **changed: Any) -> Any:
 
     Args:
         changed: arguments that are others than the job's.
-
-    Raises:
-        ValueError: the processes cannot share the batch.
     """
     values = {**LOGGED, **job.config, **changed}
     accumulated = values.get("gradient_accumulation_steps", 1)

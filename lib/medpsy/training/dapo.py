@@ -10,6 +10,7 @@ the time of the library's, and its seeds depend on seed, step and row alone, so 
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,11 +33,6 @@ class DapoTrainer(GRPOTrainer):
 
     A response for which the first function gives None has no reward at all, whatever the others say: TRL would add
     these up and so take None for 0. It is outside its group's mean and spread, its advantage is 0.
-
-    Its ``args`` are a `medpsy.training.config.DapoConfig`: at most ``sampling_rounds`` further rounds per rollout.
-
-    Raises:
-        ValueError: a process would hold a part of a group.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,26 +76,23 @@ class DapoTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not (self._rounds and self.model.training):
             return super()._generate_and_score_completions(inputs)
-        wanted = len(inputs) // self.num_generations
-        batch, useful = self._scored(inputs)
-        batches, masks, done = [batch], [useful], 0
-        while done < self._rounds and (draw := self._shortage(masks, wanted)):
-            done += 1
-            batch, useful = self._scored(self._others(draw, done))
-            batches.append(batch)
-            masks.append(useful)
-        return self._chosen(joined(batches, self._tokenizer.pad_token_id), torch.cat(masks), len(inputs), done)
+        rounds = [self._scored(inputs)]
+        while len(rounds) <= self._rounds and (draw := self._shortage(rounds, len(inputs) // self.num_generations)):
+            rounds.append(self._scored(self._others(draw, len(rounds))))
+        batches, masks = zip(*rounds, strict=True)
+        batch = joined(batches, self._tokenizer.pad_token_id)
+        return self._chosen(batch, torch.cat(masks), len(inputs), len(rounds) - 1)
 
     def _scored(self, inputs: list[dict[str, Any]]) -> tuple[Batch, torch.Tensor]:
         """Return responses to `inputs`, and for each of them whether its group is useful."""
         batch = super()._generate_and_score_completions(inputs)
         first = self.accelerator.process_index * len(inputs)
-        own = self._rewards[first : first + len(inputs), 0]  # rewards are those of all processes
-        return batch | {"rewarded": ~own.isnan()}, useful_rows(own, self.num_generations)
+        rewards = self._rewards[first : first + len(inputs), 0]  # of those of all processes
+        return batch | {"rewarded": ~rewards.isnan()}, useful_rows(rewards, self.num_generations)
 
-    def _shortage(self, masks: list[torch.Tensor], wanted: int) -> int:
+    def _shortage(self, rounds: list[tuple[Batch, torch.Tensor]], wanted: int) -> int:
         """Return how many groups every process draws next: what the worst of them lacks, at the yield it has had."""
-        useful = torch.cat(masks)
+        useful = torch.cat([mask for _, mask in rounds])
         kept = useful.sum() // self.num_generations
         least = int(self.accelerator.gather(kept.reshape(1)).min())  # all processes must run the same rounds
         if least >= wanted:
@@ -111,8 +104,8 @@ class DapoTrainer(GRPOTrainer):
         """Return this process's rows for `groups` further questions, a function of seed, step and round alone."""
         rng = random.Random(f"{self.args.seed}/{self.state.global_step}/{done}")
         picked = rng.choices(range(len(self.train_dataset)), k=groups * self.accelerator.num_processes)
-        own = picked[self.accelerator.process_index * groups :][:groups]
-        return [self.train_dataset[index] for index in own for _ in range(self.num_generations)]
+        mine = picked[self.accelerator.process_index * groups :][:groups]
+        return [self.train_dataset[index] for index in mine for _ in range(self.num_generations)]
 
     def _chosen(self, batch: Batch, useful: torch.Tensor, rows: int, done: int) -> Batch:
         """Return `rows` of `batch`, useful ones first, ready for the loss."""
@@ -139,16 +132,15 @@ def useful_rows(rewards: torch.Tensor, group: int) -> torch.Tensor:
     return (spread > SAME).repeat_interleave(group)
 
 
-def joined(batches: list[Batch], pad: int) -> Batch:
+def joined(batches: Sequence[Batch], pad: int) -> Batch:
     """Return the rows of all `batches` under each other; prompts padded on the left, what follows on the right."""
-    names = [name for name, values in batches[0].items() if values.dim()]
-    return {name: torch.cat(widened([batch[name] for batch in batches], name, pad)) for name in names}
-
-
-def widened(parts: list[torch.Tensor], name: str, pad: int) -> list[torch.Tensor]:
-    if parts[0].dim() == 1:
-        return parts
-    width, fill = max(part.size(1) for part in parts), pad if name.endswith("_ids") else 0
-    gaps = [width - part.size(1) for part in parts]
-    sides = [(gap, 0) if name.startswith("prompt_") else (0, gap) for gap in gaps]
-    return [torch.nn.functional.pad(part, side, value=fill) for part, side in zip(parts, sides, strict=True)]
+    rows: Batch = {}
+    for name in [name for name, values in batches[0].items() if values.dim()]:
+        parts = [batch[name] for batch in batches]
+        if parts[0].dim() > 1:
+            widest, fill = max(part.size(1) for part in parts), pad if name.endswith("_ids") else 0
+            gaps = [widest - part.size(1) for part in parts]
+            sides = [(gap, 0) if name.startswith("prompt_") else (0, gap) for gap in gaps]
+            parts = [torch.nn.functional.pad(part, side, value=fill) for part, side in zip(parts, sides, strict=True)]
+        rows[name] = torch.cat(parts)
+    return rows

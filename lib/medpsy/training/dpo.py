@@ -18,6 +18,8 @@ from medpsy.training.data import Pair, read_pairs
 from medpsy.training.jobs import Job
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint
 
+SIDES = ("chosen", "rejected")
+
 
 def preferences(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Return the pairs of the job's files as ``prompt``, ``chosen`` and ``rejected``, in the chat template.
@@ -31,7 +33,7 @@ def preferences(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -
     target = chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)
     prompts = target.prompts(tokenizer, [asdict(pair) for pair in pairs])
     rows = [written(target, prompt, pair) for prompt, pair in zip(prompts, pairs, strict=True)]
-    for side in ("chosen", "rejected"):
+    for side in SIDES:
         sizes = example_lengths(tokenizer, [{"prompt": row["prompt"], "completion": row[side]} for row in rows])
         size, name = max(zip(sizes, (pair.id for pair in pairs), strict=True))
         if size > max_length:
@@ -44,15 +46,15 @@ def preferences(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -
 
 def written(target: Form, prompt: str, pair: Pair) -> dict[str, str]:
     """Return `pair` as the target sees it after its `prompt`, with the end of the turn behind both responses."""
-    sides = {side: getattr(pair, side).rstrip() for side in ("chosen", "rejected")}
-    return {"prompt": prompt} | {side: text.removesuffix(target.end) + target.end for side, text in sides.items()}
+    texts = {side: getattr(pair, side).rstrip().removesuffix(target.end) + target.end for side in SIDES}
+    return {"prompt": prompt} | texts
 
 
 def train(job: Job, *, processes: int = 1) -> tuple[DPOTrainer, dict[str, Any], None]:
     """Train the job's stage, from its last resume point if it has one; returns as `medpsy.training.sft.train` does.
 
-    The log has TRL's numbers of either side, among them ``rewards/margins``: by how much more the policy than its
-    parent prefers the chosen response, times beta (nats).
+    In the log, ``rewards/margins`` is by how much more the policy than its parent prefers the chosen response, times
+    beta (nats).
     """
     config = arguments(job, processes=processes)
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)

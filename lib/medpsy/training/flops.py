@@ -6,6 +6,9 @@ training.
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from medpsy.engines.models import text_config, weight_files
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices
 PRODUCTS = 8
@@ -27,8 +30,14 @@ def shape(config: dict, parameters: int) -> Shape:
     """Return the shape that a model's ``config.json`` states."""
     heads = config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // heads
-    layers = config["num_hidden_layers"]
-    return Shape(parameters, layers, config["hidden_size"], heads * size)
+    return Shape(parameters, config["num_hidden_layers"], config["hidden_size"], heads * size)
+
+
+def model_shape(folder: Path | str) -> Shape:
+    """Return the shape of the model in `folder`, its parameters counted from the sizes of its files."""
+    config = text_config(Path(folder))
+    width = 4 if config.get("dtype") == "float32" else 2
+    return shape(config, sum(path.stat().st_size for path in weight_files(Path(folder))) // width)
 
 
 def flops_per_token(shape: Shape, tokens: float) -> float:
@@ -42,15 +51,15 @@ def flops_per_token(shape: Shape, tokens: float) -> float:
 
 def ceiling(precision: str) -> float:
     """Return the most operations per second that one process reaches here, in `precision`."""
-    import torch  # takes seconds, and forecasts need none of it
+    import torch  # takes seconds, and plans need none of it
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = SIDE[device]
-    one = torch.randn(side, side, device=device).to(getattr(torch, precision))
+    matrix = torch.randn(side, side, device=device).to(getattr(torch, precision))
     best = float("inf")
     for _ in range(PRODUCTS):
         begun = time.perf_counter()
-        one @ one
+        matrix @ matrix
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begun)

@@ -2,8 +2,8 @@
 
 A checkpoint is done when its folder holds `SUMMARY`, which is written with it in one step. Sequences of jobs run side
 by side, as many as there are GPUs or cores, the jobs of one in turn. A killed or failed one keeps its resume points;
-running it again goes on there. Schedules nothing: several processes for one job, and starting them again by themselves,
-are the work of `accelerate launch`, here or on each node of the Slurm job in which the section runs (setup/slurm).
+running it again goes on there. Several processes for one job, and starting them again by themselves, are the work of
+`accelerate launch`, here or on each node of the Slurm job in which the section runs (setup/slurm).
 """
 
 import hashlib
@@ -41,19 +41,17 @@ class Job:
     """One stage of one target, ready to be handed to another process.
 
     Args:
-        name: of the checkpoint, e.g. ``"large-sft1"``.
+        name: of the checkpoint, e.g. ``"large-sft1"``, which lands in `folder`.
         parent: folder with the weights it starts from.
-        folder: where the checkpoint lands.
         work: folder for what is needed to resume; removed when the checkpoint stands.
-        data: files it trains on.
         store: folder of the study's responses, beside which is noted what the training was like.
-        config: arguments of TRL's configuration that are not its defaults, as `medpsy.training.config.given` returns
-            them; the batch is that of one process.
-        lora: arguments of `peft.LoraConfig`, where an adapter is trained.
+        config: arguments of TRL's configuration as `medpsy.training.config.given` returns them; the batch is that of
+            one process.
         opens_thinking, switches: how the target's chat template behaves, as in the study.
+        lora: arguments of `peft.LoraConfig`, where an adapter is trained.
+        judge: where a judge gives the reward, what decides it: `medpsy.training.rewards.Judge` as a mapping, profile,
+            fingerprint of the model, sampling and attempts.
         made_of: the backbone -> its licence.
-        judge: where a judge gives the reward, fields of `medpsy.training.rewards.Judge` under ``"judge"``, and what
-            decides its verdicts: profile, fingerprint of the model, sampling and attempts.
     """
 
     name: str
@@ -71,29 +69,29 @@ class Job:
     made_of: Mapping[str, str] = field(default_factory=dict)
 
     def key(self) -> str:
-        """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions.
-
-        Raises:
-            FileNotFoundError: parent or data are not there; names the section to run first.
-        """
+        """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions."""
         require(Path(self.parent), self.name)
-        parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(one)) for one in self.data]}
+        parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(file)) for file in self.data]}
         parts |= {"config": dict(self.config), "method": self.method, "recipe": RECIPE_VERSION, "lora": dict(self.lora)}
         if (reward := self.config.get("reward", "").rpartition(":")[0]).endswith(".py"):
             parts["reward"] = file_digest(find_root() / reward)
         parts |= {"opens_thinking": self.opens_thinking, "switches": dict(self.switches), "judge": dict(self.judge)}
-        parts |= {"versions": {name: metadata.version(name) for name in DECIDING}}
+        parts |= {"versions": versions()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def licences(self) -> dict[str, str]:
         """Return source -> licence of all that the checkpoint is made of: backbone, what its parent learned, data."""
-        data = [of_folder(folder) or {folder.name: UNKNOWN} for folder in {Path(one).parent for one in self.data}]
+        data = [of_folder(folder) or {folder.name: UNKNOWN} for folder in {Path(file).parent for file in self.data}]
         return dict(self.made_of) | of_folder(Path(self.parent)) | dict(ChainMap(*data))
 
     def done(self) -> bool:
         """Return whether the checkpoint stands and is the one that this job would make."""
-        found = summary(Path(self.folder))
-        return found is not None and Path(self.parent).is_dir() and found["key"] == self.key()
+        record = summary(Path(self.folder))
+        return record is not None and Path(self.parent).is_dir() and record["key"] == self.key()
+
+
+def versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in DECIDING}
 
 
 def require(folder: Path, name: str) -> None:
@@ -117,41 +115,30 @@ def summary(folder: Path) -> dict[str, Any] | None:
         raise ValueError(f"{folder.name}/{SUMMARY} is not JSON ({error}); delete the folder and train again") from None
 
 
-def write_jobs(path: Path, jobs: list[Job]) -> Path:
-    """Write `jobs`, which one process does in turn, to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
-    return path
-
-
-def read_jobs(path: Path) -> list[Job]:
-    return [Job(**{**entry, "data": tuple(entry["data"])}) for entry in json.loads(path.read_text(encoding="utf-8"))]
-
-
 PROGRESS = "progress.json"
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "reward": "reward {:.2f}",
+    "rewards/margins": "margin {:.2f}",
+    "completions/mean_length": "{:.0f} tokens",
+}
 
 
-def tell_progress(work: Path, line: Mapping[str, object]) -> None:
-    """Put `line` in the place of the one before, never seen half written."""
+def tell_progress(work: Path, row: Mapping[str, object]) -> None:
+    """Put `row` in the place of the one before, never seen half written."""
     temporary = work / f"{PROGRESS}.new"
-    temporary.write_text(json.dumps(line), encoding="utf-8")
+    temporary.write_text(json.dumps(row), encoding="utf-8")
     os.replace(temporary, work / PROGRESS)
 
 
-def progress_line(path: Path) -> str:
-    """Return the newest line of the work folder `path` in words, or an empty text where nothing has been logged."""
+def progress_line(work: Path) -> str:
+    """Return the newest row of progress in words, or an empty text where nothing has been logged."""
     try:
-        row = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+        row = json.loads((work / PROGRESS).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return ""
-    words = {
-        "loss": "loss {:.3f}",
-        "reward": "reward {:.2f}",
-        "rewards/margins": "margin {:.2f}",
-        "completions/mean_length": "{:.0f} tokens",
-    }
-    said = [form.format(row[key]) for key, form in words.items() if isinstance(row.get(key), int | float)]
-    return ", ".join([f"{row['name']}: step {row['step']} of {row['steps']}", *said, f"{row['seconds']:.0f} s"])
+    numbers = [form.format(row[key]) for key, form in SHOWN.items() if isinstance(row.get(key), int | float)]
+    return ", ".join([f"{row['name']}: step {row['step']} of {row['steps']}", *numbers, f"{row['seconds']:.0f} s"])
 
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -172,14 +159,7 @@ RANKED = (
 
 @dataclass(frozen=True)
 class Sharing:
-    """How processes share a training.
-
-    Args:
-        processes: over all machines.
-        config: file in `CONFIGS` (without ``.yaml``) that says how they share it, and on how many machines; empty for
-            one process.
-        restarts: how often all of them start again by themselves when one has died.
-    """
+    """How processes share a training; arguments as those of `launch`."""
 
     processes: int = 1
     config: str = ""
@@ -195,43 +175,36 @@ class Sharing:
                 "(calling the section again goes on from the last resume point too)"
             )
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the config's file says.
-
-        Raises:
-            ValueError: there is no such file, or it does not go with the number of processes or of restarts.
-        """
+    def machines(self) -> int:
+        """Return on how many machines the config runs; one that does not go with the other fields is a ValueError."""
         path = CONFIGS / f"{self.config}.yaml"
         if not path.is_file():
-            known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-            raise ValueError(f"launch config {self.config!r} is unknown; known are {known}")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if found["distributed_type"] == ALONE and (self.processes > 1 or self.restarts):
+            names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+            raise ValueError(f"launch config {self.config!r} is unknown; known are {names}")
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if settings["distributed_type"] == ALONE and (self.processes > 1 or self.restarts):
             raise ValueError(
                 f"launch config {self.config!r} is for one process without restarts, and processes is "
                 f"{self.processes}, restarts {self.restarts}; take another config"
             )
-        if self.processes % found["num_machines"]:
+        if self.processes % settings["num_machines"]:
             raise ValueError(
-                f"processes: {self.processes} cannot be spread evenly over the {found['num_machines']} machines of "
+                f"processes: {self.processes} cannot be spread evenly over the {settings['num_machines']} machines of "
                 f"launch config {self.config!r}"
             )
-        return found
+        return settings["num_machines"]
 
 
 def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
-    """Return the command that runs `worker` (arguments of Python) as `how` says.
-
-    Raises:
-        ValueError: the config is unknown or does not fit, or wants several machines and this is no job of Slurm.
-    """
+    """Return the command that runs `worker` (arguments of Python) as `how` says."""
     if how.processes == 1 and not how.config:
         return [sys.executable, *worker]
-    settings = how.settings()
-    machines, path = settings["num_machines"], str(CONFIGS / f"{how.config}.yaml")
-    # a port of its own: trainings side by side would meet at the usual one
-    shared = ["--config_file", path, "--num_processes", str(how.processes), "--main_process_port", str(_free_port())]
-    shared += ["--rdzv_backend", "c10d", "--max_restarts", str(how.restarts), *worker]
+    machines = how.machines()
+    with socket.socket() as probe:  # a port of its own: trainings side by side would meet at the usual one
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    shared = ["--config_file", str(CONFIGS / f"{how.config}.yaml"), "--num_processes", str(how.processes)]
+    shared += ["--main_process_port", str(port), "--rdzv_backend", "c10d", "--max_restarts", str(how.restarts), *worker]
     if machines == 1:
         return [*ANEW, STANDALONE, sys.executable, "-m", "accelerate.commands.launch", *shared]
     if "SLURM_JOB_ID" not in os.environ or not shutil.which("srun"):
@@ -242,19 +215,17 @@ def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
     return [*ANEW, *ON_EVERY_NODE, f"--ntasks={machines}", "bash", "-c", RANKED, sys.executable, *shared]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
-
-
 WORKER = "medpsy.training.worker"
-PROGRESS_SECONDS = 5.0  # seconds between two lines of progress
-LOOK_SECONDS = 0.2  # seconds between two looks at the processes
-QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
-# turns that a thread waits awake for another (GNU OpenMP; by default 30 times more): no slower alone, and beside
-# other work a thread does not hold a core for nothing
-PATIENCE = {"GOMP_SPINCOUNT": "10000"}
+PROGRESS_SECONDS = 5.0  # between two lines of progress
+LOOK_SECONDS = 0.2  # between two looks at the processes
+ENVIRONMENT = {
+    **KEEP_MEMORY,
+    # turns that a thread waits awake for another (GNU OpenMP; by default 30 times more): no slower alone, and beside
+    # other work a thread does not hold a core for nothing
+    "GOMP_SPINCOUNT": "10000",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 class TrainingError(RuntimeError):
@@ -272,8 +243,9 @@ def launch(
     """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
 
     Args:
-        processes: per job; more than one are started by `accelerate launch`.
-        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work.
+        processes: per job, over all machines; more than one are started by `accelerate launch`.
+        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work, and on how many
+            machines; empty for one process.
         restarts: how often all processes of a job start again by themselves, from its last resume point, when one of
             them has died. Resume points also serve another number of processes that shares the global batch.
 
@@ -281,28 +253,30 @@ def launch(
         TrainingError: a process failed; the others are stopped, and what was done so far is kept.
         ValueError: `processes`, `config` and `restarts` do not go together.
     """
-    say = progress or (lambda _: None)
     if not replaying():
-        train(sequences, Sharing(processes, config, restarts), say)
-    every = chain.from_iterable(sequences)
+        train(sequences, Sharing(processes, config, restarts), progress or (lambda _: None))
+    jobs = chain.from_iterable(sequences)
     return {
-        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in every
+        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in jobs
     }
 
 
 def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str], None]) -> None:
     """Do all jobs that are not done yet."""
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
-    for job in (job for jobs, left in zip(sequences, waiting, strict=True) for job in jobs[: len(jobs) - len(left)]):
-        say(f"{job.name}: stands already")
+    for jobs, left in zip(sequences, waiting, strict=True):
+        for job in jobs[: len(jobs) - len(left)]:
+            say(f"{job.name}: stands already")
     devices = visible_gpus()
     queues = shared([jobs for jobs in waiting if jobs], max(1, len(devices) or cores()) // how.processes)
-    own = [devices[place * how.processes :][: how.processes] for place in range(len(queues))]
-    running = {id(jobs): (jobs, start(jobs, len(queues), how, some)) for jobs, some in zip(queues, own, strict=True)}
+    running: list[tuple[Sequence[Job], Child]] = []
     try:
+        for place, jobs in enumerate(queues):
+            mine = devices[place * how.processes :][: how.processes]
+            running.append((jobs, start(jobs, len(queues), how, mine)))
         watch(running, say)
     finally:
-        for _, child in running.values():
+        for _, child in running:
             child.stop()
 
 
@@ -317,39 +291,45 @@ def shared(sequences: Sequence[list[Job]], most: int) -> list[list[Job]]:
 def visible_gpus() -> list[str]:
     """Return what the GPUs that this process may use are called in ``CUDA_VISIBLE_DEVICES``."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (
-        [str(number) for number in range(len(gpus()))]
-        if given is None
-        else [one for one in given.split(",") if one not in ("", "-1")]
-    )
+    names = map(str, range(len(gpus()))) if given is None else given.split(",")
+    return [name for name in names if name not in ("", "-1")]
 
 
 def start(jobs: Sequence[Job], beside: int, how: Sharing, devices: Sequence[str] = ()) -> Child:
     """Start the processes that do `jobs` in turn, one of `beside` queues, with `devices` as their GPUs if any."""
-    first = Path(jobs[0].work)
-    file = write_jobs(first.with_name(f"{first.name}.jobs.json"), list(jobs))
-    command = launch_command(["-m", WORKER, str(file)], how)
+    file = jobs_file(jobs)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
     threads = max(1, cores() // (beside * how.processes))
-    environment = {**KEEP_MEMORY, **PATIENCE, **QUIET, **importable(), "OMP_NUM_THREADS": str(threads)}
+    environment = {**ENVIRONMENT, **importable(), "OMP_NUM_THREADS": str(threads)}
     if len(devices) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    return Child(command, env=environment)
+    return Child(launch_command(["-m", WORKER, str(file)], how), env=environment)
 
 
-def watch(running: dict[int, tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
+def jobs_file(jobs: Sequence[Job]) -> Path:
+    """Return the file from which a process reads what it does in turn."""
+    first = Path(jobs[0].work)
+    return first.with_name(f"{first.name}.jobs.json")
+
+
+def read_jobs(path: Path) -> list[Job]:
+    return [Job(**{**entry, "data": tuple(entry["data"])}) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def watch(running: Sequence[tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
     """Wait until every process has ended, saying now and then how far they are."""
-    last, said, open_ones = time.monotonic(), {}, dict(running)
-    while open_ones:
-        for number, (jobs, child) in list(open_ones.items()):
-            if not child.alive:
-                check(jobs, child)
-                del open_ones[number]
+    last, lines, waiting = time.monotonic(), {}, list(running)
+    while waiting:
+        for jobs, child in [queue for queue in waiting if not queue[1].alive]:
+            check(jobs, child)
+            waiting.remove((jobs, child))
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            for jobs, _ in open_ones.values():
+            for jobs, _ in waiting:
                 line = next((text for job in reversed(jobs) if (text := progress_line(Path(job.work)))), "")
-                if line and said.get(jobs[0].name) != line:
-                    said[jobs[0].name] = line
+                if line and lines.get(jobs[0].name) != line:
+                    lines[jobs[0].name] = line
                     say(line)
         time.sleep(LOOK_SECONDS)
 
@@ -360,4 +340,4 @@ def check(jobs: Sequence[Job], child: Child) -> None:
         if Path(job.work).exists() or summary(Path(job.folder)) is None:
             what = f"{job.name}: the training process ended without its checkpoint"
             raise TrainingError(f"{child.failure(what)}\nWhat it had done is kept; run again to go on from there.")
-    Path(jobs[0].work).with_name(f"{Path(jobs[0].work).name}.jobs.json").unlink(missing_ok=True)
+    jobs_file(jobs).unlink(missing_ok=True)

@@ -1,22 +1,22 @@
 """What a response is worth in reinforcement learning: by rules, or by the first tier that a judge finds met.
 
-By rules, it is worth one of the report's four values.
-
-The reader is `medpsy.grading.readers.strict`. A reward has to be the same each time and takes a fraction of a
-millisecond, so no model reads; and a policy learns whatever its reader forgives, so an answer that names two options,
-or one that is not offered, names none. Where the answer begins is decided as in the evaluation
-(`medpsy.grading.readers.split`). The length penalty is a reward of its own, logged apart.
+A rule has to give the same each time within a fraction of a millisecond, so no model reads; and a policy learns
+whatever its reader forgives, so an answer that names two options, or one that is not offered, names none
+(`medpsy.grading.readers.strict`). The length penalty is a reward of its own, logged apart.
 
 A judge sees the question and what follows the reasoning, never the reasoning itself. `medpsy.judge` asks it, through
 the study's store: verdicts are batched, kept, and asked for again a few times at most. Where one that would decide is
 missing, the response is left without reward (None), never with 0. Every process judges its own share of a rollout, with
 an engine of its own that stays open; on a GPU that trains, name a judge behind an endpoint.
+
+Functions for TRL read token ids: TRL's text lacks special tokens, and where a tokenizer brings a response template even
+the reasoning. Their ``__name__`` is their name in the log.
 """
 
 import importlib
 import runpy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -40,34 +40,25 @@ TIERS = {  # value -> the report's condition, in short
     FORMAT: "wrong, with reasoning",
     NOTHING: "no valid structure",
 }
-CUT_OFF = "cut off"
-TIER = "tier/"  # what the shares of a reward's tiers are logged under
-UNJUDGED_SHARE = "judge/unjudged"
+TIER, UNJUDGED_SHARE, HELD_OUT = "tier/", "judge/unjudged", "eval_rewards/accuracy/mean"  # names in the log
 KEPT = 8192  # gradings remembered: both reward functions grade the same rollout
-RewardFunction = Callable[..., list[float]]
+RewardFunction = Callable[..., list[float | None]]
+Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens kept
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What one response earned.
+    """What one response earned."""
 
-    Args:
-        value: one of `TIERS`.
-        right: whether the answer names the gold option.
-        reasoned: whether there is reasoning before the answer.
-        chosen: index of the named option, or None.
-        how: where the choice stood, or why there is none (``"cut off"``, ``"several options"``, ...).
-    """
-
-    value: float
-    right: bool
-    reasoned: bool
-    chosen: int | None
-    how: str
+    value: float  # one of `TIERS`
+    right: bool  # the answer names the gold option
+    reasoned: bool  # there is reasoning before the answer
+    chosen: int | None  # index of the named option
+    how: str  # where the choice stood, or why there is none ("cut off", "several options", ...)
 
 
 def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool) -> Reward:
-    """Return what `text` earns as a response to `question`.
+    """Return what `text` earns as a response to `question`, which has a gold.
 
     A valid structure is a response that ended by itself and whose answer, outside the reasoning, names one option.
     Wrong without reasoning earns nothing: it fits none of the other conditions of the report's table.
@@ -75,41 +66,17 @@ def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool
     Args:
         opens_thinking: the chat template already wrote the opening marker, so the response starts in its reasoning.
         finished: False for a response that was stopped at the token limit; it has no valid structure.
-
-    Raises:
-        ValueError: the question has no gold.
     """
-    if question.gold is None:
-        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
+    require_gold(question)
     parts = split(text, opens_thinking=opens_thinking, finish_reason="stop" if finished else "length")
     reasoned = has_words(parts.reasoning) and parts.answer is not None
     if not finished:
-        return Reward(NOTHING, False, reasoned, None, CUT_OFF)
+        return Reward(NOTHING, False, reasoned, None, "cut off")
     if parts.answer is None:
         return Reward(NOTHING, False, reasoned, None, why_no_answer(parts, text))
     reading = strict(parts.answer, question)
     right = reading.choice == question.gold
     return Reward(value(reading.choice, right, reasoned), right, reasoned, reading.choice, reading.how)
-
-
-def report_reward(text: str, question: Question, *, opens_thinking: bool, finished: bool) -> float:
-    """Return what `text` earns by the report's table; arguments as those of `grade`, as of any reward that is named."""
-    return grade(text, question, opens_thinking=opens_thinking, finished=finished).value
-
-
-def named(path: str) -> Callable[..., float]:
-    """Return the reward that an import path names: ``"package.module:function"`` or ``"file.py:function"``.
-
-    Raises:
-        ValueError: there is no such module, file or function.
-    """
-    place, _, name = path.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            return runpy.run_path(str(find_root() / place))[name]
-        return getattr(importlib.import_module(place), name)
-    except (ImportError, FileNotFoundError, AttributeError, KeyError, ValueError) as error:
-        raise ValueError(f"reward: {path!r} names no function ({error}); write package.module:function") from None
 
 
 def value(chosen: int | None, right: bool, reasoned: bool) -> float:
@@ -121,6 +88,11 @@ def value(chosen: int | None, right: bool, reasoned: bool) -> float:
     return FORMAT if reasoned else NOTHING
 
 
+def require_gold(question: Question) -> None:
+    if question.gold is None:
+        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
+
+
 def has_words(reasoning: str) -> bool:
     """Tell whether `reasoning` holds a letter or digit beside its own markers."""
     for marker in (*OPENS, *CLOSES):
@@ -128,48 +100,52 @@ def has_words(reasoning: str) -> bool:
     return any(character.isalnum() for character in reasoning)
 
 
+def report_reward(text: str, question: Question, *, opens_thinking: bool, finished: bool) -> float:
+    """Return what `text` earns by the report's table; arguments as those of `grade`, as of any reward that is named."""
+    return grade(text, question, opens_thinking=opens_thinking, finished=finished).value
+
+
+def named(path: str) -> Callable[..., float]:
+    """Return the reward that a path names, ``"package.module:function"`` or ``"file.py:function"``, or ValueError."""
+    place, _, name = path.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            return runpy.run_path(str(find_root() / place))[name]
+        return getattr(importlib.import_module(place), name)
+    except (ImportError, FileNotFoundError, AttributeError, KeyError, ValueError) as error:
+        raise ValueError(f"reward: {path!r} names no function ({error}); write package.module:function") from None
+
+
 def reward_functions(
     questions: Mapping[str, Question],
-    decode: Callable[[Sequence[int]], str],
+    decode: Decode,
     *,
     opens_thinking: bool,
     end_ids: frozenset[int],
     reward: Callable[..., float] = report_reward,
 ) -> tuple[RewardFunction, RewardFunction]:
-    """Return the reward and the accuracy of TRL's contract; their ``__name__`` is their name in the log.
-
-    They read the token ids, not TRL's text: TRL drops special tokens, and where a tokenizer brings a response template
-    it even takes the reasoning away.
+    """Return the reward and the accuracy of TRL's contract.
 
     Args:
-        questions: by the column ``question_id``.
-        decode: token ids to text, special tokens kept.
+        questions: by the column ``question_id``; one without gold is a ValueError.
         end_ids: tokens that end a response; one without them was cut off.
         reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
-
-    Raises:
-        ValueError: a question has no gold.
     """
     for question in questions.values():
-        if question.gold is None:
-            raise ValueError(
-                f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out"
-            )
+        require_gold(question)
 
     @lru_cache(maxsize=KEPT)
     def graded(name: str, ids: tuple[int, ...]) -> tuple[Reward, float]:
-        end = next((at for at, token in enumerate(ids) if token in end_ids), None)
-        how = {"opens_thinking": opens_thinking, "finished": end is not None}
-        text, question = decode(ids[:end]), questions[name]
+        written = up_to(ids, end_ids)
+        how = {"opens_thinking": opens_thinking, "finished": len(written) < len(ids)}
+        text, question = decode(written), questions[name]
         return grade(text, question, **how), reward(text, question, **how)
 
     def answer_reward(
         *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
     ) -> list[float]:
         pairs = [graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True)]
-        counts = Counter(TIERS[read.value] for read, _ in pairs)
-        for tier in TIERS.values() if log_metric else ():
-            log_metric(f"tier/{tier}", counts[tier] / len(pairs))
+        log_shares(log_metric, [TIERS[read.value] for read, _ in pairs], TIERS.values())
         return [earned for _, earned in pairs]
 
     def accuracy(*, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
@@ -179,22 +155,28 @@ def reward_functions(
     return answer_reward, accuracy
 
 
+def up_to(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
+    """Return the `ids` before the first that ends a response."""
+    return ids[: next((at for at, token in enumerate(ids) if token in ends), None)]
+
+
+def log_shares(log_metric: Callable[[str, float], None] | None, reached: Sequence[str], tiers: Iterable[str]) -> None:
+    """Log the share of responses that reached each of `tiers`; outside a training there is no log."""
+    counts = Counter(reached)
+    for tier in tiers if log_metric else ():
+        log_metric(f"{TIER}{tier}", counts[tier] / len(reached))
+
+
 REFERENCE = "{reference}"  # in a criterion: where the question's reference goes
 
 
 @dataclass(frozen=True)
 class Tier:
-    """One condition and what it is worth.
+    """One condition and what it is worth."""
 
-    Args:
-        criterion: what must be true of the conclusion; `REFERENCE` stands for the question's reference.
-        reward: of a conclusion that meets this criterion and none before it.
-        points: shown to the judge beside the criterion, below 0 where it names something bad; no part of the reward.
-    """
-
-    criterion: str
-    reward: float
-    points: float = 5.0
+    criterion: str  # what must be true of the conclusion; `REFERENCE` stands for the question's reference
+    reward: float  # of a conclusion that meets this criterion and none before it
+    points: float = 5.0  # shown to the judge, below 0 where the criterion names something bad; no part of the reward
 
     def __post_init__(self) -> None:
         if not self.criterion.strip():
@@ -205,19 +187,12 @@ class Tier:
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges conclusions, and what its verdicts are worth.
+    """Who judges conclusions, and what its verdicts are worth."""
 
-    Args:
-        model: name of the judge among the study's models.
-        tiers: in the order in which they count: the first one met decides.
-        otherwise: reward of a conclusion that meets none of them.
-        no_conclusion: reward of a response whose reasoning never ended; no judge is asked about it.
-    """
-
-    model: str
-    tiers: tuple[Tier, ...]
-    otherwise: float
-    no_conclusion: float
+    model: str  # name of the judge among the study's models
+    tiers: tuple[Tier, ...]  # the first one met decides
+    otherwise: float  # reward of a conclusion that meets none of them
+    no_conclusion: float  # reward of a response whose reasoning never ended; no judge is asked about it
 
     def __post_init__(self) -> None:
         if not any(tier.points > 0 for tier in self.tiers):
@@ -227,12 +202,13 @@ class Judge:
         if len({self.otherwise, *(tier.reward for tier in self.tiers)}) < 2:
             raise ValueError(f"tiers: all conclusions would earn {self.otherwise}; nothing could be learned")
 
+    def names(self) -> list[str]:
+        """Return what the log calls the tiers: place and reward, e.g. ``"1: +2"``."""
+        return [f"{place}: {tier.reward:+g}" for place, tier in enumerate(self.tiers, start=1)]
 
-ASKED = "judge_reward"  # what the store calls the suite of these requests
+
 OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
-JudgeReward = Callable[..., list[float | None]]
-Item = tuple[Conversation, str]  # question with its tiers, conclusion
-Ask = Callable[[Sequence[Item]], list[tuple[Judgment, ...]]]
+Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]  # of conclusions
 
 
 def judge_of(job: Job) -> Judge:
@@ -251,41 +227,22 @@ def asking(job: Job, judge: Judge) -> Iterator[Ask]:
 
 
 def reward_function(
-    questions: Sequence[OpenQuestion],
-    judge: Judge,
-    ask: Ask,
-    decode: Callable[[Sequence[int]], str],
-    *,
-    end_ids: frozenset[int],
-) -> JudgeReward:
-    """Return the reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged.
-
-    It reads the token ids, not TRL's text, as `medpsy.training.rewards.reward_functions` does.
-
-    Args:
-        decode: token ids to text, special tokens kept.
-        end_ids: tokens that end a response.
-    """
+    questions: Sequence[OpenQuestion], judge: Judge, ask: Ask, decode: Decode, *, end_ids: frozenset[int]
+) -> RewardFunction:
+    """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged."""
     talks = {question.id: conversation(question, judge) for question in questions}
 
     def judge_reward(
         *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
     ) -> list[float | None]:
         texts = [decode(up_to(ids, end_ids)) for ids in completion_ids]
-        found = earned([talks[name] for name in question_id], texts, judge, ask)
-        counts = Counter(tier for tier, _ in found)
-        for tier in [*tiers(judge), OTHERWISE, NO_CONCLUSION] if log_metric else ():
-            log_metric(f"{TIER}{tier}", counts[tier] / len(found))
+        results = earned([talks[name] for name in question_id], texts, judge, ask)
+        log_shares(log_metric, [tier for tier, _ in results], [*judge.names(), OTHERWISE, NO_CONCLUSION])
         if log_metric:
-            log_metric(UNJUDGED_SHARE, counts[UNJUDGED] / len(found))
-        return [reward for _, reward in found]
+            log_metric(UNJUDGED_SHARE, sum(tier == UNJUDGED for tier, _ in results) / len(results))
+        return [reward for _, reward in results]
 
     return judge_reward
-
-
-def up_to(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
-    """Return the `ids` before the first that ends a response."""
-    return ids[: next((at for at, token in enumerate(ids) if token in ends), None)]
 
 
 def earned(
@@ -293,10 +250,10 @@ def earned(
 ) -> list[tuple[str, float | None]]:
     """Return of every response the tier it reached and its reward; None for one that stayed unjudged."""
     conclusions = [conclusion(text) for text in texts]
-    asked = [(talk, said) for talk, said in zip(talks, conclusions, strict=True) if said is not None]
-    verdicts = iter(ask(asked) if asked else ())
+    items = [(talk, ending) for talk, ending in zip(talks, conclusions, strict=True) if ending is not None]
+    verdicts = iter(ask(items) if items else ())
     none = (NO_CONCLUSION, judge.no_conclusion)
-    return [none if said is None else settled(judge, next(verdicts)) for said in conclusions]
+    return [none if ending is None else settled(judge, next(verdicts)) for ending in conclusions]
 
 
 def conclusion(text: str) -> str | None:
@@ -306,7 +263,7 @@ def conclusion(text: str) -> str | None:
 
 def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | None]:
     """Return the first tier that is met and its reward; a missing verdict before it leaves both open."""
-    for name, tier, judgment in zip(tiers(judge), judge.tiers, judgments, strict=True):
+    for name, tier, judgment in zip(judge.names(), judge.tiers, judgments, strict=True):
         if judgment.outcome == UNJUDGED:
             return UNJUDGED, None
         if judgment.outcome == MET:
@@ -314,13 +271,8 @@ def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | N
     return OTHERWISE, judge.otherwise
 
 
-def tiers(judge: Judge) -> list[str]:
-    """Return what the log calls the tiers: place and reward, e.g. ``"1: +2"``."""
-    return [f"{place}: {tier.reward:+g}" for place, tier in enumerate(judge.tiers, start=1)]
-
-
 def conversation(question: OpenQuestion, judge: Judge) -> Conversation:
     """Return `question` with a criterion per tier, its reference filled in."""
     texts = [tier.criterion.replace(REFERENCE, question.reference) for tier in judge.tiers]
     rubric = tuple(Criterion(text, tier.points, "") for text, tier in zip(texts, judge.tiers, strict=True))
-    return Conversation(question.id, ASKED, question.messages, rubric, theme="")
+    return Conversation(question.id, "judge_reward", question.messages, rubric, theme="")

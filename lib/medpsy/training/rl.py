@@ -7,7 +7,7 @@ does not fit the context. Every process of a launch calls `train`.
 
 import importlib.util
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +28,7 @@ from medpsy.training import rewards
 from medpsy.training.config import DapoConfig, arguments
 from medpsy.training.data import read_open_questions, read_questions
 from medpsy.training.jobs import Job
-from medpsy.training.logs import HELD_OUT
-from medpsy.training.rewards import UNJUDGED_SHARE, reward_functions
+from medpsy.training.rewards import HELD_OUT, UNJUDGED_SHARE, reward_functions
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint, with_adapter
 
 if TYPE_CHECKING:
@@ -40,6 +39,16 @@ VLLM = {
     "vllm_importance_sampling_mode": "token_truncate",
     "vllm_importance_sampling_clip_max": 2.0,  # ours: of a token's probability under the trainer over that under vLLM
 }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a stage asks and how it is rewarded."""
+
+    rows: Dataset  # a conversation and the question's name each
+    held: Dataset | None  # the held-out ones, if any
+    functions: list  # in the order of `reward_weights`
+    counts: dict[str, int]  # for the record
 
 
 def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any], Path | None]:
@@ -67,15 +76,23 @@ def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any
         else:
             asked = closed_ended(job, config, tokenizer, processes)
         trainer = run(job, config, asked, tokenizer)
-    counts = asked.counts | {"generator": config.vllm_mode if config.use_vllm else "transformers"}
+    numbers = asked.counts | {"generator": config.vllm_mode if config.use_vllm else "transformers"}
+    log = trainer.state.log_history
     if job.judge:
-        counts |= {"unjudged_share": unjudged_share(trainer.state.log_history)}
+        unjudged = [row[UNJUDGED_SHARE] for row in log if row.get(UNJUDGED_SHARE) is not None]
+        numbers |= {"unjudged_share": sum(unjudged) / len(unjudged) if unjudged else 0.0}  # 0 to 1, over rollouts
     if not config.load_best_model_at_end:
-        return trainer, counts | {"best_step": trainer.state.global_step}, None
-    return trainer, *outcome(trainer, job, counts)
+        return trainer, numbers | {"best_step": trainer.state.global_step}, None
+    # at equal accuracy the earliest checkpoint counts, and any checkpoint before the parent
+    start = next(row[HELD_OUT] for row in log if HELD_OUT in row)
+    best, path = trainer.state.best_metric, trainer.state.best_model_checkpoint
+    stays = best is None or path is None or best < start
+    numbers |= {"best_step": 0 if stays else int(Path(path).name.rpartition("-")[2])}
+    numbers |= {"held_out_before": 100 * start, "held_out_best": 100 * max(start, best or 0)}
+    return trainer, numbers, Path(job.parent) if stays else None
 
 
-def run(job: Job, config: DapoConfig, asked: "Asked", tokenizer: PreTrainedTokenizerBase) -> "DapoTrainer":
+def run(job: Job, config: DapoConfig, asked: Asked, tokenizer: PreTrainedTokenizerBase) -> "DapoTrainer":
     """Train on what is `asked` and return the trainer."""
     from medpsy.training.dapo import DapoTrainer  # here: TRL imports vLLM for it, which takes longer than all the rest
 
@@ -119,6 +136,16 @@ def rollout_arguments(job: Job, processes: int = 1) -> DapoConfig:
     return config
 
 
+def check_context(job: Job, config: DapoConfig) -> None:
+    """Raise ValueError if prompt and response can exceed what the model was made for."""
+    most, needed = text_config(Path(job.parent)).get("max_position_embeddings"), config.max_prompt_length
+    if most and needed + config.max_completion_length > most:
+        raise ValueError(
+            f"{job.name}: max_prompt_length {needed} and max_completion_length {config.max_completion_length} make "
+            f"more than the {most} tokens of the model's context; lower one of them"
+        )
+
+
 def schedule(config: DapoConfig, questions: int) -> list[int]:
     """Return which of `questions` is asked when, rollout after rollout: shuffled anew for every epoch.
 
@@ -132,42 +159,11 @@ def schedule(config: DapoConfig, questions: int) -> list[int]:
     return order[:needed]
 
 
-def held_out_plan(questions: int, processes: int, most: int) -> tuple[int, int]:
-    """Return how many held-out questions a process answers at a time, and how many are used.
-
-    TRL averages over batches, so these are all made equally large; a few questions may be left over.
-
-    Raises:
-        ValueError: fewer questions than processes.
-    """
-    if questions < processes:
-        raise ValueError(f"held_out: {questions} questions cannot be shared by {processes} processes; hold out more")
-    batches = -(-questions // (processes * most))
-    size = questions // (processes * batches)
-    return size, size * processes * batches
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a stage asks and how it is rewarded.
-
-    Args:
-        rows: a conversation and the question's name each, as `held`, the held-out ones; these may be missing.
-        functions: in the order of `reward_weights`.
-        counts: for the record.
-    """
-
-    rows: Dataset
-    held: Dataset | None
-    functions: list
-    counts: dict[str, int]
-
-
 def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, stack: ExitStack) -> Asked:
     """Return the questions of the job's one file, rewarded by a judge, whose engine `stack` closes."""
     (file,) = job.data
     questions = read_open_questions(Path(file))
-    rows = [{"prompt": list(one.messages), "question_id": one.id} for one in questions]
+    rows = [{"prompt": list(question.messages), "question_id": question.id} for question in questions]
     kept = short_enough(rows, tokenizer, job, config.max_prompt_length)
     judge = rewards.judge_of(job)
     ask = stack.enter_context(rewards.asking(job, judge))
@@ -175,6 +171,26 @@ def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase,
     judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
     counts = {"questions": len(kept), "held_out": 0, "too_long": len(rows) - len(kept)}
     return Asked(kept, None, [judged, length_penalty(config)], counts)
+
+
+def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
+    """Return the questions of the job's two files, rewarded by rules; `config` gets the size of held-out batches."""
+    asked, apart = (read_questions(Path(file)) for file in job.data)
+    questions = by_name([*asked, *apart])
+    rows, held = (fitting(part, tokenizer, job, config.max_prompt_length) for part in (asked, apart))
+    most = config.per_device_eval_batch_size
+    config.per_device_eval_batch_size, evaluated = held_out_plan(len(held), processes, most)
+    counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
+    return Asked(rows, held.select(range(evaluated)), rule_rewards(job, config, questions, tokenizer), counts)
+
+
+def rule_rewards(
+    job: Job, config: DapoConfig, questions: Mapping[str, Question], tokenizer: PreTrainedTokenizerBase
+) -> list[Callable[..., list[float]]]:
+    """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
+    decode, ends = reading(job, tokenizer)
+    how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
+    return [*reward_functions(questions, decode, **how), length_penalty(config)]
 
 
 def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
@@ -187,6 +203,24 @@ def length_penalty(config: DapoConfig) -> Callable[..., list[float]]:
     return get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
 
 
+def by_name(questions: Sequence[Question]) -> dict[str, Question]:
+    """Return `questions` by suite and id; one that occurs twice would be trained on and held out."""
+    named = {question_name(question): question for question in questions}
+    if len(named) < len(questions):
+        raise ValueError(f"{len(questions) - len(named)} questions occur twice, trained on or held out")
+    return named
+
+
+def question_name(question: Question) -> str:
+    return f"{question.suite}/{question.id}"
+
+
+def fitting(questions: Iterable[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
+    """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
+    rows = [{"prompt": list(prompts.closed_ended(each)), "question_id": question_name(each)} for each in questions]
+    return short_enough(rows, tokenizer, job, most)
+
+
 def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return those of `rows` whose prompt has at most `most` tokens; none at all is an error."""
     texts = render(tokenizer, [row["prompt"] for row in rows], job.switches)
@@ -197,70 +231,13 @@ def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerB
     return Dataset.from_list(kept)
 
 
-def unjudged_share(log: Sequence[Mapping[str, Any]]) -> float:
-    """Return the share of responses that no judge gave a reward, 0 to 1; a mean over rollouts."""
-    found = [row[UNJUDGED_SHARE] for row in log if row.get(UNJUDGED_SHARE) is not None]
-    return sum(found) / len(found) if found else 0.0
+def held_out_plan(questions: int, processes: int, most: int) -> tuple[int, int]:
+    """Return how many held-out questions a process answers at a time, and how many are used.
 
-
-def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
-    """Return the questions of the job's two files, rewarded by rules; `config` gets the size of held-out batches."""
-    asked, apart = (read_questions(Path(file)) for file in job.data)
-    known = by_name(asked, apart)
-    rows, held = (fitting(part, tokenizer, job, config.max_prompt_length) for part in (asked, apart))
-    config.per_device_eval_batch_size, evaluated = held_out_plan(
-        len(held), processes, config.per_device_eval_batch_size
-    )
-    counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
-    return Asked(rows, held.select(range(evaluated)), rule_rewards(job, config, known, tokenizer), counts)
-
-
-def rule_rewards(
-    job: Job, config: DapoConfig, known: dict[str, Question], tokenizer: PreTrainedTokenizerBase
-) -> list[Callable[..., list[float]]]:
-    """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
-    decode, ends = reading(job, tokenizer)
-    how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
-    return [*reward_functions(known, decode, **how), length_penalty(config)]
-
-
-def by_name(asked: Sequence[Question], apart: Sequence[Question]) -> dict[str, Question]:
-    """Return all questions by suite and id; one that occurs twice would be trained on and held out."""
-    known = {question_name(question): question for question in (*asked, *apart)}
-    if len(known) < len(asked) + len(apart):
-        raise ValueError(f"{len(asked) + len(apart) - len(known)} questions occur twice, trained on or held out")
-    return known
-
-
-def question_name(question: Question) -> str:
-    return f"{question.suite}/{question.id}"
-
-
-def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
-    """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
-    rows = [{"prompt": list(prompts.closed_ended(one)), "question_id": question_name(one)} for one in questions]
-    return short_enough(rows, tokenizer, job, most)
-
-
-def check_context(job: Job, config: DapoConfig) -> None:
-    """Raise ValueError if prompt and response can exceed what the model was made for."""
-    most, needed = text_config(Path(job.parent)).get("max_position_embeddings"), config.max_prompt_length
-    if most and needed + config.max_completion_length > most:
-        raise ValueError(
-            f"{job.name}: max_prompt_length {needed} and max_completion_length {config.max_completion_length} make "
-            f"more than the {most} tokens of the model's context; lower one of them"
-        )
-
-
-def outcome(trainer: "DapoTrainer", job: Job, counts: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
-    """Return numbers of the best checkpoint, and the parent's folder where that stays.
-
-    At equal accuracy the earliest checkpoint counts, and any checkpoint before the parent.
+    TRL averages over batches, so these are all made equally large; a few questions may be left over.
     """
-    state = trainer.state
-    start = next(row[HELD_OUT] for row in state.log_history if HELD_OUT in row)
-    best, path = state.best_metric, state.best_model_checkpoint
-    stays = best is None or path is None or best < start
-    step = 0 if stays else int(Path(path).name.rpartition("-")[2])
-    numbers = counts | {"best_step": step, "held_out_before": 100 * start, "held_out_best": 100 * max(start, best or 0)}
-    return numbers, Path(job.parent) if stays else None
+    if questions < processes:
+        raise ValueError(f"held_out: {questions} questions cannot be shared by {processes} processes; hold out more")
+    batches = -(-questions // (processes * most))
+    size = questions // (processes * batches)
+    return size, size * processes * batches

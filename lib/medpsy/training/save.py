@@ -4,11 +4,12 @@ Only whole resume points count: a trainer's processes write their parts of one b
 the first process says nothing of the others'. So a mark is set when all of them are through, and older points go only
 then. What a trainer says is kept in its own state, with the seconds since the start, time before a kill included, so
 that a resumed run tells the whole story. A checkpoint holds weights in the parent's number format, tokenizer, template,
-record and card; safetensors only.
+record and card; safetensors only. `convert` makes such weights of a resume point.
 """
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,36 +18,34 @@ from typing import Any
 import torch
 import transformers
 from accelerate import PartialState
+from accelerate.utils import merge_fsdp_weights
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from torch.distributed.checkpoint.api import CheckpointException
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from medpsy import licences
-from medpsy.engines.models import papers, text_config
+from medpsy.engines.models import papers, read_json, text_config
 from medpsy.files import whole_folder
-from medpsy.training import jobs
 from medpsy.training.card import model_card
-from medpsy.training.jobs import SUMMARY, Job
+from medpsy.training.jobs import SUMMARY, Job, require, tell_progress
 
 WHOLE = "whole"  # the mark: an empty file
 KEPT = 2  # points at a time, the best one among them where the best counts
 POINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 
 
+def is_whole(point: Path) -> bool:
+    """Return whether every process wrote its part of the resume point `point` to the end."""
+    return (point / WHOLE).is_file()
+
+
 def last_checkpoint(work: Path) -> str | None:
     """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
-    found = filter(is_whole, work.glob(POINTS))
-    return max(map(str, found), key=lambda path: int(path.rpartition("-")[2]), default=None)
+    points = filter(is_whole, work.glob(POINTS))
+    return max(map(str, points), key=lambda path: int(path.rpartition("-")[2]), default=None)
 
 
 def drop_half_written(work: Path) -> None:
@@ -56,18 +55,13 @@ def drop_half_written(work: Path) -> None:
             shutil.rmtree(point)
 
 
-def is_whole(point: Path) -> bool:
-    """Return whether every process wrote its part of the resume point `point` to the end."""
-    return (point / WHOLE).is_file()
-
-
 class ResumePoints(TrainerCallback):
     """Marks a resume point as whole and removes those that it replaces; the trainer itself must remove none.
 
     Transformers calls it in every process, when that has written its part.
     """
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+    def on_save(self, args, state, control, **_):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / WHOLE).touch()
@@ -75,22 +69,22 @@ class ResumePoints(TrainerCallback):
 
 
 class Journal(TrainerCallback):
-    """Puts ``seconds`` into every row of a trainer's log and the newest row into `PROGRESS`."""
+    """Puts ``seconds`` into every row of a trainer's log, and tells the newest row to who watches."""
 
     def __init__(self, name: str, work: Path) -> None:
         self._name, self._work = name, work
         self._before, self._begun = 0.0, time.monotonic()
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+    def on_train_begin(self, args, state, control, **_):
         self._before = max((row.get("seconds", 0.0) for row in state.log_history), default=0.0)
         self._begun = time.monotonic()
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object):
+    def on_log(self, args, state, control, **_):
         row = state.log_history[-1]
         row["seconds"] = self._before + time.monotonic() - self._begun
         if state.is_world_process_zero:
-            line = {"name": self._name, "step": state.global_step, "steps": state.max_steps} | row
-            jobs.tell_progress(self._work, line)
+            place = {"name": self._name, "step": state.global_step, "steps": state.max_steps}
+            tell_progress(self._work, place | row)
 
 
 ADAPTER = "adapter"  # folder within a checkpoint
@@ -100,16 +94,11 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]:
     """Return what a trainer of TRL is given to train an adapter of the model in `parent`; nothing without `lora`.
 
-    Raises:
-        ValueError: no layer of the parent has the name of a target; peft would take the others and say nothing.
+    A target that no layer has the name of is a ValueError; peft would take the others and say nothing.
     """
     if not lora:
         return {}
-    layers: set[str] = set()
-    for file in parent.glob("*.safetensors"):
-        with safe_open(file, "pt") as tensors:
-            matrices = [key for key in tensors.keys() if len(tensors.get_slice(key).get_shape()) == 2]  # noqa: SIM118
-            layers |= {key.split(".")[-2] for key in matrices}
+    layers = {name.split(".")[-2] for name, shape in shapes(parent).items() if len(shape) == 2}
     if unknown := sorted(set(lora["target_modules"]) - layers):
         known = ", ".join(sorted(layers))
         raise ValueError(f"target_modules: no layer of {parent.name} is called {unknown[0]!r}; its layers are {known}")
@@ -134,7 +123,10 @@ def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, s
     else:
         model = adapted(parent, trained)
     adapter, merged = scratch / ADAPTER, scratch / "merged"
-    copy_adapter(trained, adapter, parent.name)
+    adapter.mkdir(parents=True, exist_ok=True)
+    shutil.copy(trained / WEIGHTS, adapter / WEIGHTS)
+    settings = read_json(trained / CONFIG) | {"base_model_name_or_path": parent.name}  # no path of this machine
+    (adapter / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     model.merge_and_unload().save_pretrained(merged)
     return merged, adapter
 
@@ -144,35 +136,18 @@ def load_whole(folder: Path) -> PreTrainedModel:
 
     Of one that also sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit.
     """
-    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    name = read_json(folder / "config.json")["architectures"][0]
     return getattr(transformers, name).from_pretrained(folder, dtype="float32")
 
 
 def adapted(parent: Path, adapter: Path) -> PeftModel:
-    """Load the model in `parent` with an adapter on it.
-
-    Raises:
-        ValueError: a weight of the adapter has no layer, or a layer no weight, of which peft merely warns.
-    """
+    """Load the model in `parent` with an adapter on it; one that does not fit is an error, where peft merely warns."""
     model = PeftModel.from_pretrained(load_whole(parent), adapter)
     with safe_open(adapter / WEIGHTS, "pt") as tensors:
         odd = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
     if odd:
         raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
     return model
-
-
-def copy_adapter(trained: Path, target: Path, parent: str) -> None:
-    """Copy an adapter's two files; it names its parent by `parent` alone, not by a path of this machine."""
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(trained / WEIGHTS, target / WEIGHTS)
-    settings: dict[str, Any] = json.loads((trained / CONFIG).read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = parent
-    (target / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-HEAD = "lm_head.weight"  # is the embedding once more, where a model has these tied
-OF_WEIGHTS = ("config.json", SUMMARY)  # a checkpoint's own, not its parent's
 
 
 def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
@@ -183,7 +158,7 @@ def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path
     Args:
         weights: the parent's folder where that is to stay; by default the trainer's model as it is.
     """
-    raw = Path(job.work) / "final"
+    raw, parent = Path(job.work) / "final", Path(job.parent)
     if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if weights is None:
@@ -193,11 +168,10 @@ def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path
     with whole_folder(Path(job.folder)) as folder:
         source = weights or raw
         if job.lora:
-            trained = None if weights else raw
-            source, adapter = merge_adapter(job.lora, Path(job.parent), trained, Path(job.work) / "merging")
+            source, adapter = merge_adapter(job.lora, parent, None if weights else raw, Path(job.work) / "merging")
             shutil.copytree(adapter, folder / ADAPTER)
-        cast(source, folder, Path(job.parent))
-        keep_tokenizer(Path(job.parent), folder, trainer.processing_class)
+        cast(source, folder, parent)
+        keep_tokenizer(parent, folder, trainer.processing_class)
         licences.write(folder, job.licences())
         (folder / "README.md").write_text(model_card(job, record), encoding="utf-8")
         (folder / SUMMARY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -205,28 +179,108 @@ def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path
 
 def cast(source: Path, target: Path, parent: Path) -> None:
     """Copy the weights in `source` to `target` in the number format that the parent's configuration names."""
-    name = json.loads((parent / "config.json").read_text(encoding="utf-8")).get("dtype") or "bfloat16"
+    name = read_json(parent / "config.json").get("dtype") or "bfloat16"
     dtype, twice = getattr(torch, name), tied(parent)
     for file in sorted(source.glob("*.safetensors")):
         tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items() if key not in twice}
         save_file(tensors, target / file.name, metadata={"format": "pt"})
     for file in source.glob("*.safetensors.index.json"):
-        listed = json.loads(file.read_text(encoding="utf-8"))
-        listed["weight_map"] = {key: one for key, one in listed["weight_map"].items() if key not in twice}
+        listed = read_json(file)
+        listed["weight_map"] = {key: part for key, part in listed["weight_map"].items() if key not in twice}
         (target / file.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
-    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | {"dtype": name}
+    config = read_json(source / "config.json") | {"dtype": name}
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def tied(parent: Path) -> set[str]:
     """Return which tensors need no place in a file, being others once more; FSDP gathers them twice."""
-    return {HEAD} if text_config(parent).get("tie_word_embeddings") else set()
+    return {"lm_head.weight"} if text_config(parent).get("tie_word_embeddings") else set()
 
 
 def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Copy tokenizer and template of `parent`, byte by byte; nothing of them is trained."""
     for name, path in papers(parent).items():
-        if name not in OF_WEIGHTS:
+        if name not in ("config.json", SUMMARY):
             shutil.copy(path, folder / name)
     if not (folder / "tokenizer.json").is_file():
         tokenizer.save_pretrained(folder)
+
+
+SHARDS, LISTED = "pytorch_model_fsdp_0", ".metadata"  # accelerate's folder of a sharded model, and its last file
+ON_THE_WAY = """# {name}, on the way
+
+Weights of a training that started from `{parent}` and was at resume point `{name}`. **Not medical advice**: nothing
+that this model writes may guide the care of a person.
+"""
+
+
+def convert(point: Path, out: Path, *, parent: Path) -> Path:
+    """Write the model of the resume point `point` to the new folder `out`, whole or not at all; return `out`.
+
+    For a training that is on its way, or will not go on: one that ended has left such a folder by itself. Convert what
+    you trained yourself: the list of shards is a pickle, as PyTorch writes it.
+
+    Args:
+        parent: folder of the model that the training started from; its architecture, tokenizer, template and number
+            format are taken over. A point that does not hold exactly its tensors is a ValueError.
+    """
+    require(parent, "convert")
+    if out.exists():
+        raise ValueError(f"{out} is there already; name a folder that is not")
+    place = out.absolute().parent
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}-") as scratch:
+        source = unsharded(point, parent, Path(scratch))
+        same_tensors(source, parent, point)
+        with whole_folder(out) as folder:
+            keep_tokenizer(parent, folder, AutoTokenizer.from_pretrained(parent, trust_remote_code=False))
+            cast(source, folder, parent)
+            card = ON_THE_WAY.format(name=point.name, parent=parent.name)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    return out
+
+
+def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
+    """Return the folder that holds the weights of `point` as safetensors: itself, or `scratch` after merging shards."""
+    shards = point if (point / LISTED).is_file() else point / SHARDS
+    if shards != point and not is_whole(point):
+        raise ValueError(
+            f"{point} is no whole resume point: it has neither the file {WHOLE}, which a training sets last, nor the "
+            f"{LISTED} of torch.distributed.checkpoint; take a folder checkpoint-N of outputs/PROFILE/training/NAME"
+        )
+    if (shards / LISTED).is_file():
+        try:
+            merge_fsdp_weights(str(shards), str(scratch))
+        except CheckpointException as error:  # no Exception, but a BaseException
+            raise ValueError(f"{shards} is damaged: {error}") from None
+        shutil.copy(parent / "config.json", scratch)
+        return scratch
+    if (point / "config.json").is_file() and list(point.glob("model*.safetensors")):
+        return point
+    raise ValueError(f"{point} holds no weights of a whole model; an adapter is loaded onto its parent, not converted")
+
+
+def same_tensors(source: Path, parent: Path, point: Path) -> None:
+    """Raise ValueError for the first tensor of the weights in `source` that is not as in `parent`."""
+    twice = tied(parent)
+    given, wanted = (
+        {key: shape for key, shape in shapes(folder).items() if key not in twice} for folder in (source, parent)
+    )
+    for name, shape in wanted.items():
+        if given.get(name) != shape:
+            state = f"has shape {given[name]}" if name in given else "is missing"
+            raise ValueError(f"{point}: tensor {name} {state}; {parent.name} has it with {shape}: is it the parent?")
+    if more := sorted(given.keys() - wanted.keys()):
+        raise ValueError(f"{point}: {parent.name} has no tensor {more[0]}: is it the parent?")
+
+
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors in the safetensors of `folder`, by name."""
+    every: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safe_open(file, "pt") as tensors:
+                every |= {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged: {error}") from None
+    return every

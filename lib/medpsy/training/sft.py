@@ -4,7 +4,7 @@ A model in which they would not stay apart gets them one by one. Refuses a row t
 its answer off without a word. Finds resume points by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from medpsy.training.jobs import Job
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint, with_adapter
 
 BOUNDED = {"full_attention", "sliding_attention"}  # kinds of layers that keep to a document's bounds
+AT_ONCE = 1000  # rows whose tokens are counted
 
 
 def packs(parent: Path) -> bool:
@@ -52,21 +53,16 @@ def examples(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -> D
         made = target.examples(tokenizer, batch)
         return {side: [example[side] for example in made] for side in ("prompt", "completion")}
 
-    found = rows.map(written, batched=True, remove_columns=rows.column_names)
-    for start in range(0, len(found), 1000):
-        sizes = example_lengths(tokenizer, list(found.select(range(start, min(start + 1000, len(found))))))
-        check_fit(sizes, names[start : start + len(sizes)], max_length)
-    return found
-
-
-def check_fit(sizes: Sequence[int], names: Sequence[str], max_length: int) -> None:
-    """Raise ValueError for the longest row that is longer than a pack."""
-    size, name = max(zip(sizes, names, strict=True))
-    if size > max_length:
-        raise ValueError(
-            f"row {name!r} has {size} tokens and max_length is {max_length}; it would lose its answer: "
-            "filter the corpus with this packed_length (03_training_data) or raise it"
-        )
+    texts = rows.map(written, batched=True, remove_columns=rows.column_names)
+    for start in range(0, len(texts), AT_ONCE):
+        part = range(start, min(start + AT_ONCE, len(texts)))
+        size, row = max(zip(example_lengths(tokenizer, list(texts.select(part))), part, strict=True))
+        if size > max_length:
+            raise ValueError(
+                f"row {names[row]!r} has {size} tokens and max_length is {max_length}; it would lose its answer: "
+                "filter the corpus with this packed_length (03_training_data) or raise it"
+            )
+    return texts
 
 
 def train(job: Job, *, processes: int = 1) -> tuple[SFTTrainer, dict[str, Any], None]:

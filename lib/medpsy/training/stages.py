@@ -1,40 +1,35 @@
-"""The stages of a study and the steps of the sister recipes as jobs: parent, data, settings and costs.
+"""The stages of a study and the steps of the sister recipes as jobs, and how hard questions are to a checkpoint.
 
-Trains nothing. Every path comes from the study.
+Attempts come from the response store and are read by the reader of the reward (`medpsy.training.rewards`), so what
+counts as right here is what earns its reward there; a request that failed is no attempt. Trains nothing. Every path
+comes from the study.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medpsy import licences, strict
+from medpsy import licences, prompts, strict
+from medpsy.data.questions import Question
 from medpsy.engines import fingerprint
-from medpsy.engines.models import model_folder, text_config, weight_files
-from medpsy.store import noted, replaying
+from medpsy.engines.base import Prompt, Sampling
+from medpsy.engines.models import model_folder, text_config
+from medpsy.store import ResponseStore, Session, noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
-from medpsy.training.data import CORPUS
-from medpsy.training.flops import Shape, ceiling, flops_per_token, memory, shape
+from medpsy.training.data import CORPUS, RlSet, question_files
 from medpsy.training.jobs import Job, summary
-from medpsy.training.rewards import Judge
+from medpsy.training.rewards import Judge, Reward, grade
 
-
-def parent(study: Study, size: str, stage: str, seed: int) -> ModelSpec:
-    """Return the model that `stage` starts from: the backbone, or the checkpoint of the stage before."""
-    place = STAGES.index(stage)
-    return study.checkpoint(size, STAGES[place - 1], seed) if place else study.model(study.targets[size])
+Say = Callable[[str], None] | None
 
 
 def recorded(study: Study, name: str) -> dict[str, Any] | None:
-    """Return what was recorded of the training of the checkpoint `name`, or None of a model that is no checkpoint.
-
-    Raises:
-        FileNotFoundError: a checkpoint has no record.
-    """
+    """Return what was recorded of the training of the checkpoint `name`, or None of a model that is no checkpoint."""
     if not (CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)):
         return None
     record = noted(study.store_dir, f"training-{name}", partial(summary, study.models_dir / name))
@@ -43,29 +38,8 @@ def recorded(study: Study, name: str) -> dict[str, Any] | None:
     return record
 
 
-def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[Job]]:
-    """Return the SFT stages of every target and seed, a sequence each.
-
-    Args:
-        configs: stage -> its `trl.SFTConfig`; the seed is that of the checkpoint.
-
-    Raises:
-        ValueError: other stages than those of `CORPUS`, or in another order.
-    """
-    if list(configs) != list(CORPUS):
-        raise ValueError(f"stages {list(configs)} must be {list(CORPUS)}, in this order")
-    return [
-        [job(study, size, stage, "sft", configs[stage], seed) for stage in CORPUS]
-        for size, seed in targets(study, seeds)
-    ]
-
-
 def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Return every size class with every seed.
-
-    Raises:
-        ValueError: the profile trains nothing, or `seeds` names none or one twice.
-    """
+    """Return every size class with every seed."""
     if not study.targets:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; nothing is trained in this profile")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -73,35 +47,66 @@ def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
     return [(size, seed) for size in study.targets for seed in seeds]
 
 
-def job(study: Study, size: str, stage: str, method: str, config: Any, seed: int, data: Sequence[Path] = ()) -> Job:
-    """Return the job of one stage; an SFT stage reads the corpus of `CORPUS`."""
+def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[Job]]:
+    """Return the SFT stages of every target and seed, a sequence each.
+
+    Args:
+        configs: stage -> its `trl.SFTConfig`; the seed is that of the checkpoint.
+    """
+    if list(configs) != list(CORPUS):
+        raise ValueError(f"stages {list(configs)} must be {list(CORPUS)}, in this order")
+    files = {stage: sorted((study.corpora_dir / corpus).glob("*.parquet")) for stage, corpus in CORPUS.items()}
+    for stage, there in files.items():
+        if not there:
+            raise FileNotFoundError(f"{stage}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
+    return [
+        [stage_job(study, size, stage, "sft", configs[stage], seed, files[stage]) for stage in CORPUS]
+        for size, seed in targets(study, seeds)
+    ]
+
+
+def rl_jobs(
+    study: Study, stage: str, config: Any, chosen: pd.DataFrame, questions: RlSet, seeds: Sequence[int]
+) -> list[list[Job]]:
+    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed.
+
+    Args:
+        config: a `medpsy.training.config.DapoConfig`; the seed is that of the checkpoint.
+        chosen: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
+    """
+    jobs = []
+    for size, seed in targets(study, seeds):
+        name = study.checkpoint(size, stage, seed).name
+        wanted = set(chosen.loc[(chosen["size"] == size) & (chosen["seed"] == seed), "question_id"])
+        asked = [question for question in questions.train if question.id in wanted]
+        if not asked:
+            raise ValueError(
+                f"{name}: none of {len(questions.train)} questions is chosen; rl1 wants some that are right at times "
+                "(train SFT further, or raise max_tokens), rl2 some that are still wrong"
+            )
+        files = question_files(study, name, asked, questions)
+        jobs.append([stage_job(study, size, stage, "rl", config, seed, files)])
+    return jobs
+
+
+def stage_job(study: Study, size: str, stage: str, method: str, config: Any, seed: int, data: Sequence[Path]) -> Job:
+    """Return the job of a stage of the study; it starts from the backbone, or the checkpoint of the stage before."""
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
-    start, spec = parent(study, size, stage, seed), study.checkpoint(size, stage, seed)
-    files = data or sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet"))
-    if not files:
-        raise FileNotFoundError(f"{spec.name}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
-    told = given(config) | {"seed": seed}
-    return placed(study, spec, start, study.model(study.targets[size]), method, told, files)
+    base, place = study.targets[size], STAGES.index(stage)
+    start = study.checkpoint(size, STAGES[place - 1], seed) if place else study.model(base)
+    spec = study.checkpoint(size, stage, seed)
+    return placed(study, spec, base, start, method=method, config=given(config) | {"seed": seed}, data=data)
 
 
-def placed(
-    study: Study,
-    spec: ModelSpec,
-    start: ModelSpec,
-    backbone: ModelSpec,
-    method: str,
-    config: Mapping[str, Any],
-    files: Sequence[Path],
-    *,
-    lora: Mapping[str, Any] | None = None,
-    judge: Mapping[str, Any] | None = None,
-) -> Job:
+def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: Sequence[Path], **parts: Any) -> Job:
     """Return the job that makes the model `spec` of `start`, with every path of it from the study.
 
-    Raises:
-        ValueError: `start` is of another architecture than `backbone`.
+    Args:
+        base: name of the backbone.
+        parts: further fields of the job.
     """
+    backbone = study.model(base)
     if replaying():  # no model is here, and none is needed
         folder = Path(start.path)
     else:
@@ -109,74 +114,139 @@ def placed(
         same_architecture(folder, backbone, spec.name)
     return Job(
         spec.name,
-        method,
         parent=str(folder),
         folder=str(study.models_dir / spec.name),
         work=str(study.outputs / "training" / spec.name),
-        data=tuple(map(str, files)),
+        data=tuple(map(str, data)),
         store=str(study.store_dir),
-        config=config,
-        lora=lora or {},
         opens_thinking=spec.opens_thinking,
         switches=dict(spec.chat_template_kwargs),
-        judge=judge or {},
         made_of=licences.of_model(backbone),
+        **parts,
     )
 
 
 def same_architecture(folder: Path, backbone: ModelSpec, name: str) -> None:
     """Raise ValueError if the parent in `folder` is there and not of the architecture of `backbone`."""
-    found = text_config(folder).get("architectures")
+    given = text_config(folder).get("architectures")
     wanted = text_config(backbone.local_dir or model_folder(backbone)).get("architectures")
-    if found and found != wanted:
+    if given and given != wanted:
         shown = "/".join(folder.parts[-2:])
         raise ValueError(
-            f"{name}: {shown} is a {', '.join(found)}, its backbone {backbone.name} a {', '.join(wanted)}; "
+            f"{name}: {shown} is a {', '.join(given)}, its backbone {backbone.name} a {', '.join(wanted)}; "
             "delete the folder and run the section that leaves it"
         )
 
 
-def sft_forecast(study: Study, sequences: Sequence[Sequence[Job]], *, mfu: float, processes: int = 1) -> pd.DataFrame:
-    """Return what every job is expected to take here.
+PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave it out
+    "token_level_loss": {"loss_type": "grpo"},
+    "no_kl": {"beta": 0.04},  # GRPO: DeepSeekMath, section 4.2
+    "clip_higher": {"epsilon_high": 0.2},
+    "overlong_penalty": {"reward_weights": [1.0, 0.0, 0.0]},
+    "dynamic_sampling": {"sampling_rounds": 0},
+}
+ALL = "all"
+
+
+def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
+    """Return short stages by what is left out: `ALL` parts on first, then each of `PARTS` off, in their order.
 
     Args:
-        mfu: share of the machine's ceiling that the model's own operations are expected to reach, 0 to 1.
+        config: a `medpsy.training.config.DapoConfig` with all parts on. It keeps the last checkpoint: to choose the
+            best would hide a part without which training goes astray.
+        stage: the job whose parent, questions and seed they share.
+    """
+    from medpsy.training.config import given  # takes seconds, and a plan needs none of it
+
+    told = given(config) | {"seed": stage.config["seed"]}
+    folder, jobs = study.outputs / "training" / "switches", {}
+    for part, changed in {ALL: {}, **PARTS}.items():
+        if any(getattr(config, name) == value for name, value in changed.items()):
+            raise ValueError(f"switches: {part} is off already; nothing could be compared with all parts on")
+        name = f"{stage.name}-{f'without-{part}' if changed else part}"
+        paths = {"folder": str(folder / name), "work": str(folder / f"{name}.work")}
+        jobs[part] = replace(stage, name=name, config=told | changed, **paths)
+    return jobs
+
+
+def annotate(study: Study, stage: str, questions: RlSet, seeds: Sequence[int], **how: Any) -> pd.DataFrame:
+    """Let the checkpoints of `stage` attempt all training questions; `how` as of `annotate_model`.
 
     Returns:
-        Columns ``name``, ``rows``, ``tokens`` (over all epochs), ``steps``, ``seconds``, ``memory_gib``.
+        The rows of `annotate_model` of every checkpoint, with ``model``, ``label``, ``size`` and ``seed`` beside them.
     """
-    columns = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
-    rows = noted(study.store_dir, "forecast-sft", lambda: _expected(sequences, mfu, processes))
-    return pd.DataFrame(rows, columns=columns)
+    frames = []
+    for size, seed in targets(study, seeds):
+        spec = study.checkpoint(size, stage, seed)
+        frame = annotate_model(study, spec.name, questions.train, **how)
+        frames.append(frame.assign(model=spec.name, label=spec.label, size=size, seed=seed))
+    return pd.concat(frames, ignore_index=True)
 
 
-def _expected(sequences: Sequence[Sequence[Job]], mfu: float, processes: int) -> list[list]:
-    from medpsy.training.config import arguments  # takes seconds, and a replay needs none of it
-
-    configs = {one.name: arguments(one) for jobs in sequences for one in jobs}
-    fastest = {bf16: ceiling("bfloat16" if bf16 else "float32") for bf16 in {told.bf16 for told in configs.values()}}
-    rows = []
-    for jobs in sequences:
-        shape = model_shape(Path(jobs[0].parent))
-        for one in jobs:
-            told = configs[one.name]
-            sizes = pd.concat([pd.read_parquet(file, columns=["tokens"]) for file in one.data])["tokens"]
-            tokens, packs = sizes.sum() * told.num_train_epochs, sizes.sum() / told.max_length
-            flops = flops_per_token(shape, float(sizes.mean()))
-            held = told.per_device_train_batch_size * told.max_length
-            peak = memory(shape, held, checkpointing=told.gradient_checkpointing, processes=processes)
-            seconds = tokens * flops / (fastest[told.bf16] * mfu * processes)
-            batch = told.per_device_train_batch_size * told.gradient_accumulation_steps
-            steps = max(1, round(packs * told.num_train_epochs / batch))
-            rows.append([one.name, len(sizes), int(tokens), steps, seconds, peak])
-    return rows
+def annotate_job(study: Study, job: Job, questions: Sequence[Question], **how: Any) -> pd.DataFrame:
+    """Let the checkpoint of a job of `switch_jobs`, which is none of the study's, attempt `questions`."""
+    path = Path(job.folder).relative_to(study.outputs.parents[1]).as_posix()
+    spec = replace(study.checkpoint(job.name.partition("-")[0], "rl1"), name=job.name, path=path, label=job.name)
+    beside = replace(study, models={**study.models, job.name: spec})
+    return annotate_model(beside, job.name, questions, **how)
 
 
-def model_shape(folder: Path) -> Shape:
-    """Return the shape of the model in `folder`, its parameters counted from the sizes of its files."""
-    config = text_config(folder)
-    width = 4 if config.get("dtype") == "float32" else 2
-    return shape(config, sum(path.stat().st_size for path in weight_files(folder)) // width)
+def annotate_model(
+    study: Study,
+    model: str,
+    questions: Sequence[Question],
+    *,
+    attempts: int,
+    sampling: Mapping[str, Any],
+    progress: Say = None,
+) -> pd.DataFrame:
+    """Let `model` attempt every question `attempts` times, as runs 0, 1, ... of the study's store.
+
+    Args:
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
+
+    Returns:
+        One row per question, in order: ``question_id``, ``right``, ``attempts`` (those with a response),
+        ``prompt_tokens``, ``completion_tokens``: the mean of its attempts, and ``text``: the first attempt.
+    """
+    place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
+    how = {"sampling": strict.build(Sampling, dict(sampling), place, seed=study.seed), "progress": progress}
+    frame = pd.DataFrame({"question_id": [question.id for question in questions], "right": 0, "attempts": 0})
+    frame["prompt_tokens"], frame["completion_tokens"] = 0, 0.0
+    for answers, rewards in graded(study, model, questions, attempts=attempts, **how):
+        frame["right"] += pd.Series([reward is not None and reward.right for reward in rewards], dtype=int)
+        frame["prompt_tokens"] = answers["prompt_tokens"].to_numpy()
+        if "text" not in frame:
+            frame["text"] = answers["text"].to_numpy()
+        frame["completion_tokens"] += answers["completion_tokens"].to_numpy() / attempts
+        frame["attempts"] += (answers["finish_reason"] != "failed").to_numpy().astype(int)
+    return frame
+
+
+def graded(
+    study: Study,
+    model: str,
+    questions: Sequence[Question],
+    *,
+    attempts: int,
+    sampling: Sampling,
+    progress: Say = None,
+) -> Iterator[tuple[pd.DataFrame, list[Reward | None]]]:
+    """Yield every attempt at `questions`, a run at a time: its rows of the store and what each earned, in their order.
+
+    A request that failed has no reward. Arguments as those of `annotate_model`.
+    """
+    spec = study.model(model)
+    if attempts < 1 or not questions:
+        raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
+    asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
+    session = Session(study, ResponseStore(study.store_dir), progress)
+    for answers in session.ask(model, asked, range(attempts), sampling):
+        rewards = []
+        for text, reason, question in zip(answers["text"], answers["finish_reason"], questions, strict=True):
+            earned = grade(text, question, opens_thinking=spec.opens_thinking, finished=reason == "stop")
+            rewards.append(None if reason == "failed" else earned)
+        yield answers, rewards
 
 
 def recipe_job(
@@ -194,13 +264,10 @@ def recipe_job(
 
     Args:
         name: size or model, recipe, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
-        parent: what it starts from; a name is one that `study.model` knows.
-        method: ``"sft"``, ``"rl"`` or ``"dpo"``.
-        config: arguments of the method's configuration in `medpsy.training.config.CONFIGS`, but for the seed.
+        method: ``"sft"``, ``"rl"`` or ``"dpo"``; `config` holds arguments of its configuration.
         data: files: a corpus (sft), pairs (dpo), questions to train on and held-out ones (rl), or, where a judge gives
-            the reward, open questions.
+            the reward instead of rules, open questions.
         lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-        judge: who gives the reward, instead of rules.
 
     Raises:
         strict.SettingsError: an unknown method or argument.
@@ -217,15 +284,10 @@ def recipe_job(
         raise ValueError(
             f"name {name!r}: it must be <size>-<recipe>-<step>[-s<seed>], with recipe one of {', '.join(RECIPES)}"
         )
-    spec, base = study.model(name), study.targets.get(made["base"], made["base"])
-    start = study.model(parent) if isinstance(parent, str) else parent
     file = f"params/{study.profile}/{RECIPES[made['recipe']]}.yaml"
     if method not in CONFIGS:
-        raise strict.Place(file, (made["step"],)).error(
-            f"method {method!r} is unknown; {strict.nearest(method, CONFIGS)}"
-        )
-    if "seed" in config:
-        raise strict.Place(file, (made["step"], "seed")).error("leave it out; it comes from the checkpoint's name")
+        place = strict.Place(file, (made["step"],))
+        raise place.error(f"method {method!r} is unknown; {strict.nearest(method, CONFIGS)}")
     check(CONFIGS[method], file, **{made["step"]: config})
     check(LoraConfig, file, lora=lora or {})
     if method == "rl" and (lora or {}).get("lora_dropout"):
@@ -235,10 +297,12 @@ def recipe_job(
     built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
     if judge and built.load_best_model_at_end:
         raise ValueError("load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false")
-    files = [Path(one) for one in data]
-    check_files(files, name, method, judge)
-    told = given(built) | {"seed": int(made["seed"] or study.seed)}
-    return placed(study, spec, start, study.model(base), method, told, files, lora=lora, judge=asked(study, judge))
+    check_files(data, name, method, judge)
+    parts = {"method": method, "config": given(built) | {"seed": int(made["seed"] or study.seed)}}
+    parts |= {"lora": lora or {}, "judge": asked(study, judge)}
+    start = study.model(parent) if isinstance(parent, str) else parent
+    base = study.targets.get(made["base"], made["base"])
+    return placed(study, study.model(name), base, start, data=data, **parts)
 
 
 def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | None) -> None:
@@ -252,16 +316,12 @@ def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | No
 
 
 def asked(study: Study, judge: Judge | None) -> dict[str, Any]:
-    """Return what a job says of its judge; nothing where there is none.
-
-    Raises:
-        ValueError: the study does not know the judge, or does not say how judges reply.
-    """
+    """Return what a job says of its judge; nothing where there is none."""
     if judge is None:
         return {}
     spec = study.model(judge.model)
     if study.judge_sampling is None:
         raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
-    known = {} if replaying() else {"fingerprint": fingerprint(spec)}
+    named = {} if replaying() else {"fingerprint": fingerprint(spec)}
     sampling = {"sampling": asdict(study.judge_sampling), "attempts": study.judge_attempts}
-    return known | sampling | {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}
+    return named | sampling | {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from importlib import import_module, metadata
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import record as record_er
 from transformers import Trainer, set_seed
 
 from medpsy.training.flops import ceiling, flops_per_token, shape
-from medpsy.training.jobs import DECIDING, Job, read_jobs
+from medpsy.training.jobs import Job, read_jobs, versions
 from medpsy.training.save import drop_half_written, save
 
 KEY = "key.json"  # of the job whose resume points lie in a work folder
@@ -45,21 +45,16 @@ class WholeError(ErrorHandler):
 
 @partial(record_error, error_handler=WholeError())  # under torchrun: what a process died of ends the log
 def main() -> None:
-    threads = os.environ.get("OMP_NUM_THREADS")
-    torch.set_num_threads(int(threads) if threads else torch.get_num_threads())
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
     jobs = read_jobs(Path(sys.argv[1]))
-    if not any(may_need_vllm(job) for job in jobs):
+    if not any(job.judge or job.config.get("use_vllm") for job in jobs):
         sys.modules["vllm"] = None  # TRL imports it wherever it is installed, which takes longer than a short stage
     for job in jobs:
         if job.done():  # processes that were started again begin with the first job
             shutil.rmtree(job.work, ignore_errors=True)
         else:
             do(job)
-
-
-def may_need_vllm(job: Job) -> bool:
-    """Return whether vLLM may sample responses of `job`, or answer for its judge."""
-    return bool(job.judge or job.config.get("use_vllm"))
 
 
 def do(job: Job) -> None:
@@ -73,9 +68,9 @@ def do(job: Job) -> None:
     set_seed(job.config.get("seed", 42))
     # each method's module imports its own trainer: the others would double the time that a process takes to start
     trainer, numbers, weights = import_module(f"medpsy.training.{job.method}").train(job, processes=processes)
-    whole = record(trainer, job, key, processes, begun) | numbers
-    whole |= use(trainer, whole) if job.method == "sft" else {}
-    save(trainer, job, whole, weights=weights)
+    done = record(trainer, job, key, processes, begun) | numbers
+    done |= use(trainer, done) if job.method == "sft" else {}
+    save(trainer, job, done, weights=weights)
     if trainer.is_world_process_zero():
         shutil.rmtree(job.work, ignore_errors=True)
     PartialState().wait_for_everyone()  # the next job may start from this one's checkpoint
@@ -92,24 +87,30 @@ def prepare(work: Path, key: str) -> None:
 
 
 def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -> dict[str, Any]:
-    """Return what was done: settings, steps, tokens, seconds, speed, use of the machine, memory, and the log."""
+    """Return what was done: settings, steps, tokens, seconds, speed, memory (GiB), and the log."""
     log = trainer.state.log_history
-    steps = [row for row in log if "loss" in row]
-    tokens = counted(row["num_tokens"] for row in steps if "num_tokens" in row)
+    tokens = counted(row["num_tokens"] for row in log if "loss" in row and "num_tokens" in row)
     seconds = max((row.get("seconds", 0.0) for row in log), default=0.0)
-    numbers = {"key": key, "name": job.name, "method": job.method, "parent": Path(job.parent).name}
-    numbers |= {"settings": dict(job.config), "steps": trainer.state.global_step, "tokens": tokens}
-    numbers |= {"seconds": seconds, "whole_seconds": time.monotonic() - begun, "memory_gib": peak_memory()}
-    numbers |= {"processes": processes, "device": "cuda" if torch.cuda.is_available() else "cpu"}
-    numbers |= {"restarts": restarts()}
-    numbers |= {"tokens_per_second": tokens / seconds if seconds else 0.0, "versions": versions(), "log": log}
-    return numbers
-
-
-def restarts() -> int:
-    """Return how often torchrun has started the processes again; each machine counts what failed there."""
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    return sum(gather_object([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if first else 0]))
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # each machine counts what failed there
+    restarts = gather_object([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if first else 0])
+    return {
+        "key": key,
+        "name": job.name,
+        "method": job.method,
+        "parent": Path(job.parent).name,
+        "settings": dict(job.config),
+        "steps": trainer.state.global_step,
+        "tokens": tokens,
+        "seconds": seconds,
+        "whole_seconds": time.monotonic() - begun,
+        "memory_gib": peak_memory(),
+        "processes": processes,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "restarts": sum(restarts),
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "versions": versions(),
+        "log": log,
+    }
 
 
 def counted(tokens: Iterable[float]) -> int:
@@ -119,11 +120,10 @@ def counted(tokens: Iterable[float]) -> int:
 
 def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
     """Return the share of the machine's ceiling that the model's own operations took (model FLOPs utilization)."""
-    own = shape(
-        trainer.model.config.get_text_config().to_dict(), sum(one.numel() for one in trainer.model.parameters())
-    )
-    frozen = sum(one.numel() for one in trainer.model.parameters() if not one.requires_grad)
-    flops = flops_per_token(own, done["document_tokens"]) - 2 * frozen  # their own gradients are not computed
+    weights = list(trainer.model.parameters())
+    model = shape(trainer.model.config.get_text_config().to_dict(), sum(weight.numel() for weight in weights))
+    frozen = sum(weight.numel() for weight in weights if not weight.requires_grad)
+    flops = flops_per_token(model, done["document_tokens"]) - 2 * frozen  # their own gradients are not computed
     most = ceiling("bfloat16" if trainer.args.bf16 else "float32")
     share = done["tokens_per_second"] * flops / most / done["processes"]
     return {"flops_per_token": flops, "ceiling": most, "mfu": share}
@@ -134,10 +134,6 @@ def peak_memory() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in DECIDING}
 
 
 if __name__ == "__main__":
