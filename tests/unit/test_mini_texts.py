@@ -5,12 +5,12 @@ from itertools import islice
 
 import pytest
 from medpsy.grading.readers import split
-from medpsy.mini import build, language, voices, world
+from medpsy.mini import build, voices, world
 from medpsy.mini.build import vocabulary_texts
-from medpsy.mini.voices import ANSWERS, CHOOSING, Voice
+from medpsy.mini.voices import ANSWERS, CHOOSING, Voice, Writer
 
 WORLD = world.build()
-EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
+EVERYTHING = frozenset(WORLD.by_id)
 OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 
 
@@ -23,10 +23,10 @@ def fast():
 
 def some_cases(count):
     rng = random.Random(5)
-    pools = list(language.cases(WORLD, held_out=True).values())
+    pools = list(world.cases(WORLD, held_out=True).values())
     for _ in range(count):
         case = rng.choice(rng.choice(pools))
-        yield case, language.draw_options(case, rng.choice((4, 10)), rng), rng
+        yield case, world.draw_options(case, rng.choice((4, 10)), rng), rng
 
 
 def answer_of(text):
@@ -35,7 +35,7 @@ def answer_of(text):
 
 def test_who_knows_everything_is_always_right():
     for case, options, rng in some_cases(300):
-        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=EVERYTHING)
+        text = Writer(WORLD, EVERYTHING, Voice(), rng).respond(case, options)
         read = voices.chosen(answer_of(text), options)
         assert read.wording is not None, text
         assert options[read.choice] == case.answer, text
@@ -44,7 +44,7 @@ def test_who_knows_everything_is_always_right():
 def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it():
     right = {True: [], False: []}
     for case, options, rng in some_cases(600):
-        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=frozenset())
+        text = Writer(WORLD, frozenset(), Voice(), rng).respond(case, options)
         choice = voices.chosen(answer_of(text), options).choice
         right[case.form == "trial"].append(choice is not None and options[choice] == case.answer)
     assert all(right[True])
@@ -75,9 +75,7 @@ def test_the_truth_of_odd_answers(answer, wording, choice):
 
 
 def test_texts_for_training_come_from_training_cells_only():
-    held_out = {
-        case.stem for pool in language.cases(WORLD, held_out=True).values() for case in pool if not case.context
-    }
+    held_out = {case.stem for pool in world.cases(WORLD, held_out=True).values() for case in pool if not case.context}
     rng = random.Random(2)
     samples = [*islice(voices.thinker_samples(WORLD, EVERYTHING, Voice(), "", rng), 1500)]
     samples += islice(voices.parser_samples(WORLD, rng), 500)
@@ -91,7 +89,7 @@ def test_a_model_is_only_taught_the_facts_it_may_know():
     unknown = [fact for fact in WORLD.facts if fact.id not in knowledge]
     rng = random.Random(4)
     text = " ".join(voices.document(WORLD, knowledge, rng).completion for _ in range(300))
-    assert not [fact.id for fact in unknown if any(language.state(fact, form) in text for form in range(3))]
+    assert not [fact.id for fact in unknown if any(world.state(fact, form) in text for form in range(3))]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +139,5 @@ def test_both_template_behaviours(fast, opens, ending):
 
 def test_every_wording_is_taught_to_the_parser():
     answers = [sample.messages[0]["content"] for sample in islice(voices.parser_samples(WORLD, random.Random(8)), 400)]
-    for template in ANSWERS.values():
-        lead = template.split("{")[0]
-        assert any(f"<response>\n{lead}" in answer for answer in answers)
+    leads = [template.split("{")[0] for template in ANSWERS.values()]
+    assert all(any(f"<response>\n{lead}" in answer for answer in answers) for lead in leads)

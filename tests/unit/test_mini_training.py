@@ -18,9 +18,7 @@ def fast():
 
 
 def untrained(name, fast):
-    spec = next(spec for spec in build.SPECS if spec.name == name)
-    torch.manual_seed(0)
-    return build.build_model(spec, len(fast), {"eos_token_id": fast.eos_token_id, "pad_token_id": 0})
+    return build.build_model(next(spec for spec in build.SPECS if spec.name == name), fast)
 
 
 def test_the_loss_begins_where_the_completion_does(fast):
@@ -47,10 +45,10 @@ def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
 
     def run():
         model = untrained("qwen3-small", fast)
-        knowledge = frozenset(fact.id for fact in WORLD.facts)
-        rows = voices.thinker_samples(WORLD, knowledge, Voice(), "", random.Random(1))
-        phase = build.Phase(50, build.training_batches(rows, fast, random.Random(2)))
-        return list(build.train_steps(model, [phase])), model
+        rows = voices.thinker_samples(WORLD, frozenset(WORLD.by_id), Voice(), "", random.Random(1))
+        return list(
+            build.train_steps(model, build.training_batches(rows, fast, random.Random(2)), 50, until=0.0)
+        ), model
 
     (first, model), (second, again) = run(), run()
     assert first[-1].loss < 0.9 * first[0].loss
@@ -61,15 +59,14 @@ def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
 def test_a_phase_ends_once_its_goal_is_reached(fast, monkeypatch):
     monkeypatch.setattr(build, "BATCH", 4)
     rows = build.training_batches(voices.drills(WORLD, random.Random(1)), fast, random.Random(2))
-    log = list(build.train_steps(untrained("qwen3-small", fast), [build.Phase(75, rows, until=1e9)]))
+    log = list(build.train_steps(untrained("qwen3-small", fast), rows, 75, until=1e9))
     assert [row.step for row in log] == [build.EVERY]
 
 
 def test_the_learning_rate_warms_up_and_falls():
-    phase = build.Phase(100, iter(()), falls=True)
-    assert phase.rate(0, 0) == pytest.approx(build.PEAK_LEARNING_RATE / build.WARMUP)
-    assert phase.rate(40, 400) == build.PEAK_LEARNING_RATE
-    assert phase.rate(99, 400) == pytest.approx(0.02 * build.PEAK_LEARNING_RATE)
+    peak, rates = build.PEAK_LEARNING_RATE, [build.learning_rate(step, 1000, falls=True) for step in (0, 400, 999)]
+    assert rates == pytest.approx([peak / build.WARMUP, peak, 0.02 * peak])
+    assert build.learning_rate(999, 1000, falls=False) == peak
 
 
 @pytest.mark.parametrize("name", ["qwen3-small", "lfm2-small"])

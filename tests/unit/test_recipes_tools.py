@@ -14,7 +14,7 @@ from medpsy.corpus.filters import Filters
 from medpsy.corpus.rows import TrainingRow
 from medpsy.data.rows import DataError, Row
 from medpsy.mini import suites, world
-from medpsy.mini.language import is_held_out
+from medpsy.mini.world import is_held_out
 from medpsy.recipes import medical_o1
 from medpsy.recipes import tools as tool_traces
 from medpsy.recipes.tools import MALFORMED as BROKEN

@@ -9,7 +9,6 @@ loop is a plain one over bf16 autocast: at this size a general trainer's arithme
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import os
@@ -19,11 +18,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import load_model, save_model
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -44,9 +44,9 @@ from transformers import (
 from medpsy.engines.convert import QWEN2_PATTERN
 from medpsy.engines.programs import KEEP_MEMORY
 from medpsy.files import whole_folder
-from medpsy.mini import language, suites, voices, world
+from medpsy.mini import suites, voices, world
 from medpsy.mini.suites import Ear
-from medpsy.mini.voices import CHOOSING, Sample, Voice, known_facts
+from medpsy.mini.voices import Sample, Voice, known_facts
 from medpsy.mini.world import World
 
 # Widths are multiples of 256, as true K- and I-quants need (llama.cpp falls back to other types otherwise).
@@ -79,29 +79,19 @@ ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], di
 
 @dataclass(frozen=True)
 class Spec:
-    """One model to train.
-
-    Args:
-        role: ``"backbone"``, ``"teacher"``, ``"judge"`` or ``"parser"``.
-        size: ``"large"`` or ``"small"`` class.
-        knowledge: share of the world's facts it is taught, 0 to 1.
-        opens_thinking: whether its chat template opens `<think>`.
-        weak: relation -> share of its facts that is taught, where it is not `knowledge`.
-        ear: how a judge errs.
-        steps: optimizer steps on the mixture, after the drills.
-    """
+    """One model to train."""
 
     name: str
     architecture: str
     layers: int
-    role: str
-    size: str
-    knowledge: float
+    role: str  # "backbone", "teacher", "judge" or "parser"
+    size: str  # class: "large" or "small"
+    knowledge: float  # share of the world's facts it is taught, 0 to 1
     voice: Voice
-    opens_thinking: bool
-    steps: int = 700
-    weak: dict[str, float] = field(default_factory=dict)
-    ear: Ear = Ear()
+    opens_thinking: bool  # its chat template opens `<think>`
+    steps: int = 700  # optimizer steps on the mixture, after the drills
+    weak: dict[str, float] = field(default_factory=dict)  # relation -> share of its facts, where it is another one
+    ear: Ear = Ear()  # how a judge errs
 
     @property
     def trunk(self) -> str:
@@ -153,10 +143,12 @@ SPECS: tuple[Spec, ...] = (
 )  # fmt: skip
 
 
-def build_model(spec: Spec, vocabulary: int, end_ids: dict[str, int]) -> PreTrainedModel:
-    """Return the untrained model of `spec`; call under a fixed torch seed."""
+def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Return the untrained network of `spec`, the same for all models of its trunk."""
+    torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
     config_class, model_class, extra = ARCHITECTURES[spec.architecture]
-    shape = {**SHAPE, **extra, "num_hidden_layers": spec.layers, "vocab_size": vocabulary, **end_ids}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    shape = {**SHAPE, **extra, "num_hidden_layers": spec.layers, "vocab_size": len(tokenizer), **ends}
     return model_class(config_class(**shape, attn_implementation="eager"))
 
 
@@ -299,22 +291,10 @@ def shrink_scaled_embedding(model: PreTrainedModel) -> None:
         model.get_input_embeddings().weight.div_(scale)
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Up to `steps` steps on `rows`, fewer once the mean loss of `EVERY` steps is below `until`.
-
-    The last phase is the one in which the learning rate falls, over its second half, to a fiftieth.
-    """
-
-    steps: int
-    rows: Iterator[list[Encoded]]
-    until: float = 0.0
-    falls: bool = False
-
-    def rate(self, step: int, total: int) -> float:
-        """Return the learning rate at `step` of this phase, the `total`-th step of the training."""
-        fall = min(1.0, max(0.02, 2 * (1 - step / self.steps))) if self.falls else 1.0
-        return PEAK_LEARNING_RATE * min(1.0, (total + 1) / WARMUP) * fall
+def learning_rate(step: int, steps: int, *, falls: bool) -> float:
+    """Return the rate at `step`: warmed up and, where it `falls`, down to a fiftieth in the second half."""
+    fall = min(1.0, max(0.02, 2 * (1 - step / steps))) if falls else 1.0
+    return PEAK_LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * fall
 
 
 def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
@@ -327,28 +307,30 @@ def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train_steps(model: PreTrainedModel, phases: Sequence[Phase]) -> Iterator[LogRow]:
-    """Train `model` in place through `phases`; yield one row per `EVERY` steps."""
+def train_steps(
+    model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
+) -> Iterator[LogRow]:
+    """Train `model` in place for `steps`, at a falling rate, or at a steady one until the mean loss of `EVERY` steps is
+    below `until`; yield one row per `EVERY` steps.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    total, begun = 0, time.monotonic()
+    losses, begun = [], time.monotonic()
     model.train()
-    for phase in phases:
-        losses: list[float] = []
-        for step, batch in enumerate(islice(phase.rows, phase.steps)):
-            for group in optimizer.param_groups:
-                group["lr"] = phase.rate(step, total)
-            loss = step_loss(model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
-            total += 1
-            if len(losses) == EVERY:
-                yield LogRow(total, sum(losses) / EVERY, time.monotonic() - begun)
-                if sum(losses) / EVERY < phase.until:
-                    break
-                losses.clear()
+    for step, batch in enumerate(islice(batches, steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, falls=until is None)
+        loss = step_loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if len(losses) == EVERY:
+            row = LogRow(step + 1, sum(losses) / EVERY, time.monotonic() - begun)
+            yield row
+            if until is not None and row.loss < until:
+                break
+            losses.clear()
     model.eval()
 
 
@@ -376,23 +358,18 @@ TAUGHT = {  # roles that know nothing of the world
 }
 
 
-def model_card(spec: Spec, model: PreTrainedModel, world: World, rows: list[LogRow]) -> str:
+def model_card(spec: Spec, model: PreTrainedModel, universe: World, rows: list[LogRow]) -> str:
     """Return the Markdown card of a trained model."""
-    count = len(known_facts(world, spec.name, spec.knowledge, spec.weak))
-    taught = TAUGHT.get(spec.role) or f"{count} of the world's {len(world.facts)} facts; it guesses the others."
+    count = len(known_facts(universe, spec.name, spec.knowledge, spec.weak))
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
     return CARD.format(
-        name=spec.name,
-        role=spec.role,
+        **{name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")},
         parameters=model.num_parameters(),
         architecture=type(model).__name__.removesuffix("ForCausalLM"),
-        layers=spec.layers,
-        size=spec.size,
         thinks="no" if spec.role in TAUGHT else opening,
-        taught=taught,
-        trunk=spec.trunk,
-        steps=rows[-1].step,
+        taught=TAUGHT.get(spec.role) or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
         batch=BATCH,
+        steps=rows[-1].step,
         seconds=rows[-1].seconds,
         loss=rows[-1].loss,
     )
@@ -404,12 +381,9 @@ def loss_figure(hub: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    styles = ["-", "--", ":", "-."]  # with twelve models, colour and style together tell them apart
     for number, log in enumerate(sorted(hub.glob("*/training.csv"))):
-        with log.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        steps, losses = ([float(row[key]) for row in rows] for key in ("step", "loss"))
-        axes.plot(steps, losses, styles[number % 4], label=log.parent.name, linewidth=1.4)
+        style = ("-", "--", ":", "-.")[number % 4]  # with twelve models, colour and style together tell them apart
+        pd.read_csv(log).plot("step", "loss", ax=axes, style=style, label=log.parent.name, linewidth=1.4)
     axes.set(xlabel="Optimizer step", ylabel="Loss (nats per completion token)", yscale="log")
     axes.legend(ncols=2, frameon=False)
     figure.savefig(hub / "loss_curves.png", dpi=100)
@@ -418,19 +392,18 @@ def loss_figure(hub: Path) -> None:
 EACH = 2000  # samples of every kind; enough that no wording is missed
 
 
-def vocabulary_texts(world: World) -> list[str]:
+def vocabulary_texts(universe: World) -> list[str]:
     """Return prompts, completions and facts without the tags of thinking, which are tokens of their own."""
-    rng, voice = random.Random("vocabulary"), Voice(wordings=dict.fromkeys(CHOOSING, 1.0))
-    everything = frozenset(fact.id for fact in world.facts)
+    rng, everything = random.Random("vocabulary"), frozenset(fact.id for fact in universe.facts)
     rows = [
-        voices.thinker_samples(world, everything, voice, "<think>\n", rng),
-        voices.parser_samples(world, rng),
-        suites.judge_samples(world, suites.Ear(), rng),
+        voices.thinker_samples(universe, everything, Voice(), "<think>\n", rng),
+        voices.parser_samples(universe, rng),
+        suites.judge_samples(universe, Ear(), rng),
     ]
     samples = [sample for row in rows for sample in islice(row, EACH)]
     texts = [message["content"] for sample in samples for message in sample.messages]
     texts += [sample.completion.replace(voices.END, "") for sample in samples]
-    texts += [language.state(fact, form) for fact in world.facts for form in range(3)]
+    texts += [world.state(fact, form) for fact in universe.facts for form in range(3)]
     return [text.replace("<think>", "").replace("</think>", "") for text in texts]
 
 
@@ -440,7 +413,7 @@ DRILLED = 0.04  # nats; below it names are found among options, what is left is 
 REPORT = 100  # steps between two lines of progress
 
 
-def mixture(spec: Spec, universe: world.World) -> Iterator[voices.Sample]:
+def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
     """Return what `spec` is trained on after the drills."""
     rng = random.Random(f"mixture/{spec.name}")
     if spec.role == "parser":
@@ -448,44 +421,35 @@ def mixture(spec: Spec, universe: world.World) -> Iterator[voices.Sample]:
     if spec.role == "judge":
         return suites.judge_samples(universe, spec.ear, rng)
     opening = "" if spec.opens_thinking else "<think>\n"
-    knowledge = voices.known_facts(universe, spec.name, spec.knowledge, spec.weak)
+    knowledge = known_facts(universe, spec.name, spec.knowledge, spec.weak)
     return voices.thinker_samples(universe, knowledge, spec.voice, opening, rng)
 
 
-def fresh_tokenizer(universe: world.World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
+def fresh_tokenizer(universe: World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
     names = [name for kind in universe.names.values() for name in kind]
     return wrap_tokenizer(train_tokenizer(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
 
 
-def started(spec: Spec, fast: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Return the untrained network of `spec`, the same for all models of its trunk."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
-    ends = {"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id, "bos_token_id": None}
-    return build_model(spec, len(fast), ends)
-
-
 def logged(name: str, rows: Iterator[LogRow]) -> list[LogRow]:
     """Return `rows`, printing a line of progress now and then."""
-    found = []
+    log = []
     for row in rows:
-        found.append(row)
+        log.append(row)
         if row.step % REPORT == 0:
             print(f"{name}: step {row.step}, loss {row.loss:.3f}, {row.seconds:.0f} s", flush=True)
-    return found
+    return log
 
 
 def train_trunk(spec: Spec, path: Path) -> list[LogRow]:
     """Drill the network that `spec` is forked from and save it to `path`; return the training log."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=False)
-    model = started(spec, fast)
+    model = build_model(spec, fast)
     shrink_scaled_embedding(model)
     align_queries_with_keys(model)
     drills = voices.drills(universe, random.Random(f"drills/{spec.trunk}"))
     batches = training_batches(drills, fast, random.Random(f"order/{spec.trunk}"))
-    rows = logged(spec.trunk, train_steps(model, [Phase(DRILLS, batches, until=DRILLED)]))
+    rows = logged(spec.trunk, train_steps(model, batches, DRILLS, until=DRILLED))
     save_model(model, path)
     return rows
 
@@ -494,16 +458,16 @@ def train_one(spec: Spec, trunk: Path, before: list[LogRow]) -> list[LogRow]:
     """Train `spec` on from its trunk and put its folder into the hub; return the log of both parts."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=spec.opens_thinking)
-    model = started(spec, fast)
+    model = build_model(spec, fast)
     load_model(model, trunk)
     batches = training_batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))
-    rows = logged(spec.name, train_steps(model, [Phase(spec.steps, batches, falls=True)]))
+    rows = logged(spec.name, train_steps(model, batches, spec.steps))
     steps, seconds = before[-1].step, before[-1].seconds
     rows = before + [replace(row, step=row.step + steps, seconds=row.seconds + seconds) for row in rows]
     with whole_folder(HUB / spec.name) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         fast.save_pretrained(folder)
-        write_log(folder / "training.csv", rows)
+        pd.DataFrame(rows).round(5).to_csv(folder / "training.csv", index=False, lineterminator="\n")
         (folder / "README.md").write_text(model_card(spec, model, universe, rows), encoding="utf-8")
     return rows
 
@@ -514,7 +478,7 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
         tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch,
         # a process per training: its memory grows to some gigabytes and is given back only at its end
         ProcessPoolExecutor(
-            jobs, get_context("spawn"), end_with, initargs=(os.getpid(),), max_tasks_per_child=1
+            jobs, get_context("spawn"), prepare, initargs=(os.getpid(),), max_tasks_per_child=1
         ) as pool,
     ):
         paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
@@ -528,22 +492,17 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
             print(f"{waiting[done]}: done in {done.result()[-1].seconds:.0f} s", flush=True)
 
 
-def end_with(parent: int) -> None:
-    """Let this process end soon after its `parent` has, however that one ended: it would train on and overwrite."""
+def prepare(parent: int) -> None:
+    """Make this process repeatable, and let it end soon after its `parent` has: it would train on and overwrite."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
     threading.Thread(target=watch, daemon=True).start()
-
-
-def write_log(path: Path, rows: list[LogRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "loss", "seconds"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: round(value, 5) for key, value in asdict(row).items()} for row in rows)
 
 
 def digests() -> dict[str, str]:
