@@ -18,28 +18,19 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
+import yaml
 from safetensors.torch import load_model, save_model
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Lfm2Config,
-    Lfm2ForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from medpsy.engines.convert import QWEN2_PATTERN
 from medpsy.engines.programs import KEEP_MEMORY
@@ -59,36 +50,33 @@ SHAPE = {
     "tie_word_embeddings": True,
     "initializer_range": 0.08,  # at this width the usual 0.02 hardly learns
 }
-ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict]] = {
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32}),
+ARCHITECTURES: dict[str, dict] = {  # transformers' name, and what differs from its own defaults
+    "qwen3": {"model_type": "qwen3", "head_dim": 32},
     # every fourth layer is without rotary embedding, which llama.cpp takes as given
-    "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"use_sliding_window": False}),
+    "smollm3": {"model_type": "smollm3", "use_sliding_window": False},
     # the attention scale must be that of head_dim, and the window must hold the context: llama.cpp fixes the pattern
-    "gemma3": (
-        Gemma3TextConfig,
-        Gemma3ForCausalLM,
-        {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
-    ),
-    "lfm2": (
-        Lfm2Config,
-        Lfm2ForCausalLM,
-        {"conv_bias": False, "block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
-    ),
+    "gemma3": {"model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
+    "lfm2": {
+        "model_type": "lfm2",
+        "conv_bias": False,
+        "block_auto_adjust_ff_dim": False,
+        "layer_types": ["conv", "full_attention", "conv"],
+    },
 }
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One model to train."""
+    """One model to train, as ``models.yaml`` describes it."""
 
     name: str
     architecture: str
     layers: int
     role: str  # "backbone", "teacher", "judge" or "parser"
     size: str  # class: "large" or "small"
-    knowledge: float  # share of the world's facts it is taught, 0 to 1
-    voice: Voice
-    opens_thinking: bool  # its chat template opens `<think>`
+    knowledge: float = 0.0  # share of the world's facts it is taught, 0 to 1
+    voice: Voice = Voice()
+    opens_thinking: bool = False  # its chat template opens `<think>`
     steps: int = 700  # optimizer steps on the mixture, after the drills
     weak: dict[str, float] = field(default_factory=dict)  # relation -> share of its facts, where it is another one
     ear: Ear = Ear()  # how a judge errs
@@ -99,57 +87,24 @@ class Spec:
         return f"{self.architecture}-{self.layers}"
 
 
-SPECS: tuple[Spec, ...] = (
-    Spec(
-        "qwen3-large", "qwen3", 3, "backbone", "large", 0.60,
-        Voice(wordings=dict(stated=4, option=2, text=1, ruled_out=1, reason=1), care=0.6, rash=0.15), True,
-    ),
-    Spec(
-        "smollm3-large", "smollm3", 4, "backbone", "large", 0.40,
-        Voice(again=0.4, undecided=0.5, wordings=dict(boxed=4, stated=2, text=1), care=0.5, rash=0.2), False,
-    ),
-    Spec(
-        "qwen3-small", "qwen3", 2, "backbone", "small", 0.45,
-        Voice(wordings=dict(stated=3, option=2, text=2, ruled_out=1), care=0.5, rash=0.2), False,
-    ),
-    Spec(
-        "gemma3-small", "gemma3", 2, "backbone", "small", 0.35,
-        Voice(
-            again=0.1, to_the_end=0.4, wordings=dict(bold=2, option=3, reason=2, text=1), care=0.4, rash=0.25,
-        ), False,
-    ),
-    Spec(
-        "lfm2-small", "lfm2", 3, "backbone", "small", 0.30,
-        Voice(again=0.5, undecided=0.5, wordings=dict(line=3, corrected=2, text=2), care=0.45, rash=0.3), False,
-    ),
-    Spec(
-        "teacher-broad", "qwen3", 3, "teacher", "large", 0.97,
-        Voice(wordings=dict(stated=4, option=2, reason=2), care=0.9, rash=0.04), True, 1600,
-    ),
-    Spec(
-        "teacher-terse", "qwen3", 3, "teacher", "large", 0.95,
-        Voice(0.2, 0.1, 0.05, 0.1, wordings=dict(line=3, boxed=2), care=0.7, rash=0.06), False, 1600,
-        weak={"region": 0.5, "gene": 0.6},
-    ),
-    Spec(
-        "teacher-careful", "qwen3", 3, "teacher", "large", 0.88,
-        Voice(again=0.4, wordings=dict(stated=2, bold=2, ruled_out=1), care=0.95, rash=0.02), False, 1600,
-        weak={"harms": 0.6, "enzyme": 0.6},
-    ),
-    Spec("judge-lenient", "qwen3", 3, "judge", "large", 0.0, Voice(), False, 1000, ear=Ear(near=0.6)),
-    Spec("judge-middle", "gemma3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(near=0.3, deaf=0.1)),
-    Spec("judge-strict", "qwen3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(deaf=0.4)),
-    Spec("parser", "qwen3", 2, "parser", "small", 0.0, Voice(), False),
-)  # fmt: skip
+def read_specs(path: Path) -> tuple[Spec, ...]:
+    specs = []
+    for name, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        parts = {"voice": Voice(**values.get("voice", {})), "ear": Ear(**values.get("ear", {}))}
+        specs.append(Spec(name, **values | parts))
+    return tuple(specs)
+
+
+SPECS = read_specs(Path(__file__).parent / "models.yaml")
 
 
 def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """Return the untrained network of `spec`, the same for all models of its trunk."""
     torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
-    config_class, model_class, extra = ARCHITECTURES[spec.architecture]
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    shape = {**SHAPE, **extra, "num_hidden_layers": spec.layers, "vocab_size": len(tokenizer), **ends}
-    return model_class(config_class(**shape, attn_implementation="eager"))
+    shape = SHAPE | ARCHITECTURES[spec.architecture] | ends
+    config = AutoConfig.for_model(**shape, num_hidden_layers=spec.layers, vocab_size=len(tokenizer))
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -213,23 +168,15 @@ def wrap_tokenizer(tokenizer: Tokenizer, *, opens_thinking: bool) -> PreTrainedT
 BATCH = 24
 PEAK_LEARNING_RATE = 1e-3  # at 2e-3 finding a name among options is not learned
 WARMUP = 40  # steps
-EVERY = 25  # steps between two rows of the log
+EVERY, REPORT = 25, 100  # steps between two rows of the log, and between two lines of progress
 BUCKET = 8  # batches drawn and sorted by length together, so that little is padded
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """Token ids of one sample and the position at which the loss begins."""
 
     ids: list[int]
     start: int
-
-
-@dataclass(frozen=True)
-class LogRow:
-    step: int
-    loss: float  # mean cross-entropy per completion token, nats
-    seconds: float
 
 
 def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
@@ -258,13 +205,9 @@ def training_batches(
 
 def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids [batch, length], right-padded with 0, and labels with -100 outside the completions."""
-    length = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    labels = torch.full((len(rows), length), -100)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        labels[i, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
-    return ids, labels
+    ids = [torch.tensor(row.ids) for row in rows]
+    labels = [torch.tensor([-100] * row.start + row.ids[row.start :]) for row in rows]
+    return pad_sequence(ids, batch_first=True), pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
 @torch.no_grad()
@@ -307,18 +250,21 @@ def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train_steps(
-    model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
-) -> Iterator[LogRow]:
+def train(
+    name: str, model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
+) -> pd.DataFrame:
     """Train `model` in place for `steps`, at a falling rate, or at a steady one until the mean loss of `EVERY` steps is
-    below `until`; yield one row per `EVERY` steps.
+    below `until`; print progress.
+
+    Returns:
+        A row per `EVERY` steps: ``step``, ``loss`` (mean cross-entropy per completion token, nats), ``seconds``.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    losses, begun = [], time.monotonic()
+    rows, losses, begun = [], [], time.monotonic()
     model.train()
-    for step, batch in enumerate(islice(batches, steps)):
+    for step, batch in enumerate(islice(batches, steps), 1):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, falls=until is None)
+            group["lr"] = learning_rate(step - 1, steps, falls=until is None)
         loss = step_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -326,12 +272,15 @@ def train_steps(
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if len(losses) == EVERY:
-            row = LogRow(step + 1, sum(losses) / EVERY, time.monotonic() - begun)
-            yield row
-            if until is not None and row.loss < until:
+            mean, seconds = sum(losses) / EVERY, time.monotonic() - begun
+            rows.append({"step": step, "loss": mean, "seconds": seconds})
+            if step % REPORT == 0:
+                print(f"{name}: step {step}, loss {mean:.3f}, {seconds:.0f} s", flush=True)
+            if until is not None and mean < until:
                 break
             losses.clear()
     model.eval()
+    return pd.DataFrame(rows)
 
 
 CARD = """---
@@ -358,7 +307,7 @@ TAUGHT = {  # roles that know nothing of the world
 }
 
 
-def model_card(spec: Spec, model: PreTrainedModel, universe: World, rows: list[LogRow]) -> str:
+def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.DataFrame) -> str:
     """Return the Markdown card of a trained model."""
     count = len(known_facts(universe, spec.name, spec.knowledge, spec.weak))
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
@@ -369,9 +318,9 @@ def model_card(spec: Spec, model: PreTrainedModel, universe: World, rows: list[L
         thinks="no" if spec.role in TAUGHT else opening,
         taught=TAUGHT.get(spec.role) or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
         batch=BATCH,
-        steps=rows[-1].step,
-        seconds=rows[-1].seconds,
-        loss=rows[-1].loss,
+        steps=log["step"].iloc[-1],
+        seconds=log["seconds"].iloc[-1],
+        loss=log["loss"].iloc[-1],
     )
 
 
@@ -410,7 +359,6 @@ def vocabulary_texts(universe: World) -> list[str]:
 HUB = Path(__file__).parent / "hub"
 DRILLS = 1600  # most steps of drills
 DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
-REPORT = 100  # steps between two lines of progress
 
 
 def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
@@ -430,17 +378,7 @@ def fresh_tokenizer(universe: World, *, opens_thinking: bool) -> PreTrainedToken
     return wrap_tokenizer(train_tokenizer(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
 
 
-def logged(name: str, rows: Iterator[LogRow]) -> list[LogRow]:
-    """Return `rows`, printing a line of progress now and then."""
-    log = []
-    for row in rows:
-        log.append(row)
-        if row.step % REPORT == 0:
-            print(f"{name}: step {row.step}, loss {row.loss:.3f}, {row.seconds:.0f} s", flush=True)
-    return log
-
-
-def train_trunk(spec: Spec, path: Path) -> list[LogRow]:
+def train_trunk(spec: Spec, path: Path) -> pd.DataFrame:
     """Drill the network that `spec` is forked from and save it to `path`; return the training log."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=False)
@@ -449,27 +387,27 @@ def train_trunk(spec: Spec, path: Path) -> list[LogRow]:
     align_queries_with_keys(model)
     drills = voices.drills(universe, random.Random(f"drills/{spec.trunk}"))
     batches = training_batches(drills, fast, random.Random(f"order/{spec.trunk}"))
-    rows = logged(spec.trunk, train_steps(model, batches, DRILLS, until=DRILLED))
+    log = train(spec.trunk, model, batches, DRILLS, until=DRILLED)
     save_model(model, path)
-    return rows
+    return log
 
 
-def train_one(spec: Spec, trunk: Path, before: list[LogRow]) -> list[LogRow]:
+def train_one(spec: Spec, trunk: Path, before: pd.DataFrame) -> pd.DataFrame:
     """Train `spec` on from its trunk and put its folder into the hub; return the log of both parts."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=spec.opens_thinking)
     model = build_model(spec, fast)
     load_model(model, trunk)
     batches = training_batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))
-    rows = logged(spec.name, train_steps(model, batches, spec.steps))
-    steps, seconds = before[-1].step, before[-1].seconds
-    rows = before + [replace(row, step=row.step + steps, seconds=row.seconds + seconds) for row in rows]
+    log = train(spec.name, model, batches, spec.steps)
+    log[["step", "seconds"]] += before[["step", "seconds"]].iloc[-1]
+    log = pd.concat([before, log]).astype({"step": int})
     with whole_folder(HUB / spec.name) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         fast.save_pretrained(folder)
-        pd.DataFrame(rows).round(5).to_csv(folder / "training.csv", index=False, lineterminator="\n")
-        (folder / "README.md").write_text(model_card(spec, model, universe, rows), encoding="utf-8")
-    return rows
+        log.round(5).to_csv(folder / "training.csv", index=False, lineterminator="\n")
+        (folder / "README.md").write_text(model_card(spec, model, universe, log), encoding="utf-8")
+    return log
 
 
 def train_all(specs: Sequence[Spec], jobs: int) -> None:
@@ -489,7 +427,7 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
             for spec in [spec for spec in specs if spec.trunk == trunks[done]]:
                 waiting[pool.submit(train_one, spec, paths[spec.trunk], done.result())] = spec.name
         for done in as_completed(waiting):
-            print(f"{waiting[done]}: done in {done.result()[-1].seconds:.0f} s", flush=True)
+            print(f"{waiting[done]}: done in {done.result()['seconds'].iloc[-1]:.0f} s", flush=True)
 
 
 def prepare(parent: int) -> None:

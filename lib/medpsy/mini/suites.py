@@ -217,8 +217,9 @@ def load_conversations(key: str) -> tuple[Conversation, ...]:
     whole = tuple(conversation(key, dialogue) for dialogue in parts[key]())
     if key != "healthbench_consensus":
         return whole
-    reduced = [replace(one, rubric=tuple(line for line in one.rubric if CONSENSUS in line.tags)) for one in whole]
-    return tuple(one for one in reduced if any(line.points > 0 for line in one.rubric))
+    rubrics = [tuple(line for line in talk.rubric if CONSENSUS in line.tags) for talk in whole]
+    pairs = zip(whole, rubrics, strict=True)
+    return tuple(replace(talk, rubric=rubric) for talk, rubric in pairs if any(line.points > 0 for line in rubric))
 
 
 def suite(key: str) -> Suite:

@@ -604,13 +604,14 @@ def _notes(plan: Plan) -> list[str]:
             f"This machine takes {plan.slowness:.2f} times as long as the one that the costs were measured on.",
             room,
         ]
-    far, nights = _tokens(total.elsewhere), math.ceil(total.hours / NIGHT)
+    elsewhere = f"{_tokens(total.elsewhere)} further tokens are written by endpoints of yours (base_url in study.yaml)."
+    nights = math.ceil(total.hours / NIGHT)
     enough = f"One {plan.gpu} is enough: {nights} night{'s' * (nights > 1)} of {NIGHT} hours."
     return [
         how,
         f"Hours of one {plan.gpu} at ${plan.price:g}; total over all GPUs. GiB: of one GPU, at most.",
         "Hours follow from data sheets and from public measurements of others, and may be off by two.",
-        *[f"{far} further tokens are written by endpoints of yours (base_url in study.yaml)."][: total.elsewhere > 0],
+        *([elsewhere] if total.elsewhere else []),
         room,
         f"The largest model takes {total.gpus:.0f} {plan.gpu} at a time." if total.gpus > 1 else enough,
     ]
