@@ -62,13 +62,6 @@ def digests() -> dict[str, str]:
     return {f"planning/{path.name}": sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def anchors() -> pd.DataFrame:
-    """Return published speeds of training: billions of ``parameters``, ``operations`` per parameter and token (4 where
-    weights take no gradient), ``tokens_per_second`` of one GPU, share of the peak as ``printed`` (0 to 1, or missing).
-    """
-    return pd.read_csv(FOLDER / "anchors.csv")
-
-
 @dataclass(frozen=True)
 class Size:
     """What a model costs: `active` parameters per token (fewer than all in a mixture of experts), bytes of `weights` as
