@@ -109,7 +109,7 @@ def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
     ("named", "plays", "writes"),
     [
         ("", {"gpt-oss-120b": "GPT-OSS-120B", "baichuan-m3-235b": "Baichuan-M3-235B"}, "baichuan-m3-235b"),
-        ("", {"mine": "Baichuan-M3-235B"}, "mine"),
+        ("", {"mine": "GPT-OSS-120B", "other": "Fleming-R1-32B"}, "mine"),  # the first of none that is
         ("mine", {}, "mine"),
     ],
 )

@@ -235,8 +235,9 @@ def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     """Count the rows that the teacher writes; where none is named, the candidate that is the report's stands for it."""
     teacher = params["teacher"]
     if not teacher:
-        plays = {row: name for name, row in every["02_teacher_selection"]["stands_for"].items()}
-        teacher = plays[TEACHER]
+        candidates = every["02_teacher_selection"]
+        plays = {row: name for name, row in candidates["stands_for"].items()}
+        teacher = plays.get(TEACHER, candidates["teachers"][0])
     rows = sum(params["corpus1"].values()) + sum(params["corpus2"].values())
     tally.add(teacher, rows, tally.lengths.seed, tally.lengths.row, "rows")
 
