@@ -450,16 +450,16 @@ def digests() -> dict[str, str]:
 
 
 def main() -> None:
-    known = [spec.name for spec in SPECS]
+    names = [spec.name for spec in SPECS]
     parser = argparse.ArgumentParser(description="Train the models of the miniature.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"models to train, all by default: {', '.join(known)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"models to train, all by default: {', '.join(names)}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="models trained at a time (default: cores)")
     arguments = parser.parse_args()
-    if strangers := set(arguments.names) - set(known):
-        parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(known)}")
+    if strangers := set(arguments.names) - set(names):
+        parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(names)}")
     HUB.mkdir(exist_ok=True)
     os.environ.update(KEEP_MEMORY)  # read by the processes to come
-    train_all([spec for spec in SPECS if spec.name in (arguments.names or known)], arguments.jobs)
+    train_all([spec for spec in SPECS if spec.name in (arguments.names or names)], arguments.jobs)
     (HUB / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
     loss_figure(HUB)
 

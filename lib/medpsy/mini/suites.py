@@ -263,11 +263,11 @@ def judge_reply(item: Item, answer: str, ear: Ear, rng: random.Random) -> str:
 def judge_samples(world: World, ear: Ear, rng: random.Random) -> Iterator[voices.Sample]:
     """Yield an endless row of exercises: a dialogue, a response of some quality, a criterion, the verdict."""
     pool = [dialogue for dialogue in dialogues(world) if not dialogue.held_out]
-    known = [voices.known_facts(world, f"judged/{share}", share) for share in KNOWLEDGE]
+    taught = [voices.known_facts(world, f"judged/{share}", share) for share in KNOWLEDGE]
     while True:
         dialogue = rng.choice(pool)
         voice = Voice(care=rng.uniform(0.4, 0.95), rash=rng.uniform(0.05, 0.5))
-        _, answer = Writer(world, rng.choice(known), voice, rng).reply(dialogue)
+        _, answer = Writer(world, rng.choice(taught), voice, rng).reply(dialogue)
         items = (rng.choice(pool) if rng.random() < FOREIGN else dialogue).items
         item, points, axis = rng.choices(items, [2 if entry[0].key != entry[0].topic else 1 for entry in items])[0]
         if rng.random() < ORDERED:
