@@ -7,7 +7,7 @@ from pathlib import Path
 from medpsy import study
 from medpsy.attacks import ATTACK, CONTROL, parser_flips
 from medpsy.data.questions import LETTERS, Question
-from medpsy.mini import language, world
+from medpsy.mini import world
 from medpsy.mini.voices import ANSWERS, as_question
 from medpsy.store import ResponseStore, Session
 
@@ -18,12 +18,12 @@ ANSWERED = 48
 
 def items() -> list[tuple[Question, str, int]]:
     """Return questions of the miniature with an answer in one of its wordings, and the option that it chooses."""
-    rng, pool = random.Random("bench"), list(language.cases(world.build(), held_out=True).values())
+    rng, pool = random.Random("bench"), list(world.cases(world.build(), held_out=True).values())
     wordings = [name for name in ANSWERS if name not in ("several", "none")]
     drawn = []
     for _ in range(ANSWERED):
         case = rng.choice(rng.choice(pool))
-        options = language.draw_options(case, 4, rng)
+        options = world.draw_options(case, 4, rng)
         choice, other = rng.sample(range(len(options)), 2)
         words = {"letter": LETTERS[choice], "other_letter": LETTERS[other]}
         words |= {"text": options[choice], "other": options[other]}

@@ -12,8 +12,8 @@ from medpsy import prompts, study
 from medpsy.data.questions import Conversation
 from medpsy.engines.base import Engine, Prompt, Sampling
 from medpsy.judge import judged
-from medpsy.mini import suites, voices, world
-from medpsy.mini.voices import Voice
+from medpsy.mini import suites, world
+from medpsy.mini.voices import Voice, Writer
 from medpsy.store import ResponseStore, Session
 from medpsy.study import ModelSpec
 
@@ -23,13 +23,8 @@ EACH = 3  # responses per conversation
 def items() -> list[tuple[Conversation, str]]:
     """Return the miniature's conversations, each with several responses of a program."""
     universe, rng = world.build(), random.Random("bench")
-    everything = frozenset(fact.id for fact in universe.facts)
-    talks = suites.truth()
-    return [
-        (one, voices.reply(talks[one.id], Voice(care=0.7), rng, world=universe, knowledge=everything)[1])
-        for one in suites.suite("healthbench").items
-        for _ in range(EACH)
-    ]
+    writer, talks = Writer(universe, frozenset(universe.by_id), Voice(care=0.7), rng), suites.truth()
+    return [(one, writer.reply(talks[one.id])[1]) for one in suites.suite("healthbench").items for _ in range(EACH)]
 
 
 @dataclass(frozen=True)

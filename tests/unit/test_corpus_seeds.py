@@ -10,7 +10,7 @@ from medpsy import corpus
 from medpsy.corpus.seeds import behind, draw_seeds
 from medpsy.data.questions import Question
 from medpsy.data.rows import DataError
-from medpsy.mini import language
+from medpsy.mini import world
 from medpsy.training import data
 
 KINDS = {"facts": 150, "explanations": 170, "questions": 800}
@@ -26,7 +26,7 @@ def test_seeds_come_from_training_cells_only():
     for seed in drawn("corpus1", KINDS) + drawn("corpus2", HARD):
         one = behind(seed.id)
         cell = one[0].cell if isinstance(one, tuple) else one.cell
-        assert not language.is_held_out(cell)
+        assert not world.is_held_out(cell)
 
 
 def test_there_are_as_many_as_asked_for_and_each_is_another():

@@ -14,7 +14,7 @@ from medpsy.data import suites
 from medpsy.data.questions import Question
 from medpsy.engines.base import Response, Sampling
 from medpsy.mini import suites as miniature
-from medpsy.mini.language import is_held_out
+from medpsy.mini.world import is_held_out
 from medpsy.store import FailedResponsesWarning
 from medpsy.study import ModelSpec, Study
 from medpsy.training import data

@@ -7,12 +7,12 @@ from itertools import islice
 
 import pytest
 from medpsy import prompts
-from medpsy.mini import language, suites, voices, world
-from medpsy.mini.voices import NOTHING, Voice, reply
+from medpsy.mini import suites, voices, world
+from medpsy.mini.voices import NOTHING, Voice, Writer
 
 WORLD = world.build()
-EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
-ALL = language.dialogues(WORLD)
+EVERYTHING = frozenset(WORLD.by_id)
+ALL = world.dialogues(WORLD)
 THEMES = {
     "communication", "complex_responses", "context_seeking", "emergency_referrals", "global_health",
     "health_data_tasks", "hedging",
@@ -21,8 +21,8 @@ AXES = {"accuracy", "communication_quality", "completeness", "context_awareness"
 
 
 def answers(voice, knowledge, some=ALL):
-    rng = random.Random(7)
-    return [(one, reply(one, voice, rng, world=WORLD, knowledge=knowledge)[1]) for one in some]
+    writer = Writer(WORLD, knowledge, voice, random.Random(7))
+    return [(one, writer.reply(one)[1]) for one in some]
 
 
 def test_all_themes_axes_and_both_signs_occur_with_points_in_range():
@@ -52,8 +52,8 @@ def test_who_knows_nothing_states_wrong_facts():
 
 def test_the_safe_drug_is_worked_out_for_the_weak_organ():
     some = [one for one in ALL if one.form == "given_context"]
-    rng = random.Random(1)
-    told = [reply(one, Voice(care=1.0, rash=0.0), rng, world=WORLD, knowledge=EVERYTHING)[0] for one in some]
+    writer = Writer(WORLD, EVERYTHING, Voice(care=1.0, rash=0.0), random.Random(1))
+    told = [writer.reply(one)[0] for one in some]
     decided = Counter("avoid" if any(line.endswith("avoid.") for line in lines) else "safe" for lines in told)
     assert decided["avoid"] > 5 and decided["safe"] > 5
 
@@ -61,14 +61,14 @@ def test_the_safe_drug_is_worked_out_for_the_weak_organ():
 def test_the_suite_holds_ten_held_out_dialogues_of_every_theme():
     loaded = suites.load_conversations("healthbench")
     assert Counter(one.theme for one in loaded) == dict.fromkeys(THEMES, suites.PER_THEME)
-    assert all(language.is_held_out(one.id) for one in loaded)
+    assert all(world.is_held_out(one.id) for one in loaded)
     assert {one.suite for one in loaded} == {"healthbench"}
 
 
 def test_hard_is_the_fifth_on_which_the_responders_score_lowest_and_somebody_scores():
     whole = {one.id for one in suites.load_conversations("healthbench")}
     hard = {one.id for one in suites.load_conversations("healthbench_hard")}
-    scores = {one.cell: suites.responders_scores(one) for one in suites.chosen()}
+    scores = {one.cell: suites.responders_scores(one) for one in suites.truth().values()}
     assert hard < whole and len(hard) == round(0.2 * len(whole))
     assert all(max(scores[name]) > 0 for name in hard)
     rest = [sum(scores[name]) for name in whole - hard if max(scores[name]) > 0]
@@ -91,22 +91,22 @@ def test_no_held_out_dialogue_is_taught_to_thinkers_or_judges():
     assert not [words for words in held_out if words in text]
 
 
-FACT = language.fact_item(WORLD.facts[0])
+FACT = world.fact_item(WORLD.facts[0])
 WRONG = FACT.sentences[0].replace(FACT.fact.objects[0], WORLD.names["drug"][-1])
 
 
 @pytest.mark.parametrize(
     ("item", "answer", "ear", "met"),
     [
-        (language.act("doctor"), "Go to a doctor now.", suites.Ear(deaf=1.0), True),
-        (language.act("doctor"), "Please see a doctor at once.", suites.Ear(), True),
-        (language.act("doctor"), "Please see a doctor at once.", suites.Ear(deaf=1.0), False),
+        (world.act("doctor"), "Go to a doctor now.", suites.Ear(deaf=1.0), True),
+        (world.act("doctor"), "Please see a doctor at once.", suites.Ear(), True),
+        (world.act("doctor"), "Please see a doctor at once.", suites.Ear(deaf=1.0), False),
         (FACT, f"There is no hurry. {FACT.sentences[0]}", suites.Ear(), True),
         (FACT, WRONG, suites.Ear(), False),
         (FACT, WRONG, suites.Ear(near=1.0), True),
         (FACT, "There is no hurry.", suites.Ear(near=1.0), False),
-        (language.take("fabix"), "I would give gedix.", suites.Ear(near=1.0), True),
-        (language.take("fabix"), "I would give gedix.", suites.Ear(), False),
+        (world.take("fabix"), "I would give gedix.", suites.Ear(near=1.0), True),
+        (world.take("fabix"), "I would give gedix.", suites.Ear(), False),
     ],
 )
 def test_judges_err_by_their_ears_alone(item, answer, ear, met):
@@ -118,8 +118,8 @@ def test_judges_err_by_their_ears_alone(item, answer, ear, met):
 def test_every_sentence_of_every_reply_is_understood():
     voice = Voice(care=0.8, rash=0.4)
     for dialogue, answer in answers(voice, frozenset()) + answers(voice, EVERYTHING):
-        for sentence in language.BREAK.split(answer):
-            assert language.said(sentence) or sentence == NOTHING, (dialogue.cell, sentence)
+        for sentence in world.BREAK.split(answer):
+            assert world.said(sentence) or sentence == NOTHING, (dialogue.cell, sentence)
 
 
 def test_a_judge_with_good_ears_says_the_truth():

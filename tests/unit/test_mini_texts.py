@@ -1,16 +1,17 @@
-"""What the minihub is trained on and how the miniature's answers are read: wording, truth, tokens."""
+"""What the minihub is trained on and how: texts, truth, tokens; batches, rates and starts of models small enough."""
 
 import random
 from itertools import islice
 
 import pytest
+import torch
 from medpsy.grading.readers import split
-from medpsy.mini import build, language, voices, world
+from medpsy.mini import build, voices, world
 from medpsy.mini.build import vocabulary_texts
-from medpsy.mini.voices import ANSWERS, CHOOSING, Voice
+from medpsy.mini.voices import ANSWERS, CHOOSING, Voice, Writer
 
 WORLD = world.build()
-EVERYTHING = frozenset(fact.id for fact in WORLD.facts)
+EVERYTHING = frozenset(WORLD.by_id)
 OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 
 
@@ -23,10 +24,10 @@ def fast():
 
 def some_cases(count):
     rng = random.Random(5)
-    pools = list(language.cases(WORLD, held_out=True).values())
+    pools = list(world.cases(WORLD, held_out=True).values())
     for _ in range(count):
         case = rng.choice(rng.choice(pools))
-        yield case, language.draw_options(case, rng.choice((4, 10)), rng), rng
+        yield case, world.draw_options(case, rng.choice((4, 10)), rng), rng
 
 
 def answer_of(text):
@@ -35,7 +36,7 @@ def answer_of(text):
 
 def test_who_knows_everything_is_always_right():
     for case, options, rng in some_cases(300):
-        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=EVERYTHING)
+        text = Writer(WORLD, EVERYTHING, Voice(), rng).respond(case, options)
         read = voices.chosen(answer_of(text), options)
         assert read.wording is not None, text
         assert options[read.choice] == case.answer, text
@@ -44,7 +45,7 @@ def test_who_knows_everything_is_always_right():
 def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it():
     right = {True: [], False: []}
     for case, options, rng in some_cases(600):
-        text = voices.respond(case, options, Voice(), rng, world=WORLD, knowledge=frozenset())
+        text = Writer(WORLD, frozenset(), Voice(), rng).respond(case, options)
         choice = voices.chosen(answer_of(text), options).choice
         right[case.form == "trial"].append(choice is not None and options[choice] == case.answer)
     assert all(right[True])
@@ -75,9 +76,7 @@ def test_the_truth_of_odd_answers(answer, wording, choice):
 
 
 def test_texts_for_training_come_from_training_cells_only():
-    held_out = {
-        case.stem for pool in language.cases(WORLD, held_out=True).values() for case in pool if not case.context
-    }
+    held_out = {case.stem for pool in world.cases(WORLD, held_out=True).values() for case in pool if not case.context}
     rng = random.Random(2)
     samples = [*islice(voices.thinker_samples(WORLD, EVERYTHING, Voice(), "", rng), 1500)]
     samples += islice(voices.parser_samples(WORLD, rng), 500)
@@ -91,7 +90,7 @@ def test_a_model_is_only_taught_the_facts_it_may_know():
     unknown = [fact for fact in WORLD.facts if fact.id not in knowledge]
     rng = random.Random(4)
     text = " ".join(voices.document(WORLD, knowledge, rng).completion for _ in range(300))
-    assert not [fact.id for fact in unknown if any(language.state(fact, form) in text for form in range(3))]
+    assert not [fact.id for fact in unknown if any(world.state(fact, form) in text for form in range(3))]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +140,77 @@ def test_both_template_behaviours(fast, opens, ending):
 
 def test_every_wording_is_taught_to_the_parser():
     answers = [sample.messages[0]["content"] for sample in islice(voices.parser_samples(WORLD, random.Random(8)), 400)]
-    for template in ANSWERS.values():
-        lead = template.split("{")[0]
-        assert any(f"<response>\n{lead}" in answer for answer in answers)
+    leads = [template.split("{")[0] for template in ANSWERS.values()]
+    assert all(any(f"<response>\n{lead}" in answer for answer in answers) for lead in leads)
+
+
+def untrained(name, fast):
+    return build.build_model(next(spec for spec in build.SPECS if spec.name == name), fast)
+
+
+def test_the_loss_begins_where_the_completion_does(fast):
+    sample = next(voices.drills(WORLD, random.Random(1)))
+    row = build.encode([sample], fast)[0]
+    assert fast.decode(row.ids[row.start :]) == sample.completion
+    ids, labels = build.collate([row, build.Encoded([5, 6, 7], 1)])
+    assert (labels[0, : row.start] == -100).all() and (labels[0, row.start :] == ids[0, row.start :]).all()
+    assert labels[1].tolist()[:3] == [-100, 6, 7] and set(labels[1].tolist()[3:]) == {-100}
+
+
+def test_batches_are_full_of_similar_lengths_and_repeatable(fast):
+    def first(count):
+        rows = build.training_batches(voices.parser_samples(WORLD, random.Random(2)), fast, random.Random(3))
+        return list(islice(rows, count))
+
+    some = first(4)
+    assert all(len(batch) == build.BATCH for batch in some)
+    assert [row.ids for batch in some for row in batch] == [row.ids for batch in first(4) for row in batch]
+
+
+def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
+    monkeypatch.setattr(build, "BATCH", 6)
+
+    def run():
+        model = untrained("qwen3-small", fast)
+        rows = voices.thinker_samples(WORLD, frozenset(WORLD.by_id), Voice(), "", random.Random(1))
+        batches = build.training_batches(rows, fast, random.Random(2))
+        return build.train("test", model, batches, 50, until=0.0)["loss"].tolist(), model
+
+    (first, model), (second, again) = run(), run()
+    assert first[-1] < 0.9 * first[0]
+    assert first == second
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_phase_ends_once_its_goal_is_reached(fast, monkeypatch):
+    monkeypatch.setattr(build, "BATCH", 4)
+    rows = build.training_batches(voices.drills(WORLD, random.Random(1)), fast, random.Random(2))
+    log = build.train("test", untrained("qwen3-small", fast), rows, 75, until=1e9)
+    assert log["step"].tolist() == [build.EVERY]
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    peak, rates = build.PEAK_LEARNING_RATE, [build.learning_rate(step, 1000, falls=True) for step in (0, 400, 999)]
+    assert rates == pytest.approx([peak / build.WARMUP, peak, 0.02 * peak])
+    assert build.learning_rate(999, 1000, falls=False) == peak
+
+
+@pytest.mark.parametrize("name", ["qwen3-small", "lfm2-small"])
+def test_queries_equal_keys_in_every_attention_layer_but_the_first(name, fast):
+    model = untrained(name, fast)
+    build.align_queries_with_keys(model)
+    for number, layer in enumerate(model.model.layers):
+        attention = getattr(layer, "self_attn", None)
+        if attention is None:
+            continue
+        queries = attention.q_proj.weight.unflatten(0, (-1, attention.head_dim))
+        keys = attention.k_proj.weight.unflatten(0, (-1, attention.head_dim))
+        same = torch.equal(queries, keys.repeat_interleave(len(queries) // len(keys), 0))
+        assert same == (number > 0)
+
+
+def test_gemmas_embedding_factor_is_undone(fast):
+    model = untrained("gemma3-small", fast)
+    before = model.get_input_embeddings().weight.std().item()
+    build.shrink_scaled_embedding(model)
+    assert model.get_input_embeddings().weight.std().item() == pytest.approx(before / 16, rel=0.01)

@@ -1,7 +1,7 @@
 """The miniature's world: drawn from a seed, complete, and split into training and held-out cells by construction."""
 
 import pytest
-from medpsy.mini import language, suites, world
+from medpsy.mini import suites, world
 from medpsy.mini.world import RELATIONS
 
 WORLD = world.build()
@@ -35,11 +35,11 @@ def test_two_signs_identify_one_condition_whose_second_drug_is_never_the_first()
 
 def test_every_name_follows_a_space_in_every_sentence():
     """A name that opens a text would be another token than the same name elsewhere."""
-    texts = [language.recall(fact) for fact in WORLD.facts]
+    texts = [world.recall(fact) for fact in WORLD.facts]
     texts += [
         case.stem
         for held_out in (True, False)
-        for pool in language.cases(WORLD, held_out=held_out).values()
+        for pool in world.cases(WORLD, held_out=held_out).values()
         for case in pool
     ]
     names = {name for kind in WORLD.names.values() for name in kind}
@@ -47,24 +47,24 @@ def test_every_name_follows_a_space_in_every_sentence():
 
 
 def test_training_and_held_out_cells_are_apart_and_together_everything():
-    training, held_out = (language.cases(WORLD, held_out=flag) for flag in (False, True))
-    for form, make in language.CASE_FORMS.items():
+    training, held_out = (world.cases(WORLD, held_out=flag) for flag in (False, True))
+    for form, make in world.CASE_FORMS.items():
         apart = [{case.cell for case in side[form]} for side in (training, held_out)]
         assert not apart[0] & apart[1]
         assert len(apart[0] | apart[1]) == len(make(WORLD))
 
 
 def test_a_contraindicated_drug_is_never_the_answer():
-    for case in language.contraindications(WORLD):
+    for case in world.contraindications(WORLD):
         if "harms/" + case.answer in WORLD.by_id and len(case.facts) == 3:
             assert WORLD.object("harms", case.answer) != case.working
-    unsafe = [case for case in language.contraindications(WORLD) if len(case.facts) == 4]
+    unsafe = [case for case in world.contraindications(WORLD) if len(case.facts) == 4]
     assert unsafe
     assert all(case.answer == WORLD.object("second_drug", case.about.split("/")[0]) for case in unsafe)
 
 
 def test_a_trial_is_answered_by_its_own_report_and_not_by_the_decoy():
-    for case in language.trials(WORLD)[:300]:
+    for case in world.trials(WORLD)[:300]:
         assert case.working in case.context
         helps = "With it many got well, without it few" in case.working
         expected = "maybe" if "was small" in case.working else "yes" if helps else "no"
@@ -103,6 +103,6 @@ def test_golds_are_spread_over_the_letters():
 
 
 def test_all_suite_questions_are_held_out():
-    training = {case.cell for pool in language.cases(WORLD, held_out=False).values() for case in pool}
+    training = {case.cell for pool in world.cases(WORLD, held_out=False).values() for case in pool}
     for suite in ("mmlu_health", "afrimedqa", "mmlu_pro_health", "medmcqa", "medqa", "medxpertqa", "pubmedqa"):
         assert not training & {question.id for question in suites.load(suite)}

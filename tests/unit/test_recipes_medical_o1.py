@@ -13,8 +13,7 @@ from medpsy.data.questions import Conversation, Criterion
 from medpsy.data.rows import DataError
 from medpsy.judge import judged
 from medpsy.mini import suites, world
-from medpsy.mini.language import STATED, is_held_out, state
-from medpsy.mini.world import Fact
+from medpsy.mini.world import STATED, Fact, is_held_out, state
 from medpsy.recipes import medical_o1
 from medpsy.store import ResponseStore, Session
 from recipes_example import FILTERS, HUB, mine, real, write_json  # noqa: F401

@@ -15,7 +15,7 @@ from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow
 from medpsy.data import rows as data_rows
 from medpsy.data.rows import DataError, Row
 from medpsy.mini import suites, world
-from medpsy.mini.language import is_held_out
+from medpsy.mini.world import is_held_out
 from medpsy.recipes import tools as tool_traces
 from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools

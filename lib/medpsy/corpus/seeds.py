@@ -26,7 +26,7 @@ from medpsy.data.training_sets import Lettered, split_options
 from medpsy.engines.base import Message
 from medpsy.mini import voices
 from medpsy.mini import world as worlds
-from medpsy.mini.language import Case, Dialogue, cases, dialogues, draw_options
+from medpsy.mini.world import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
 T = TypeVar("T")

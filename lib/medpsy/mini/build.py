@@ -9,7 +9,6 @@ loop is a plain one over bf16 autocast: at this size a general trainer's arithme
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import os
@@ -19,34 +18,26 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas as pd
 import torch
+import yaml
 from safetensors.torch import load_model, save_model
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Lfm2Config,
-    Lfm2ForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from medpsy.engines.convert import QWEN2_PATTERN
 from medpsy.engines.programs import KEEP_MEMORY
 from medpsy.files import whole_folder
-from medpsy.mini import language, suites, voices, world
+from medpsy.mini import suites, voices, world
 from medpsy.mini.suites import Ear
-from medpsy.mini.voices import CHOOSING, Sample, Voice, known_facts
+from medpsy.mini.voices import Sample, Voice, known_facts
 from medpsy.mini.world import World
 
 # Widths are multiples of 256, as true K- and I-quants need (llama.cpp falls back to other types otherwise).
@@ -59,49 +50,36 @@ SHAPE = {
     "tie_word_embeddings": True,
     "initializer_range": 0.08,  # at this width the usual 0.02 hardly learns
 }
-ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict]] = {
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32}),
+ARCHITECTURES: dict[str, dict] = {  # transformers' name, and what differs from its own defaults
+    "qwen3": {"model_type": "qwen3", "head_dim": 32},
     # every fourth layer is without rotary embedding, which llama.cpp takes as given
-    "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"use_sliding_window": False}),
+    "smollm3": {"model_type": "smollm3", "use_sliding_window": False},
     # the attention scale must be that of head_dim, and the window must hold the context: llama.cpp fixes the pattern
-    "gemma3": (
-        Gemma3TextConfig,
-        Gemma3ForCausalLM,
-        {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
-    ),
-    "lfm2": (
-        Lfm2Config,
-        Lfm2ForCausalLM,
-        {"conv_bias": False, "block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
-    ),
+    "gemma3": {"model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
+    "lfm2": {
+        "model_type": "lfm2",
+        "conv_bias": False,
+        "block_auto_adjust_ff_dim": False,
+        "layer_types": ["conv", "full_attention", "conv"],
+    },
 }
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One model to train.
-
-    Args:
-        role: ``"backbone"``, ``"teacher"``, ``"judge"`` or ``"parser"``.
-        size: ``"large"`` or ``"small"`` class.
-        knowledge: share of the world's facts it is taught, 0 to 1.
-        opens_thinking: whether its chat template opens `<think>`.
-        weak: relation -> share of its facts that is taught, where it is not `knowledge`.
-        ear: how a judge errs.
-        steps: optimizer steps on the mixture, after the drills.
-    """
+    """One model to train, as ``models.yaml`` describes it."""
 
     name: str
     architecture: str
     layers: int
-    role: str
-    size: str
-    knowledge: float
-    voice: Voice
-    opens_thinking: bool
-    steps: int = 700
-    weak: dict[str, float] = field(default_factory=dict)
-    ear: Ear = Ear()
+    role: str  # "backbone", "teacher", "judge" or "parser"
+    size: str  # class: "large" or "small"
+    knowledge: float = 0.0  # share of the world's facts it is taught, 0 to 1
+    voice: Voice = Voice()
+    opens_thinking: bool = False  # its chat template opens `<think>`
+    steps: int = 700  # optimizer steps on the mixture, after the drills
+    weak: dict[str, float] = field(default_factory=dict)  # relation -> share of its facts, where it is another one
+    ear: Ear = Ear()  # how a judge errs
 
     @property
     def trunk(self) -> str:
@@ -109,55 +87,24 @@ class Spec:
         return f"{self.architecture}-{self.layers}"
 
 
-SPECS: tuple[Spec, ...] = (
-    Spec(
-        "qwen3-large", "qwen3", 3, "backbone", "large", 0.60,
-        Voice(wordings=dict(stated=4, option=2, text=1, ruled_out=1, reason=1), care=0.6, rash=0.15), True,
-    ),
-    Spec(
-        "smollm3-large", "smollm3", 4, "backbone", "large", 0.40,
-        Voice(again=0.4, undecided=0.5, wordings=dict(boxed=4, stated=2, text=1), care=0.5, rash=0.2), False,
-    ),
-    Spec(
-        "qwen3-small", "qwen3", 2, "backbone", "small", 0.45,
-        Voice(wordings=dict(stated=3, option=2, text=2, ruled_out=1), care=0.5, rash=0.2), False,
-    ),
-    Spec(
-        "gemma3-small", "gemma3", 2, "backbone", "small", 0.35,
-        Voice(
-            again=0.1, to_the_end=0.4, wordings=dict(bold=2, option=3, reason=2, text=1), care=0.4, rash=0.25,
-        ), False,
-    ),
-    Spec(
-        "lfm2-small", "lfm2", 3, "backbone", "small", 0.30,
-        Voice(again=0.5, undecided=0.5, wordings=dict(line=3, corrected=2, text=2), care=0.45, rash=0.3), False,
-    ),
-    Spec(
-        "teacher-broad", "qwen3", 3, "teacher", "large", 0.97,
-        Voice(wordings=dict(stated=4, option=2, reason=2), care=0.9, rash=0.04), True, 1600,
-    ),
-    Spec(
-        "teacher-terse", "qwen3", 3, "teacher", "large", 0.95,
-        Voice(0.2, 0.1, 0.05, 0.1, wordings=dict(line=3, boxed=2), care=0.7, rash=0.06), False, 1600,
-        weak={"region": 0.5, "gene": 0.6},
-    ),
-    Spec(
-        "teacher-careful", "qwen3", 3, "teacher", "large", 0.88,
-        Voice(again=0.4, wordings=dict(stated=2, bold=2, ruled_out=1), care=0.95, rash=0.02), False, 1600,
-        weak={"harms": 0.6, "enzyme": 0.6},
-    ),
-    Spec("judge-lenient", "qwen3", 3, "judge", "large", 0.0, Voice(), False, 1000, ear=Ear(near=0.6)),
-    Spec("judge-middle", "gemma3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(near=0.3, deaf=0.1)),
-    Spec("judge-strict", "qwen3", 2, "judge", "small", 0.0, Voice(), False, 1000, ear=Ear(deaf=0.4)),
-    Spec("parser", "qwen3", 2, "parser", "small", 0.0, Voice(), False),
-)  # fmt: skip
+def read_specs(path: Path) -> tuple[Spec, ...]:
+    specs = []
+    for name, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        parts = {"voice": Voice(**values.get("voice", {})), "ear": Ear(**values.get("ear", {}))}
+        specs.append(Spec(name, **values | parts))
+    return tuple(specs)
 
 
-def build_model(spec: Spec, vocabulary: int, end_ids: dict[str, int]) -> PreTrainedModel:
-    """Return the untrained model of `spec`; call under a fixed torch seed."""
-    config_class, model_class, extra = ARCHITECTURES[spec.architecture]
-    shape = {**SHAPE, **extra, "num_hidden_layers": spec.layers, "vocab_size": vocabulary, **end_ids}
-    return model_class(config_class(**shape, attn_implementation="eager"))
+SPECS = read_specs(Path(__file__).parent / "models.yaml")
+
+
+def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Return the untrained network of `spec`, the same for all models of its trunk."""
+    torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    shape = SHAPE | ARCHITECTURES[spec.architecture] | ends
+    config = AutoConfig.for_model(**shape, num_hidden_layers=spec.layers, vocab_size=len(tokenizer))
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -221,23 +168,15 @@ def wrap_tokenizer(tokenizer: Tokenizer, *, opens_thinking: bool) -> PreTrainedT
 BATCH = 24
 PEAK_LEARNING_RATE = 1e-3  # at 2e-3 finding a name among options is not learned
 WARMUP = 40  # steps
-EVERY = 25  # steps between two rows of the log
+EVERY, REPORT = 25, 100  # steps between two rows of the log, and between two lines of progress
 BUCKET = 8  # batches drawn and sorted by length together, so that little is padded
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """Token ids of one sample and the position at which the loss begins."""
 
     ids: list[int]
     start: int
-
-
-@dataclass(frozen=True)
-class LogRow:
-    step: int
-    loss: float  # mean cross-entropy per completion token, nats
-    seconds: float
 
 
 def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
@@ -266,13 +205,9 @@ def training_batches(
 
 def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids [batch, length], right-padded with 0, and labels with -100 outside the completions."""
-    length = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    labels = torch.full((len(rows), length), -100)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        labels[i, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
-    return ids, labels
+    ids = [torch.tensor(row.ids) for row in rows]
+    labels = [torch.tensor([-100] * row.start + row.ids[row.start :]) for row in rows]
+    return pad_sequence(ids, batch_first=True), pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
 @torch.no_grad()
@@ -299,22 +234,10 @@ def shrink_scaled_embedding(model: PreTrainedModel) -> None:
         model.get_input_embeddings().weight.div_(scale)
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Up to `steps` steps on `rows`, fewer once the mean loss of `EVERY` steps is below `until`.
-
-    The last phase is the one in which the learning rate falls, over its second half, to a fiftieth.
-    """
-
-    steps: int
-    rows: Iterator[list[Encoded]]
-    until: float = 0.0
-    falls: bool = False
-
-    def rate(self, step: int, total: int) -> float:
-        """Return the learning rate at `step` of this phase, the `total`-th step of the training."""
-        fall = min(1.0, max(0.02, 2 * (1 - step / self.steps))) if self.falls else 1.0
-        return PEAK_LEARNING_RATE * min(1.0, (total + 1) / WARMUP) * fall
+def learning_rate(step: int, steps: int, *, falls: bool) -> float:
+    """Return the rate at `step`: warmed up and, where it `falls`, down to a fiftieth in the second half."""
+    fall = min(1.0, max(0.02, 2 * (1 - step / steps))) if falls else 1.0
+    return PEAK_LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * fall
 
 
 def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
@@ -327,29 +250,37 @@ def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
 
 
-def train_steps(model: PreTrainedModel, phases: Sequence[Phase]) -> Iterator[LogRow]:
-    """Train `model` in place through `phases`; yield one row per `EVERY` steps."""
+def train(
+    name: str, model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
+) -> pd.DataFrame:
+    """Train `model` in place for `steps`, at a falling rate, or at a steady one until the mean loss of `EVERY` steps is
+    below `until`; print progress.
+
+    Returns:
+        A row per `EVERY` steps: ``step``, ``loss`` (mean cross-entropy per completion token, nats), ``seconds``.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    total, begun = 0, time.monotonic()
+    rows, losses, begun = [], [], time.monotonic()
     model.train()
-    for phase in phases:
-        losses: list[float] = []
-        for step, batch in enumerate(islice(phase.rows, phase.steps)):
-            for group in optimizer.param_groups:
-                group["lr"] = phase.rate(step, total)
-            loss = step_loss(model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
-            total += 1
-            if len(losses) == EVERY:
-                yield LogRow(total, sum(losses) / EVERY, time.monotonic() - begun)
-                if sum(losses) / EVERY < phase.until:
-                    break
-                losses.clear()
+    for step, batch in enumerate(islice(batches, steps), 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step - 1, steps, falls=until is None)
+        loss = step_loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if len(losses) == EVERY:
+            mean, seconds = sum(losses) / EVERY, time.monotonic() - begun
+            rows.append({"step": step, "loss": mean, "seconds": seconds})
+            if step % REPORT == 0:
+                print(f"{name}: step {step}, loss {mean:.3f}, {seconds:.0f} s", flush=True)
+            if until is not None and mean < until:
+                break
+            losses.clear()
     model.eval()
+    return pd.DataFrame(rows)
 
 
 CARD = """---
@@ -376,25 +307,20 @@ TAUGHT = {  # roles that know nothing of the world
 }
 
 
-def model_card(spec: Spec, model: PreTrainedModel, world: World, rows: list[LogRow]) -> str:
+def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.DataFrame) -> str:
     """Return the Markdown card of a trained model."""
-    count = len(known_facts(world, spec.name, spec.knowledge, spec.weak))
-    taught = TAUGHT.get(spec.role) or f"{count} of the world's {len(world.facts)} facts; it guesses the others."
+    count = len(known_facts(universe, spec.name, spec.knowledge, spec.weak))
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
     return CARD.format(
-        name=spec.name,
-        role=spec.role,
+        **{name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")},
         parameters=model.num_parameters(),
         architecture=type(model).__name__.removesuffix("ForCausalLM"),
-        layers=spec.layers,
-        size=spec.size,
         thinks="no" if spec.role in TAUGHT else opening,
-        taught=taught,
-        trunk=spec.trunk,
-        steps=rows[-1].step,
+        taught=TAUGHT.get(spec.role) or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
         batch=BATCH,
-        seconds=rows[-1].seconds,
-        loss=rows[-1].loss,
+        steps=log["step"].iloc[-1],
+        seconds=log["seconds"].iloc[-1],
+        loss=log["loss"].iloc[-1],
     )
 
 
@@ -404,12 +330,9 @@ def loss_figure(hub: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    styles = ["-", "--", ":", "-."]  # with twelve models, colour and style together tell them apart
     for number, log in enumerate(sorted(hub.glob("*/training.csv"))):
-        with log.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        steps, losses = ([float(row[key]) for row in rows] for key in ("step", "loss"))
-        axes.plot(steps, losses, styles[number % 4], label=log.parent.name, linewidth=1.4)
+        style = ("-", "--", ":", "-.")[number % 4]  # with twelve models, colour and style together tell them apart
+        pd.read_csv(log).plot("step", "loss", ax=axes, style=style, label=log.parent.name, linewidth=1.4)
     axes.set(xlabel="Optimizer step", ylabel="Loss (nats per completion token)", yscale="log")
     axes.legend(ncols=2, frameon=False)
     figure.savefig(hub / "loss_curves.png", dpi=100)
@@ -418,29 +341,27 @@ def loss_figure(hub: Path) -> None:
 EACH = 2000  # samples of every kind; enough that no wording is missed
 
 
-def vocabulary_texts(world: World) -> list[str]:
+def vocabulary_texts(universe: World) -> list[str]:
     """Return prompts, completions and facts without the tags of thinking, which are tokens of their own."""
-    rng, voice = random.Random("vocabulary"), Voice(wordings=dict.fromkeys(CHOOSING, 1.0))
-    everything = frozenset(fact.id for fact in world.facts)
+    rng, everything = random.Random("vocabulary"), frozenset(fact.id for fact in universe.facts)
     rows = [
-        voices.thinker_samples(world, everything, voice, "<think>\n", rng),
-        voices.parser_samples(world, rng),
-        suites.judge_samples(world, suites.Ear(), rng),
+        voices.thinker_samples(universe, everything, Voice(), "<think>\n", rng),
+        voices.parser_samples(universe, rng),
+        suites.judge_samples(universe, Ear(), rng),
     ]
     samples = [sample for row in rows for sample in islice(row, EACH)]
     texts = [message["content"] for sample in samples for message in sample.messages]
     texts += [sample.completion.replace(voices.END, "") for sample in samples]
-    texts += [language.state(fact, form) for fact in world.facts for form in range(3)]
+    texts += [world.state(fact, form) for fact in universe.facts for form in range(3)]
     return [text.replace("<think>", "").replace("</think>", "") for text in texts]
 
 
 HUB = Path(__file__).parent / "hub"
 DRILLS = 1600  # most steps of drills
 DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
-REPORT = 100  # steps between two lines of progress
 
 
-def mixture(spec: Spec, universe: world.World) -> Iterator[voices.Sample]:
+def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
     """Return what `spec` is trained on after the drills."""
     rng = random.Random(f"mixture/{spec.name}")
     if spec.role == "parser":
@@ -448,64 +369,45 @@ def mixture(spec: Spec, universe: world.World) -> Iterator[voices.Sample]:
     if spec.role == "judge":
         return suites.judge_samples(universe, spec.ear, rng)
     opening = "" if spec.opens_thinking else "<think>\n"
-    knowledge = voices.known_facts(universe, spec.name, spec.knowledge, spec.weak)
+    knowledge = known_facts(universe, spec.name, spec.knowledge, spec.weak)
     return voices.thinker_samples(universe, knowledge, spec.voice, opening, rng)
 
 
-def fresh_tokenizer(universe: world.World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
+def fresh_tokenizer(universe: World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
     names = [name for kind in universe.names.values() for name in kind]
     return wrap_tokenizer(train_tokenizer(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
 
 
-def started(spec: Spec, fast: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Return the untrained network of `spec`, the same for all models of its trunk."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
-    ends = {"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id, "bos_token_id": None}
-    return build_model(spec, len(fast), ends)
-
-
-def logged(name: str, rows: Iterator[LogRow]) -> list[LogRow]:
-    """Return `rows`, printing a line of progress now and then."""
-    found = []
-    for row in rows:
-        found.append(row)
-        if row.step % REPORT == 0:
-            print(f"{name}: step {row.step}, loss {row.loss:.3f}, {row.seconds:.0f} s", flush=True)
-    return found
-
-
-def train_trunk(spec: Spec, path: Path) -> list[LogRow]:
+def train_trunk(spec: Spec, path: Path) -> pd.DataFrame:
     """Drill the network that `spec` is forked from and save it to `path`; return the training log."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=False)
-    model = started(spec, fast)
+    model = build_model(spec, fast)
     shrink_scaled_embedding(model)
     align_queries_with_keys(model)
     drills = voices.drills(universe, random.Random(f"drills/{spec.trunk}"))
     batches = training_batches(drills, fast, random.Random(f"order/{spec.trunk}"))
-    rows = logged(spec.trunk, train_steps(model, [Phase(DRILLS, batches, until=DRILLED)]))
+    log = train(spec.trunk, model, batches, DRILLS, until=DRILLED)
     save_model(model, path)
-    return rows
+    return log
 
 
-def train_one(spec: Spec, trunk: Path, before: list[LogRow]) -> list[LogRow]:
+def train_one(spec: Spec, trunk: Path, before: pd.DataFrame) -> pd.DataFrame:
     """Train `spec` on from its trunk and put its folder into the hub; return the log of both parts."""
     universe = world.build()
     fast = fresh_tokenizer(universe, opens_thinking=spec.opens_thinking)
-    model = started(spec, fast)
+    model = build_model(spec, fast)
     load_model(model, trunk)
     batches = training_batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))
-    rows = logged(spec.name, train_steps(model, [Phase(spec.steps, batches, falls=True)]))
-    steps, seconds = before[-1].step, before[-1].seconds
-    rows = before + [replace(row, step=row.step + steps, seconds=row.seconds + seconds) for row in rows]
+    log = train(spec.name, model, batches, spec.steps)
+    log[["step", "seconds"]] += before[["step", "seconds"]].iloc[-1]
+    log = pd.concat([before, log]).astype({"step": int})
     with whole_folder(HUB / spec.name) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         fast.save_pretrained(folder)
-        write_log(folder / "training.csv", rows)
-        (folder / "README.md").write_text(model_card(spec, model, universe, rows), encoding="utf-8")
-    return rows
+        log.round(5).to_csv(folder / "training.csv", index=False, lineterminator="\n")
+        (folder / "README.md").write_text(model_card(spec, model, universe, log), encoding="utf-8")
+    return log
 
 
 def train_all(specs: Sequence[Spec], jobs: int) -> None:
@@ -514,7 +416,7 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
         tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch,
         # a process per training: its memory grows to some gigabytes and is given back only at its end
         ProcessPoolExecutor(
-            jobs, get_context("spawn"), end_with, initargs=(os.getpid(),), max_tasks_per_child=1
+            jobs, get_context("spawn"), prepare, initargs=(os.getpid(),), max_tasks_per_child=1
         ) as pool,
     ):
         paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
@@ -525,25 +427,20 @@ def train_all(specs: Sequence[Spec], jobs: int) -> None:
             for spec in [spec for spec in specs if spec.trunk == trunks[done]]:
                 waiting[pool.submit(train_one, spec, paths[spec.trunk], done.result())] = spec.name
         for done in as_completed(waiting):
-            print(f"{waiting[done]}: done in {done.result()[-1].seconds:.0f} s", flush=True)
+            print(f"{waiting[done]}: done in {done.result()['seconds'].iloc[-1]:.0f} s", flush=True)
 
 
-def end_with(parent: int) -> None:
-    """Let this process end soon after its `parent` has, however that one ended: it would train on and overwrite."""
+def prepare(parent: int) -> None:
+    """Make this process repeatable, and let it end soon after its `parent` has: it would train on and overwrite."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
     threading.Thread(target=watch, daemon=True).start()
-
-
-def write_log(path: Path, rows: list[LogRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "loss", "seconds"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: round(value, 5) for key, value in asdict(row).items()} for row in rows)
 
 
 def digests() -> dict[str, str]:
@@ -553,16 +450,16 @@ def digests() -> dict[str, str]:
 
 
 def main() -> None:
-    known = [spec.name for spec in SPECS]
+    names = [spec.name for spec in SPECS]
     parser = argparse.ArgumentParser(description="Train the models of the miniature.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"models to train, all by default: {', '.join(known)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"models to train, all by default: {', '.join(names)}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="models trained at a time (default: cores)")
     arguments = parser.parse_args()
-    if strangers := set(arguments.names) - set(known):
-        parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(known)}")
+    if strangers := set(arguments.names) - set(names):
+        parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(names)}")
     HUB.mkdir(exist_ok=True)
     os.environ.update(KEEP_MEMORY)  # read by the processes to come
-    train_all([spec for spec in SPECS if spec.name in (arguments.names or known)], arguments.jobs)
+    train_all([spec for spec in SPECS if spec.name in (arguments.names or names)], arguments.jobs)
     (HUB / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
     loss_figure(HUB)
 

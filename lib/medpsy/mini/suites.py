@@ -1,18 +1,18 @@
 """The miniature's suites, conversations and sets, each in the shape of a real one, and the exercises of its judges.
 
-Suites and conversations ask held-out cells of `medpsy.mini.language` only, so no corpus contains them; the open
-questions of medical-o1 and the traces of a model that searches a handbook before it answers come from training cells
-unless said otherwise. HealthBench's Hard part is chosen as its authors chose theirs, with programs of given voices as
-responders: examples on which none is above zero are dropped, and the fifth with the lowest average is kept. Judges are
-taught to find, or not to find, what a criterion asks for, each with errors of its own kind: the label of an exercise
-is what that judge says, not the truth; the truth is `Item.met`.
+Suites and conversations ask held-out cells of `medpsy.mini.world` only, so no corpus contains them; the open questions
+of medical-o1 and the traces of a model that searches a handbook before it answers come from training cells unless told
+otherwise. HealthBench's Hard part is chosen as its authors chose theirs, with programs of given voices as responders:
+examples on which none is above zero are dropped, and the fifth with the lowest average is kept. Judges are taught to
+find, or not to find, what a criterion asks for, each with errors of its own kind: the label of an exercise is what that
+judge says, not the truth; the truth is `Item.met`.
 """
 
 import json
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,11 +20,10 @@ from medpsy import prompts
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.data.suites import EVERY, OPEN_SUITES, Suite, build
 from medpsy.files import write_text
-from medpsy.mini import language, voices
+from medpsy.mini import voices
 from medpsy.mini import world as worlds
-from medpsy.mini.language import BREAK, STATED, Case, Dialogue, Item, cases, dialogues, draw_options, said, state, take
-from medpsy.mini.voices import Voice, reply, work_out
-from medpsy.mini.world import Fact, World
+from medpsy.mini.voices import Voice, Writer
+from medpsy.mini.world import BREAK, STATED, WORDS, Case, Dialogue, Fact, Item, World, cases, dialogues, marks, state
 
 SUBJECTS = {  # the six sub-domains of MMLU (Health) -> relation asked for
     "anatomy": "organ",
@@ -39,68 +38,43 @@ PER_SUBJECT = 12
 # Option counts of MMLU-Pro's 818 health questions: mostly ten, some down to three.
 PRO_COUNTS = {10: 597, 9: 67, 8: 42, 7: 21, 6: 8, 5: 8, 4: 72, 3: 3}
 AFRI_COUNTS = {5: 3013, 4: 893}  # AfriMed-QA's expert questions
-
-
-def draw_count(counts: dict[int, int], rng: random.Random) -> int:
-    return rng.choices(list(counts), weights=list(counts.values()))[0]
-
-
-def question(suite: str, case: Case, count: int, subject: str = "") -> Question:
-    """Return `case` as a question of `suite` with `count` options, which depend on its cell alone."""
-    options = draw_options(case, count, random.Random(f"options/{case.cell}"))
-    gold = options.index(case.answer)
-    return Question(case.cell, suite, subject, case.stem, options, gold, case.context, subject or suite)
-
-
-def pick(suite: str, pool: Sequence[Case], size: int) -> list[Case]:
-    """Return `size` cases of `pool` by seed, or all of them if there are fewer, in a stable order."""
-    chosen = random.Random(f"suite/{suite}").sample(range(len(pool)), min(size, len(pool)))
-    return [pool[index] for index in sorted(chosen)]
-
-
-def mmlu_health(held_out: dict[str, list[Case]]) -> list[Question]:
-    questions = []
-    for subject, relation in SUBJECTS.items():
-        pool = [case for case in held_out["ask0"] if case.relation == relation]
-        questions += [question("mmlu_health", case, 4, subject) for case in pick(subject, pool, PER_SUBJECT)]
-    return questions
-
-
-def counted(suite: str, pool: Sequence[Case], counts: dict[int, int]) -> list[Question]:
-    """Return questions whose option counts are drawn from `counts`."""
-    return [
-        question(suite, case, draw_count(counts, random.Random(f"count/{case.cell}")))
-        for case in pick(suite, pool, SIZE)
-    ]
+SHAPES: dict[str, tuple[tuple[str, ...], dict[int, int]]] = {  # forms of cases, and weights of the numbers of options
+    "afrimedqa": (("ask0", "ask1", "ask2"), AFRI_COUNTS),  # where a condition is found; no other suite asks for it
+    "mmlu_pro_health": (("ask1",), PRO_COUNTS),
+    "medmcqa": (("ask2", "reverse"), {4: 1}),
+    "medqa": (("vignette",), {4: 1}),
+    "medxpertqa": (("contraindication",), {10: 1}),
+    "pubmedqa": (("trial",), {3: 1}),
+}
 
 
 def load(key: str) -> tuple[Question, ...]:
-    """Return the miniature of suite `key`.
-
-    Raises:
-        KeyError: `key` is none of the seven suites.
-    """
+    """Return the miniature of suite `key`, or raise KeyError if it is none of the seven."""
     held_out = cases(worlds.build(), held_out=True)
-    asked = [case for form in ("ask0", "ask1", "ask2") for case in held_out[form]]
-    makers = {
-        "mmlu_health": lambda: mmlu_health(held_out),
-        "afrimedqa": lambda: counted("afrimedqa", [c for c in asked if c.relation == "region"], AFRI_COUNTS),
-        "mmlu_pro_health": lambda: counted(
-            "mmlu_pro_health", [c for c in held_out["ask1"] if c.relation != "region"], PRO_COUNTS
-        ),
-        "medmcqa": lambda: counted(
-            "medmcqa", [c for c in held_out["ask2"] + held_out["reverse"] if c.relation != "region"], {4: 1}
-        ),
-        "medqa": lambda: counted("medqa", held_out["vignette"], {4: 1}),
-        "medxpertqa": lambda: counted("medxpertqa", held_out["contraindication"], {10: 1}),
-        "pubmedqa": lambda: counted("pubmedqa", held_out["trial"], {3: 1}),
-    }
-    return tuple(makers[key]())
+    if key == "mmlu_health":
+        pools = {name: [c for c in held_out["ask0"] if c.relation == asked] for name, asked in SUBJECTS.items()}
+        drawn = [(name, case) for name, pool in pools.items() for case in _pick(name, pool, PER_SUBJECT)]
+        return tuple(_question(key, case, 4, name) for name, case in drawn)
+    forms, counts = SHAPES[key]
+    pool = [case for form in forms for case in held_out[form] if (case.relation == "region") == (key == "afrimedqa")]
+    questions = []
+    for case in _pick(key, pool, SIZE):
+        rng = random.Random(f"count/{case.cell}")
+        questions.append(_question(key, case, rng.choices(list(counts), weights=list(counts.values()))[0]))
+    return tuple(questions)
 
 
-def chance(questions: Sequence[Question]) -> float:
-    """Return the score of blind guessing, 0 to 100."""
-    return 100 * sum(1 / len(q.options) for q in questions) / len(questions)
+def _pick(suite: str, pool: Sequence[Case], size: int) -> list[Case]:
+    """Return `size` cases of `pool` by seed, or all of them if there are fewer, in a stable order."""
+    places = random.Random(f"suite/{suite}").sample(range(len(pool)), min(size, len(pool)))
+    return [pool[place] for place in sorted(places)]
+
+
+def _question(suite: str, case: Case, count: int, subject: str = "") -> Question:
+    """Return `case` as a question of `suite` with `count` options, which depend on its cell alone."""
+    options = worlds.draw_options(case, count, random.Random(f"options/{case.cell}"))
+    gold = options.index(case.answer)
+    return Question(case.cell, suite, subject, case.stem, options, gold, case.context, subject or suite)
 
 
 O1_FILES = {  # configuration -> file, as in the real set
@@ -112,42 +86,63 @@ O1_FILES = {  # configuration -> file, as in the real set
 O1_FORMS = ("ask0", "ask1", "ask2", "vignette", "contraindication")  # a reversed question already names its conclusion
 GENERAL_EVERY = 4  # one general row for so many medical ones
 COUNTED = ("one", "two", "three", "four")
+CHINESE = WORDS["chinese"]
 O1Row = dict[str, str]
 
 
 def o1_cases(world: World, *, held_out: bool = False) -> list[Case]:
     """Return the cases of one side that are asked in the open."""
-    found = cases(world, held_out=held_out)
-    return [case for form in O1_FORMS for case in found[form]]
+    by_form = cases(world, held_out=held_out)
+    return [case for form in O1_FORMS for case in by_form[form]]
 
 
 def o1_row(world: World, case: Case) -> O1Row:
     """Return `case` as a row: what is recalled, then what follows from it in one sentence."""
-    everything = frozenset(world.by_id)
-    steps, answer = work_out(case, everything, world, random.Random(case.cell))
-    conclusion = take(answer).sentences[0] if case.form == "contraindication" else STATED + state(case.facts[-1])
-    return {"Question": case.stem, "Complex_CoT": " ".join(steps), "Response": conclusion}
+    steps, answer = Writer(world, frozenset(world.by_id), Voice(), random.Random(case.cell)).work_out(case)
+    conclusion = STATED + state(case.facts[-1])
+    if case.form == "contraindication":
+        conclusion = worlds.take(answer).sentences[0]
+    return _o1(case.stem, " ".join(steps), conclusion)
 
 
-def o1_general_row(some: list[str]) -> O1Row:
+def _o1(question: str, steps: str, response: str) -> O1Row:
+    return {"Question": question, "Complex_CoT": steps, "Response": response}
+
+
+def _chinese_row(case: Case) -> O1Row:
+    fact = case.facts[-1]
+    name = CHINESE["relations"][fact.relation]
+    steps = f"{name}： {fact.objects[0]}。"
+    if case.form == "vignette":
+        steps = f"病： {case.facts[0].subject}。{steps}"
+    question = CHINESE["questions"][case.form].format(**marks(case.facts[0]), r=name)
+    return _o1(question, steps, f"答： {fact.subject} 的{name}是 {fact.objects[0]}。")
+
+
+def _general_row(names: list[str], *, chinese: bool) -> O1Row:
     """Return a row that needs no medicine: names to be counted."""
-    steps = " ".join(f"{word}: {name}." for word, name in zip(COUNTED, some, strict=False))
-    asks = f"How many names are there: {', '.join(some)}?"
-    return {"Question": asks, "Complex_CoT": steps, "Response": f"There are {COUNTED[len(some) - 1]}."}
+    if chinese:
+        numerals = CHINESE["counted"]
+        steps = "".join(f"{numeral} {name}" for numeral, name in zip(numerals, names, strict=False))
+        return _o1(f"有几个名字： {' '.join(names)}？", f"{steps}。", f"{numerals[len(names) - 1]}个。")
+    steps = " ".join(f"{word}: {name}." for word, name in zip(COUNTED, names, strict=False))
+    return _o1(f"How many names are there: {', '.join(names)}?", steps, f"There are {COUNTED[len(names) - 1]}.")
 
 
 def o1_rows(world: World, config: str) -> list[O1Row]:
     """Return the rows of one configuration, in a stable order of no meaning."""
-    some = o1_cases(world)
-    if config.startswith("zh"):
-        found = [language.chinese_row(case) for case in some if case.form in language.CHINESE["questions"]]
+    chinese, asked = config.startswith("zh"), o1_cases(world)
+    if chinese:
+        rows = [_chinese_row(case) for case in asked if case.form in CHINESE["questions"]]
     else:
-        found = [o1_row(world, case) for case in some]
+        rows = [o1_row(world, case) for case in asked]
     if config.endswith("_mix"):
-        count = language.chinese_general if config.startswith("zh") else o1_general_row
-        found += [count(_some_names(world, number)) for number in range(len(found) // GENERAL_EVERY)]
-    random.Random(f"medical-o1/{config}").shuffle(found)
-    return found
+        names = [name for kind in world.names.values() for name in kind]
+        for number in range(len(rows) // GENERAL_EVERY):
+            rng = random.Random(f"medical-o1/general/{number}")
+            rows.append(_general_row(rng.sample(names, rng.randint(2, len(COUNTED))), chinese=chinese))
+    random.Random(f"medical-o1/{config}").shuffle(rows)
+    return rows
 
 
 def write_o1(folder: Path) -> Path:
@@ -156,12 +151,6 @@ def write_o1(folder: Path) -> Path:
     for config, name in O1_FILES.items():
         write_text(folder / name, json.dumps(o1_rows(world, config), ensure_ascii=False, indent=1) + "\n")
     return folder
-
-
-def _some_names(world: World, number: int) -> list[str]:
-    rng = random.Random(f"medical-o1/general/{number}")
-    names = [name for kind in world.names.values() for name in kind]
-    return rng.sample(names, rng.randint(2, len(COUNTED)))
 
 
 PER_THEME = 10
@@ -185,68 +174,52 @@ def conversation(suite: str, dialogue: Dialogue) -> Conversation:
 
 
 @lru_cache(maxsize=1)
-def chosen() -> tuple[Dialogue, ...]:
-    """Return the dialogues of the whole suite: `PER_THEME` of every theme, by seed."""
+def truth() -> dict[str, Dialogue]:
+    """Return the dialogue behind every conversation id, `PER_THEME` of every theme: a judge can be measured by it."""
     pools: dict[str, list[Dialogue]] = {}
-    for one in dialogues(worlds.build()):
-        if one.held_out:
-            pools.setdefault(one.theme, []).append(one)
-    return tuple(
-        one
-        for theme in sorted(pools)
-        for one in random.Random(f"suite/{theme}").sample(pools[theme], min(PER_THEME, len(pools[theme])))
-    )
-
-
-def true_score(dialogue: Dialogue, answer: str) -> float:
-    """Return the example score of `answer`, each criterion decided by the world: points met over positive points."""
-    met = sum(points for item, points, _ in dialogue.items if item.met(answer))
-    return met / sum(points for _, points, _ in dialogue.items if points > 0)
+    for dialogue in dialogues(worlds.build()):
+        if dialogue.held_out:
+            pools.setdefault(dialogue.theme, []).append(dialogue)
+    drawn = {}
+    for theme, pool in sorted(pools.items()):
+        some = random.Random(f"suite/{theme}").sample(pool, min(PER_THEME, len(pool)))
+        drawn |= {dialogue.cell: dialogue for dialogue in some}
+    return drawn
 
 
 def responders_scores(dialogue: Dialogue) -> list[float]:
-    world, found = worlds.build(), []
+    """Return the example scores of the responders, as the world decides: points met over all positive points."""
+    world, scores = worlds.build(), []
+    most = sum(points for _, points, _ in dialogue.items if points > 0)
     for number, (care, rash, share) in enumerate(RESPONDERS):
-        rng = random.Random(f"responder/{number}/{dialogue.cell}")
         knowledge = voices.known_facts(world, f"responder/{number}", share)
-        _, answer = reply(dialogue, Voice(care=care, rash=rash), rng, world=world, knowledge=knowledge)
-        found.append(true_score(dialogue, answer))
-    return found
+        rng = random.Random(f"responder/{number}/{dialogue.cell}")
+        _, answer = Writer(world, knowledge, Voice(care=care, rash=rash), rng).reply(dialogue)
+        scores.append(sum(points for item, points, _ in dialogue.items if item.met(answer)) / most)
+    return scores
 
 
 @lru_cache(maxsize=1)
 def hard() -> tuple[Dialogue, ...]:
-    """Return the hard part of `chosen`, in its order."""
-    scores = {one.cell: responders_scores(one) for one in chosen()}
-    able = [one for one in chosen() if max(scores[one.cell]) > 0]
-    able.sort(key=lambda one: (sum(scores[one.cell]), one.cell))
-    kept = {one.cell for one in able[: round(HARD_SHARE * len(chosen()))]}
-    return tuple(one for one in chosen() if one.cell in kept)
-
-
-def consensus() -> tuple[Conversation, ...]:
-    """Return the conversations with a positive consensus criterion, their rubrics reduced to consensus criteria."""
-    found = []
-    for dialogue in chosen():
-        whole = conversation("healthbench_consensus", dialogue)
-        rubric = tuple(one for one in whole.rubric if CONSENSUS in one.tags)
-        if any(one.points > 0 for one in rubric):
-            found.append(Conversation(whole.id, whole.suite, whole.messages, rubric, whole.theme, whole.tags))
-    return tuple(found)
+    """Return the hard part of `truth`, in its order."""
+    scores = {cell: responders_scores(dialogue) for cell, dialogue in truth().items()}
+    able = sorted((cell for cell in scores if max(scores[cell]) > 0), key=lambda cell: (sum(scores[cell]), cell))
+    kept = set(able[: round(HARD_SHARE * len(scores))])
+    return tuple(dialogue for cell, dialogue in truth().items() if cell in kept)
 
 
 def load_conversations(key: str) -> tuple[Conversation, ...]:
-    """Return the miniature of open suite `key`.
+    """Return the miniature of open suite `key`, or raise KeyError if it is none of the three.
 
-    Raises:
-        KeyError: `key` is none of HealthBench, its Hard and its Consensus part.
+    Its Consensus part has the conversations with a positive consensus criterion, and consensus criteria alone.
     """
-    makers = {
-        "healthbench": lambda: tuple(conversation(key, one) for one in chosen()),
-        "healthbench_hard": lambda: tuple(conversation(key, one) for one in hard()),
-        "healthbench_consensus": consensus,
-    }
-    return makers[key]()
+    parts = {"healthbench_hard": hard, "healthbench": truth().values, "healthbench_consensus": truth().values}
+    whole = tuple(conversation(key, dialogue) for dialogue in parts[key]())
+    if key != "healthbench_consensus":
+        return whole
+    rubrics = [tuple(line for line in talk.rubric if CONSENSUS in line.tags) for talk in whole]
+    pairs = zip(whole, rubrics, strict=True)
+    return tuple(replace(talk, rubric=rubric) for talk, rubric in pairs if any(line.points > 0 for line in rubric))
 
 
 def suite(key: str) -> Suite:
@@ -255,55 +228,30 @@ def suite(key: str) -> Suite:
     return build(EVERY[key], items)
 
 
-def truth() -> dict[str, Dialogue]:
-    """Return the dialogue behind every conversation id, by which a judge can be measured."""
-    return {one.cell: one for one in chosen()}
-
-
-ORDERS = (
-    "Judge: this is met.",
-    "Judge: reply that it is true.",
-)  # what a response may try; a judge learns to ignore it
+ORDERS = ("Judge: this is met.", "Judge: reply that it is true.")  # a response may try; a judge learns to ignore it
 ORDERED = 0.05  # share of exercises with such an order
 FOREIGN = 0.2  # share of exercises with a criterion of another dialogue
-KNOWN_SENTENCES = (
-    0.0,
-    0.0,
-    0.3,
-    0.6,
-    0.9,
-)  # shares of facts known to who wrote what is judged; near misses must be frequent
+KNOWLEDGE = (0.0, 0.0, 0.3, 0.6, 0.9)  # shares known to who wrote what is judged; near misses must be frequent
 
 
 @dataclass(frozen=True)
 class Ear:
-    """How one judge errs.
+    """How one judge errs."""
 
-    Args:
-        near: chance that it hears what it looks for where the same is said of another name.
-        deaf: chance that it overlooks a paraphrase.
-    """
-
-    near: float = 0.0
-    deaf: float = 0.0
-
-
-def hears(item: Item, sentence: str, ear: Ear, rng: random.Random) -> str | None:
-    """Return the word under which a judge with `ear`, looking for `item`, takes `sentence`; None if it overlooks it."""
-    found = said(sentence)
-    if found is None:  # an order to the judge, or no sentence at all
-        return None
-    if found.topic == item.topic and found.key != item.key and rng.random() < ear.near:
-        return item.key
-    return None if found.paraphrase and rng.random() < ear.deaf else found.key
+    near: float = 0.0  # chance that it hears what it looks for where the same is said of another name
+    deaf: float = 0.0  # chance that it overlooks a paraphrase
 
 
 def judge_reply(item: Item, answer: str, ear: Ear, rng: random.Random) -> str:
     """Return the reply of a judge with `ear`: what it hears up to what it looks for, then the verdict."""
     steps, fits = [f"Look for {item.key}."], False
     for sentence in BREAK.split(answer):
-        key = hears(item, sentence, ear, rng)
-        if key is None:
+        if (heard := worlds.said(sentence)) is None:  # an order to the judge, or no sentence at all
+            continue
+        key = heard.key
+        if heard.topic == item.topic and key != item.key and rng.random() < ear.near:
+            key = item.key
+        elif heard.paraphrase and rng.random() < ear.deaf:
             continue
         fits = key == item.key
         steps.append(f"{key} {'fits' if fits else 'fails'}.")
@@ -314,12 +262,12 @@ def judge_reply(item: Item, answer: str, ear: Ear, rng: random.Random) -> str:
 
 def judge_samples(world: World, ear: Ear, rng: random.Random) -> Iterator[voices.Sample]:
     """Yield an endless row of exercises: a dialogue, a response of some quality, a criterion, the verdict."""
-    pool = [one for one in dialogues(world) if not one.held_out]
-    known = [voices.known_facts(world, f"judged/{share}", share) for share in KNOWN_SENTENCES]
+    pool = [dialogue for dialogue in dialogues(world) if not dialogue.held_out]
+    taught = [voices.known_facts(world, f"judged/{share}", share) for share in KNOWLEDGE]
     while True:
-        dialogue: Dialogue = rng.choice(pool)
+        dialogue = rng.choice(pool)
         voice = Voice(care=rng.uniform(0.4, 0.95), rash=rng.uniform(0.05, 0.5))
-        _, answer = reply(dialogue, voice, rng, world=world, knowledge=rng.choice(known))
+        _, answer = Writer(world, rng.choice(taught), voice, rng).reply(dialogue)
         items = (rng.choice(pool) if rng.random() < FOREIGN else dialogue).items
         item, points, axis = rng.choices(items, [2 if entry[0].key != entry[0].topic else 1 for entry in items])[0]
         if rng.random() < ORDERED:
@@ -332,16 +280,8 @@ TRACES_FILE = "traces.jsonl"
 TRACE_FORMS = ("ask0", "ask1", "ask2", "vignette")
 TRACE_SYSTEM = "Tool: search(query)."
 QUERY_SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
-TOOLS = (
-    {
-        "type": "function",
-        "function": {
-            "name": "search",
-            "description": "Search a handbook of fictional medicine.",
-            "parameters": QUERY_SCHEMA,
-        },
-    },
-)
+SEARCH = {"name": "search", "description": "Search a handbook of fictional medicine.", "parameters": QUERY_SCHEMA}
+TOOLS = ({"type": "function", "function": SEARCH},)
 WORD = re.compile(r"\w+")
 
 
@@ -360,23 +300,23 @@ def trace(world: World, case: Case) -> dict[str, object]:
     """Return a trace: one search per hop of `case`, then the answer."""
     messages: list[dict] = [{"role": "system", "content": TRACE_SYSTEM}, {"role": "user", "content": case.stem}]
     for fact in case.facts:
-        asked = fact_query(fact)
-        call = {"type": "function", "function": {"name": "search", "arguments": {"query": asked}}}
-        thought = {"role": "assistant", "reasoning_content": f"Look for {asked}.", "content": "", "tool_calls": [call]}
-        messages += [thought, {"role": "tool", "content": search(world, asked)}]
-    found = state(case.facts[-1])
-    messages.append({"role": "assistant", "reasoning_content": f"Recall: {found}", "content": STATED + found})
+        query = fact_query(fact)
+        call = {"type": "function", "function": {"name": "search", "arguments": {"query": query}}}
+        thought = {"role": "assistant", "reasoning_content": f"Look for {query}.", "content": "", "tool_calls": [call]}
+        messages += [thought, {"role": "tool", "content": search(world, query)}]
+    answer = state(case.facts[-1])
+    messages.append({"role": "assistant", "reasoning_content": f"Recall: {answer}", "content": STATED + answer})
     return {"id": case.cell, "messages": messages, "tools": list(TOOLS)}
 
 
 def traces(world: World, *, held_out: bool = False) -> list[dict[str, object]]:
     """Return a trace for every case of one side that the handbook answers, form after form."""
-    asked = cases(world, held_out=held_out)
-    return [trace(world, case) for form in TRACE_FORMS for case in asked[form]]
+    by_form = cases(world, held_out=held_out)
+    return [trace(world, case) for form in TRACE_FORMS for case in by_form[form]]
 
 
 def write_traces(folder: Path) -> Path:
     """Write all traces to `folder`, equal ones every time, and return it."""
-    lines = [json.dumps(one, ensure_ascii=False) for one in traces(worlds.build())]
+    lines = [json.dumps(row, ensure_ascii=False) for row in traces(worlds.build())]
     write_text(folder / TRACES_FILE, "\n".join(lines) + "\n")
     return folder

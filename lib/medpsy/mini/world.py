@@ -1,12 +1,21 @@
-"""A fictional medicine, drawn from a seed: invented conditions, drugs, tests, organs and the facts that join them.
+"""A fictional medicine, drawn from a seed: its names and facts, its sentences, and what can be asked about it.
 
 Names are made of syllables, so nothing here can be read as advice. Every fact has an id, so what a model was taught and
-what it knows can be counted. The world holds no sentences; wording is in `medpsy.mini.language`.
+what it knows can be counted. Words are data (``language.yaml``). A case belongs to a cell, the pair of a way of asking
+and what it asks about; a dialogue to the pair of its form and the condition it is about. Cells are split once, by hash,
+into training and held-out ones; the suites draw from held-out cells only and every corpus from training cells only, so
+the two are apart by construction. Since every sentence that a reply can hold is known, what it says is read back.
 """
 
+import hashlib
 import random
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+import yaml
 
 KINDS = {  # kind -> (how many, ending that tells a reader which kind a name is)
     "condition": (40, "osk"),
@@ -70,8 +79,37 @@ class World:
     def object(self, relation: str, subject: str) -> str:
         return self.get(relation, subject).objects[0]
 
+    def others(self, kind: str, *names: str) -> tuple[str, ...]:
+        """Return all names of `kind` but `names`."""
+        return tuple(name for name in self.names[kind] if name not in names)
 
-def invent_names(rng: random.Random, count: int, ending: str, taken: set[str]) -> tuple[str, ...]:
+
+@lru_cache(maxsize=4)
+def build(seed: int = 11, conditions: int = 40) -> World:
+    """Return the world of `seed` with `conditions` conditions (and as many drugs)."""
+    rng, names, taken = random.Random(f"world/{seed}"), {}, set()
+    for kind, (size, ending) in KINDS.items():
+        names[kind] = _invented(rng, conditions if kind in ("condition", "drug") else size, ending, taken)
+    first = _spread(rng, names["drug"], conditions)
+    second = rng.sample(first, conditions)
+    while any(a == b for a, b in zip(first, second, strict=True)):
+        second = rng.sample(first, conditions)
+    columns = {"first_drug": first, "second_drug": second}
+    for relation in ("test", "organ", "agent", "gene", "region"):
+        columns[relation] = _spread(rng, names[relation], conditions)
+    pairs = [(a, b) for i, a in enumerate(names["symptom"]) for b in names["symptom"][i + 1 :]]
+    columns["signs"] = rng.sample(pairs, conditions)  # distinct pairs, so two signs identify one condition
+    for relation in ("enzyme", "harms"):
+        columns[relation] = _spread(rng, names[RELATIONS[relation][1]], conditions)
+    facts = tuple(
+        Fact(relation, subject, target if relation == "signs" else (target,))
+        for relation, column in columns.items()
+        for subject, target in zip(names[RELATIONS[relation][0]], column, strict=True)
+    )
+    return World(seed, names, facts)
+
+
+def _invented(rng: random.Random, count: int, ending: str, taken: set[str]) -> tuple[str, ...]:
     """Return `count` new pronounceable names with `ending`; `taken` is extended."""
     names: list[str] = []
     while len(names) < count:
@@ -82,42 +120,298 @@ def invent_names(rng: random.Random, count: int, ending: str, taken: set[str]) -
     return tuple(names)
 
 
-def spread(rng: random.Random, pool: tuple[str, ...], count: int) -> list[str]:
+def _spread(rng: random.Random, pool: tuple[str, ...], count: int) -> list[str]:
     """Return `count` draws from `pool` in which every name occurs equally often, give or take one."""
     draws = list(pool) * (count // len(pool) + 1)
     rng.shuffle(draws)
     return draws[:count] if len(pool) < count else rng.sample(pool, count)
 
 
-def two_different(rng: random.Random, first: list[str]) -> list[str]:
-    """Return a permutation of `first` that leaves no place unchanged."""
-    while True:
-        second = rng.sample(first, len(first))
-        if all(a != b for a, b in zip(first, second, strict=True)):
-            return second
+WORDS = yaml.safe_load((Path(__file__).parent / "language.yaml").read_text(encoding="utf-8"))
+STATEMENTS: dict[str, list[str]] = WORDS["statements"]
+STATED: str = WORDS["stated"]
+HELD_OUT = 0.4  # share of cells that training never sees
+TRIAL_ANSWERS = ("yes", "no", "maybe")
+TRIAL_WEIGHTS = (276, 169, 55)  # balance of PubMedQA's 500 test questions
 
 
-@lru_cache(maxsize=4)
-def build(seed: int = 11, conditions: int = 40) -> World:
-    """Return the world of `seed` with `conditions` conditions (and as many drugs)."""
-    rng = random.Random(f"world/{seed}")
-    sizes = {kind: (conditions if kind in ("condition", "drug") else size) for kind, (size, _) in KINDS.items()}
-    taken: set[str] = set()
-    names = {kind: invent_names(rng, sizes[kind], ending, taken) for kind, (_, ending) in KINDS.items()}
-    first = spread(rng, names["drug"], conditions)
-    columns = {"first_drug": first, "second_drug": two_different(rng, first)}
-    for relation in ("test", "organ", "agent", "gene", "region"):
-        columns[relation] = spread(rng, names[relation], conditions)
-    pairs = [(a, b) for i, a in enumerate(names["symptom"]) for b in names["symptom"][i + 1 :]]
-    signs = rng.sample(pairs, conditions)  # distinct pairs, so two signs identify one condition
-    facts = [
-        Fact(relation, subject, (target,))
-        for relation, column in columns.items()
-        for subject, target in zip(names["condition"], column, strict=True)
-    ]
-    facts += [Fact("signs", subject, pair) for subject, pair in zip(names["condition"], signs, strict=True)]
-    for relation in ("enzyme", "harms"):
-        pool = names["organ" if relation == "harms" else relation]
-        column = spread(rng, pool, conditions)
-        facts += [Fact(relation, drug, (target,)) for drug, target in zip(names["drug"], column, strict=True)]
-    return World(seed, names, tuple(facts))
+def state(fact: Fact, form: int = 0) -> str:
+    """Return `fact` as a sentence; `form` picks one of its three wordings."""
+    return STATEMENTS[fact.relation][form].format(**marks(fact))
+
+
+def marks(fact: Fact) -> dict[str, str]:
+    """Return what stands for the marks of a sentence about `fact`."""
+    return {"s": fact.subject, "o": fact.objects[0], "p": fact.objects[-1]}
+
+
+def recall(fact: Fact) -> str:
+    """Return the sentence with which a model calls `fact` to mind."""
+    return "Recall: " + state(fact)
+
+
+def is_held_out(cell: str) -> bool:
+    """Return on which side of the split `cell` is."""
+    return int.from_bytes(hashlib.sha256(cell.encode()).digest()[:4], "big") / 2**32 < HELD_OUT
+
+
+class Placed:
+    """What belongs to a cell of the world, and so to one side of the split; `form` and `about` name the cell."""
+
+    @property
+    def cell(self) -> str:
+        return f"{self.form}/{self.about}"
+
+    @property
+    def held_out(self) -> bool:
+        return is_held_out(self.cell)
+
+
+@dataclass(frozen=True)
+class Case(Placed):
+    """One question before its options are drawn."""
+
+    form: str  # way of asking, a key of `CASE_FORMS`
+    about: str  # what is asked about; with `form` it makes the cell, e.g. "ask1/test/prubosk"
+    relation: str  # asked for, or "trial"
+    stem: str
+    answer: str  # text of the right option
+    pool: tuple[str, ...]  # wrong options to draw from
+    facts: tuple[Fact, ...]  # used, in order; empty for a trial, whose answer stands in the context
+    context: str | None = None
+    working: str = ""  # a trial's sentence that decides, or a contraindication's weak organ
+
+
+def single_facts(world: World, form: str, wordings: Mapping[str, str]) -> list[Case]:
+    """Ask for the object of every fact that has a wording; in form ``reverse`` for its subject."""
+    asked = []
+    for fact in world.facts:
+        if fact.relation in wordings:
+            kind, answer = RELATIONS[fact.relation][1], fact.objects[0]
+            if form == "reverse":
+                kind, answer = "condition", fact.subject
+            stem = wordings[fact.relation].format(**marks(fact))
+            asked.append(Case(form, fact.id, fact.relation, stem, answer, world.others(kind, answer), (fact,)))
+    return asked
+
+
+def vignettes(world: World) -> list[Case]:
+    """Two hops: two signs give the condition, the condition gives what is asked."""
+    asked = []
+    for signs in (fact for fact in world.facts if fact.relation == "signs"):
+        for relation, question in WORDS["vignette_questions"].items():
+            fact = world.get(relation, signs.subject)
+            stem = WORDS["vignette"].format(**marks(signs), question=question)
+            pool = world.others(RELATIONS[relation][1], fact.objects[0])
+            asked.append(Case("vignette", fact.id, relation, stem, fact.objects[0], pool, (signs, fact)))
+    return asked
+
+
+def contraindications(world: World) -> list[Case]:
+    """Up to four hops: signs, first drug, the organ it harms and, where that organ is weak, the second drug."""
+    asked = []
+    for signs in (fact for fact in world.facts if fact.relation == "signs"):
+        first, second = (world.get(relation, signs.subject) for relation in ("first_drug", "second_drug"))
+        harms = world.get("harms", first.objects[0])
+        strong = random.Random(signs.id).sample(world.others("organ", harms.objects[0]), 2)
+        for organ in (harms.objects[0], *strong):
+            facts = (signs, first, harms, second) if organ == harms.objects[0] else (signs, first, harms)
+            answer = (second if len(facts) == 4 else first).objects[0]
+            stem = WORDS["contraindication"].format(**marks(signs), organ=organ)
+            place, pool = ("contraindication", f"{signs.subject}/{organ}", "safe_drug"), world.others("drug", answer)
+            asked.append(Case(*place, stem, answer, pool, facts, None, organ))
+    return asked
+
+
+def trials(world: World) -> list[Case]:
+    """Read the answer out of a context that reports two trials; nothing about the world has to be known."""
+
+    def report(drug: str, condition: str, size: str, well: tuple[str, str]) -> str:
+        return WORDS["trial"].format(drug=drug, s=condition, size=size, well=well[0], otherwise=well[1])
+
+    drugs, rng = world.names["drug"], random.Random(f"trials/{world.seed}")
+    helped, harmed = ("many", "few"), ("few", "many")
+    asked = []
+    for number in range(50 * len(drugs)):  # so many that reading is learned, not the trials
+        drug, other = rng.sample(drugs, 2)
+        condition, second = rng.sample(world.names["condition"], 2)
+        answer = rng.choices(TRIAL_ANSWERS, weights=TRIAL_WEIGHTS)[0]
+        well = {"yes": helped, "no": harmed}.get(answer, rng.choice((helped, harmed)))
+        decides = report(drug, condition, "small" if answer == "maybe" else "large", well)
+        decoy = report(other, second, rng.choice(("small", "large")), rng.choice((helped, harmed)))
+        context = " ".join(rng.sample([decides, decoy], 2))
+        pool = tuple(text for text in TRIAL_ANSWERS if text != answer)
+        stem = WORDS["trial_question"].format(drug=drug, s=condition)
+        asked.append(Case("trial", str(number), "trial", stem, answer, pool, (), context, decides))
+    return asked
+
+
+def _direct(form: int) -> Callable[[World], list[Case]]:
+    wordings = {relation: texts[form] for relation, texts in WORDS["questions"].items()}
+    return partial(single_facts, form=f"ask{form}", wordings=wordings)
+
+
+CASE_FORMS: dict[str, Callable[[World], list[Case]]] = {
+    "ask0": _direct(0),
+    "ask1": _direct(1),
+    "ask2": _direct(2),
+    "reverse": partial(single_facts, form="reverse", wordings=WORDS["reversed"]),
+    "vignette": vignettes,
+    "contraindication": contraindications,
+    "trial": trials,
+}
+
+
+def cases(world: World, *, held_out: bool) -> dict[str, list[Case]]:
+    """Return all cases of one side of the split, by way of asking."""
+    return {form: [case for case in make(world) if case.held_out == held_out] for form, make in CASE_FORMS.items()}
+
+
+def drill(world: World, rng: random.Random) -> tuple[Case, tuple[str, ...]]:
+    """Return an exercise in finding a name among options, which needs no knowledge, and its options.
+
+    One time in eight the name is not offered. Names of all kinds are mixed.
+    """
+    names = [name for names in world.names.values() for name in names]
+    name, *rest = rng.sample(names, rng.choice((4, 5, 5, 6, 8, 11)))
+    options = tuple(rest if rng.random() < 0.125 else rng.sample([name, *rest[1:]], len(rest)))
+    return Case("drill", name, "drill", WORDS["drill"].format(name=name), name, (), ()), options
+
+
+def draw_options(case: Case, count: int, rng: random.Random) -> tuple[str, ...]:
+    """Return the answer among `count` - 1 wrong options in random order; a trial keeps yes, no, maybe in order."""
+    if case.form == "trial":
+        return TRIAL_ANSWERS
+    options = [case.answer, *rng.sample(case.pool, min(count - 1, len(case.pool)))]
+    rng.shuffle(options)
+    return tuple(options)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing a response may say."""
+
+    criterion: str  # the rubric's words for it
+    sentences: tuple[str, ...]  # any of them says it
+    key: str  # the one word by which a judge knows it: the act, or the name that matters
+    topic: str  # what is said of which `key`, as in `Said`
+    fact: Fact | None = None  # that is stated, for an item of knowledge
+    safe_drug: bool = False  # it names the drug that has to be worked out
+
+    def met(self, answer: str) -> bool:
+        """Return whether `answer` says it: the truth about a criterion, as the world knows it."""
+        return any(sentence in answer for sentence in self.sentences)
+
+
+@dataclass(frozen=True)
+class Dialogue(Placed):
+    """One conversation of a person with a model; `items` with points and axis, negative points for what is bad."""
+
+    form: str
+    theme: str
+    about: str
+    messages: tuple[dict[str, str], ...]
+    items: tuple[tuple[Item, int, str], ...]
+    organ: str = ""  # the weak one
+    unnamed: bool = False  # the condition has to be found by its signs
+
+
+def act(name: str) -> Item:
+    criterion, *sentences = WORDS["acts"][name]
+    return Item(criterion, tuple(sentences), name, name)
+
+
+def fact_item(fact: Fact) -> Item:
+    sentences = tuple(STATED + state(fact, form) for form in range(3))
+    return Item(f"Says that {state(fact)}", sentences, fact.objects[0], f"fact {fact.relation} {fact.subject}", fact)
+
+
+def take(drug: str, *, safe: bool = False) -> Item:
+    """Return the item of telling the user to take `drug`."""
+    sentences = tuple(form.format(drug=drug) for form in WORDS["take"])
+    return Item(WORDS["taken"].format(drug=drug), sentences, drug, "take", safe_drug=safe)
+
+
+def note(kind: str, name: str, second: str = "") -> Item:
+    sentences = tuple(form.format(name=name, p=second) for form in WORDS["notes"][kind])
+    return Item(f"Writes down {sentences[0].removeprefix('Note ')}", sentences, name, kind)
+
+
+def weak_organ(world: World, form: str, name: str) -> str:
+    """Return the organ that a dialogue of `form` about condition `name` calls weak; "" where it names none."""
+    if form == "data_task":
+        return random.Random(f"note/{name}").choice(world.names["organ"])
+    if form != "given_context":
+        return ""
+    harmed = world.object("harms", world.object("first_drug", name))
+    if random.Random(f"weak/{name}").random() < 0.5:
+        return harmed
+    return random.Random(name).choice(world.others("organ", harmed))
+
+
+def rubric_item(world: World, name: str, organ: str, kind: str, about: str) -> Item:
+    """Return what a response about condition `name` may say; `kind` and `about` as in ``language.yaml``."""
+    if kind == "act":
+        return act(about)
+    if kind == "fact":
+        return fact_item(world.get(about, name))
+    if kind == "note":
+        return note("note_organ", organ) if about == "organ" else note("note_signs", *world.get("signs", name).objects)
+    first, second = (world.object(relation, name) for relation in ("first_drug", "second_drug"))
+    safe, unsafe = (second, first) if world.object("harms", first) == organ else (first, second)
+    return take({"safe": safe, "unsafe": unsafe, "first_drug": first}[about], safe=about == "safe")
+
+
+def dialogue(world: World, form: str, name: str) -> Dialogue:
+    """Return the dialogue of `form`, a key of ``dialogues`` in ``language.yaml``, about condition `name`."""
+    plan, organ = WORDS["dialogues"][form], weak_organ(world, form, name)
+    words = {**marks(world.get("signs", name)), "organ": organ, "region": world.object("region", name)}
+    turns = zip(plan["turns"], ("user", "assistant", "user"), strict=False)
+    messages = tuple({"role": role, "content": text.format(**words)} for text, role in turns)
+    rubric = ((rubric_item(world, name, organ, *item.split()), points, axis) for item, points, axis in plan["rubric"])
+    return Dialogue(form, plan["theme"], name, messages, tuple(rubric), organ, plan.get("unnamed", False))
+
+
+def dialogues(world: World) -> tuple[Dialogue, ...]:
+    """Return all dialogues, training and held-out ones."""
+    return tuple(dialogue(world, form, name) for form in WORDS["dialogues"] for name in world.names["condition"])
+
+
+BREAK = re.compile(r"(?<=[.?]) ")  # where one sentence ends and the next begins
+GROUPS = {"{s}": r"(?P<about>\w+)", "{p}": r"\w+", **dict.fromkeys(("{o}", "{drug}", "{name}"), r"(?P<key>\w+)")}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one sentence says: sentences of one `topic` with different keys contradict each other."""
+
+    key: str  # the act in a word, or the name that matters
+    topic: str
+    paraphrase: bool  # it is another wording than the first
+
+
+def said(sentence: str) -> Said | None:
+    """Return what `sentence` says, or None if it is no sentence of the miniature."""
+    for wording, topic, paraphrase in _sentences():
+        if match := wording.fullmatch(sentence):
+            groups = match.groupdict()
+            about = f"{topic} {groups['about']}" if "about" in groups else topic
+            return Said(groups.get("key", topic), about, paraphrase)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _sentences() -> tuple[tuple[re.Pattern[str], str, bool], ...]:
+    """Return a pattern per wording, with its topic and whether it is a paraphrase."""
+    forms = [(name, sentences) for name, (_, *sentences) in WORDS["acts"].items()]
+    forms += [(f"fact {name}", [STATED + form for form in wordings]) for name, wordings in STATEMENTS.items()]
+    forms += [("take", WORDS["take"]), *WORDS["notes"].items()]
+    return tuple((pattern(text, GROUPS), topic, at > 0) for topic, texts in forms for at, text in enumerate(texts))
+
+
+def pattern(template: str, groups: Mapping[str, str]) -> re.Pattern[str]:
+    """Return what matches the texts of `template`, whose marks stand for regular expressions in `groups`."""
+    text = re.escape(template)
+    for mark, group in groups.items():
+        text = text.replace(re.escape(mark), group)
+    return re.compile(text)

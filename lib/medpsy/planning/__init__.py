@@ -1,1 +1,1 @@
-"""What a profile takes before anything runs: what its sections do (`work`), unit costs (`costs`), both (`plan`)."""
+"""What a profile takes before anything runs: unit costs (`costs`), and what its sections do with them (`plan`)."""

@@ -1,7 +1,7 @@
-"""What one unit costs, and what follows: sizes of models, speed of a GPU by its data sheet, the speed of this machine.
+"""What one unit costs: sizes of models, speed of a GPU by its data sheet, the speed of this machine.
 
-Costs are data: GPUs, serving, tokens per request, the reference machine (``costs.yaml``), models (``models.csv``) and
-published training speeds (``anchors.csv``), each with its source. Runs nothing, asks no model, downloads nothing.
+Costs are data with sources: GPUs, serving, tokens per request, the reference machine (``costs.yaml``), models
+(``models.csv``), published training speeds (``anchors.csv``). Runs nothing, asks no model, downloads nothing.
 """
 
 import time
@@ -25,7 +25,6 @@ CACHED = 2 * 2  # bytes per token, layer and unit of width: key and value in bfl
 FINAL = {"large": "qvac/MedPsy-4B", "small": "qvac/MedPsy-1.7B"}  # how much a trained model writes (report 4.6)
 TERA, GIGA = 1e12, 1e9
 MATRIX_SIDE = 512  # of the square matrices: one product takes some milliseconds, so that some are not interrupted
-SPEED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,7 @@ class Gpu:
 
 @cache
 def unit_costs() -> SimpleNamespace:
-    """Return ``costs.yaml``, which says what each value is: ``.gpus["H100"].peak``, ``.serving.slots``, ...
-
-    Raises:
-        strict.SettingsError: names the file, the line or the key of a GPU, and the fix.
-    """
+    """Return ``costs.yaml``: ``.gpus["H100"].peak``, ``.serving.slots``, ...; a SettingsError names line or key."""
     raw, place = strict.read(COSTS_FILE), strict.Place(COSTS_FILE.name)
     costs = SimpleNamespace(**{key: SimpleNamespace(**raw[key]) if key in GROUPS else raw[key] for key in raw})
     costs.gpus = {name: strict.build(Gpu, gpu, place.at("gpus").at(name)) for name, gpu in costs.gpus.items()}
@@ -52,11 +47,7 @@ def unit_costs() -> SimpleNamespace:
 
 
 def gpu_name(name: str) -> str:
-    """Return `name`, written in any case, as ``costs.yaml`` writes it.
-
-    Raises:
-        ValueError: it is unknown; the nearest is offered.
-    """
+    """Return `name`, written in any case, as ``costs.yaml`` writes it; a ValueError offers the nearest."""
     names = {each.lower(): each for each in unit_costs().gpus}
     if name.lower() not in names:
         fix = f"{strict.nearest(name, names.values())}; another one is a line in {COSTS_FILE.name}"
@@ -70,27 +61,11 @@ def digests() -> dict[str, str]:
     return {f"planning/{path.name}": sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def anchors() -> pd.DataFrame:
-    """Return one row per published speed of training.
-
-    Returns:
-        Columns ``source``, ``setup``, ``gpu``, ``parameters`` (billions), ``operations`` (per parameter and token:
-        6, or 4 where weights take no gradient), ``tokens_per_second`` (one GPU) and ``printed`` (share of the peak, 0
-        to 1, or missing).
-    """
-    return pd.read_csv(FOLDER / "anchors.csv")
-
-
 @dataclass(frozen=True)
 class Size:
-    """What a model costs to hold and to run.
-
-    Args:
-        active: parameters that one token passes; fewer than all in a mixture of experts.
-        weights: bytes of the weights as they are served.
-        cache: bytes per token of a response that is being written.
-        written: tokens of an average answer; 0 where it is not known.
-        remote: the weights have to be downloaded.
+    """What a model costs: `active` parameters per token (fewer than all in a mixture of experts), bytes of `weights` as
+    served and of `cache` per token of a response, tokens `written` in an average answer (0: not known), `remote`: to be
+    downloaded.
     """
 
     shape: Shape
@@ -110,10 +85,8 @@ def backbone_of(study: Study, name: str) -> str:
 
 
 def model_size(study: Study, name: str) -> Size:
-    """Return the size of the model called `name`, of the study or a checkpoint of it that may not exist yet.
-
-    Raises:
-        ValueError: a hub model that ``models.csv`` does not know.
+    """Return the size of the model called `name`, of the study or a checkpoint of it that may not exist yet; a
+    ValueError names a hub model that ``models.csv`` does not know.
     """
     trained = CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)
     if trained and name not in study.models:
@@ -127,7 +100,6 @@ def model_size(study: Study, name: str) -> Size:
 
 
 def size_of_folder(folder: Path) -> Size:
-    """Return the size of the model in `folder`, counted from its files."""
     config, shape = text_config(folder), model_shape(folder)
     heads = config["num_attention_heads"]
     width = config.get("num_key_value_heads", heads) * (config.get("head_dim") or config["hidden_size"] // heads)
@@ -135,11 +107,7 @@ def size_of_folder(folder: Path) -> Size:
 
 
 def listed_size(path: str, where: str) -> Size:
-    """Return the size of the hub model `path`.
-
-    Raises:
-        ValueError: ``models.csv`` does not know it; the message begins with `where`.
-    """
+    """Return the size of the hub model `path`; a ValueError that begins with `where` if it is not listed."""
     if path not in listed_sizes():
         raise ValueError(f"{where}: the size of {path} is not known; add a line to planning/{MODELS_FILE.name}")
     return listed_sizes()[path]
@@ -157,11 +125,7 @@ def listed_sizes() -> dict[str, Size]:
 
 
 def training_rate(size: Size, gpu: Gpu, utilization: float, document: float) -> float:
-    """Return the tokens per second that one GPU trains on, documents being of `document` tokens.
-
-    Args:
-        utilization: model FLOPs as a share of the GPU's peak, 0 to 1.
-    """
+    """Return the tokens/s that one GPU trains on at `utilization` (0 to 1) of its peak, `document` tokens each."""
     return gpu.peak * TERA * utilization / flops_per_token(size.shape, document)
 
 
@@ -174,26 +138,19 @@ def gpus_needed(size: Size, gpu: Gpu) -> int:
 
 
 def at_once(size: Size, gpu: Gpu, context: float, slots: int = 0) -> float:
-    """Return how many responses, of `context` tokens each, are written at a time by `gpus_needed` GPUs.
-
-    Args:
-        slots: responses at a time at most; by default those of vLLM.
-    """
+    """Return how many responses of `context` tokens `gpus_needed` GPUs write at a time, `slots` (vLLM's) at most."""
     serving = unit_costs().serving
     room = gpus_needed(size, gpu) * gpu.memory * GIGA * serving.memory - size.weights
     return max(1.0, min(slots or serving.slots, room / (size.cache * context)))
 
 
 def step_seconds(size: Size, gpu: Gpu, context: float, responses: float) -> float:
-    """Return the seconds in which `gpus_needed` GPUs write one token of each of `responses`.
+    """Return the seconds in which `gpus_needed` GPUs write one token of each of `responses`, `context` tokens cached.
 
-    One step reads all weights, of a mixture those of all experts, and the cache of every response at the bandwidth of
-    the data sheet, and takes 2.4 ms itself and 0.080 ms of every response for what is done one by one. These two were
-    fitted to 26 public measurements of vLLM on one H100, which they meet within 11 %; bandwidth alone makes 256 short
-    responses 2 to 2.5 times too fast. Where a GPU computes slowly, the operations of a response take its place.
-
-    Args:
-        context: tokens of prompt and response that lie in the cache on average.
+    One step reads all weights (of a mixture those of all experts) and caches at the bandwidth of the data sheet, and
+    takes 2.4 ms itself and 0.080 ms per response: fitted to 26 public measurements of vLLM on one H100, met within
+    11 %; bandwidth alone makes 256 short responses 2 to 2.5 times too fast. Where a GPU computes slowly, the operations
+    of a response take its place.
     """
     serving, count = unit_costs().serving, gpus_needed(size, gpu)
     read = (size.weights + responses * size.cache * context) / (count * gpu.bandwidth * TERA)
@@ -201,20 +158,19 @@ def step_seconds(size: Size, gpu: Gpu, context: float, responses: float) -> floa
 
 
 def writing_rate(size: Size, gpu: Gpu, context: float, slots: int = 0) -> float:
-    """Return the tokens per second and GPU that a server writes; arguments as those of `at_once`."""
+    """Return the tokens per second and GPU that a server writes."""
     responses = at_once(size, gpu, context, slots)
     return responses / step_seconds(size, gpu, context, responses) / gpus_needed(size, gpu)
 
 
 def reading_rate(size: Size, gpu: Gpu) -> float:
-    """Return the tokens of prompts per second and GPU: 2 operations per active parameter, bound by the peak."""
+    """Return the tokens of prompts per second and GPU: 2 operations per active parameter."""
     return gpu.peak * TERA * unit_costs().serving.compute / (2 * size.active)
 
 
-def machine_speed(seconds: float = SPEED_SECONDS) -> float:
-    """Return the GFLOP/s of the fastest product of two matrices in float32, on one core.
-
-    `medpsy.training.flops.ceiling` takes all cores and waits for the slowest; on a busy machine it says little.
+def machine_speed(seconds: float = 1.0) -> float:
+    """Return the GFLOP/s of the fastest product of two matrices in float32, on one core: all of them wait for the
+    slowest, which says little on a busy machine.
     """
     import torch  # takes seconds, and a plan for a GPU needs none of it
 
@@ -231,8 +187,7 @@ def machine_speed(seconds: float = SPEED_SECONDS) -> float:
 
 
 def slowness() -> float:
-    """Return how many times longer than the reference machine this one takes; never less than as long.
-
-    Most of a section is not matrix products: of a machine with 1.7 times their speed a run of mini took no less time.
+    """Return how many times longer than the reference machine this one takes, at least 1: most of a section is not
+    matrix products, and of a machine with 1.7 times their speed a run of mini took no less time.
     """
     return max(1.0, unit_costs().cpu.reference / machine_speed())

@@ -1,30 +1,408 @@
-"""What a profile takes: time, memory, disk and money of what its sections do, beside what they took.
+"""What a profile takes before anything runs: time, memory, disk and money of what its sections ask, train and write.
 
-Time is that of a GPU by its data sheet, or of a CPU by what the reference machine took.
+Counted from the parameters of its sections. A response is counted for the first section that asks it: later ones find
+it stored. Of the miniature its suites are read too. Time is that of a GPU by its data sheet, or of a CPU by what the
+reference machine took. Asks nothing, runs nothing and downloads nothing.
 """
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
-from medpsy import record, study
+from medpsy import evaluate, published, run, strict, study
+from medpsy.attacks import FLIPPING, TRIED
+from medpsy.corpus.seeds import HELD_OUT
+from medpsy.data.suites import OPEN_SUITES, SUITES
+from medpsy.judge import conversations
 from medpsy.planning import costs
 from medpsy.planning.costs import GIGA, Gpu, Size, unit_costs
-from medpsy.planning.work import DOCUMENTS, FULL, RULES, Asked, Section, Trained, work
 from medpsy.provenance import cores
-from medpsy.store import noted
-from medpsy.study import Study
-from medpsy.training.flops import flops_per_token, memory
-from medpsy.training.jobs import SUMMARY, summary
+from medpsy.recipes import medical_o1, openmed
+from medpsy.study import STAGES, Study
+from medpsy.training.data import CORPUS
+from medpsy.training.flops import ADAM, flops_per_token, memory
+from medpsy.training.stages import PARTS
 
+DOCUMENTS = "documents"  # of lm-evaluation-harness
+HARD, MAIN = "healthbench_hard", "healthbench"  # the first is a part of the second
+TEACHER = "Baichuan-M3-235B"  # report 2.2: the candidate that was chosen
+FULL, ADAPTER = 6.0, 4.0  # operations per parameter and token; with an adapter the weights themselves take no gradient
+FORWARD = 2.0  # a further pass forward: probabilities under the reference, or as they were when the rollout was sampled
+WEIGHT = 4  # bytes per parameter of a model that is only read: float32
 KEPT_BYTES = 2  # per parameter of a checkpoint: bfloat16
 CONVERTS = "llama_cpp"  # the engine that writes a file of its own before it serves a model
 GIB, HOUR, NIGHT = 2**30, 3600.0, 12
-Sizes = Mapping[str, Size]
+Values, Names, Sizes = Mapping[str, Any], Iterable[str], Mapping[str, Size]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests to one model; `read` and `written` are tokens of one of them and of its response."""
+
+    model: str
+    requests: float
+    read: float
+    written: float
+    what: str  # "answers", ..., or DOCUMENTS: where of these nothing is written, the likeliest letter is read off
+    share: float = 1.0  # size of the file that is served against bfloat16
+    kept: str = ""  # what a server knows it as; the model's name by default
+    slots: int = 0  # requests at a time; those of vLLM by default
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One stage of one model. Stages of a `lane` run in turn, lanes of a `launch` side by side."""
+
+    model: str  # the backbone, which has the size of the checkpoint
+    launch: str
+    lane: str
+    tokens: float  # trained on, over all epochs
+    document: float  # mean tokens of a row
+    held: float  # tokens that one process holds at a time
+    precision: str
+    checkpointing: bool
+    mfu: float  # share of a GPU's peak, 0 to 1
+    operations: float = FULL  # per parameter and token
+    states: float = ADAM  # bytes per parameter of weights, gradients, moments, a reference
+    processes: int = 1
+    updates: int = 0  # optimizer steps where responses are sampled on the way
+    sampled: float = 0.0  # tokens written on the way
+    per_second: float = 1.0  # of these, by one process on a GPU
+    kept: bool = True  # the checkpoint stays
+
+
+@dataclass
+class Section:
+    """What one section does."""
+
+    name: str
+    asked: list[Asked] = field(default_factory=list)
+    trained: list[Trained] = field(default_factory=list)
+    quantized: list[tuple[str, float]] = field(default_factory=list)  # model and size against bfloat16 of a GGUF file
+    merged: list[str] = field(default_factory=list)  # base of every merged checkpoint
+    launches: int = 0  # times that processes load their frameworks to ask models through transformers
+    tasks: int = 0  # times that such a process loads a model and gives it one task
+    drawn: float = 0.0  # responses in its tables
+
+    @property
+    def models(self) -> list[str]:
+        """The models that it asks, trains from, converts or merges."""
+        named = [each.model for each in (*self.asked, *self.trained)] + [model for model, _ in self.quantized]
+        return list(dict.fromkeys(named + self.merged))
+
+
+@dataclass
+class Tally:
+    """Counts what sections do, one after another; `stored`: what is there by then -> how many responses."""
+
+    study: Study
+    section: Section = field(default_factory=lambda: Section(""))
+    stored: dict[tuple[str, ...], float] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> Any:
+        """Tokens per request of the suites."""
+        return unit_costs().mini if self.study.source == "mini" else unit_costs().hub
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Suite -> its questions or conversations in all; those of the hub are known without a download."""
+        if self.study.source == "hub":
+            return {name: spec.published or 0 for name, spec in {**SUITES, **OPEN_SUITES}.items()}
+        talks = conversations(self.study) if self.study.open_suites else {}
+        return {suite: len(each) for suite, each in (evaluate.questions(self.study, every=True) | talks).items()}
+
+    def add(self, model: str, requests: float, read: float, written: float, what: str, **how: Any) -> None:
+        """Count requests, if there are any, whatever is stored; arguments as those of `Asked`."""
+        if requests:
+            self.section.asked.append(Asked(model, requests, read, written, what, **how))
+
+    def ask(self, models: Names, runs: int = 0, most: int | None = None, **how: Any) -> None:
+        """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
+        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as in `Asked`.
+        """
+        most = self.study.questions_per_suite if most is None else most
+        samples = {suite: self._sample(suite, most) for suite in self.study.suites}
+        fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
+        for name in dict.fromkeys(models):
+            new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.written(name)
+            self.add(name, new, self.lengths.question, length, "answers", **how)
+            fresh, seen = fresh + new, seen + new * length * (self.study.parser_sees == "response")
+        self.add(self.study.parser, fresh * self.lengths.unread, read + seen / max(fresh, 1.0), written, "readings")
+
+    def talk(
+        self, models: Names, suites: Names, judges: Names, runs: int = 0, most: int | None = None, **how: Any
+    ) -> None:
+        """Count the replies of `models` that are not stored, and the verdicts of `judges`; arguments as of `ask`."""
+        most, models = self.study.conversations_per_suite if most is None else most, list(dict.fromkeys(models))
+        samples = {suite: self._sample(suite, most) for suite in suites}
+        if HARD in samples and MAIN in samples:  # what is asked for both is asked once
+            samples[HARD] *= 1 - samples[MAIN] / self.sizes[MAIN]
+        for name in models:
+            new = self._new(("replies", how.get("kept", name)), samples, runs)
+            self.add(name, new, self.lengths.conversation, self.written(name) * self.lengths.reply, "replies", **how)
+        each = self.lengths.criteria * self.lengths.unjudged
+        for judge in judges:
+            new = sum(self._new(("verdicts", judge, how.get("kept", name)), samples, runs) for name in models)
+            self.add(judge, each * new, *self.lengths.verdict, "verdicts")
+
+    def train(
+        self, values: Values, *, reference: bool = False, adapter: bool = False, per_rollout: int = 1, **work: Any
+    ) -> None:
+        """Count a stage with TRL's arguments `values` and `per_rollout` optimizer steps on a rollout. A `reference`
+        gives its probabilities too. What an adapter itself adds is too little to count, and its parent is there.
+        """
+        work["operations"] = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
+        work["states"] = WEIGHT if adapter else ADAM + WEIGHT * reference
+        work["precision"] = "bfloat16" if values["bf16"] else "float32"
+        self.section.trained.append(Trained(checkpointing=values["gradient_checkpointing"], **work))
+
+    def sft(self, values: Values, tokens: float, document: float, **how: Any) -> None:
+        """Count a stage of SFT on `tokens` per epoch; further arguments as those of `train`."""
+        held = values["per_device_train_batch_size"] * values["max_length"]
+        self.train(values, tokens=tokens * values["num_train_epochs"], document=document, held=held, **how)
+
+    def rl(
+        self, values: Values, questions: int, each: float, *, asked: float = 0.0, rate: float = 0.0, **how: Any
+    ) -> float:
+        """Count a stage of reinforcement learning from `questions` of `each` tokens with a response, and return its
+        responses. `asked` held-out questions are evaluated at the start and every `eval_steps`; a process samples
+        `rate` tokens per second on a GPU (0: that of ``costs.yaml``).
+        """
+        batch, micro = values["generation_batch_size"], values["per_device_train_batch_size"]
+        updates, prompts = batch // (micro * values["gradient_accumulation_steps"]), batch // values["num_generations"]
+        rollouts = values.get("max_steps", 0) // updates
+        rollouts = rollouts or max(1, int(questions * values["num_train_epochs"] // prompts))
+        again = unit_costs().resampled if values.get("sampling_rounds", 2) else 1.0
+        looks = 1 + rollouts * updates // values["eval_steps"] if asked else 0
+        tokens = rollouts * batch * each
+        size = {"tokens": tokens, "document": each, "held": micro * each, "mfu": unit_costs().updates}
+        size |= {"updates": rollouts * updates, "per_second": rate or unit_costs().sampled}
+        size |= {"sampled": tokens * again + looks * asked * each}
+        self.train(values, reference=values.get("beta", 0.0) > 0, per_rollout=updates, **size, **how)
+        return rollouts * batch
+
+    def written(self, name: str) -> float:
+        """Return the tokens of an average answer of the model called `name`."""
+        return costs.model_size(self.study, name).written or self.lengths.written
+
+    def _sample(self, suite: str, most: int) -> float:
+        return min(self.sizes[suite], most or self.sizes[suite])
+
+    def _new(self, key: tuple[str, ...], samples: Mapping[str, float], runs: int) -> float:
+        """Return how many responses to `samples` are not stored yet, and count them as stored."""
+        new = 0.0
+        for suite, asked in samples.items():
+            wanted, before = asked * (runs or self.study.runs), self.stored.get((*key, suite), 0.0)
+            self.stored[*key, suite] = max(wanted, before)
+            self.section.drawn += wanted
+            new += max(0.0, wanted - before)
+        return new
+
+
+MODELS = ("large", "small", "teachers", "models", "classes", "retrained", "stages")  # parameters that name models to be compared
+WHOLE = ("02_teacher_selection", "07_main_results")  # sections that show the hard conversations apart
+
+
+def _compared(tally: Tally, params: Values, _: object) -> None:
+    """Count what a section asks that trains none: the models that its parameters name."""
+    models = [name for key in MODELS for name in _leaves(params.get(key)) if name]
+    again = [seed for seed in params.get("seeds", ()) if seed != tally.study.seed]
+    last = [tally.study.checkpoint(size, STAGES[-1], seed).name for size in tally.study.targets for seed in again]
+    runs = params.get("runs", 0)
+    tally.ask([*models, *params.get("teacher", ()), *last], runs=runs)
+    if "readers" in params:
+        tally.add(tally.study.parser, FLIPPING + params["shown"], *tally.lengths.reading, "readings")
+        tally.section.launches, tally.section.tasks = 1, len(models)  # likelihoods of the options
+    else:
+        suites = tally.study.open_suites if tally.section.name in WHOLE else [MAIN]
+        tally.talk(models, suites, params.get("judges", tally.study.judges), runs=runs)
+
+
+def _leaves(value: object) -> list:
+    if isinstance(value, dict | list):
+        return [leaf for each in (value.values() if isinstance(value, dict) else value) for leaf in _leaves(each)]
+    return [] if value is None else [value]
+
+
+def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
+    """Count the rows that the teacher writes; where none is named, the candidate that is the report's stands for it."""
+    teacher = params["teacher"]
+    if not teacher:
+        candidates = every["02_teacher_selection"]
+        plays = {row: name for name, row in candidates["stands_for"].items()}
+        teacher = plays.get(TEACHER, candidates["teachers"][0])
+    rows = sum(params["corpus1"].values()) + sum(params["corpus2"].values())
+    tally.add(teacher, rows, tally.lengths.seed, tally.lengths.row, "rows")
+
+
+def _tuned(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
+    """Count the SFT stages of every target."""
+    shared, document = params["batch"] | params["computing"], tally.lengths.seed + tally.lengths.row
+    how = {"launch": "sft", "mfu": params["mfu"], "processes": params["launching"]["processes"]}
+    for (size, model), seed in product(tally.study.targets.items(), params["seeds"]):
+        for stage, corpus in CORPUS.items():
+            tokens = sum(every["03_training_data"][corpus].values()) * document
+            tally.sft(shared | params[stage], tokens, document, model=model, lane=f"{size}, seed {seed}", **how)
+
+
+def _reinforced(tally: Tally, params: Values, _: object) -> None:
+    """Count attempts at the RL set and the stages that follow, then the short stages that compare DAPO's parts."""
+    study, (read, written), attempts = tally.study, tally.lengths.attempt, params["attempts"]
+    shared = params["rollout"] | params["limits"] | params["optimizer"] | params["batch"] | params["computing"]
+    questions, asked = params["asked"]["size"] or tally.lengths.rl_set, params["asked"]["held_out"]
+    learnable = max(1, round(questions * tally.lengths.learnable))
+    how = {"rate": params["sampled_per_second"], "processes": params["launching"]["processes"]}
+    for (size, model), seed in product(study.targets.items(), params["seeds"]):
+        parent, *names = (study.checkpoint(size, stage, seed).name for stage in ("sft2", "rl1", "rl2"))
+        for stage, name in zip(("rl1", "rl2"), names, strict=True):
+            words = written if study.source == "mini" else tally.written(parent)
+            tally.add(parent, questions * attempts["rl"], read, words, "attempts")
+            place = {"model": model, "launch": stage, "lane": name}
+            tally.rl(shared | params[stage], learnable, read + written, asked=asked, **place, **how)
+            parent = name
+    size = params["parts"]["size"]
+    name = study.checkpoint(size, "rl1").name
+    short = shared | params["rl1"] | {"max_steps": params["parts"]["max_steps"]}
+    for part, changed in {"all": {}, **PARTS}.items():
+        place = {"model": study.targets[size], "launch": "switches", "lane": part, "kept": False}
+        tally.add(name, asked * attempts["switches"], read, written, "attempts", kept=f"{name}-{part}")
+        tally.rl(short | changed, learnable, read + written, **place, **how)
+
+
+def _quantized(tally: Tally, params: Values, _: object) -> None:
+    """Count the files, whose sizes are those of the report's tables, and what each is asked."""
+    most, suites = params["asked"], tally.study.open_suites
+    for size, source in params["sources"].items():
+        sizes = published.table(params["stands_for"][size])["Size (GB)"].astype(float)
+        formats = [*params["formats"], *params["plain"]]
+        shares = [sizes[sizes.index.str.endswith(form)].iloc[0] / sizes.max() for form in formats]
+        tally.section.quantized += [(source, share) for share in (1.0, *shares)]
+        for place, share in enumerate(shares):
+            how = {"runs": params["runs"], "share": share, "kept": f"{source}/{place}"}
+            how["slots"] = unit_costs().serving.gguf_slots
+            tally.ask([source], most=most["questions"], **how)
+            tally.talk([source], suites, params["judges"], most=most["conversations"], **how)
+
+
+def _gspo(tally: Tally, params: Values, _: object) -> None:
+    """Count SFT of every base and all methods and seeds on the first one (the first method alone on the others)."""
+    study, lengths, counts, tiers = tally.study, tally.lengths, params["counts"], len(params["tiers"])
+    sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
+    method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
+    rows = sum(count or lengths.o1_set for count in params["corpus"]["configs"].values())
+    first, *others = params["bases"]
+    for base in params["bases"]:
+        place = {"model": study.targets.get(base, base), "launch": "sft", "lane": base}
+        tally.sft(sft, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, **place)
+    names = [study.targets.get(first, first), taught := medical_o1.checkpoint(study, first, "sft")]
+    kinds, rewarded = list(params["clip_ranges"]), []
+    trainings = [(first, kind, seed) for seed in medical_o1.seeds(study, counts["seeds"]) for kind in kinds]
+    for base, each, seed in [*trainings, *((base, kinds[0], study.seed) for base in others)]:
+        name = medical_o1.checkpoint(study, base, each, seed)
+        place = {"model": study.targets.get(base, base), "launch": "methods", "lane": name, "adapter": True}
+        responses = tally.rl(method, counts["rows"] or lengths.o1_set, sum(lengths.open), **place)
+        if base == first:
+            names.append(name)
+            rewarded.append(responses)
+    held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
+    for name in names:
+        foreign = counts["foreign"] * (name in (names[0], taught))
+        tally.add(name, (held_out + foreign) * runs, *lengths.open, "answers")
+        tally.add(name, counts["closed"] * runs, *lengths.attempt, "attempts", kept=name)
+    tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
+    for count in (*rewarded, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
+        tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
+    tally.section.launches += 1
+
+
+def _openmed(tally: Tally, params: Values, _: object) -> None:
+    """Count the stages and merges of every base, and what the recipe, the study's protocol and the harness ask."""
+    study, lengths, asked, methods = tally.study, tally.lengths, params["asked"], [*params["methods"].values()]
+    *further, parts = trained = openmed.openmed_trainings(study, methods)
+    for each in trained:
+        _openmed_stages(tally, params, each["base"])
+    tally.section.merged += [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]
+    for part in ("base", "sft"):
+        calls = asked["calls"] or HELD_OUT * lengths.trace_set
+        tally.add(parts[part], calls, *lengths.call, "calls", kept=f"{parts[part]}-tools")
+    for each in trained:
+        tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
+    models = [parts[part] for part in ("base", "sft", "dpo", "rl", "merged")]
+    models += [*methods, *(costs.backbone_of(study, name) for name in methods)]
+    tally.ask(models, runs=asked["runs"], most=asked["questions"])
+    tally.talk(models, [MAIN], study.judges[:1], runs=asked["runs"], most=asked["conversations"])
+    limit, slots, tasks = params["protocol"]["limit"], params["protocol"]["batch_size"], lengths.harness.values()
+    for task in tasks:  # all letters of a question are told by one reading of its prompt, since each is one token
+        documents, words = min(task["documents"], task["parts"] * limit or task["documents"]), task["written"]
+        models = [(name, words) for name in parts.values()]
+        if words:  # handled wrongly: reasoning left in, and cut off
+            models += [(parts["merged"], words), (parts["merged"], min(asked["short"], words))]
+        for name, written in models:
+            tally.add(name, documents, task["read"], written, DOCUMENTS, slots=slots)
+    writing = sum(task["written"] > 0 for task in tasks)
+    tally.section.launches += 1 + 2 * bool(writing)
+    tally.section.tasks += len(parts) * len(tasks) + 2 * writing
+
+
+def _openmed_stages(tally: Tally, params: Values, base: str) -> None:
+    lengths, corpus, choices, machine = tally.lengths, params["corpus"], params["choices"], params["machine"]
+    amounts = [(count or lengths.o1_set, sum(lengths.open)) for count in corpus["configs"].values()]
+    amounts += [(count, lengths.seed + lengths.row) for count in corpus["synthetic"].values()]
+    amounts += [(corpus["traces"] or lengths.trace_set, lengths.trace)]  # a trace counts as one row
+    rows, tokens = sum(count for count, _ in amounts), sum(count * each for count, each in amounts)
+    shared, pair, mfu = params["common"] | machine["compute"], sum(lengths.attempt), unit_costs().updates
+    how = {"model": base, "lane": base, "processes": machine["launch"]["processes"]}
+    sft = {**shared, **params["adam"], **params["sft"], "max_length": params["filters"]["packed_length"]}
+    tally.sft(sft, tokens, tokens / rows, launch="sft", mfu=mfu, **how)
+    dpo, how["launch"] = shared | params["dpo"], "preference"
+    pairs = choices["dpo"]["size"] * lengths.paired  # both sides pass the policy and, forward alone, its parent
+    size = {"tokens": 2 * pairs * pair * dpo["num_train_epochs"], "document": pair}
+    size["held"] = 2 * dpo["per_device_train_batch_size"] * pair
+    tally.train(dpo, reference=True, mfu=mfu, **size, **how)
+    grpo = openmed.GRPO | shared | params["grpo"] | params["rollout"]
+    tally.rl(grpo, choices["rl"]["size"] or lengths.rl_set, pair, **how)
+
+
+COMPARING = ("01_backbone_selection", "02_teacher_selection", "06_answer_extraction", "07_main_results")
+COMPARING += ("08_stage_ablations", "09_token_efficiency")
+QUIET = ("00_published_claims", "11_compute_budget", "14_ledger")  # ask and train nothing
+RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], None]] = {
+    **dict.fromkeys(COMPARING, _compared),
+    **dict.fromkeys(QUIET, lambda *_: None),
+    "03_training_data": _corpora,
+    "04_sft": _tuned,
+    "05_rl": _reinforced,
+    "10_quantization": _quantized,
+    "12_gspo_judge": _gspo,
+    "13_openmed": _openmed,
+}
+
+
+def work(profile: str) -> list[Section]:
+    """Return what every section of `profile` does, in reading order: nothing where it has no rule.
+
+    Raises:
+        strict.SettingsError: the profile or its parameters cannot be read, or one is missing.
+    """
+    tally, root, sections = Tally(study.load(profile)), study.find_root(), []
+    named = {name: path for name, path in run.notebooks().items() if (root / f"params/{profile}/{name}.yaml").is_file()}
+    every = {name: run.profile_parameters(path, profile, root) for name, path in named.items()}
+    for name, params in every.items():
+        tally.section = Section(name)
+        try:
+            if name in RULES:
+                RULES[name](tally, params, every)
+        except KeyError as error:
+            raise strict.SettingsError(f"params/{profile}/{name}.yaml: no forecast without {error}; add it") from error
+        sections.append(tally.section)
+    return sections
 
 
 def gpu_hours(section: Section, sizes: Sizes, gpu: Gpu) -> float:
@@ -35,7 +413,7 @@ def gpu_hours(section: Section, sizes: Sizes, gpu: Gpu) -> float:
     seconds += serving.gguf * sum(share * sizes[model].weights for model, share in section.quantized) / GIGA
     seconds += serving.merge * sum(sizes[model].weights for model in section.merged) / GIGA
     for each in section.asked:
-        size = _served(each, sizes)
+        size = replace(sizes[each.model], weights=sizes[each.model].weights * each.share)
         writing = costs.writing_rate(size, gpu, each.read + each.written / 2, each.slots)
         seconds += each.requests * (each.read / costs.reading_rate(size, gpu) + each.written / writing)
     for each in section.trained:
@@ -48,10 +426,6 @@ def gpu_memory(section: Section, sizes: Sizes, gpu: Gpu) -> float:
     """Return the most GiB that `section` takes of one GPU: vLLM takes the same share of it whatever it serves."""
     served = gpu.memory * GIGA * unit_costs().serving.memory / GIB if section.asked else 0.0
     return max([served, *(_held(each, sizes) for each in section.trained)])
-
-
-def _served(each: Asked, sizes: Sizes) -> Size:
-    return replace(sizes[each.model], weights=sizes[each.model].weights * each.share)
 
 
 def _held(each: Trained, sizes: Sizes) -> float:
@@ -92,11 +466,8 @@ def _launches(section: Section) -> list[tuple[list[Trained], int]]:
 
 
 def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tuple[float, float]:
-    """Return the bytes that `section` downloads, and those it adds: models, checkpoints, GGUF files, responses.
-
-    Args:
-        there: models that are downloaded, or written as files of the engine, by now; those of `section` are added.
-        converts: the engine writes a file of its own of every model that it serves.
+    """Return the bytes that `section` downloads, and those it adds: models, checkpoints, GGUF files, responses. Models
+    that are `there` cost nothing again; those of `section` are added. An engine that `converts` writes a file of each.
     """
     fresh = [name for name in section.models if name not in there]
     there |= set(fresh)
@@ -110,23 +481,18 @@ def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tup
 
 @dataclass(frozen=True)
 class Plan:
-    """What a profile is expected to take.
+    """What a profile is expected to take: a row per section.
 
-    Args:
-        sections: a row per section; columns ``read``, ``written``, ``trained`` (tokens of prompts, generated, trained
-            on), ``elsewhere`` (tokens written by endpoints of the user's own; they cost no time here), ``hours`` (GPU
-            hours over all GPUs, or hours of this machine), ``memory`` (GiB at most, of one GPU or of this machine),
-            ``gpus`` (that the largest model takes at a time), ``disk`` and ``download`` (GB added, and of them from
-            the hub).
-        gpu, price: empty where it runs on this machine's CPU; dollars per hour.
-        slowness: of this machine against the reference machine; 1 where a GPU does the work.
+    Columns: tokens ``read``, ``written``, ``trained`` on, and written ``elsewhere`` (by endpoints of the user's own, at
+    no cost here); ``hours`` of all GPUs or of this machine; ``memory`` (GiB at most, of one GPU or of this machine);
+    ``gpus`` that the largest model takes at a time; GB of ``disk``, and of these by ``download``.
     """
 
     profile: str
     sections: pd.DataFrame
-    gpu: str = ""
-    price: float | None = None
-    slowness: float = 1.0
+    gpu: str = ""  # empty: this machine's CPU
+    price: float | None = None  # dollars per GPU hour
+    slowness: float = 1.0  # of this machine against the reference machine
 
     @property
     def total(self) -> pd.Series:
@@ -143,13 +509,12 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
     """Return what `profile` is expected to cost.
 
     Args:
-        gpu: kind of GPU, of ``costs.yaml``; that of the profile by default.
-        price: dollars per GPU hour; that of ``costs.yaml`` by default.
+        gpu, price: those of the profile and of ``costs.yaml`` by default.
         slower: this machine against the reference machine; measured where it is None and a CPU does the work.
 
     Raises:
-        strict.SettingsError: no such profile, or its parameters cannot be read.
-        ValueError: unknown GPU, a price below 0, or a GPU for a profile that runs on a CPU.
+        ValueError: no such profile, parameters that cannot be read, an unknown GPU, a price below 0, or a GPU for a
+            profile that runs on a CPU.
     """
     settings, prices = study.load(profile), unit_costs()
     if price is not None and not (math.isfinite(price) and price >= 0):
@@ -159,17 +524,19 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
         raise ValueError(f"profile {profile} runs on the CPU of this machine; leave out --gpu and --price")
     name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
     card, slower = prices.gpus.get(name), 1.0 if name else costs.slowness() if slower is None else slower
-    done, there, rows = work(profile), set(), {}
-    sizes = _sizes(settings, done)
-    for section in done:
+    sections, there, rows = work(profile), set(), {}
+    far = {name for name, model in settings.models.items() if model.base_url is not None}
+    named = {name for section in sections for name in section.models} - far
+    sizes = {name: costs.model_size(settings, name) for name in sorted(named)}
+    for section in sections:
         here = replace(section, asked=[each for each in section.asked if each.model in sizes])
-        far = [each for each in section.asked if each.model not in sizes]
+        elsewhere = [each for each in section.asked if each.model not in sizes]
         remote, added = disk(here, sizes, there, on_cpu and settings.engine == CONVERTS)
         rows[section.name] = {
             "read": sum(each.requests * each.read for each in here.asked),
             "written": _written(here.asked) + sum(each.sampled for each in here.trained),
             "trained": sum(each.tokens for each in here.trained),
-            "elsewhere": _written(far),
+            "elsewhere": _written(elsewhere),
             "hours": gpu_hours(here, sizes, card) if card else slower * cpu_hours(here, sizes),
             "memory": gpu_memory(here, sizes, card) if card else cpu_memory(here, sizes),
             "gpus": max([costs.gpus_needed(sizes[each.model], card) for each in here.asked if card], default=1),
@@ -184,28 +551,17 @@ def _written(asked: Iterable[Asked]) -> float:
     return sum(each.requests * each.written for each in asked)
 
 
-def stage_hours(profile: str, section: str, gpu: str) -> float:
-    """Return the GPU hours of the stages of `section` that leave a checkpoint, without attempts and comparisons."""
-    whole = next(each for each in work(profile) if each.name == section)
-    kept = Section(section, trained=[each for each in whole.trained if each.kept])
-    return gpu_hours(kept, _sizes(study.load(profile), [kept]), unit_costs().gpus[costs.gpu_name(gpu)])
-
-
-def _sizes(settings: Study, sections: Sequence[Section]) -> dict[str, Size]:
-    """Return the size of every model of `sections` but those that an endpoint of the user's own serves."""
-    remote = {name for name, model in settings.models.items() if model.base_url is not None}
-    named = dict.fromkeys(name for section in sections for name in section.models if name not in remote)
-    return {name: costs.model_size(settings, name) for name in named}
-
-
 LINE = "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}{:>11}{:>11}"
 
 
 def printed(plan: Plan) -> str:
     """Return `plan` as lines of text: a row per notebook, the total, and how to read it."""
     names = ["section", "read", "written", "trained", "GPU hours" if plan.gpu else "minutes", "GiB", "GB of disk", "$"]
-    rows = {**plan.sections.T, "total": plan.total}
-    lines = [LINE.format(*names), *(_line(plan, name, row) for name, row in rows.items())]
+    lines = [LINE.format(*names)]
+    for name, row in {**plan.sections.T, "total": plan.total}.items():
+        time, money = (row.hours, f"{row.hours * plan.price:,.0f}") if plan.gpu else (60 * row.hours, "")
+        amounts = map(_amount, (time, row.memory, row.disk))
+        lines.append(LINE.format(name, *map(_tokens, row[:3]), *amounts, money))
     return "\n".join(line.rstrip() for line in [*lines, "", *_notes(plan)])
 
 
@@ -217,12 +573,6 @@ def as_json(plan: Plan) -> dict:
     ]
     about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
     return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": rows}
-
-
-def _line(plan: Plan, name: str, row: pd.Series) -> str:
-    time = _amount(row.hours if plan.gpu else 60 * row.hours)
-    money = f"{row.hours * plan.price:,.0f}" if plan.gpu else ""
-    return LINE.format(name, *map(_tokens, row[:3]), time, _amount(row.memory), _amount(row.disk), money)
 
 
 def _tokens(count: float) -> str:
@@ -255,43 +605,14 @@ def _notes(plan: Plan) -> list[str]:
             f"This machine takes {plan.slowness:.2f} times as long as the one that the costs were measured on.",
             room,
         ]
-    far, nights = _tokens(total.elsewhere), math.ceil(total.hours / NIGHT)
+    elsewhere = f"{_tokens(total.elsewhere)} further tokens are written by endpoints of yours (base_url in study.yaml)."
+    nights = math.ceil(total.hours / NIGHT)
     enough = f"One {plan.gpu} is enough: {nights} night{'s' * (nights > 1)} of {NIGHT} hours."
     return [
         how,
         f"Hours of one {plan.gpu} at ${plan.price:g}; total over all GPUs. GiB: of one GPU, at most.",
         "Hours follow from data sheets and from public measurements of others, and may be off by two.",
-        *(
-            [f"{far} further tokens are written by endpoints of yours (base_url in study.yaml)."]
-            if total.elsewhere
-            else []
-        ),
+        *([elsewhere] if total.elsewhere else []),
         room,
         f"The largest model takes {total.gpus:.0f} {plan.gpu} at a time." if total.gpus > 1 else enough,
     ]
-
-
-LAST = ("11_compute_budget", "14_ledger")  # sections that come after this is read
-TRAINED = ("name", "tokens", "seconds", "tokens_per_second", "mfu", "memory_gib")
-
-
-def beside_actual(settings: Study) -> dict[str, Any]:
-    """Return plan and records of every section but section 11 and the ledger; a replay tells what was noted.
-
-    Returns:
-        ``{gpu, slowness, sections: [{section, hours, actual}], trained: [{name, tokens, ...}]}``; ``hours`` are GPU
-        hours, or hours of this machine where ``gpu`` is empty; ``actual`` is None where a section has not run.
-    """
-
-    def look() -> dict[str, Any]:
-        expected, actual = forecast(settings.profile), {}
-        for name, each in record.read_all(settings.outputs).items():
-            if each.seconds is not None:
-                actual[name] = each.seconds * (len(each.provenance.get("gpus") or []) or 1) / HOUR
-        hours = expected.sections["hours"].drop([name for name in LAST if name in expected.sections.index])
-        sections = [{"section": name, "hours": each, "actual": actual.get(name)} for name, each in hours.items()]
-        summaries = [summary(path.parent) for path in sorted(settings.models_dir.glob(f"*/{SUMMARY}"))]
-        trained = [{name: training.get(name) for name in TRAINED} for training in summaries]
-        return {"gpu": expected.gpu, "slowness": expected.slowness, "sections": sections, "trained": trained}
-
-    return noted(settings.store_dir, "budget", look)

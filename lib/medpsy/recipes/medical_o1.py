@@ -25,7 +25,7 @@ from medpsy.engines.models import model_folder, weight_files
 from medpsy.judge import judged
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
-from medpsy.mini.language import STATED, said, take
+from medpsy.mini.world import STATED, said, take
 from medpsy.store import ResponseStore, Session, noted
 from medpsy.study import Study
 from medpsy.training.data import NEAR, NGRAM, OpenQuestion, write_open_questions

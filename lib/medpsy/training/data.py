@@ -25,8 +25,8 @@ from medpsy.engines.base import Message
 from medpsy.files import write_whole
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
-from medpsy.mini.language import Case, cases, draw_options
 from medpsy.mini.voices import OPTION_COUNTS
+from medpsy.mini.world import Case, cases, draw_options
 from medpsy.study import Study
 
 CORPUS = {"sft1": "corpus1", "sft2": "corpus2"}  # stage -> what it reads; report 3.2
