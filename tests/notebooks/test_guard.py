@@ -23,7 +23,8 @@ FORBIDDEN = {
     "an absolute path": r"[\"'](?:/(?:home|root|tmp|work|Users)/|~/|[A-Z]:\\)",
     "a key": r"(?i)(?:api_key|token)\s*=\s*[\"']",
 }
-MODELS = ("large", "small", "teachers", "models", "classes", "retrained", "stages", "sources", "backbones", "judges")  # their values
+# their values
+MODELS = ("large", "small", "teachers", "models", "classes", "retrained", "stages", "sources", "backbones", "judges")
 ASKING = ("01", "02", "06", "07", "08", "09", "10")  # sections whose parameters name models so
 CITED = re.compile(r"\b([A-Z][\w'-]+(?: and [A-Z][\w'-]+| et al\.)?), ((?:1[89]|20)\d\d)\b")  # Yu et al., 2025
 SOURCED = re.compile(r"#.*\b(report|card|ours)\b")  # report 3.5; MedPsy-4B card; ours: not stated

@@ -206,7 +206,8 @@ class Tally:
         return new
 
 
-MODELS = ("large", "small", "teachers", "models", "classes", "retrained", "stages")  # parameters that name models to be compared
+# parameters that name models to be compared
+MODELS = ("large", "small", "teachers", "models", "classes", "retrained", "stages")
 WHOLE = ("02_teacher_selection", "07_main_results")  # sections that show the hard conversations apart
 
 
