@@ -16,7 +16,10 @@ def notebooks(root):
     return {section: nbformat.read(path, as_version=4) for section, path in run.notebooks(root).items()}
 
 
-def test_every_notebook_is_stored_with_what_it_shows(notebooks, root):
+def test_every_notebook_is_stored_with_what_it_shows_or_none_is(notebooks, root):
+    if not (root / keep.BUNDLE).is_file():
+        assert [section for section, each in notebooks.items() for cell in each.cells if cell.get("outputs")] == []
+        return
     for section, notebook in notebooks.items():
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         shown = [output for cell in cells for output in cell.outputs]
@@ -31,6 +34,8 @@ def test_every_notebook_is_stored_with_what_it_shows(notebooks, root):
 
 
 def test_a_replay_of_the_bundle_shows_the_same_in_every_checked_cell(root, tmp_path):
+    if not (root / keep.BUNDLE).is_file():
+        pytest.skip("no outputs are stored yet: make report, then make keep")
     environment = keep.replay_root(root, tmp_path)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["--nbval-lax", "--nbval-current-env", *map(str, run.notebooks(root).values())]

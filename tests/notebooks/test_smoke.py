@@ -5,14 +5,32 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from medpsy import run
 from medpsy.cli import app
+from traitlets.config import Config
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def run_here(executed: Path) -> None:
+    """Run the cells of the notebooks in `executed` in this process: kernels would start for longer than they work."""
+    quiet = Config({"HistoryManager": {"enabled": False}})
+    shell = InteractiveShell.instance(config=quiet)
+    try:
+        for section in SECTIONS:
+            shell.reset()
+            for cell in nbformat.read(executed / section / "notebook.ipynb", as_version=4).cells:
+                if cell.cell_type == "code":
+                    shell.run_cell(cell.source).raise_error()
+    finally:
+        shell.restore_sys_module_state()  # __main__ was the notebook
+        InteractiveShell.clear_instance()
 
 
 def medpsy(*words: str) -> None:
@@ -112,3 +130,19 @@ def test_a_site_is_made_of_the_records(root):
     front = (root / "outputs/smoke/report/index.html").read_text(encoding="utf-8")
     assert "Not medical advice" in front
     assert all(f"sections/{section}/" in front for section in SECTIONS)
+
+
+def test_a_bundle_alone_gives_every_table_again(root, tmp_path, monkeypatch):
+    bundle, bare = str(tmp_path / "smoke.bundle"), tmp_path / "bare"
+    bare.mkdir()
+    for name in ("notebooks", "params"):  # and no lib: no model is there
+        (bare / name).symlink_to(ROOT / name)
+    medpsy("store", "export", bundle)
+    monkeypatch.setenv("MEDPSY_ROOT", str(bare))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
+    medpsy("store", "replay", bundle)
+    with monkeypatch.context() as patch:
+        patch.setenv("MEDPSY_REPLAY", "1")
+        patch.chdir(bare / "notebooks")
+        run_here(root / "outputs/smoke")
+    medpsy("store", "compare", bundle)
