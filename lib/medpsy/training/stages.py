@@ -244,8 +244,9 @@ def graded(
     for answers in session.ask(model, asked, range(attempts), sampling):
         rewards = []
         for text, reason, question in zip(answers["text"], answers["finish_reason"], questions, strict=True):
-            earned = grade(text, question, opens_thinking=spec.opens_thinking, finished=reason == "stop")
-            rewards.append(None if reason == "failed" else earned)
+            failed, finished = reason == "failed", reason == "stop"
+            earned = None if failed else grade(text, question, opens_thinking=spec.opens_thinking, finished=finished)
+            rewards.append(earned)
         yield answers, rewards
 
 
