@@ -50,11 +50,15 @@ def keep() -> list[Path]:
 
 
 def replay_root(root: Path, folder: Path) -> dict[str, str]:
-    """Make `folder` a project that holds the bundle's responses and no model; return the environment to work in it."""
+    """Make `folder` a project that holds the bundle's responses, if there is one, and no model.
+
+    Returns the environment to work in it.
+    """
     for name in ("notebooks", "params"):
         (folder / name).symlink_to(root / name)
     environment = os.environ | {"MEDPSY_ROOT": str(folder), REPLAY: "1"}
-    _medpsy(environment, "store", "replay", str(root / BUNDLE))
+    if (root / BUNDLE).is_file():
+        _medpsy(environment, "store", "replay", str(root / BUNDLE))
     return environment
 
 
