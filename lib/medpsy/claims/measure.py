@@ -249,6 +249,7 @@ class _Finding:
             "both": lambda model: (self.score(model) + self.score(model, f"HealthBench ({first})")) / 2,
             "player": self.player, "length": self.length, "printed": self.printed,
             "label": lambda model: study.model(model).label,
+            "judge": lambda name: study.model(self.places.judges.get(name, name)).label,
             "least": lambda arrays: np.min(list(arrays), axis=0), "most": lambda arrays: np.max(list(arrays), axis=0),
             "mean": lambda arrays: np.mean(list(arrays), axis=0), "along": lambda ref, values: np.sign(ref[0]) * values,
             "alike": lambda values, parts: _open_unless(len({np.sign(part[0]) for part in parts}) < 2, values),
