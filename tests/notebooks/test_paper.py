@@ -35,7 +35,7 @@ LAID_OVER = {
         "limits": {"soft_punish_cache": 4, "per_device_eval_batch_size": 4, "eval_steps": 4, "save_steps": 4},
         "batch": {"gradient_accumulation_steps": 1},
         "computing": {"use_vllm": False},
-        "parts": {"max_steps": 4},
+        "parts": {"max_steps": 8},
         "launching": ALONE,
     },
     "10_quantization": {"calibration": {"rows": 20, "held_out": 4, "context": 256}, "asked": FEW, "threads": 1},

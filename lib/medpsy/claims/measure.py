@@ -339,4 +339,5 @@ def _share(values: Values) -> float:
 def _number(value: float, margin: float | None, unit: str) -> str:
     if unit == "x":
         return f"{value + 1:.2f}" + (f" ± {margin:.2f}" if known(margin) else ", no margin")
-    return f"{value:+.2f}" + (f" ± {margin:.2f} {unit}" if known(margin) else f" {unit}, no margin")
+    unit = unit and f" {unit}"
+    return f"{value:+.2f}" + (f" ± {margin:.2f}{unit}" if known(margin) else f"{unit}, no margin")

@@ -268,9 +268,11 @@ def _reinforced(tally: Tally, params: Values, _: object) -> None:
             place = {"model": model, "launch": stage, "lane": name}
             tally.rl(shared | params[stage], learnable, read + written, asked=asked, **place, **how)
             parent = name
+        for name in (study.checkpoint(size, "sft2", seed).name, *names):
+            tally.add(name, asked * attempts["held_out"], read, written, "attempts")
     size = params["parts"]["size"]
     name = study.checkpoint(size, "rl1").name
-    short = shared | params["rl1"] | {"max_steps": params["parts"]["max_steps"]}
+    short = shared | params["rl1"] | {name: value for name, value in params["parts"].items() if name != "size"}
     for part, changed in {"all": {}, **PARTS}.items():
         place = {"model": study.targets[size], "launch": "switches", "lane": part, "kept": False}
         tally.add(name, asked * attempts["switches"], read, written, "attempts", kept=f"{name}-{part}")

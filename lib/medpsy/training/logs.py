@@ -16,6 +16,7 @@ CURVES = {
     "reward_std": "reward_std",
     "penalty": "rewards/soft_overlong_punishment_reward/mean",
     "length": "completions/mean_length",
+    "longest": "completions/max_length",
     "entropy": "entropy",
     "kl": "kl",
     "clipped_low": "clip_ratio/low_mean",
@@ -26,6 +27,7 @@ CURVES = {
     "rounds": "dynamic/rounds",
     "drawn_equal": "dynamic/equal",
     "useful": "dynamic/useful",
+    "equal": "frac_reward_zero_std",
     "loss": "loss",
 }
 
