@@ -74,9 +74,13 @@ class DapoTrainer(GRPOTrainer):
         return self._rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
-        if not (self._rounds and self.model.training):
+        if not self.model.training:
             return super()._generate_and_score_completions(inputs)
         rounds = [self._scored(inputs)]
+        if not self._rounds:  # all that was drawn is trained on
+            batch, useful = rounds[0]
+            self._count_groups(0, useful, useful)
+            return {name: values for name, values in batch.items() if name != "rewarded"}
         while len(rounds) <= self._rounds and (draw := self._shortage(rounds, len(inputs) // self.num_generations)):
             rounds.append(self._scored(self._others(draw, len(rounds))))
         batches, masks = zip(*rounds, strict=True)
@@ -115,11 +119,15 @@ class DapoTrainer(GRPOTrainer):
         chosen["advantages"] = chosen["advantages"] * taught
         tokens = (chosen["completion_mask"] * (taught & chosen.pop("rewarded"))[:, None]).sum()
         chosen["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
-        shares = torch.stack([(~useful).float().mean(), taught.float().mean()])
-        equal, kept = self.accelerator.gather(shares).reshape(-1, 2).mean(dim=0).tolist()
-        for name, number in {"rounds": float(done), "equal": equal, "useful": kept}.items():
-            self._metrics["train"][f"dynamic/{name}"].append(number)
+        self._count_groups(done, useful, taught)
         return chosen
+
+    def _count_groups(self, rounds: int, drawn: torch.Tensor, taught: torch.Tensor) -> None:
+        """Log the further rounds, and which rows of all `drawn` and of those trained on are of a useful group."""
+        shares = torch.stack([(~drawn).float().mean(), taught.float().mean()])
+        equal, kept = self.accelerator.gather(shares).reshape(-1, 2).mean(dim=0).tolist()
+        for name, number in {"rounds": float(rounds), "equal": equal, "useful": kept}.items():
+            self._metrics["train"][f"dynamic/{name}"].append(number)
 
 
 def useful_rows(rewards: torch.Tensor, group: int) -> torch.Tensor:

@@ -27,7 +27,6 @@ CURVES = {
     "rounds": "dynamic/rounds",
     "drawn_equal": "dynamic/equal",
     "useful": "dynamic/useful",
-    "equal": "frac_reward_zero_std",
     "loss": "loss",
 }
 
