@@ -153,22 +153,16 @@ def dripping() -> Iterator[bytes]:
         time.sleep(0.05)
 
 
-def bomb(packed: int) -> bytes:
-    return gzip.compress(bytes(packed))
-
-
 @pytest.mark.parametrize(
     ("pieces", "headers", "error"),
     [
         (dripping, {}, "not whole after 2 s"),
         (lambda: itertools.repeat(bytes(2**16), 4800), {}, "longer than 100,000 bytes"),  # 300 MB
         (lambda: [json.dumps(completion("x" * 20 * 2**20)).encode()], {}, "longer than 100,000 bytes"),
-        (lambda: [bomb(100 * 2**20)], {"Content-Encoding": "gzip"}, "longer than 100,000 bytes"),
-        (lambda: [gzip.compress(bomb(2**20))], {"Content-Encoding": "gzip, gzip"}, "packed as 'gzip, gzip'"),
-        (lambda: [b"no gzip"], {"Content-Encoding": "gzip"}, "said to be gzip and is not"),
+        (lambda: [gzip.compress(bytes(100 * 2**20))], {"Content-Encoding": "gzip"}, "packed as 'gzip'"),
         (lambda: [b"cut"], {"Content-Length": "99"}, "RemoteProtocolError"),
     ],
-    ids=["drip", "long body", "long content", "bomb", "packed twice", "not packed", "cut off"],
+    ids=["drip", "long body", "long content", "bomb", "cut off"],
 )
 def test_a_hostile_reply_is_bounded_and_fails_alone(pieces, headers, error):
     written = pieces()
@@ -186,11 +180,6 @@ def test_a_hostile_reply_is_bounded_and_fails_alone(pieces, headers, error):
     assert peak < 4 * 2**20
 
 
-def test_a_packed_reply_is_read():
-    packed = [gzip.compress(json.dumps(completion("B")).encode())]
-    assert answered(Stub(lambda *_: (200, packed, {"Content-Encoding": "gzip"})))["p0"].text == "B"
-
-
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
 def test_what_may_pass_is_tried_again(status):
     stub = Stub(lambda _, times: (status, "busy") if times < 3 else GOOD)
@@ -202,7 +191,6 @@ def test_what_may_pass_is_tried_again(status):
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7),
-        ({"retry-after-ms": "500", "retry-after": "7"}, 0.5),
         ({"retry-after": "86400"}, client.LONGEST_PAUSE),
         *[({"retry-after": odd}, None) for odd in ("-1", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", "")],
         ({}, None),
@@ -331,20 +319,11 @@ def test_an_endpoint_that_is_gone_ends_the_run():
     assert len(found) < 10
 
 
-def test_with_a_tokenizer_a_prompt_that_is_too_long_is_not_sent(tiny):
-    stub = Stub()
-    long = Prompt("long", ({"role": "user", "content": "the " * 40},))
-    with serving(stub) as url, opened(url, tokenizer=str(tiny.folder), context=40) as engine:
-        reasons = {one.prompt_id: one.finish_reason for one in engine.generate([*ask(2), long], SAMPLING)}
-    assert reasons.pop("long") == "failed" and len(reasons) == len(stub.asked) == 2
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context": 100}, "engine_options.*tokens are counted with a tokenizer"),
         ({"key_env": SECRET}, "key_env: this is no name of an environment variable"),
-        ({"concurrency": 0}, "concurrency: 0 is below 1"),
+        ({"concurrency": 0}, "engine_options.concurrency: 0 must be greater than or equal to 1"),
         ({"timeout": "ten"}, "engine_options.timeout: 'ten' must be a number"),
         ({"extra_body": {"messages": []}}, "extra_body.messages: this field is not yours to set"),
         ({"extra_body": {"day": date(2026, 1, 1)}}, "engine_options: .*put the value in quotes"),
