@@ -35,13 +35,9 @@ __all__ = [
 def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **options: Any) -> Engine:
     """Return an engine of `kind` for `model`; its options are those of `Options` in its module.
 
-    Args:
-        gguf_dir: where `llama_cpp` keeps converted models; by default the cache folder.
-
-    Raises:
-        ValueError: unknown kind or option (names those there are), or a kind that cannot reach the model.
-        OSError: model or tool not to be had; names it and how to get it.
-        EngineError: the engine cannot be started on this machine.
+    `gguf_dir` is where `llama_cpp` keeps converted models, by default in the cache folder. ValueError for an unknown
+    kind or option or a kind that cannot reach the model, OSError for a model or tool that is not to be had, EngineError
+    for an engine that cannot be started on this machine.
     """
     if kind not in ENGINES:
         raise ValueError(f"engine {kind!r} is unknown; choose one of {', '.join(ENGINES)}")
@@ -62,10 +58,8 @@ def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = Non
     """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, ``"llama_cpp"`` for a
     folder whose weights are a GGUF file, else `kind`.
 
-    Args:
-        options: of the engine. Given, the name is the one that responses are kept under: ``"ray"`` becomes
-            ``"vllm"``, which answers there, and a number format of its own or an endpoint's `extra_body` is named
-            after the kind (``"llama_cpp:bf16"``), since responses under another one are others.
+    Given the engine's `options`, the name is the one that responses are kept under: ``"ray"`` becomes ``"vllm"``, which
+    answers there, and a number format or an endpoint's `extra_body` is named after the kind (``"llama_cpp:bf16"``).
     """
     if model.base_url:
         more = (options or {}).get("extra_body")

@@ -13,7 +13,6 @@ import os
 import queue
 import random
 import re
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from anyio.from_thread import start_blocking_portal
 from pydantic import Field
 
 from medpsy import strict
@@ -323,8 +323,8 @@ def bounded(
     The first error of any work is raised after the rest has been cancelled. Leaving the iterator cancels what is under
     way and waits for that.
     """
-    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False and what it all ended with
-    waiting, loop = iter(items), asyncio.new_event_loop()
+    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False once all have ended
+    waiting = iter(items)
 
     async def each() -> None:
         for item in waiting:
@@ -335,30 +335,16 @@ def bounded(
             for _ in range(limit):
                 group.create_task(each())
 
-    task = loop.create_task(all_of_them())  # before the thread starts, so that it can always be cancelled
-
-    def run() -> None:
-        error = None
+    with start_blocking_portal() as portal:
+        under_way = portal.start_task_soon(all_of_them)
+        under_way.add_done_callback(lambda _: results.put((False, None)))
         try:
-            loop.run_until_complete(task)
-        except BaseException as raised:  # whatever it was is raised where the results are read
-            error = raised
+            while (got := results.get())[0]:
+                yield got[1]
+            error = under_way.exception()
+            while isinstance(error, BaseExceptionGroup):  # of the group of tasks
+                error = error.exceptions[0]
+            if error:
+                raise error
         finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-        results.put((False, error))
-
-    thread = threading.Thread(target=run, daemon=True, name="medpsy-requests")
-    thread.start()
-    try:
-        while (got := results.get())[0]:
-            yield got[1]
-        error = got[1]
-        while isinstance(error, BaseExceptionGroup):  # of the group of tasks
-            error = error.exceptions[0]
-        if error:
-            raise error
-    finally:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nothing is under way
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+            under_way.cancel()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError, Response, Sampling
@@ -31,9 +32,7 @@ IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which 
 TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
 HOST = "127.0.0.1"
 ATTEMPTS = 3  # another program may take the free port before the server does
-WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
 GRAIN = 256  # llama.cpp rounds a slot's context up to a multiple of this
-LISTING = 60.0  # seconds that naming its devices may take
 FREE = re.compile(r"\(\d+ MiB, (\d+) MiB free\)")  # of a device in what --list-devices prints
 ASIDE = 4  # connections of those who ask how the server is
 
@@ -55,7 +54,8 @@ class ServerOptions:
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
         line = f"--parallel {self.slots} --ctx-size {context * self.slots} --no-kv-unified --cache-ram 0 --no-webui"
-        line += f" --log-verbosity {WARNINGS} --threads-http {(self.connections or self.slots) + ASIDE}"
+        line += " --log-verbosity 2"  # errors and warnings, not four lines per request
+        line += f" --threads-http {(self.connections or self.slots) + ASIDE}"
         line += " --no-jinja --chat-template chatml"  # prompts come as tokens: the model's own template stays unread
         line += f" --cache-type-k {self.cache_type} --cache-type-v {self.cache_type}"
         line += " --flash-attn off" if self.cache_type == "f32" else ""
@@ -66,9 +66,7 @@ class ServerOptions:
 class LlamaServer:
     """A server that answers; `url` is its address, `key` what it wants as bearer token.
 
-    Raises:
-        FileNotFoundError: llama-server is not installed; says how to get it.
-        EngineError: it does not start; shows the end of its log.
+    FileNotFoundError where llama-server is not installed, EngineError where it does not start.
     """
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
@@ -109,8 +107,6 @@ class LlamaServer:
     @property
     def resident_bytes(self) -> int:
         """The memory that the server holds now, the mapped part of its file included."""
-        import psutil
-
         return sum(each.memory_info().rss for each in psutil.Process(self._child.pid).children(recursive=True))
 
     def answers(self) -> bool:
@@ -181,7 +177,19 @@ class LlamaCppEngine(ChatEngine):
 
         async def answer(numbered: tuple[int, Encoded]) -> Response:
             place, prompt = numbered
-            return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
+            server = servers[place // TOGETHER % len(servers)]
+            asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
+            try:
+                answer = await http.post(**asked)
+            except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
+                if not server.answers():
+                    raise
+                answer = await http.post(**asked)
+            seconds = time.perf_counter() - start
+            if answer.status_code != httpx.codes.OK:
+                return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
+            made = answer.json()
+            return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
         try:
             yield from bounded(enumerate(encoded), answer, limit, http)
@@ -190,22 +198,6 @@ class LlamaCppEngine(ChatEngine):
             failure = dead.error("stopped answering")
             self._stop()  # a dying server may still look alive; the next call starts others
             raise failure from error
-
-    async def _ask(
-        self, http: httpx.AsyncClient, server: LlamaServer, prompt: Encoded, sampling: Sampling, start: float
-    ) -> Response:
-        asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
-        try:
-            answer = await http.post(**asked)
-        except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
-            if not server.answers():
-                raise
-            answer = await http.post(**asked)
-        seconds = time.perf_counter() - start
-        if answer.status_code != httpx.codes.OK:
-            return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
-        made = answer.json()
-        return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
     def _serving(self, need: int) -> list[LlamaServer]:
         """Return servers whose slots hold `need` tokens; smaller or dead ones are replaced."""
@@ -227,7 +219,7 @@ class LlamaCppEngine(ChatEngine):
     def _free(self) -> int:
         """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
         command = [str(programs.find("llama-server")), "--list-devices"]
-        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60.0).stdout
         gpus, weights = sum(map(int, FREE.findall(listed))) * 2**20, self._gguf.stat().st_size
         return gpus - weights * self._options.replicas if gpus else free_bytes() - weights
 
