@@ -360,25 +360,14 @@ class ResponseStore:
             shards.write([{"key": keys[at], "count": int(numbers[at])} for at in missing])
         return numbers.astype(np.int64)
 
-    def stats(self) -> dict[str, Any]:
-        """Return counts of rows, failed rows, tokens and bytes: of the store, and of each model by suite."""
+    def stats(self) -> pd.DataFrame:
+        """Return one row per model and suite: ``rows``, ``failed`` ones of them, tokens of prompts and of responses."""
         names = ["model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
-        frame = _best(_read(self.shards(), names)).to_pandas()
-        frame["failed"], frame["suite"] = frame["finish_reason"] == "failed", frame["prompt_id"].str.split("/").str[0]
-        paths = [path for shards in self.shards() for path in shards.paths()]
-        summed = ["failed", "prompt_tokens", "completion_tokens"]
-        return {
-            "rows": len(frame),
-            "failed": int(frame["failed"].sum()),
-            "shards": len(paths),
-            "damaged": len(list((self.root / "damaged").glob("*.parquet"))),
-            "bytes": sum(path.stat().st_size for path in paths),
-            "models": {
-                name: {"rows": len(rows), **rows[summed].sum().astype(int).to_dict()}
-                | {"suites": rows["suite"].value_counts(sort=False).to_dict()}
-                for name, rows in frame.groupby("model")
-            },
-        }
+        rows = _best(_read(self.shards(), names)).to_pandas()
+        rows = rows.assign(
+            suite=rows["prompt_id"].str.split("/").str[0], failed=rows["finish_reason"] == "failed", rows=1
+        )
+        return rows.groupby(["model", "suite"])[["rows", "failed", "prompt_tokens", "completion_tokens"]].sum()
 
     def shards(self, kind: str = "shards") -> list[Shards]:
         """Return the shards of responses, a folder for each model, or those of `counts`, a folder for each name."""

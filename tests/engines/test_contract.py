@@ -154,6 +154,8 @@ def long_prompt(small: Small, name: str, tokens: int) -> Prompt:
 
 
 def test_a_prompt_that_does_not_fit_fails_and_stops_no_other(engine, small, prompts):
+    if engine.kind == "openai":
+        pytest.skip("an endpoint says itself what fits")
     size = small.context - GREEDY.max_tokens + 2
     found = list(engine.generate(iter([long_prompt(small, "long", size), *prompts]), GREEDY))
     (failed,) = [response for response in found if response.finish_reason == "failed"]

@@ -292,8 +292,8 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch
     ("kind", "options", "message"),
     [
         ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, ray, openai"),
-        ("transformers", {"slots": 3}, "'transformers' has no option 'slots'; known are batch_rows"),
-        ("llama_cpp", {"slot": 3}, "'llama_cpp' has no option 'slot'; did you mean 'slots'"),
+        ("transformers", {"slots": 3}, "'tiny': engine_options.slots: unknown key; known are device"),
+        ("llama_cpp", {"slot": 3}, "'tiny': engine_options.slot: unknown key; did you mean 'slots'"),
         ("openai", {}, "'tiny' has no base_url"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     frame = answer(store, down, prompts(3))
     assert list(frame["finish_reason"]) == ["stop", "failed", "failed"]
     assert list(frame["error"][1:]) == ["down", "down"]
-    assert store.stats()["failed"] == 2
+    assert store.stats()["failed"].sum() == 2
     answer(store, down, prompts(3))
     assert down.opened == 1  # the same store does not hammer a broken endpoint
 
@@ -134,34 +134,33 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     assert sorted(asked.id for asked in up.asked) == ["medqa/1#0", "medqa/2#0"]
     assert list(frame["finish_reason"]) == ["stop"] * 3
     assert frame["text"][0] == "fine"
-    assert (store.stats()["rows"], store.stats()["failed"]) == (3, 0)
+    assert store.stats()[["rows", "failed"]].values.tolist() == [[3, 0]]
 
 
 def test_a_response_the_engine_forgets_becomes_a_failed_one(store):
     class Forgetful(FakeEngine):
         def generate(self, asked, sampling):
-            return (one for one in super().generate(asked, sampling) if "/1#" not in one.prompt_id)
+            return (response for response in super().generate(asked, sampling) if "/1#" not in response.prompt_id)
 
     frame = answer(store, Forgetful(), prompts(3))
-    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"]
-    assert "no response" in frame["error"][1]
+    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"] and "no response" in frame["error"][1]
 
 
-def test_a_response_nobody_asked_for_stops_the_run_and_keeps_what_came_before(store):
-    unasked = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
-    with pytest.raises(RuntimeError, match="'medqa/9#0' twice or unasked"):
-        answer(store, unasked, prompts(3))
-    assert store.stats()["rows"] == 2
-    assert unasked.closed == 1
+UNASKED = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
 
 
 @pytest.mark.parametrize(
-    ("engine", "word"), [(FakeEngine(kind="vllm"), "kind"), (FakeEngine(fingerprint="new weights"), "fingerprint")]
+    ("engine", "kept", "message"),
+    [
+        (UNASKED, 2, "'medqa/9#0' twice or unasked"),  # stops the run and keeps what came before
+        (FakeEngine(kind="vllm"), 0, "anna: kind.*wrong key"),
+        (FakeEngine(fingerprint="new weights"), 0, "anna: fingerprint.*wrong key"),
+    ],
 )
-def test_another_engine_than_the_one_asked_for_is_refused(store, engine, word):
-    with pytest.raises(RuntimeError, match=f"anna: {word}.*wrong key"):
-        answer(store, engine, prompts(1), engine_kind="transformers")
-    assert store.stats()["rows"] == 0
+def test_an_engine_that_is_another_or_answers_what_nobody_asked_is_refused(store, engine, kept, message):
+    with pytest.raises(RuntimeError, match=message):
+        answer(store, engine, prompts(3), engine_kind="transformers")
+    assert (store.stats()["rows"].sum(), engine.closed) == (kept, 1)
 
 
 def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
@@ -169,29 +168,19 @@ def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
     assert frame["text"][0] == "half \ufffd, whole \U0001f600, null \x00"
 
 
-def test_shards_are_bounded_by_rows(store):
-    answer(store, FakeEngine(), prompts(25), shard_rows=10)
-    assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
-
-
 def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
-    return found
 
 
-def test_shards_are_bounded_by_seconds(store, monkeypatch):
+def test_shards_are_bounded_by_rows_and_by_seconds(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(25), shard_rows=10)
+    assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
     monkeypatch.setattr("medpsy.store.SHARD_SECONDS", 0.05)
-
-    def reply(asked, _):
-        time.sleep(0.06)
-        return "x"
-
-    answer(store, FakeEngine(reply=reply), prompts(3))
-    assert [pq.read_metadata(path).num_rows for path in shard_paths(store)] == [1, 1, 1]
+    answer(store, FakeEngine(reply=lambda *_: time.sleep(0.06) or "x"), prompts(3, 100))
+    assert [pq.read_metadata(path).num_rows for path in shard_paths(store)[3:]] == [1, 1, 1]
 
 
 def test_an_error_or_ctrl_c_loses_nothing_and_closes_the_engine(store):
@@ -246,7 +235,7 @@ def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     generated = len((tmp_path / "log").read_text().splitlines())
-    stored = store.stats()["rows"]
+    stored = store.stats()["rows"].sum()
     assert generated < 1000  # it was killed in the middle
     assert 60 <= stored <= generated <= stored + 20 + 1
 
@@ -280,7 +269,7 @@ def test_two_writers_at_once_corrupt_nothing(tmp_path):
     assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(500)]
     assert set(frame["text"]) <= {"writer 0", "writer 200"}
     assert list(frame["text"]) == list(answer(store, engine, prompts(500))["text"])
-    assert store.stats()["rows"] == 500
+    assert store.stats()["rows"].sum() == 500
 
 
 def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
@@ -334,7 +323,6 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
     assert after.drop(columns="seconds").equals(before.drop(columns="seconds"))
     assert [path.name.endswith(victim.name) for path in (store.root / "damaged").iterdir()] == [True]
     assert not victim.exists()
-    assert store.stats()["damaged"] == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answer(store, engine, prompts(30))
@@ -342,9 +330,7 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
 
 def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     answer(store, FakeEngine(), prompts(3))
-    (path,) = shard_paths(store)
-
-    opened = Path.open
+    (path,), opened = shard_paths(store), Path.open
 
     def refused(self, *mode, **options):
         if self == path:
@@ -357,30 +343,24 @@ def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     assert path.exists()
 
 
-def disk_full_after(count, monkeypatch):
-    """Let the disk be full after `count` files; return how to free it."""
-    real, done = os.fsync, []
+def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(1))
+    real, room = os.fsync, [1, 2]
 
     def fsync(file):
-        done.append(file)
-        if len(done) > count:
+        if not room:
             raise OSError(errno.ENOSPC, "No space left on device")
+        room.pop()
         real(file)
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    return lambda: monkeypatch.setattr(files.os, "fsync", real)
-
-
-def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
-    answer(store, FakeEngine(), prompts(1))
-    free = disk_full_after(2, monkeypatch)
     engine = FakeEngine()
     with pytest.raises(OSError, match="disk full.*make room") as caught:
         answer(store, engine, prompts(60, 100), shard_rows=10)
     assert caught.value.errno == errno.ENOSPC
     assert engine.closed == 1
     assert list(store.root.rglob(".*.parquet")) == []
-    free()
+    monkeypatch.setattr(files.os, "fsync", real)
     rest = FakeEngine()
     assert len(answer(store, rest, prompts(60, 100))) == 60
     assert len(rest.asked) == 40
@@ -436,16 +416,15 @@ def test_counts_are_made_once_and_travel(store, tmp_path):
     assert list(replayed.counts("tokens", ["c", "a"], lambda missing: pytest.fail("counted again"))) == [99, 10]
 
 
-def test_stats_count_rows_tokens_and_suites(store, fingerprints):
-    assert (store.stats()["rows"], store.stats()["models"]) == (0, {})
+def test_stats_count_rows_and_tokens_of_models_and_suites(store, fingerprints):
+    assert store.stats().empty
     fingerprints["bert"] = "fp2"
     answer(store, FakeEngine(reply=lambda *_: "one two three"), prompts(3) + prompts(2, suite="pubmedqa"))
     answer(store, FakeEngine("fp2", reply=failing()), prompts(1), model=ModelSpec("bert", "x"))
     stats = store.stats()
-    assert (stats["rows"], stats["failed"], stats["shards"], stats["damaged"]) == (6, 1, 2, 0)
-    assert stats["bytes"] == sum(path.stat().st_size for path in shard_paths(store))
-    tokens = {"prompt_tokens": 15, "completion_tokens": 15}
-    assert stats["models"]["anna"] == {"rows": 5, "failed": 0, **tokens, "suites": {"medqa": 3, "pubmedqa": 2}}
+    assert list(stats.columns) == ["rows", "failed", "prompt_tokens", "completion_tokens"]
+    counts = {("anna", "medqa"): [3, 0, 9, 9], ("anna", "pubmedqa"): [2, 0, 6, 6], ("bert", "medqa"): [1, 1, 0, 0]}
+    assert {name: list(row) for name, row in stats.T.items()} == counts
 
 
 def test_a_stored_row_says_what_was_asked_and_how(store):
@@ -476,41 +455,29 @@ def test_a_note_cannot_lead_out_of_its_folder(tmp_path, name):
         noted(tmp_path, name, lambda: 3)
 
 
-@pytest.fixture
-def mini():
-    return study.load("mini")
-
-
-def test_a_model_with_a_small_context_writes_less_and_no_other_does(mini):
-    asked = Sampling(max_tokens=16384)
+def test_a_model_with_a_small_context_writes_less_and_no_other_does():
+    mini, asked = study.load("mini"), Sampling(max_tokens=16384)
     small = replace(mini.model(mini.parser), max_tokens=4096)
     assert capped(asked, small).max_tokens == 4096
     assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
     assert capped(asked, mini.model(mini.parser)) == asked
 
 
-def opening_of(settings, model, folder):
-    """Return the name of the engine that answers for `model`, and how it is opened."""
-    kind, opening = Session(settings, ResponseStore(folder)).engine(model)
-    return kind, opening.args
-
-
-def test_a_models_engine_options_go_before_those_of_the_study(mini, tmp_path):
-    name = mini.parser
-    own = replace(mini.models[name], engine_options={"outtype": "f16"})
-    changed = replace(mini, models=mini.models | {name: own})
-    kind, (_, opening) = opening_of(changed, own, tmp_path)
-    assert kind == engines.engine_kind(mini.engine, own, {"outtype": "f16"}) == "llama_cpp:f16"
-    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
-    assert others and opening.keywords.items() >= (others | {"outtype": "f16"}).items()
-
-
-def test_an_endpoint_has_options_of_its_own_in_a_study_of_any_engine(mini, tmp_path):
-    more = {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}}
+def test_options_of_a_model_go_before_those_of_the_study_and_an_endpoint_has_its_own(tmp_path):
+    mini, more = (
+        study.load("mini"),
+        {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}},
+    )
+    near = replace(mini.models[mini.parser], engine_options={"outtype": "f16"})
     far = ModelSpec("far", "big", base_url="http://host.example/v1", engine_options=more)
-    changed = replace(mini, models=mini.models | {"far": far})
-    kind, (_, opening) = opening_of(changed, far, tmp_path)
-    assert opening.args == ("openai", far) and opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
-    assert kind == 'openai:{"reasoning_effort": "low"}'
+    changed = replace(mini, models=mini.models | {near.name: near, "far": far})
+    session = Session(changed, ResponseStore(tmp_path))
+    (kind, opening), (far_kind, far_opening) = session.engine(near), session.engine(far)
+    assert kind == engines.engine_kind(mini.engine, near, {"outtype": "f16"}) == "llama_cpp:f16"
+    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
+    assert others and opening.args[1].keywords.items() >= (others | {"outtype": "f16"}).items()
+    far_opening = far_opening.args[1]
+    assert far_opening.args == ("openai", far) and far_opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
+    assert far_kind == 'openai:{"reasoning_effort": "low"}'
     asked = replace(changed, engine="openai", engine_options={"timeout": 9.0, "key_env": "OTHER"})
     assert asked.answers(far) == ("openai", {"timeout": 9.0, **more})

@@ -6,7 +6,6 @@ Opening an engine loads its model; importing this package loads nothing heavy. R
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,9 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
         raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
     module, name = ENGINES[kind]
     engine = getattr(importlib.import_module(f"medpsy.engines.{module}"), name)
-    names = sorted(field.name for field in fields(engine.Options))
-    if unknown := [option for option in options if option not in names]:
-        raise ValueError(f"engine {kind!r} has no option {unknown[0]!r}; {strict.nearest(unknown[0], names)}")
-    opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in names else {}))
+    given = options | ({"gguf_dir": gguf_dir} if kind == "llama_cpp" and gguf_dir else {})
+    place = strict.Place(f"model {model.name!r}", ("engine_options",))
+    opened = engine(model, strict.build(engine.Options, given, place))
     opened.kind = engine_kind(kind, model, options)
     return opened
 

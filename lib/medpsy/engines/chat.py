@@ -129,8 +129,8 @@ class ChatEngine(Engine):
 
     Options: type
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        self._options, self._folder = self.Options(**options), model_folder(model)
+    def __init__(self, model: Model, options: Any) -> None:
+        self._options, self._folder = options, model_folder(model)
         self.fingerprint = fingerprint(model)
         self._chat = Chat(model, self._folder, context=self._options.context)
 

@@ -24,7 +24,6 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 from pydantic import Field
 
-from medpsy import strict
 from medpsy.engines.base import FINISH_REASONS, Engine, EngineError, Prompt, Response, Sampling
 from medpsy.engines.models import Model, fingerprint
 from medpsy.texts import storable
@@ -81,20 +80,19 @@ class Failure(Exception):
 
 
 class Client(Engine):
-    """A model that an endpoint serves under the name `model.path`; `options` are those of `Options`.
+    """A model that an endpoint serves under the name `model.path`.
 
-    Raises:
-        ValueError: no endpoint is named, or an option cannot be meant.
-        EngineError: nobody answers there, the key is refused, or the environment names a proxy that cannot be used.
+    ValueError where no endpoint is named, EngineError where nobody answers there, the key is refused, or the
+    environment names a proxy that cannot be used.
     """
 
     kind = "openai"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, options: Options) -> None:
         if not model.base_url:
             raise ValueError(f"model {model.name!r} has no base_url; name its endpoint in study.yaml")
-        self._options = strict.build(Options, options, strict.Place(f"model {model.name!r}", ("engine_options",)))
+        self._options = options
         self.fingerprint = fingerprint(model)
         self._model = model
         self._lost = 0  # failures in a row that say nothing about their prompts

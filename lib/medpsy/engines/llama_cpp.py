@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Self
 
 import httpx
 import psutil
+from pydantic import Field
 
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError, Response, Sampling
@@ -146,12 +147,8 @@ class Options:
     outtype: str = "f32"  # number format of the converted weights: exact, or "bf16", "f16", "q8_0"
     slots: int | None = None  # responses generated at once; by default as many as memory allows, at most 32
     threads: int | None = None  # CPU threads of a server; by default llama.cpp's choice
-    replicas: int = 1  # servers that share the prompts; of small models several with a thread each are faster
+    replicas: Annotated[int, Field(ge=1)] = 1  # servers that share the prompts; faster with small models
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
-
-    def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise ValueError(f"replicas: {self.replicas} is below 1; one server is the least")
 
 
 class LlamaCppEngine(ChatEngine):
@@ -160,9 +157,9 @@ class LlamaCppEngine(ChatEngine):
     kind = "llama_cpp"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        super().__init__(model, **options)
-        outtype, gguf_dir = self._options.outtype, self._options.gguf_dir or programs.cache_folder() / "gguf"
+    def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
+        outtype, gguf_dir = options.outtype, options.gguf_dir or programs.cache_folder() / "gguf"
         self._gguf = to_gguf(model, gguf_dir, outtype=outtype)
         exact = outtype == "f32" and gguf_file(self._folder) is None  # a GGUF file runs with llama.cpp's own cache
         self._cache_type = "f32" if exact else "f16"

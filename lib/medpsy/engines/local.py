@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -36,7 +36,7 @@ class Options:
     """How transformers runs a model."""
 
     device: str | None = None  # "cpu" or "cuda:N"; by default a GPU if there is one
-    dtype: str | None = None  # a key of `DTYPES`; by default bfloat16 on a GPU and float32 on a CPU
+    dtype: Literal[*DTYPES] | None = None  # by default bfloat16 on a GPU and float32 on a CPU
     batch_tokens: int | None = None  # of prompts and responses in a batch; by default what half the memory holds
     batch_rows: int | None = None  # prompts in a batch
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
@@ -48,15 +48,13 @@ class TransformersEngine(ChatEngine):
     kind = "transformers"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        super().__init__(model, **options)
-        self._name, dtype = model.name, self._options.dtype
-        self._device = self._options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
+        self._name = model.name
+        self._device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         kind = self._device.split(":")[0]
-        self._dtype = dtype or ("float32" if kind == "cpu" else "bfloat16")
-        if self._dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
-        self._rows = self._options.batch_rows or ROWS.get(kind, ROWS["cpu"])
+        self._dtype = options.dtype or ("float32" if kind == "cpu" else "bfloat16")
+        self._rows = options.batch_rows or ROWS.get(kind, ROWS["cpu"])
 
     @cached_property
     def _model(self) -> Any:

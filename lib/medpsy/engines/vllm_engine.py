@@ -29,9 +29,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+from pydantic import Field
 
 from medpsy.engines.base import EngineError, Prompt, Response, Sampling
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded
@@ -69,6 +70,8 @@ PATIENCE = 5.0  # seconds that processes have to end after Ray
 SPARE = 2  # CPUs of a local Ray beside those of the replicas; Ray only counts, it binds nobody
 Answers = Callable[[dict[str, Any], Iterable[Any]], Iterator[dict[str, Any]]]  # sampling, prompts -> one per response
 
+AtLeastOne = Annotated[int, Field(ge=1)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -76,8 +79,8 @@ class Options:
 
     dtype: str | None = None  # "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows: takes memory
-    rows: int | None = None  # responses generated at once; by default vLLM's choice
-    tensor_parallel: int = 1  # GPUs that share the model
+    rows: AtLeastOne | None = None  # responses generated at once; by default vLLM's choice
+    tensor_parallel: AtLeastOne = 1  # GPUs that share the model
     gpu_memory: float = 0.9  # share of each GPU's memory that vLLM takes
     threads: int | None = None  # on a CPU; by default one per core, each bound to it
 
@@ -110,15 +113,10 @@ class RayOptions(Options):
     default a Ray of its own starts on this machine, on the loopback interface only.
     """
 
-    replicas: int = 1  # copies of the model that share the prompts
+    replicas: AtLeastOne = 1  # copies of the model that share the prompts
     address: str | None = None
-    batch: int = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
-    rows: int = 256
-
-    def __post_init__(self) -> None:
-        for name in ("replicas", "tensor_parallel", "batch", "rows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 1; one is the least")
+    batch: AtLeastOne = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
+    rows: AtLeastOne = 256
 
 
 def require_vllm() -> None:
@@ -134,9 +132,9 @@ class VllmEngine(ChatEngine):
     Options = Options
     worker, name = "vllm", "vLLM"
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, options: Options) -> None:
         require_vllm()
-        super().__init__(model, **options)
+        super().__init__(model, options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
 
