@@ -364,9 +364,8 @@ class ResponseStore:
         """Return one row per model and suite: ``rows``, ``failed`` ones of them, tokens of prompts and of responses."""
         names = ["model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
         rows = _best(_read(self.shards(), names)).to_pandas()
-        rows = rows.assign(
-            suite=rows["prompt_id"].str.split("/").str[0], failed=rows["finish_reason"] == "failed", rows=1
-        )
+        rows["suite"] = rows["prompt_id"].str.split("/").str[0]
+        rows["rows"], rows["failed"] = 1, rows["finish_reason"] == "failed"
         return rows.groupby(["model", "suite"])[["rows", "failed", "prompt_tokens", "completion_tokens"]].sum()
 
     def shards(self, kind: str = "shards") -> list[Shards]:
