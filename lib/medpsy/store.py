@@ -245,13 +245,13 @@ class ResponseStore:
         for run in runs:
             keys = [asked.key(prompt, run) for prompt in prompts]
             for _ in range(ATTEMPTS):
-                rows, stored = _ordered(self._of(asked.fingerprint).read([*RESULT, "created"], keys), keys)
-                if stored.all():
+                rows = _best(self._of(asked.fingerprint).read([*RESULT, "created"], keys))
+                if len(rows) == len(set(keys)):
                     break
                 self.fill(asked, open, prompts, [run], **options)
             else:
                 raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
-            frame = rows.select(RESULT).to_pandas()
+            frame = rows.loc[keys].reset_index()[RESULT]
             yield frame.assign(prompt_id=[prompt.id for prompt in prompts], model=asked.model.name, run=run)
 
     def fill(
@@ -337,13 +337,11 @@ class ResponseStore:
         Given `model`, who wrote them all, no other model's shards are read.
         """
         shards = [self._of(self.fingerprint(model))] if model else self.shards()
-        rows, stored = _ordered(_read(shards, [*columns, "finish_reason", "created"], keys), keys)
-        if not stored.all():
-            gone = np.flatnonzero(~stored)
-            raise KeyError(
-                f"{len(gone)} of {len(keys)} responses are not stored, first {keys[gone[0]]}; run their section again"
-            )
-        return rows.select(list(columns)).to_pandas()
+        rows = _best(_read(shards, [*columns, "finish_reason", "created"], keys))
+        if gone := [key for key in keys if key not in rows.index]:
+            fix = "run their section again"
+            raise KeyError(f"{len(gone)} of {len(keys)} responses are not stored, first {gone[0]}; {fix}")
+        return rows.loc[keys, list(columns)].reset_index(drop=True)
 
     def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
         """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer.
@@ -363,9 +361,8 @@ class ResponseStore:
     def stats(self) -> pd.DataFrame:
         """Return one row per model and suite: ``rows``, ``failed`` ones of them, tokens of prompts and of responses."""
         names = ["model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
-        rows = _best(_read(self.shards(), names)).to_pandas()
-        rows["suite"] = rows["prompt_id"].str.split("/").str[0]
-        rows["rows"], rows["failed"] = 1, rows["finish_reason"] == "failed"
+        rows = _best(_read(self.shards(), names))
+        rows["suite"], rows["rows"] = rows["prompt_id"].str.split("/").str[0], 1
         return rows.groupby(["model", "suite"])[["rows", "failed", "prompt_tokens", "completion_tokens"]].sum()
 
     def shards(self, kind: str = "shards") -> list[Shards]:
@@ -441,19 +438,11 @@ def _read(folders: Iterable[Shards], columns: Sequence[str], keys: Iterable[str]
     return pa.concat_tables([SCHEMA.empty_table().select(names), *(shards.read(names, keys) for shards in folders)])
 
 
-def _best(table: pa.Table) -> pa.Table:
-    """Return one row per key: a response before a failure, then the oldest, so that what was once read stays."""
-    rows = table.select(["key", "created"]).to_pandas()
-    rows["failed"] = pc.equal(table["finish_reason"], "failed").to_numpy()
-    keep = rows.sort_values(["failed", "created"], kind="stable").drop_duplicates("key").index
-    return table if len(keep) == len(table) else table.take(pa.array(np.sort(keep)))
-
-
-def _ordered(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """Return the best row of each of `keys`, in their order, and for each key whether there is one."""
-    table = _best(table)
-    positions = pc.index_in(pa.array(keys, TEXT), value_set=table["key"].combine_chunks())
-    return table.take(positions.drop_null()), positions.is_valid().to_numpy(zero_copy_only=False)
+def _best(table: pa.Table) -> pd.DataFrame:
+    """Return one row per key, their index: a response before a failure, then the oldest, which was read before."""
+    rows = table.to_pandas()
+    rows["failed"] = rows["finish_reason"] == "failed"
+    return rows.sort_values(["failed", "created"], kind="stable").drop_duplicates("key").set_index("key")
 
 
 @dataclass(frozen=True)
