@@ -121,7 +121,7 @@ class Shards:
         write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
 
     def read(self, columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
-        """Return `columns` of all rows, or of those with one of `keys`."""
+        """Return `columns`, and the key, of all rows or of those with one of `keys`."""
         names = list(dict.fromkeys(["key", *columns]))
         wanted = None if keys is None else frozenset(keys)
         tables = [self.schema.empty_table().select(names)]
@@ -132,7 +132,7 @@ class Shards:
             if (table := self.load(path, names)) is not None:
                 rows = None if hits is None else pc.is_in(table["key"], value_set=pa.array(hits, TEXT))
                 tables.append(table if rows is None else table.filter(rows))
-        return pa.concat_tables(tables).select(columns)
+        return pa.concat_tables(tables)
 
     def load(self, path: Path, columns: Sequence[str]) -> pa.Table | None:
         """Return `columns` of one shard, or None where it is gone or damaged; one that does not open is neither."""
@@ -329,15 +329,10 @@ class ResponseStore:
             record_models(self.root, {model.name: fingerprint})
         return fingerprint
 
-    def lookup(
-        self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec | None = None
-    ) -> pd.DataFrame:
-        """Return `columns` of the stored responses called `keys`, in that order; a KeyError names what is not stored.
-
-        Given `model`, who wrote them all, no other model's shards are read.
-        """
-        shards = [self._of(self.fingerprint(model))] if model else self.shards()
-        rows = _best(_read(shards, [*columns, "finish_reason", "created"], keys))
+    def lookup(self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec) -> pd.DataFrame:
+        """Return `columns` of the responses of `model` called `keys`, in that order; KeyError where one is not stored."""
+        shards = self._of(self.fingerprint(model))
+        rows = _best(shards.read([*columns, "finish_reason", "created"], keys))
         if gone := [key for key in keys if key not in rows.index]:
             fix = "run their section again"
             raise KeyError(f"{len(gone)} of {len(keys)} responses are not stored, first {gone[0]}; {fix}")
@@ -360,8 +355,9 @@ class ResponseStore:
 
     def stats(self) -> pd.DataFrame:
         """Return one row per model and suite: ``rows``, ``failed`` ones of them, tokens of prompts and of responses."""
-        names = ["model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
-        rows = _best(_read(self.shards(), names))
+        names = ["key", "model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
+        tables = [shards.read(names) for shards in self.shards()]
+        rows = _best(pa.concat_tables([SCHEMA.empty_table().select(names), *tables]))
         rows["suite"], rows["rows"] = rows["prompt_id"].str.split("/").str[0], 1
         return rows.groupby(["model", "suite"])[["rows", "failed", "prompt_tokens", "completion_tokens"]].sum()
 
@@ -430,12 +426,6 @@ def _generated(asked: Asked, engine: Engine, requests: Requests) -> Iterator[tup
         yield key, response
     for engine_id, key in waiting.items():
         yield key, Response(engine_id, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
-
-
-def _read(folders: Iterable[Shards], columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
-    """Return `columns`, with the key, of the responses in several folders."""
-    names = [*dict.fromkeys(["key", *columns])]
-    return pa.concat_tables([SCHEMA.empty_table().select(names), *(shards.read(names, keys) for shards in folders)])
 
 
 def _best(table: pa.Table) -> pd.DataFrame:
