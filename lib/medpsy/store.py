@@ -330,13 +330,13 @@ class ResponseStore:
         return fingerprint
 
     def lookup(self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec) -> pd.DataFrame:
-        """Return `columns` of the responses of `model` called `keys`, in that order; KeyError where one is not stored."""
+        """Return `columns` of the responses of `model` called `keys`, in their order; KeyError if one is not stored."""
         shards = self._of(self.fingerprint(model))
         rows = _best(shards.read([*columns, "finish_reason", "created"], keys))
         if gone := [key for key in keys if key not in rows.index]:
             fix = "run their section again"
             raise KeyError(f"{len(gone)} of {len(keys)} responses are not stored, first {gone[0]}; {fix}")
-        return rows.loc[keys, list(columns)].reset_index(drop=True)
+        return rows.loc[list(keys), list(columns)].reset_index(drop=True)
 
     def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
         """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer.
