@@ -151,7 +151,12 @@ class Client(Engine):
             try:
                 asked = http.stream("POST", "chat/completions", content=content)
                 async with asyncio.timeout(self._options.timeout), asked as answer:
-                    reply = await _content(answer, self._options.max_bytes)
+                    try:
+                        reply = await _content(answer, self._options.max_bytes)
+                    except Failure as unread:
+                        if answer.is_success:
+                            raise
+                        reply = str(unread).encode()  # the status says what to do
                 if answer.is_success:
                     return read(prompt.id, _parsed(reply), time.perf_counter() - start)
                 failure = _refusal(answer.status_code, reply.decode("utf-8", "replace"), answer.headers)
