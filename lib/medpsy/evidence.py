@@ -82,16 +82,16 @@ WRITTEN = [*((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
 WHO = [(name, TEXT) for name in ("key", "model", "label", "suite", "suite_title")]
 ASKED = [("subject", TEXT), ("question_id", TEXT), ("run", pa.int32()), ("stem", TEXT), ("context", TEXT)]
 ASKED += [("options", pa.list_(TEXT)), ("gold", pa.int8())]
-SAID = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
-SAID += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
-SAID += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
+TALK = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
+TALK += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
+TALK += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
 SCORE = pa.struct([("judge", TEXT), ("score", pa.float64())])
 JUDGED = [("criteria", pa.list_(CRITERION)), ("scores", pa.list_(SCORE))]
 RESPONSES = Evidence(
     "responses", "Responses", "question_id", pa.schema([*WHO, *ASKED, *WRITTEN, ("readings", pa.list_(READING))])
 )
 CONVERSATIONS = Evidence(
-    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *SAID, *WRITTEN, *JUDGED])
+    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *TALK, *WRITTEN, *JUDGED])
 )
 KINDS = (RESPONSES, CONVERSATIONS)
 
