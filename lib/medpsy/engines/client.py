@@ -209,11 +209,8 @@ def _http(base_url: str, key: str) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(base_url=base_url, headers=headers, **settings)
     except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS, an unknown scheme, no port
-        names = [name for name in os.environ if re.fullmatch("(all|https?)_proxy", name, re.IGNORECASE)]
-        raise EngineError(
-            f"{base_url} cannot be asked; correct base_url, or the proxies that the environment names "
-            f"({', '.join(names) or 'none'}): unset them, give http:// addresses, or install socksio for SOCKS"
-        ) from None
+        fix = "correct base_url, or what all_proxy, http_proxy and https_proxy name; SOCKS wants the package socksio"
+        raise EngineError(f"{base_url} cannot be asked; {fix}") from None
 
 
 async def _content(answer: httpx.Response, most: int) -> bytearray:
