@@ -26,7 +26,7 @@ from typing import Any
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.models import FILES, Model, gguf_file, model_folder, weights_digest
-from medpsy.engines.programs import Child, failure, importable, replies
+from medpsy.engines.programs import Child, importable, replies
 from medpsy.files import swept
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
@@ -95,8 +95,9 @@ class Converter:
                 problem = self._child.failure("the converter died")
                 self._child.stop()
                 return problem
-            command, status = [*self._command, *arguments], int(reply)
-            return failure("the converter failed", command, status, self._child.log_tail()) if status else ""
+            if status := int(reply):
+                return f"it ended with exit code {status}; the converter's log ends:\n{self._child.log_tail()}"
+            return ""
 
 
 converter = cache(Converter)

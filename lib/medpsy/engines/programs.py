@@ -140,23 +140,17 @@ class Child:
         return "\n".join(line[:WIDTH] for line in lines) or "(it wrote nothing)"
 
     def failure(self, what: str) -> str:
-        """Return the error message of the function `failure`; an exit under way is waited for."""
+        """Return an error message: `what` went wrong, how it ended, what to do, its command, the end of its log."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(MOMENT)
-        return failure(what, self._command, self._process.poll(), self.log_tail())
+            self._process.wait(MOMENT)  # an exit may be under way
+        status = self._process.poll()
+        ended = "it still ran" if status is None else ending(status)
+        command = shlex.join(map(str, self._command))  # no secret is in it: keys go by the environment
+        return f"{what}; {ended}\nIts command: {command}\nIts log ends:\n{self.log_tail()}"
 
     def stop(self) -> None:
         """End the process and wait until it is gone; calling it again does nothing."""
         self._finalizer()
-
-
-def failure(what: str, command: Sequence[object], status: int | None, log: str) -> str:
-    """Return an error message: `what` went wrong, how the process ended, what to do, its command, the end of its log.
-
-    No secret is in `command`, since keys go by the environment; `status` is None while it runs.
-    """
-    ended = "it still ran" if status is None else ending(status)
-    return f"{what}; {ended}\nIts command: {shlex.join(map(str, command))}\nIts log ends:\n{log}"
 
 
 def ending(status: int) -> str:
