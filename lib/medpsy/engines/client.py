@@ -209,8 +209,9 @@ def _http(base_url: str, key: str) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(base_url=base_url, headers=headers, **settings)
     except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS, an unknown scheme, no port
-        fix = "correct base_url, or what all_proxy, http_proxy and https_proxy name; SOCKS wants the package socksio"
-        raise EngineError(f"{base_url} cannot be asked; {fix}") from None
+        names = [name for name in os.environ if re.fullmatch("(all|https?)_proxy", name, re.IGNORECASE)]
+        fix = f"correct base_url, or the proxies that the environment names ({', '.join(names) or 'none'})"
+        raise EngineError(f"{base_url} cannot be asked; {fix}: unset them, or install socksio for SOCKS") from None
 
 
 async def _content(answer: httpx.Response, most: int) -> bytearray:
