@@ -37,6 +37,7 @@ MEMBER = re.compile(
 )
 COMPARED = ("tables", "verdicts", "chosen", "claims")  # of a record: no times, versions and names of files
 RELATIVE = 1e-9  # how far apart two numbers may lie and be the same
+Manifest = dict[str, Any]  # as `write` makes it
 
 
 class BundleError(ValueError):
@@ -60,29 +61,22 @@ def export(path: Path, profile: str) -> dict[str, Any]:
 def restore(path: Path, profile: str, *, sha256: str | None = None, other_settings: bool = False) -> ResponseStore:
     """Return the store of `profile` with the responses of the bundle `path` added, once all of it was verified.
 
-    A BundleError names the bundle, and the file in it or the one of the project that differs.
-
-    Args:
-        sha256: digest that the whole bundle must have.
-        other_settings: take the responses although the bundle's profile or settings are others.
+    `sha256` is the digest that the whole bundle must have; with `other_settings` the bundle's profile and settings may
+    be others. A BundleError names the bundle, and the file in it or the one of the project that differs.
     """
-    root = study.load(profile).store_dir
     if not other_settings:
         with _opened(path) as (_, manifest):
-            _same_settings(manifest, path.name, profile)
-    return add(path, root, sha256=sha256)
+            if problem := _other_settings(manifest, profile):
+                raise BundleError(f"{path.name}: {problem}")
+    return add(path, study.load(profile).store_dir, sha256=sha256)
 
 
 def differences(origin: Path, profile: str) -> list[Difference]:
     """Return what the sections of `profile` say otherwise here than in `origin`; what is here alone does not count.
 
-    Args:
-        origin: a bundle, whose tables are compared byte by byte, by their digests, and the versions of packages where
-            any differs; or a folder of records ``<section>.json``, whose tables, claims, verdicts and what was chosen
-            are compared value by value.
-
-    Raises:
-        BundleError, FileNotFoundError: `origin` is no bundle; there is no record in that folder.
+    `origin` is a bundle, whose tables are compared by their digests (and the versions of packages where any differs),
+    or a folder of records ``<section>.json``, compared value by value. Raises BundleError or FileNotFoundError where it
+    is neither.
     """
     if not origin.is_dir():
         with _opened(origin) as (_, manifest):
@@ -137,16 +131,17 @@ def _settings(profile: str) -> list[Path]:
     return sorted((study.find_root() / "params" / profile).glob("*.yaml"))
 
 
-def _same_settings(manifest: dict[str, Any], shown: str, profile: str) -> None:
+def _other_settings(manifest: Manifest, profile: str) -> str:
+    """Return how profile or settings of a bundle differ from those here, or nothing."""
     if (there := manifest["about"].get("profile")) != profile:
-        fix = "name the profile it was exported from"
-        raise BundleError(f"{shown}: it holds profile {there!r}, not {profile!r}; {fix}")
+        return f"it holds profile {there!r}, not {profile!r}; name the profile it was exported from"
     given = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(SETTINGS)}
     for name, there, here in _apart(given, {f"{SETTINGS}{file.name}": digest_of(file) for file in _settings(profile)}):
         what = "is not here" if here is None else "is not in the bundle" if there is None else "differs"
         commit = str(manifest.get("provenance", {}).get("commit"))[:12]
         fix = f"take the commit the bundle was made with ({commit}), or add its responses alone with --other-settings"
-        raise BundleError(f"{shown}: {name.replace(SETTINGS, f'{SETTINGS}{profile}/')} {what}; {fix}")
+        return f"{name.replace(SETTINGS, f'{SETTINGS}{profile}/')} {what}; {fix}"
+    return ""
 
 
 def write(
@@ -154,12 +149,8 @@ def write(
 ) -> dict[str, Any]:
     """Write the readable shards of `store`, its record of models and its notes to the file `path`.
 
-    Args:
-        settings: YAML files that go along; they are compared, never put into a store.
-        about: what the manifest says besides.
-
-    Returns:
-        The manifest, with the digest of the whole bundle under ``"sha256"``.
+    YAML files in `settings` go along, and `about` into the manifest, which is returned with the digest of the whole
+    bundle under ``"sha256"``.
     """
     folders = [folder for kind in SCHEMAS for folder in store.shards(kind)]
     kept = [file for shards in folders for file in shards.paths() if shards.load(file, shards.schema.names) is not None]
@@ -204,7 +195,8 @@ def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".replay-", dir=root) as staging:
             for name, entry in manifest["files"].items():
-                _unpack(archive, name, entry, Path(staging) / name, path.name)
+                if problem := _unpack(archive, name, entry, Path(staging) / name):
+                    raise BundleError(f"{path.name}: {name} {problem}; get the bundle again")
             try:
                 models = recorded_models(Path(staging))
             except ValueError as error:
@@ -219,7 +211,7 @@ def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
     """Give the archive `path` and its manifest, once it was seen to fit the names of what the archive holds."""
     if not path.is_file():
         raise BundleError(f"{path.name}: no such bundle")
@@ -230,45 +222,48 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
         raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
 
 
-def _manifest(archive: zipfile.ZipFile, shown: str) -> dict[str, Any]:
+def _manifest(archive: zipfile.ZipFile, bundle: str) -> Manifest:
     """Return the manifest after checking that the archive holds exactly its files, under names a store may have."""
     held = archive.namelist()
     if MANIFEST not in held or archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
-        raise BundleError(f"{shown}: {MANIFEST} is missing or too large; this is no bundle of ours")
+        raise BundleError(f"{bundle}: {MANIFEST} is missing or too large; this is no bundle of ours")
     try:
         manifest = json.loads(archive.read(MANIFEST))
         files = {name: {"sha256": str(e["sha256"]), "bytes": int(e["bytes"])} for name, e in manifest["files"].items()}
         ours = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # no JSON of ours, or it is encrypted
-        raise BundleError(f"{shown}: {MANIFEST} cannot be read; get the bundle again") from None
+        raise BundleError(f"{bundle}: {MANIFEST} cannot be read; get the bundle again") from None
     if not ours:
-        raise BundleError(f"{shown}: format {manifest['format']!r} is not {FORMAT!r}; use the version that wrote it")
-    for name in {*held, *files} - {MANIFEST}:
+        raise BundleError(f"{bundle}: format {manifest['format']!r} is not {FORMAT!r}; use the version that wrote it")
+    listed = {*files, MANIFEST}
+    for name in {*held, *listed} - {MANIFEST}:
         if not MEMBER.fullmatch(name):
-            raise BundleError(f"{shown}: {name!r} is not a file of a store; refused")
-    for name in sorted({*held, MANIFEST} ^ {*files, MANIFEST}):
+            raise BundleError(f"{bundle}: {name!r} is not a file of a store; refused")
+    for name in sorted(set(held) ^ listed):
         what = "not in the manifest" if name in held else "missing"
-        raise BundleError(f"{shown}: {name} is {what}; get the bundle again")
+        raise BundleError(f"{bundle}: {name} is {what}; get the bundle again")
     if len(held) != len(set(held)):
-        raise BundleError(f"{shown}: it holds a file twice; refused")
+        raise BundleError(f"{bundle}: it holds a file twice; refused")
     return manifest | {"files": files}
 
 
-def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: Path, shown: str) -> None:
+def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: Path) -> str:
+    """Unpack one file to `target`; return what is wrong with it, or nothing."""
     info, schema = archive.getinfo(name), SCHEMAS.get(name.partition("/")[0])
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != entry["bytes"]:
-        raise BundleError(f"{shown}: {name} has another size than the manifest says; get the bundle again")
+        return "has another size than the manifest says"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with archive.open(info) as source, target.open("xb") as sink:
             shutil.copyfileobj(source, sink)
     except RuntimeError as error:
-        raise BundleError(f"{shown}: {name} is encrypted ({error}); get the bundle again") from None
+        return f"is encrypted ({error})"
     if digest_of(target) != entry["sha256"]:
-        raise BundleError(f"{shown}: {name} was changed after it was written; get the bundle again")
+        return "was changed after it was written"
     if schema:
         try:
             with target.open("rb") as shard:
                 read_shard(shard, schema, schema.names)
         except (pa.ArrowException, OSError) as error:
-            raise BundleError(f"{shown}: {name} is damaged ({error}); get the bundle again") from None
+            return f"is damaged ({error})"
+    return ""

@@ -177,7 +177,8 @@ def store_replay(
     from medpsy import bundle as bundles
 
     stored = bundles.restore(bundle, profile, sha256=sha256, other_settings=other_settings).stats()
-    print(f"{stored['rows']:,} responses of {len(stored['models'])} models are stored for profile {profile}")
+    rows, models = stored["rows"].sum(), stored.index.unique("model")
+    print(f"{rows:,} responses of {len(models)} models are stored for profile {profile}")
 
 
 @store.command("compare")
@@ -205,12 +206,7 @@ def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
     from medpsy.store import ResponseStore
 
     stats = ResponseStore(study.load(profile).store_dir).stats()
-    lines = [f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB"]
-    lines[0] += f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside"
-    for name, model in stats["models"].items():
-        lines.append(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
-        lines += [f"    {suite}: {rows:,}" for suite, rows in model["suites"].items()]
-    print(printed_json(stats) if as_json else "\n".join(lines))
+    print(stats.reset_index().to_json(orient="records", indent=1) if as_json else stats.to_string())
 
 
 @app.command()

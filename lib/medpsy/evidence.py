@@ -27,15 +27,12 @@ from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec, Study
 from medpsy.texts import storable
 
-AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
-
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """One kind of evidence; `name` is that of its file, of its entry in a record and of its page.
 
-    Args:
-        task: column that names what was asked; two suites may ask the same, and then share a response.
+    `task` is the column that names what was asked; two suites may ask the same, and then share a response.
     """
 
     name: str
@@ -58,16 +55,11 @@ class Evidence:
 
     def write(self, rows: pd.DataFrame | None, folder: Path) -> None:
         """Write `rows` into `folder`; None removes what an earlier run left."""
-
-        def fill(path: Path) -> None:
-            with pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
-                for start in range(0, max(len(rows), 1), AT_ONCE):
-                    writer.write_table(self.table(rows.iloc[start : start + AT_ONCE]))
-
         if rows is None:
             (folder / self.file).unlink(missing_ok=True)
         else:
-            write_whole(folder / self.file, fill)
+            how = {"compression": "zstd", "row_group_size": 2000}  # a few are read at a time
+            write_whole(folder / self.file, lambda path: pq.write_table(self.table(rows), path, **how))
 
     def read(self, path: Path) -> Iterable[dict]:
         """Yield the rows of a file, a few at a time, so that a large file does not fill memory."""
@@ -90,16 +82,16 @@ WRITTEN = [*((name, TEXT) for name in ("reasoning", "answer", "finish_reason")),
 WHO = [(name, TEXT) for name in ("key", "model", "label", "suite", "suite_title")]
 ASKED = [("subject", TEXT), ("question_id", TEXT), ("run", pa.int32()), ("stem", TEXT), ("context", TEXT)]
 ASKED += [("options", pa.list_(TEXT)), ("gold", pa.int8())]
-SAID = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
-SAID += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
-SAID += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
+TALK = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
+TALK += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
+TALK += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
 SCORE = pa.struct([("judge", TEXT), ("score", pa.float64())])
 JUDGED = [("criteria", pa.list_(CRITERION)), ("scores", pa.list_(SCORE))]
 RESPONSES = Evidence(
     "responses", "Responses", "question_id", pa.schema([*WHO, *ASKED, *WRITTEN, ("readings", pa.list_(READING))])
 )
 CONVERSATIONS = Evidence(
-    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *SAID, *WRITTEN, *JUDGED])
+    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *TALK, *WRITTEN, *JUDGED])
 )
 KINDS = (RESPONSES, CONVERSATIONS)
 
@@ -131,23 +123,23 @@ def _texts_and_models(study: Study, rows: pd.DataFrame) -> tuple[dict[str, str],
 def with_questions(
     graded: pd.DataFrame, questions: Iterable[Question], texts: Mapping[str, str], models: Mapping[str, ModelSpec]
 ) -> pd.DataFrame:
-    """Return `graded` with question, reasoning and answer beside every row.
+    """Return `graded` with question, reasoning and answer beside every row; `texts` holds what each key's model wrote.
 
-    Args:
-        texts: key -> what the model wrote; a failed response has none.
+    Raises:
+        ValueError: a row has no question.
     """
     asked = pd.DataFrame(
         {
-            "suite": one.suite,
-            "question_id": one.id,
-            "suite_title": SUITES[one.suite].title if one.suite in SUITES else one.suite,
-            "subject": one.subject,
-            "stem": storable(one.stem),
-            "context": None if one.context is None else storable(one.context),
-            "options": [storable(option) for option in one.options],
-            "gold": one.gold,
+            "suite": question.suite,
+            "question_id": question.id,
+            "suite_title": SUITES[question.suite].title if question.suite in SUITES else question.suite,
+            "subject": question.subject,
+            "stem": storable(question.stem),
+            "context": None if question.context is None else storable(question.context),
+            "options": [storable(option) for option in question.options],
+            "gold": question.gold,
         }
-        for one in questions
+        for question in questions
     )
     rows = graded.drop(columns=["subject", "gold"], errors="ignore")
     rows = rows.merge(asked, on=["suite", "question_id"], how="left")
@@ -176,7 +168,7 @@ def with_conversations(
     """Return one row per response, with columns as in `CONVERSATIONS`, scores in points.
 
     Args:
-        judged: one row per model, judge, suite, conversation, run and criterion, as `medpsy.judge` returns it.
+        judged: one row per criterion and judge, as `medpsy.judge` returns it.
         conversations: suite -> id -> what was asked.
         texts: key -> what the model wrote; a failed response has none.
         guarded: whether the authors of the rows ask not to publish them.
@@ -191,10 +183,10 @@ def with_conversations(
         if name not in conversations.get(suite, {}):
             raise ValueError(f"{suite}/{name} was judged, but is not among the conversations")
         asked[key, suite, name] = conversations[suite][name]
-    scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])[[*identity, "judge", "score"]]
-    scores: dict[tuple, list[dict]] = {response: [] for response in asked}
-    for *response, judge, score in scored.itertuples(index=False):
-        scores[tuple(response)].append({"judge": judge, "score": 100 * score})
+    scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"]).assign(
+        score=lambda x: 100 * x["score"]
+    )
+    scores = {group: part[["judge", "score"]].to_dict("records") for group, part in scored.groupby(identity)}
     rows = _with_texts(rows, texts, models).assign(
         suite_title=[OPEN_SUITES[name].title if name in OPEN_SUITES else name for name in rows["suite"]],
         theme_title=[THEMES.get(name, name) for name in rows["theme"]],
@@ -204,7 +196,7 @@ def with_conversations(
             for conversation in asked.values()
         ],
         criteria=list(_criteria(judged, asked).values()),
-        scores=list(scores.values()),
+        scores=[scores[response] for response in asked],
     )
     return CONVERSATIONS.ordered(rows)
 

@@ -38,10 +38,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
             with temporary.open("rb") as content, target.open("wb") as sink:
                 shutil.copyfileobj(content, sink)
         else:
-            _to_disk(temporary)
+            mask = os.umask(0)  # mkstemp makes files private; results are as readable as the user's other files
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, target)
     except OSError as error:
-        raise _explained(error, path) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free // 2**20
+        fix = "make room and run the section again; it is not written"
+        raise OSError(error.errno, f"disk full ({free} MiB left): {fix}", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -59,22 +67,6 @@ def swept(folder: Path, prefix: str) -> Path:
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return folder
-
-
-def _to_disk(path: Path) -> None:
-    mask = os.umask(0)  # mkstemp makes files private; results are as readable as the user's other files
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _explained(error: OSError, path: Path) -> OSError:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    free = shutil.disk_usage(path.parent).free // 2**20
-    fix = "make room and run the section again; it is not written"
-    return OSError(error.errno, f"disk full ({free} MiB left): {fix}", str(path))
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -47,12 +47,12 @@ SCHEMA = pa.schema(
     + [("text", LARGE), ("finish_reason", TEXT), ("prompt_tokens", INT), ("completion_tokens", INT)]
     + [("seconds", pa.float64()), ("error", TEXT), ("created", pa.timestamp("us", tz="UTC"))]
 )
-COUNTS = pa.schema([("key", TEXT), ("count", INT)])
-SCHEMAS = {"shards": SCHEMA, "counts": COUNTS}  # folder of a store -> columns of the shards in it
+SCHEMAS = {"shards": SCHEMA, "counts": pa.schema([("key", TEXT), ("count", INT)])}  # folder of a store -> columns
 RESULT = ["key", "prompt_id", "model", "run", "text", "finish_reason"]
 RESULT += ["prompt_tokens", "completion_tokens", "seconds", "error"]
 T = TypeVar("T")  # plain data, as JSON holds it
 Open = Callable[[], Engine]  # starts an engine
+Requests = dict[str, tuple[Prompt, int]]  # key of the response -> prompt and run
 
 
 class NotStored(RuntimeError):
@@ -84,8 +84,8 @@ def refuse(what: str) -> None:
 def noted(root: Path, name: str, make: Callable[[], T]) -> T:
     """Return what `make` returns and keep it under `name` in the store `root`; in a replay, return what was kept.
 
-    Seconds, memory and logs of trainings differ from run to run: tables made of them are those of the run that the
-    responses come from. Raises NotStored in a replay for which nothing was kept.
+    Seconds, memory and logs differ from run to run: tables made of them are those of the run that the responses come
+    from. Raises NotStored in a replay for which nothing was kept.
     """
     if not NOTE.fullmatch(name):
         raise ValueError(f"note {name!r} cannot name a file; use letters, digits, _ . and -")
@@ -114,25 +114,25 @@ class Shards:
         """Return the complete shards, oldest first."""
         return sorted(self.folder.glob("[!.]*.parquet"))
 
-    def write(self, rows: Sequence[dict[str, Any]]) -> Path:
-        """Write `rows` as one new shard; a full disk is said plainly, and complete shards stay as they are."""
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write `rows` as one new shard."""
         table = pa.Table.from_pylist(rows, self.schema)
         path = swept(self.folder, ".") / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
-        return write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
+        write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
 
     def read(self, columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
-        """Return `columns` of all rows, or of those with one of `keys`; no more is held at a time than is wanted."""
+        """Return `columns`, and the key, of all rows or of those with one of `keys`."""
         names = list(dict.fromkeys(["key", *columns]))
-        wanted = None if keys is None else set(keys)
+        wanted = None if keys is None else frozenset(keys)
         tables = [self.schema.empty_table().select(names)]
         for path in self.paths():
-            if wanted is not None and wanted.isdisjoint(self._keys_of(path)):
+            hits = None if wanted is None else wanted & self._keys_of(path)
+            if hits == frozenset():
                 continue  # reading the texts of all shards takes ten times as long
             if (table := self.load(path, names)) is not None:
-                if wanted is not None:
-                    table = table.filter(pa.array([key in wanted for key in table["key"].to_pylist()], pa.bool_()))
-                tables.append(table)
-        return pa.concat_tables(tables).select(columns)
+                rows = None if hits is None else pc.is_in(table["key"], value_set=pa.array(hits, TEXT))
+                tables.append(table if rows is None else table.filter(rows))
+        return pa.concat_tables(tables)
 
     def load(self, path: Path, columns: Sequence[str]) -> pa.Table | None:
         """Return `columns` of one shard, or None where it is gone or damaged; one that does not open is neither."""
@@ -171,14 +171,6 @@ def read_shard(file: BinaryIO, schema: pa.Schema, columns: Sequence[str]) -> pa.
     return table
 
 
-class Request(NamedTuple):
-    """One prompt in one run; `key` names the response it wants."""
-
-    key: str
-    prompt: Prompt
-    run: int
-
-
 @dataclass(frozen=True)
 class Asked:
     """Who is asked, and how: all of a response's key but the messages and the run."""
@@ -194,64 +186,41 @@ class Asked:
         settings = asdict(self.sampling).items()
         return json.dumps({name: int(n) if name in whole else float(n) for name, n in settings}, sort_keys=True)
 
-    def keys(self, prompts: Iterable[Prompt], run: int) -> list[str]:
-        """Return the key of each prompt in `run`: a SHA-256 over everything that can change the response."""
+    @cached_property
+    def _start(self) -> Any:
         same = [self.fingerprint, self.model.chat_template_kwargs, self.engine_kind, self.sampling_json]
-        start = hashlib.sha256(json.dumps(same, sort_keys=True).encode())
-        keys = []
-        for prompt in prompts:
-            digest = start.copy()
-            digest.update(json.dumps([prompt.messages, run], sort_keys=True).encode())
-            keys.append(digest.hexdigest())
-        return keys
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode())
 
-    def requests(self, prompts: Sequence[Prompt], runs: Sequence[int]) -> dict[str, Request]:
+    def key(self, prompt: Prompt, run: int) -> str:
+        """Return the key of `prompt` in `run`: a SHA-256 over everything that can change the response."""
+        digest = self._start.copy()
+        digest.update(json.dumps([prompt.messages, run], sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def requests(self, prompts: Iterable[Prompt], runs: Sequence[int]) -> Requests:
         """Return one request per distinct conversation and run; those of one prompt stand together: prefix caches."""
-        by_run = [self.keys(prompts, run) for run in runs]
-        requests: dict[str, Request] = {}
-        for prompt, keys in zip(prompts, zip(*by_run, strict=True), strict=True):
-            for key, run in zip(keys, runs, strict=True):
-                requests.setdefault(key, Request(key, prompt, run))
+        requests: Requests = {}
+        for prompt in prompts:
+            for run in runs:
+                requests.setdefault(self.key(prompt, run), (prompt, run))
         return requests
 
-    def row(self, request: Request, response: Response) -> dict[str, Any]:
+    def row(self, key: str, prompt: Prompt, run: int, response: Response) -> dict[str, Any]:
         """Return the stored form of `response`."""
         return {
-            "key": request.key,
+            "key": key,
             "fingerprint": self.fingerprint,
             "model": self.model.name,
             "engine": self.engine_kind,
-            "messages": json.dumps(request.prompt.messages),
+            "messages": json.dumps(prompt.messages),
             "sampling": self.sampling_json,
-            "run": request.run,
+            "run": run,
             **asdict(response),
-            "prompt_id": request.prompt.id,
+            "prompt_id": prompt.id,
             "text": storable(response.text),
             "error": None if response.error is None else storable(response.error),
             "created": datetime.now(UTC),
         }
-
-
-@dataclass
-class Progress:
-    """How far one session is; `total` counts what is generated now, `stored` what was there before."""
-
-    model: str
-    total: int
-    stored: int
-    done: int = 0
-    failed: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        if not self.total:
-            return f"{self.model}: all {self.stored:,} responses are stored"
-        parts = [f"{self.model}: {self.done:,} of {self.total:,} responses"]
-        parts += [f"{self.stored:,} stored before"] if self.stored else []
-        parts += [f"{self.failed:,} failed"] if self.failed else []
-        parts += [f"{self.tokens / self.seconds:,.0f} tokens/s, {self.seconds:,.0f} s"] if self.tokens else []
-        return ", ".join(parts)
 
 
 class ResponseStore:
@@ -262,6 +231,7 @@ class ResponseStore:
         self._fingerprints: dict[tuple, str] = {}
         self._shards: dict[Path, Shards] = {}
         self._failed: set[str] = set()  # keys this object asked for in vain
+        self.generated = 0  # responses that were not stored before
 
     def answers(
         self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], **options: Any
@@ -273,15 +243,15 @@ class ResponseStore:
         prompts = _distinct(prompts)
         self.fill(asked, open, prompts, runs, **options)
         for run in runs:
-            keys = asked.keys(prompts, run)
+            keys = [asked.key(prompt, run) for prompt in prompts]
             for _ in range(ATTEMPTS):
-                rows, stored = _ordered(self._of(asked.fingerprint).read([*RESULT, "created"], keys), keys)
-                if stored.all():
+                rows = _best(self._of(asked.fingerprint).read([*RESULT, "created"], keys))
+                if len(rows) == len(set(keys)):
                     break
                 self.fill(asked, open, prompts, [run], **options)
             else:
                 raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
-            frame = rows.select(RESULT).to_pandas()
+            frame = rows.loc[keys].reset_index()[RESULT]
             yield frame.assign(prompt_id=[prompt.id for prompt in prompts], model=asked.model.name, run=run)
 
     def fill(
@@ -292,13 +262,11 @@ class ResponseStore:
         runs: Sequence[int],
         *,
         shard_rows: int = SHARD_ROWS,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
         """Generate what is missing of several runs in one session of the engine: it need not idle between them.
 
-        Args:
-            open: starts the engine; called only if something is missing.
-            progress: called every few seconds while something is generated.
+        `open` starts the engine and is called only if something is missing; `progress` takes a line every few seconds.
 
         Raises:
             RuntimeError: the engine is another one than asked for, or answered what nobody asked.
@@ -306,31 +274,29 @@ class ResponseStore:
         """
         requests, shards = asked.requests(_distinct(prompts), runs), self._of(asked.fingerprint)
         missing = self._missing(shards, requests)
-        state = Progress(asked.model.name, len(missing), len(requests) - len(missing))
-        progress(state)
         if not missing:
             return
-        suites = Counter(request.prompt.id.split("/")[0] for request in missing)
+        suites = Counter(prompt.id.split("/")[0] for prompt, _ in missing.values())
         where = ", ".join(f"{suite} {number:,}" for suite, number in suites.items())
-        first = f"first {missing[0].prompt.id!r} in run {missing[0].run}"
-        refuse(f"{len(missing):,} responses of model {asked.model.name!r} are not stored ({where}; {first})")
-        rows, start = [], time.monotonic()
+        refuse(f"{len(missing):,} responses of model {asked.model.name!r} are not stored ({where})")
+        rows, done, tokens, start = [], 0, 0, time.monotonic()
         written = reported = start
         with open() as engine:
             try:
-                for request, response in _generated(asked, engine, missing):
-                    rows.append(asked.row(request, response))
-                    now, failed = time.monotonic(), response.finish_reason == "failed"
-                    self._failed |= {request.key} if failed else set()
-                    state.done, state.failed = state.done + 1, state.failed + failed
-                    state.tokens, state.seconds = state.tokens + response.completion_tokens, now - start
+                for key, response in _generated(asked, engine, missing):
+                    rows.append(asked.row(key, *missing[key], response))
+                    if response.finish_reason == "failed":
+                        self._failed.add(key)
+                    now, done, tokens = time.monotonic(), done + 1, tokens + response.completion_tokens
                     if len(rows) >= shard_rows or now - written >= SHARD_SECONDS:
                         shards.write(rows)
                         rows, written = [], now
-                    if now - reported >= PROGRESS_SECONDS or state.done == state.total:
-                        progress(state)
+                    if progress and (now - reported >= PROGRESS_SECONDS or done == len(missing)):
+                        rate = f"{tokens / (now - start):,.0f} tokens/s, {now - start:,.0f} s"
+                        progress(f"{asked.model.name}: {done:,} of {len(missing):,} responses, {rate}")
                         reported = now
             finally:  # after an error or Ctrl-C, too
+                self.generated += done
                 if rows:
                     shards.write(rows)
 
@@ -363,32 +329,23 @@ class ResponseStore:
             record_models(self.root, {model.name: fingerprint})
         return fingerprint
 
-    def lookup(
-        self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec | None = None
-    ) -> pd.DataFrame:
-        """Return `columns` of the stored responses called `keys`, in that order; a KeyError names what is not stored.
-
-        Args:
-            model: who wrote them all, so that no other model's shards are read.
-        """
-        shards = [self._of(self.fingerprint(model))] if model else self.shards()
-        rows, stored = _ordered(_read(shards, [*columns, "finish_reason", "created"], keys), keys)
-        if not stored.all():
-            gone = np.flatnonzero(~stored)
-            raise KeyError(
-                f"{len(gone)} of {len(keys)} responses are not stored, first {keys[gone[0]]}; run their section again"
-            )
-        return rows.select(list(columns)).to_pandas()
+    def lookup(self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec) -> pd.DataFrame:
+        """Return `columns` of the responses of `model` called `keys`, in their order; KeyError if one is not stored."""
+        shards = self._of(self.fingerprint(model))
+        rows = _best(shards.read([*columns, "finish_reason", "created"], keys))
+        if gone := [key for key in keys if key not in rows.index]:
+            fix = "run their section again"
+            raise KeyError(f"{len(gone)} of {len(keys)} responses are not stored, first {gone[0]}; {fix}")
+        return rows.loc[list(keys), list(columns)].reset_index(drop=True)
 
     def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
         """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer.
 
-        Args:
-            count: takes the positions of the keys that have no number yet and returns their numbers.
+        `count` takes the positions of the keys that have no number yet and returns their numbers.
         """
         shards = self._at("counts", name)
-        known = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
-        numbers = pd.Series(keys, dtype="str").map(known.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
+        stored = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
+        numbers = pd.Series(keys, dtype="str").map(stored.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
         missing = np.flatnonzero(np.isnan(numbers)).tolist()
         if missing:
             refuse(f"{len(missing):,} of {len(keys):,} numbers of {name} are not stored")
@@ -396,27 +353,13 @@ class ResponseStore:
             shards.write([{"key": keys[at], "count": int(numbers[at])} for at in missing])
         return numbers.astype(np.int64)
 
-    def stats(self) -> dict[str, Any]:
-        """Return counts of rows, failed rows, tokens and bytes: of the store, and of each model by suite."""
+    def stats(self) -> pd.DataFrame:
+        """Return one row per model and suite: ``rows``, ``failed`` ones of them, tokens of prompts and of responses."""
         names = ["key", "model", "prompt_id", "finish_reason", "prompt_tokens", "completion_tokens", "created"]
-        table = _read(self.shards(), names)
-        frame = _best(table).to_pandas()
-        frame["failed"], frame["suite"] = frame["finish_reason"] == "failed", frame["prompt_id"].str.split("/").str[0]
-        paths = [path for shards in self.shards() for path in shards.paths()]
-        summed = ["failed", "prompt_tokens", "completion_tokens"]
-        return {
-            "rows": len(frame),
-            "failed": int(frame["failed"].sum()),
-            "superseded": len(table) - len(frame),
-            "shards": len(paths),
-            "damaged": len(list((self.root / "damaged").glob("*.parquet"))),
-            "bytes": sum(path.stat().st_size for path in paths),
-            "models": {
-                name: {"rows": len(rows), **rows[summed].sum().astype(int).to_dict()}
-                | {"suites": rows["suite"].value_counts(sort=False).to_dict()}
-                for name, rows in frame.groupby("model")
-            },
-        }
+        tables = [shards.read(names) for shards in self.shards()]
+        rows = _best(pa.concat_tables([SCHEMA.empty_table().select(names), *tables]))
+        rows["suite"], rows["rows"] = rows["prompt_id"].str.split("/").str[0], 1
+        return rows.groupby(["model", "suite"])[["rows", "failed", "prompt_tokens", "completion_tokens"]].sum()
 
     def shards(self, kind: str = "shards") -> list[Shards]:
         """Return the shards of responses, a folder for each model, or those of `counts`, a folder for each name."""
@@ -429,13 +372,12 @@ class ResponseStore:
         folder = self.root / kind / name
         return self._shards.setdefault(folder, Shards(folder, SCHEMAS[kind], self.root / "damaged"))
 
-    def _missing(self, shards: Shards, requests: dict[str, Request]) -> list[Request]:
+    def _missing(self, shards: Shards, requests: Requests) -> Requests:
         """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
-        table = shards.read(["key", "finish_reason"])
-        tried = pc.is_in(table["key"], value_set=pa.array(self._failed, pa.string()))
-        done = pc.or_(pc.or_(tried, replaying()), pc.not_equal(table["finish_reason"], "failed"))
-        stored = set(table["key"].filter(done).to_pylist())
-        return [request for key, request in requests.items() if key not in stored]
+        rows = shards.read(["key", "finish_reason"])
+        done = pc.or_(replaying(), pc.not_equal(rows["finish_reason"], "failed"))
+        stored = {*rows["key"].filter(done).to_pylist(), *self._failed}
+        return {key: request for key, request in requests.items() if key not in stored}
 
 
 def recorded_models(root: Path) -> dict[str, str]:
@@ -469,60 +411,52 @@ def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
     return list(seen.values())
 
 
-def _generated(asked: Asked, engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[Request, Response]]:
-    """Yield every request with its response as the engine finishes it; where it gives none, with a failed one."""
+def _generated(asked: Asked, engine: Engine, requests: Requests) -> Iterator[tuple[str, Response]]:
+    """Yield the key and the response of every request as the engine finishes it; a failed one where it gives none."""
     for what, wanted in (("kind", asked.engine_kind), ("fingerprint", asked.fingerprint)):
         if (got := getattr(engine, what)) != wanted:
             fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
             raise RuntimeError(f"{asked.model.name}: {what} of the engine is {got!r}, not {wanted!r}; {fix}")
-    waiting = {f"{request.prompt.id}#{request.run}": request for request in requests}  # each run has seeds of its own
-    prompts = [Prompt(engine_id, request.prompt.messages) for engine_id, request in waiting.items()]
+    waiting = {f"{prompt.id}#{run}": key for key, (prompt, run) in requests.items()}  # each run has seeds of its own
+    prompts = [Prompt(engine_id, requests[key][0].messages) for engine_id, key in waiting.items()]
     for response in engine.generate(prompts, asked.sampling):
-        request = waiting.pop(response.prompt_id, None)
-        if request is None:
+        key = waiting.pop(response.prompt_id, None)
+        if key is None:
             raise RuntimeError(f"engine {engine.kind} answered {response.prompt_id!r} twice or unasked; report it")
-        yield request, response
-    for name, request in waiting.items():
-        yield request, Response(name, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
+        yield key, response
+    for engine_id, key in waiting.items():
+        yield key, Response(engine_id, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
 
 
-def _read(folders: Iterable[Shards], columns: Sequence[str], keys: Iterable[str] | None = None) -> pa.Table:
-    """Return `columns`, with the key, of the responses in several folders."""
-    names = [*dict.fromkeys(["key", *columns])]
-    return pa.concat_tables([SCHEMA.empty_table().select(names), *(shards.read(names, keys) for shards in folders)])
-
-
-def _best(table: pa.Table) -> pa.Table:
-    """Return one row per key: a response before a failure, then the oldest, so that what was once read stays."""
-    if pc.count_distinct(table["key"]).as_py() == len(table):
-        return table
-    rows = table.select(["key", "created"]).to_pandas()
-    rows["failed"] = pc.equal(table["finish_reason"], "failed").to_numpy()
-    keep = rows.sort_values(["failed", "created"], kind="stable").drop_duplicates("key").index
-    return table.take(pa.array(np.sort(keep)))
-
-
-def _ordered(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """Return the best row of each of `keys`, in their order, and for each key whether there is one."""
-    table = _best(table)
-    positions = pc.index_in(pa.array(keys, pa.string()), value_set=table["key"].combine_chunks())
-    return table.take(positions.drop_null()), positions.is_valid().to_numpy(zero_copy_only=False)
+def _best(table: pa.Table) -> pd.DataFrame:
+    """Return one row per key, their index: a response before a failure, then the oldest, which was read before."""
+    rows = table.to_pandas()
+    rows["failed"] = rows["finish_reason"] == "failed"
+    return rows.sort_values(["failed", "created"], kind="stable").drop_duplicates("key").set_index("key")
 
 
 @dataclass(frozen=True)
 class Session:
-    """One study, its store, and where lines of progress go."""
+    """One study, its store, and where lines of progress go. Given a `stack`, engines stay open until it is closed."""
 
     study: Study
     store: ResponseStore
     progress: Callable[[str], None] | None = None
+    stack: contextlib.ExitStack | None = None
+    running: dict[str, Engine] = field(default_factory=dict)
 
     def engine(self, model: ModelSpec) -> tuple[str, Open]:
-        """Return the kind of engine that answers for `model`, as the store names it, and how to open it; an endpoint is
-        always asked there."""
+        """Return the kind of engine that answers for `model`, as the store names it, and how to open it."""
         kind, options = self.study.answers(model)
         opening = partial(engines.open_engine, kind, model, gguf_dir=self.study.gguf_dir, **options)
-        return engines.engine_kind(kind, model, options), opening
+        return engines.engine_kind(kind, model, options), partial(self._kept, model.name, opening)
+
+    def _kept(self, name: str, opening: Open) -> contextlib.AbstractContextManager[Engine]:
+        if self.stack is None:
+            return opening()
+        if name not in self.running:
+            self.running[name] = self.stack.enter_context(opening())
+        return contextlib.nullcontext(self.running[name])
 
     def ask(
         self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling
@@ -535,46 +469,13 @@ class Session:
         model = self.study.model(name)
         kind, opening = self.engine(model)
         asked = Asked(model, self.store.fingerprint(model), kind, capped(sampling, model))
-        for frame in self.store.answers(asked, opening, prompts, runs, progress=self._line):
+        for frame in self.store.answers(asked, opening, prompts, runs, progress=self.progress):
             failed = frame[frame["finish_reason"] == "failed"]
             if len(failed):
                 text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
                 why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
                 warnings.warn(why, FailedResponsesWarning, stacklevel=2)
             yield frame
-
-    def _line(self, state: Progress) -> None:
-        if self.progress:
-            self.progress(str(state))
-
-
-@dataclass(frozen=True)
-class OpenSession(Session):
-    """A session whose engines, once opened, stay open until `stack` is closed; it says nothing of what is stored.
-
-    Args:
-        generated: responses that were not stored before, by model.
-    """
-
-    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    running: dict[str, Engine] = field(default_factory=dict)
-    generated: Counter = field(default_factory=Counter)
-
-    def engine(self, model: ModelSpec) -> tuple[str, Callable[[], contextlib.AbstractContextManager[Engine]]]:
-        kind, open_engine = super().engine(model)
-
-        def kept() -> contextlib.AbstractContextManager[Engine]:
-            if model.name not in self.running:
-                self.running[model.name] = self.stack.enter_context(open_engine())
-            return contextlib.nullcontext(self.running[model.name])
-
-        return kind, kept
-
-    def _line(self, state: Progress) -> None:
-        if not state.done:  # the first report of a batch says how much of it is missing
-            self.generated[state.model] += state.total
-        if state.total:
-            super()._line(state)
 
 
 def capped(sampling: Sampling, model: ModelSpec) -> Sampling:

@@ -172,18 +172,3 @@ def test_fifty_thousand_responses_open_and_filter_fast(page):
     shown = page.open(f"sections/{LARGE}/conversations.html#{last}")
     assert "c008333" in opened(shown)
     assert len([url for url in page.requests if f"/data/{LARGE}/" in url]) == 3
-
-
-@pytest.mark.parametrize("width", [1300, 420])
-def test_nothing_overlaps_or_leaves_the_page_at_any_width(page, width):
-    page.page.set_viewport_size({"width": width, "height": 900})
-    shown = page.open(f"{PAGE}#differ=yes&model=reed")
-    ready(shown)
-    shown.keyboard.press("j")
-    opened(shown)
-    outside = shown.evaluate(
-        """() => [...document.querySelectorAll('#evidence .filters label, .turn, [data-part=response] pre.text')]
-                 .filter(one => one.getBoundingClientRect().right > innerWidth + 1).length"""
-    )
-    assert outside == 0
-    assert shown.evaluate("document.documentElement.scrollWidth") <= width + 1

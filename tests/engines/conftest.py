@@ -106,8 +106,7 @@ def _opened(kind: str, small: Small, gguf_dir: Path) -> Iterator[Engine]:
             switches = {"enable_thinking": True}  # llama-server would fill in a value of its own
             spec = Spec("served", "served", base_url=f"{server.url}/v1", chat_template_kwargs=switches)
             os.environ[KEY_ENV] = server.key
-            given = {"key_env": KEY_ENV, "concurrency": 4, "tokenizer": str(small.spec.folder)}
-            with open_engine(kind, spec, **given) as engine:
+            with open_engine(kind, spec, key_env=KEY_ENV, concurrency=4) as engine:
                 yield engine
             del os.environ[KEY_ENV]
 

@@ -63,7 +63,7 @@ def serving(stub: Stub) -> Iterator[str]:
         def _send(self, status: int, body: Body, headers: dict[str, str] = {}) -> None:  # noqa: B006
             text = json.dumps(body) if isinstance(body, dict) else body
             pieces = [text.encode("utf-8", "surrogatepass")] if isinstance(text, str) else text
-            given = {"Content-Type": "application/json", "retry-after-ms": "5", **headers}
+            given = {"Content-Type": "application/json", "retry-after": "0.005", **headers}
             if isinstance(pieces, list):
                 given["Content-Length"] = str(sum(map(len, pieces)))
             else:  # nobody knows how much; the end of the connection is its end

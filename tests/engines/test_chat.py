@@ -44,26 +44,12 @@ def ids(chat: Chat, *tokens: str) -> list[int]:
     return chat._tokenizer.convert_tokens_to_ids(list(tokens))
 
 
-def test_many_prompts_of_a_generator_keep_their_order(chat):
+def test_many_prompts_of_a_generator_keep_their_order_and_the_smaller_of_two_limits_counts(chat, tiny):
     count = 2 * CHUNK + 3
     found, _ = chat.encode((ask("the " * (at % 5), str(at)) for at in range(count)), SAMPLING)
     assert [item.id for item in found] == [str(at) for at in range(count)]
-    assert found[7].tokens == encoded(chat, ask("the " * 2)).tokens
-    assert found[0].tokens.itemsize == 4
-
-
-def test_the_smaller_of_two_limits_counts(tiny):
-    assert Chat(tiny, tiny.folder).context == 512
-    assert Chat(tiny, tiny.folder, context=9999).context == 512
-    assert Chat(tiny, tiny.folder, context=99).context == 99
-
-
-def test_messages_that_the_template_refuses_are_named(tiny, tmp_path):
-    folder = tmp_path / "strict"
-    shutil.copytree(tiny.folder, folder)
-    (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}")
-    with pytest.raises(ValueError, match="'tiny': its chat template refuses prompt 'q': no system role"):
-        Chat(tiny, folder).encode([ask("drug")], SAMPLING)
+    assert found[7].tokens == encoded(chat, ask("the " * 2)).tokens and found[0].tokens.itemsize == 4
+    assert [Chat(tiny, tiny.folder, context=limit).context for limit in (None, 9999, 99)] == [512, 512, 99]
 
 
 ASKS = "{{ strftime_now('%s') }} {{ messages[0].content }}"
@@ -95,11 +81,16 @@ def test_a_prompt_does_not_change_with_the_calendar(tiny, tmp_path, family):
 
 
 @pytest.mark.parametrize(
-    ("switches", "why"), [({}, "nobody names one"), ({"date_string": "today"}, "date_string is 'today'")]
+    ("template", "switches", "why"),
+    [
+        (ASKS % "%d %B %Y", {}, "it asks for today's date, and nobody names one; give the model chat_template_kwargs"),
+        (ASKS % "%d %B %Y", {"date_string": "today"}, "date_string is 'today'; give the model chat_template_kwargs"),
+        ("{{ raise_exception('no system role') }}", {}, "no system role"),
+    ],
 )
-def test_a_template_that_asks_for_a_day_that_nobody_names_is_refused(tiny, tmp_path, switches, why):
-    chat = with_template(tiny, tmp_path / "undated", ASKS % "%d %B %Y", **switches)
-    with pytest.raises(ValueError, match=f"asks for today's date, and {why}; give the model chat_template_kwargs"):
+def test_a_prompt_that_the_template_refuses_is_named(tiny, tmp_path, template, switches, why):
+    chat = with_template(tiny, tmp_path / "strict", template, **switches)
+    with pytest.raises(ValueError, match=f"'tiny': its chat template refuses prompt 'q': .*{why}"):
         chat.encode([ask("drug")], SAMPLING)
 
 
@@ -121,12 +112,9 @@ def test_tokens_become_a_response(chat, tokens, text, reason, count):
     assert (found.prompt_tokens, found.completion_tokens) == (3, count)
 
 
-def test_an_engine_may_know_an_end_that_we_do_not(chat):
+def test_every_end_that_the_files_name_is_an_end_and_so_is_one_that_the_engine_knows(chat, tiny, tmp_path):
     found = response(chat, "drug", "the", stopped=True)
     assert (found.text, found.finish_reason, found.completion_tokens) == ("drug", "stop", 2)
-
-
-def test_every_end_that_the_files_name_is_an_end(tiny, tmp_path):
     folder = tmp_path / "ends"
     shutil.copytree(tiny.folder, folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))

@@ -62,11 +62,11 @@ def reading(body: dict | str) -> Response:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_cases_of_public_reports(case):
     want, reply = case["expected"], (case["status"], case["body"], {"Content-Type": case["content_type"]})
-    asked_for_models = case["request"] == "GET /models"
-    found = answered(Stub(models=reply) if asked_for_models else Stub(only_first(reply)), 2)
-    first, other = found["p0"], found["p1"]
-    assert other.text == "A"
-    if asked_for_models:
+    of_models = case["request"] == "GET /models"
+    answers = answered(Stub(models=reply) if of_models else Stub(only_first(reply)), 2)
+    first = answers["p0"]
+    assert answers["p1"].text == "A"
+    if of_models:
         assert first.text == "A"
         return
     assert first.finish_reason in want.get("finish_reason_one_of", [want.get("finish_reason")])
@@ -153,22 +153,16 @@ def dripping() -> Iterator[bytes]:
         time.sleep(0.05)
 
 
-def bomb(packed: int) -> bytes:
-    return gzip.compress(bytes(packed))
-
-
 @pytest.mark.parametrize(
     ("pieces", "headers", "error"),
     [
         (dripping, {}, "not whole after 2 s"),
         (lambda: itertools.repeat(bytes(2**16), 4800), {}, "longer than 100,000 bytes"),  # 300 MB
         (lambda: [json.dumps(completion("x" * 20 * 2**20)).encode()], {}, "longer than 100,000 bytes"),
-        (lambda: [bomb(100 * 2**20)], {"Content-Encoding": "gzip"}, "longer than 100,000 bytes"),
-        (lambda: [gzip.compress(bomb(2**20))], {"Content-Encoding": "gzip, gzip"}, "packed as 'gzip, gzip'"),
-        (lambda: [b"no gzip"], {"Content-Encoding": "gzip"}, "said to be gzip and is not"),
+        (lambda: [gzip.compress(bytes(100 * 2**20))], {"Content-Encoding": "gzip"}, "packed as 'gzip'"),
         (lambda: [b"cut"], {"Content-Length": "99"}, "RemoteProtocolError"),
     ],
-    ids=["drip", "long body", "long content", "bomb", "packed twice", "not packed", "cut off"],
+    ids=["drip", "long body", "long content", "bomb", "cut off"],
 )
 def test_a_hostile_reply_is_bounded_and_fails_alone(pieces, headers, error):
     written = pieces()
@@ -186,14 +180,10 @@ def test_a_hostile_reply_is_bounded_and_fails_alone(pieces, headers, error):
     assert peak < 4 * 2**20
 
 
-def test_a_packed_reply_is_read():
-    packed = [gzip.compress(json.dumps(completion("B")).encode())]
-    assert answered(Stub(lambda *_: (200, packed, {"Content-Encoding": "gzip"})))["p0"].text == "B"
-
-
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
 def test_what_may_pass_is_tried_again(status):
-    stub = Stub(lambda _, times: (status, "busy") if times < 3 else GOOD)
+    packed = {"Content-Encoding": "gzip"}  # what it says cannot be read
+    stub = Stub(lambda _, times: (status, "busy", packed if times == 1 else {}) if times < 3 else GOOD)
     assert answered(stub)["p0"].text == "A"
     assert len(stub.asked) == 3
 
@@ -202,7 +192,6 @@ def test_what_may_pass_is_tried_again(status):
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7),
-        ({"retry-after-ms": "500", "retry-after": "7"}, 0.5),
         ({"retry-after": "86400"}, client.LONGEST_PAUSE),
         *[({"retry-after": odd}, None) for odd in ("-1", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", "")],
         ({}, None),
@@ -289,8 +278,7 @@ def test_what_is_under_way_when_the_endpoint_is_given_up_is_kept():
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_shows_when_the_engine_is_opened(status, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    missing = pytest.raises(EngineError, match="environment variable OPENAI_API_KEY, which is not set")
-    with serving(Stub(models=status)) as url, missing:
+    with serving(Stub(models=status)) as url, pytest.raises(EngineError, match="OPENAI_API_KEY, which is not set"):
         opened(url)
 
 
@@ -299,11 +287,6 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch):
     with serving(Stub()) as url, pytest.raises(EngineError, match="OPENAI_API_KEY") as caught:
         opened(url)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-
-@pytest.mark.parametrize("status", [405, 500])
-def test_an_endpoint_without_a_list_of_models_will_do(status):
-    assert answered(Stub(models=status))["p0"].text == "A"
 
 
 def test_redirects_are_not_followed():
@@ -331,24 +314,15 @@ def test_an_endpoint_that_is_gone_ends_the_run():
     assert len(found) < 10
 
 
-def test_with_a_tokenizer_a_prompt_that_is_too_long_is_not_sent(tiny):
-    stub = Stub()
-    long = Prompt("long", ({"role": "user", "content": "the " * 40},))
-    with serving(stub) as url, opened(url, tokenizer=str(tiny.folder), context=40) as engine:
-        reasons = {one.prompt_id: one.finish_reason for one in engine.generate([*ask(2), long], SAMPLING)}
-    assert reasons.pop("long") == "failed" and len(reasons) == len(stub.asked) == 2
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context": 100}, "engine_options.*tokens are counted with a tokenizer"),
         ({"key_env": SECRET}, "key_env: this is no name of an environment variable"),
-        ({"concurrency": 0}, "concurrency: 0 is below 1"),
+        ({"concurrency": 0}, "engine_options.concurrency: 0 must be greater than or equal to 1"),
         ({"timeout": "ten"}, "engine_options.timeout: 'ten' must be a number"),
         ({"extra_body": {"messages": []}}, "extra_body.messages: this field is not yours to set"),
         ({"extra_body": {"day": date(2026, 1, 1)}}, "engine_options: .*put the value in quotes"),
-        ({"tiemout": 3}, "'openai' has no option 'tiemout'; did you mean 'timeout'"),
+        ({"tiemout": 3}, "engine_options.tiemout: unknown key; did you mean 'timeout'"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, message):
@@ -377,52 +351,37 @@ def test_a_proxy_that_cannot_be_used_is_named_and_is_not_for_the_loopback(proxy,
         opened("http://host.example/v1")
 
 
-class Service:
-    """Answers after `item` milliseconds; counts what is under way."""
+def slept(items: Iterable[float], limit: int, cancelled: list[float]) -> Iterator[float]:
+    """Answer every item after so many milliseconds, `limit` at a time."""
 
-    def __init__(self) -> None:
-        self.now = self.cancelled = 0
-
-    def answers(self, items: Iterable[float], limit: int) -> Iterator[float]:
-        return bounded(items, self.work, limit, nullcontext())
-
-    async def work(self, item: float) -> float:
+    async def work(item: float) -> float:
         if item < 0:
             raise ValueError(f"{item} is negative")
-        self.now += 1
         try:
             await asyncio.sleep(item / 1000)
         except asyncio.CancelledError:
-            self.cancelled += 1
+            cancelled.append(item)
             raise
-        finally:
-            self.now -= 1
         return item
+
+    return bounded(items, work, limit, nullcontext())
 
 
 def test_results_come_as_they_finish_and_items_are_taken_only_when_there_is_room():
-    assert list(Service().answers([300, 10, 100], 3)) == [10, 100, 300]
+    assert list(slept([300, 10, 100], 3, [])) == [10, 100, 300]
     taken = []
-    results = Service().answers((taken.append(at) or 20 for at in range(100)), 2)
+    results = slept((taken.append(at) or 20 for at in range(100)), 2, [])
     next(results)
     assert len(taken) <= 6
     results.close()
 
 
-def test_the_first_error_is_raised_and_the_rest_cancelled():
-    service = Service()
-    with pytest.raises(ValueError, match="-1 is negative") as caught:
-        list(service.answers([60_000, 60_000, -1], 3))
-    assert not isinstance(caught.value, BaseExceptionGroup)
-    assert service.cancelled == 2 and service.now == 0
-
-
-def test_leaving_early_cancels_and_leaves_no_thread():
-    service, before = Service(), threading.active_count()
-    start = time.monotonic()
-    results = service.answers([5, *[60_000] * 9], 4)
+def test_an_error_or_leaving_early_cancels_the_rest_and_leaves_no_thread():
+    cancelled, before, start = [], threading.active_count(), time.monotonic()
+    with pytest.raises(ValueError, match="-1 is negative"):
+        list(slept([60_000, 60_000, -1], 3, cancelled))
+    results = slept([5, *[60_000] * 9], 4, cancelled)
     assert next(results) == 5
     results.close()
-    assert time.monotonic() - start < 50  # not the minute that the others would take
-    assert service.now == 0 and service.cancelled >= 3
+    assert time.monotonic() - start < 50 and len(cancelled) >= 5  # not the minute that they would take
     assert threading.active_count() == before

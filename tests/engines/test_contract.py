@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import Small
-from medpsy.engines import Engine, Prompt, Response, Sampling
+from medpsy.engines import ENGINES, Engine, Prompt, Response, Sampling, fingerprint
 from scipy.stats import chisquare
 
 TIE = 1e-3  # measured: the engines' logits differ by less than 2e-5 in float32
@@ -154,16 +154,15 @@ def long_prompt(small: Small, name: str, tokens: int) -> Prompt:
 
 
 def test_a_prompt_that_does_not_fit_fails_and_stops_no_other(engine, small, prompts):
+    if engine.kind == "openai":
+        pytest.skip("an endpoint says itself what fits")
     size = small.context - GREEDY.max_tokens + 2
     found = list(engine.generate(iter([long_prompt(small, "long", size), *prompts]), GREEDY))
     (failed,) = [response for response in found if response.finish_reason == "failed"]
     assert (failed.prompt_id, failed.text, failed.completion_tokens) == ("long", "", 0)
     assert f"{size} tokens" in failed.error
     assert len(found) == len(prompts) + 1
-
-
-def test_a_full_context_is_used_to_the_last_token(engine, small):
-    fits = long_prompt(small, "fits", small.context - 8)
+    fits = long_prompt(small, "fits", small.context - 8)  # a full context is used to the last token
     found = answers(engine, [fits], replace(GREEDY, max_tokens=8))["fits"]
     assert found.finish_reason == "stop" or found.completion_tokens == 8
 
@@ -184,33 +183,20 @@ def test_an_error_of_the_reader_is_the_readers(engine: Engine, prompts: list[Pro
     assert len(answers(engine, prompts[:2], GREEDY)) == 2
 
 
-def test_no_prompts_no_responses(engine):
+WRONG = [{"max_tokens": 0}, {"temperature": -1.0}, {"temperature": math.inf}, {"top_p": 0.0}, {"top_k": -1}]
+
+
+def test_what_cannot_be_asked_is_refused_at_once(engine, prompts):
     assert list(engine.generate([], GREEDY)) == []
-
-
-def test_an_id_used_twice_is_refused(engine, prompts):
     with pytest.raises(ValueError, match="'p1' is used twice"):
         engine.generate([prompts[1], prompts[1]], GREEDY)
-
-
-def test_what_only_vllm_refuses_is_refused_before_it_sees_it(engine: Engine, prompts: list[Prompt]) -> None:
-    if engine.kind == "vllm":
-        with pytest.raises(ValueError, match="temperature is 2.5; vLLM takes 0 to 2"):
-            engine.generate(prompts[:1], replace(GREEDY, temperature=2.5))
+    for wrong in WRONG:
+        with pytest.raises(ValueError, match=f"sampling.{next(iter(wrong))} is"):
+            engine.generate(prompts[:1], replace(GREEDY, **wrong))
     assert len(answers(engine, prompts[:1], replace(GREEDY, max_tokens=2))) == 1
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"temperature": math.inf}, {"top_p": 0.0}, {"top_k": -1}]
-)
-def test_impossible_sampling_is_refused(engine, prompts, wrong):
-    with pytest.raises(ValueError, match=f"sampling.{next(iter(wrong))} is"):
-        engine.generate(prompts[:1], replace(GREEDY, **wrong))
-
-
 def test_kind_and_fingerprint_say_who_answers(engine, small):
-    from medpsy.engines import ENGINES, fingerprint
-
     assert engine.kind in ENGINES
     assert len(engine.fingerprint) == 64
     assert (engine.fingerprint == fingerprint(small.spec)) == (engine.kind != "openai")

@@ -64,11 +64,6 @@ def test_the_converter_is_loaded_once_and_replaced_when_it_dies(converter, tiny,
     assert converter.run(arguments) == "" and converter._child.pid != first
 
 
-def test_an_unknown_number_format_is_refused(tiny, tmp_path):
-    with pytest.raises(ValueError, match="'q4' is unknown; choose one of f32, f16, bf16, q8_0"):
-        to_gguf(tiny, tmp_path, outtype="q4")
-
-
 def test_what_a_killed_conversion_left_is_taken_away_once_it_is_old(tmp_path):
     for name, days in (("old", 2), ("new", 0)):
         (tmp_path / f".converting-{name}").mkdir()
@@ -85,19 +80,18 @@ def test_what_a_killed_conversion_left_is_taken_away_once_it_is_old(tmp_path):
 
 @pytest.mark.usefixtures("llama_tools")
 def test_a_model_that_cannot_be_converted_leaves_nothing_but_an_error(tiny, tmp_path):
-    folder = copied(tiny.folder, tmp_path / "odd", {"config.json": {"architectures": ["NobodyForCausalLM"]}})
-    with pytest.raises(EngineError, match=r"(?s)'odd'.*not converted.*NobodyForCausalLM"):
-        to_gguf(Spec("odd", "models/odd", folder), tmp_path / "gguf")
-    assert os.listdir(tmp_path / "gguf") == []
-
-
-@pytest.mark.usefixtures("llama_tools")
-def test_a_foreign_pre_tokenizer_is_not_taken_for_qwen2s(tiny, tmp_path):
     tokenizer = json.loads((tiny.folder / "tokenizer.json").read_text())
-    tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": r"\p{N}{1,3}|\s+|\S+"}
-    folder = copied(tiny.folder, tmp_path / "odd", {"tokenizer.json": tokenizer})
-    with pytest.raises(EngineError, match="pre-tokenizer was not recognized"):
-        to_gguf(Spec("odd", "models/odd", folder), tmp_path / "gguf")
+    tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": r"\p{N}{1,3}|\s+|\S+"}  # not Qwen2's
+    for name, changes, message in (
+        ("odd", {"config.json": {"architectures": ["NobodyForCausalLM"]}}, "NobodyForCausalLM"),
+        ("foreign", {"tokenizer.json": tokenizer}, "pre-tokenizer was not recognized"),
+    ):
+        folder = copied(tiny.folder, tmp_path / name, changes)
+        with pytest.raises(EngineError, match=rf"(?s)'{name}'.*not converted.*{message}"):
+            to_gguf(Spec(name, "models/odd", folder), tmp_path / "gguf")
+        assert os.listdir(tmp_path / "gguf") == []
+    with pytest.raises(ValueError, match="'q4' is unknown; choose one of f32, f16, bf16, q8_0"):
+        to_gguf(tiny, tmp_path, outtype="q4")
 
 
 def copied(source: Path, target: Path, changes: dict[str, dict]) -> Path:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -175,20 +174,17 @@ def test_of_a_hub_model_only_what_is_loaded_is_fetched(monkeypatch, tmp_path):
     assert fetched == loaded
 
 
-def test_a_hub_model_is_known_by_id_and_commit(monkeypatch, tmp_path):
+def test_a_hub_model_is_known_by_id_and_commit_and_an_endpoint_by_address_and_name(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "snapshots" / ("c" * 40)))
-    pinned = Spec("hub", "someone/model", revision="c" * 40)
-    assert fingerprint(pinned) == fingerprint(replace(pinned, name="other name"))
-    assert fingerprint(pinned) == fingerprint(replace(pinned, revision=None))  # the local copy says which commit
-    assert fingerprint(pinned) != fingerprint(replace(pinned, revision="d" * 40))
-    assert fingerprint(pinned) != fingerprint(replace(pinned, path="someone/else"))
-
-
-def test_an_endpoint_is_known_by_address_and_name():
-    spec = Spec("far", "big-model", base_url="https://host.example/v1")
-    assert fingerprint(spec) == fingerprint(replace(spec, base_url="https://host.example/v1/"))
-    others = [replace(spec, base_url="https://other.example/v1"), replace(spec, path="small-model")]
-    assert len({fingerprint(each) for each in (spec, *others)}) == 3
+    hub = Spec("hub", "someone/model", revision="c" * 40)
+    far = Spec("far", "big-model", base_url="https://host.example/v1")
+    for spec, same, other in (
+        (hub, {"name": "other name"}, {"revision": "d" * 40}),
+        (hub, {"revision": None}, {"path": "someone/else"}),  # the local copy says which commit
+        (far, {"base_url": "https://host.example/v1/"}, {"base_url": "https://other.example/v1"}),
+        (far, {"name": "near"}, {"path": "small-model"}),
+    ):
+        assert fingerprint(replace(spec, **same)) == fingerprint(spec) != fingerprint(replace(spec, **other))
 
 
 @pytest.mark.parametrize(
@@ -213,20 +209,12 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_switches_of_the_chat_template_change_the_fingerprint(tiny):
+def test_switches_and_template_count_wherever_they_stand_and_place_name_and_read_me_do_not(copy, tiny):
     on, off = (replace(tiny, chat_template_kwargs={"enable_thinking": value}) for value in (True, False))
     assert len({fingerprint(tiny), fingerprint(on), fingerprint(off)}) == 3
-
-
-def test_place_name_and_read_me_do_not_change_the_fingerprint(copy, tiny):
     (copy.folder / "README.md").write_text("a card")
-    assert fingerprint(copy) == fingerprint(tiny)
-    assert weights_digest(copy.folder) == weights_digest(tiny.folder)
-
-
-def test_a_template_inside_the_tokenizers_settings_counts_too(copy):
-    before = fingerprint(copy)
-    template = (copy.folder / "chat_template.jinja").read_text()
+    before, template = fingerprint(copy), (copy.folder / "chat_template.jinja").read_text()
+    assert before == fingerprint(tiny) and weights_digest(copy.folder) == weights_digest(tiny.folder)
     (copy.folder / "chat_template.jinja").unlink()
     without = fingerprint(copy)
     edit(copy.folder, "tokenizer_config.json", chat_template=template)
@@ -249,22 +237,20 @@ def test_digests_are_remembered_and_renewed_whatever_size_and_time_say(copy, mon
     assert file_digest(path) == first and len(read) == 3
 
 
-def test_a_home_that_cannot_be_written_to_only_costs_time(copy, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    assert len(file_digest(copy.folder / "config.json")) == 64
-
-
-def test_a_torn_note_is_not_believed(copy, tmp_path):
+def test_a_torn_note_is_not_believed_and_a_home_that_cannot_be_written_to_only_costs_time(copy, tmp_path):
     digest = file_digest(copy.folder / "config.json")
     (note,) = (tmp_path / "cache").rglob("digests/*")
     note.write_text(digest[:10])
+    assert file_digest(copy.folder / "config.json") == digest
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").write_text("a file where the folder should be")
     assert file_digest(copy.folder / "config.json") == digest
 
 
 def program(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("#!/bin/sh\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    path.chmod(0o755)
     return path
 
 
@@ -272,9 +258,7 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch
     monkeypatch.delenv(programs.VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(
-        FileNotFoundError, match="llama-server .*neither on PATH nor built; run `make setup`.*MEDPSY_LLAMA_CPP"
-    ):
+    with pytest.raises(FileNotFoundError, match="neither on PATH nor built; run `make setup`.*MEDPSY_LLAMA_CPP"):
         programs.find("llama-server")
     built = program(tmp_path / "cache" / "medpsy" / programs.RELEASE / "bin" / "llama-server")
     assert programs.find("llama-server") == built
@@ -292,17 +276,14 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch
     ("kind", "options", "message"),
     [
         ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, ray, openai"),
-        ("transformers", {"slots": 3}, "'transformers' has no option 'slots'; known are batch_rows"),
-        ("llama_cpp", {"slot": 3}, "'llama_cpp' has no option 'slot'; did you mean 'slots'"),
+        ("transformers", {"slots": 3}, "'tiny': engine_options.slots: unknown key; known are device"),
+        ("llama_cpp", {"slot": 3}, "'tiny': engine_options.slot: unknown key; did you mean 'slots'"),
         ("openai", {}, "'tiny' has no base_url"),
     ],
 )
 def test_unknown_engines_and_options_are_refused(tiny, kind, options, message):
     with pytest.raises(ValueError, match=message):
         open_engine(kind, tiny, **options)
-
-
-def test_a_model_behind_an_endpoint_is_asked_there_only(tiny):
     with pytest.raises(ValueError, match="'tiny' is behind an endpoint .base_url.; open it with engine 'openai'"):
         open_engine("transformers", replace(tiny, base_url="http://127.0.0.1:1/v1"))
 
@@ -319,8 +300,6 @@ def test_an_engine_with_a_number_format_of_its_own_keeps_its_responses_apart(tin
 
 QWEN3_4B = {"num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}
 QWEN3_4B |= {"head_dim": 128, "hidden_size": 2560}
-
-
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 256}
 
 

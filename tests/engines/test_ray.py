@@ -34,9 +34,9 @@ def test_prompts_are_given_in_tables_of_bounded_size():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"replicas": 0}, "replicas: 0 is below 1"),
-        ({"rows": 0}, "rows: 0 is below 1"),
-        ({"slots": 2}, "'ray' has no option 'slots'; known are address, batch, context"),
+        ({"replicas": 0}, "engine_options.replicas: 0 must be greater"),
+        ({"rows": 0}, "engine_options.rows: 0 must be greater"),
+        ({"slots": 2}, "engine_options.slots: unknown key"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(tiny, options, message):

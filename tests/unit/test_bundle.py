@@ -64,7 +64,7 @@ def test_export_and_replay_carry_everything_byte_by_byte(store, made, tmp_path):
     replayed = bundle.add(made, tmp_path / "elsewhere")
     kept = {name: data for name, data in files(store.root).items() if not name.endswith(".lock")}
     assert {name: data for name, data in files(replayed.root).items() if not name.endswith(".lock")} == kept
-    assert replayed.stats() == store.stats()
+    assert replayed.stats().equals(store.stats())
     assert len(kept) == 6  # three shards, one of counts, the record of models, a note
 
 
@@ -82,7 +82,7 @@ def test_replay_adds_to_a_store_and_may_be_repeated(store, made, tmp_path):
     answer(other, FakeEngine(), prompts(5, 100), model=ModelSpec("bert", "x"), sampling=SAMPLING)
     for _ in range(2):
         bundle.add(made, other.root)
-    assert other.stats()["rows"] == 35
+    assert other.stats()["rows"].sum() == 35
     assert set(json.loads((other.root / "models.json").read_text())) == {"anna", "bert"}
 
 
@@ -97,28 +97,15 @@ def test_a_damaged_shard_is_set_aside_before_export(store, tmp_path):
     victim.write_bytes(victim.read_bytes()[:-5])
     with pytest.warns(DamagedShardWarning, match=victim.name):
         assert bundle.write(store, tmp_path / "all.zip")["rows"] == 20
-    assert bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"] == 20
+    assert bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"].sum() == 20
 
 
 def shard(members) -> str:
     return next(name for name in members if name.startswith("shards/"))
 
 
-def tamper(members):
-    name = shard(members)
-    members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
-
-
-def lengthen(members):
-    members[shard(members)] += b"x"
-
-
-def remove(members):
-    del members[shard(members)]
-
-
-def add(members):
-    members["shards/0123456789abcdef/0.parquet"] = b"x"
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def without_a_column(manifest, members):
@@ -141,10 +128,13 @@ def name_outside(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (tamper, "shards/.*changed after it was written"),
-        (lengthen, "shards/.*another size"),
-        (remove, "shards/.*missing"),
-        (add, "0.parquet is not in the manifest"),
+        (
+            lambda held: held.update({shard(held): flipped(held[shard(held)], 20)}),
+            "shards/.*changed after it was written",
+        ),
+        (lambda held: held.update({shard(held): held[shard(held)] + b"x"}), "shards/.*another size"),
+        (lambda held: held.pop(shard(held)), "shards/.*missing"),
+        (lambda held: held.update({"shards/0123456789abcdef/0.parquet": b"x"}), "0.parquet is not in the manifest"),
         (with_manifest(without_a_column), "shards/.*columns"),
         (name_outside("../../escaped.parquet"), "'../../escaped.parquet' is not a file of a store"),
         (name_outside("/tmp/escaped.parquet"), "is not a file of a store"),
@@ -170,11 +160,10 @@ def test_a_bundle_that_is_not_what_it_was_is_refused_by_name_and_leaves_nothing(
     assert list(tmp_path.rglob("escaped*")) == []
 
 
-def flipped(path):
-    data = bytearray(path.read_bytes())
+def one_bit(path):
     with zipfile.ZipFile(path) as archive:
-        data[archive.getinfo(shard(archive.namelist())).header_offset + 200] ^= 1
-    path.write_bytes(data)
+        at = archive.getinfo(shard(archive.namelist())).header_offset + 200
+    path.write_bytes(flipped(path.read_bytes(), at))
 
 
 def compressed(path):
@@ -205,7 +194,7 @@ def held_twice(path):
         (Path.unlink, "no such bundle"),
         (lambda path: path.write_text("hello"), "incomplete or changed"),
         (lambda path: os.truncate(path, path.stat().st_size - 9), "all.zip: incomplete or changed"),
-        (flipped, r"shards/.*\.parquet"),
+        (one_bit, r"shards/.*\.parquet"),
         (compressed, "another size"),
         (encrypted, r"shards/.*\.parquet is encrypted"),
         (held_twice, "twice"),
@@ -217,13 +206,8 @@ def test_a_file_that_is_no_whole_bundle_is_refused(made, tmp_path, damage, words
         bundle.add(made, tmp_path / "elsewhere")
 
 
-def test_an_error_of_who_reads_a_bundle_is_not_blamed_on_the_bundle(made):
-    with pytest.raises(RuntimeError, match="mine"), bundle._opened(made):
-        raise RuntimeError("mine")
-
-
 def test_the_digest_of_the_whole_bundle_is_checked_when_given(made, tmp_path):
     digest = bundle.digest_of(made)
-    assert bundle.add(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"] == 30
+    assert bundle.add(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"].sum() == 30
     with pytest.raises(BundleError, match="all.zip: its SHA-256"):
         bundle.add(made, tmp_path / "other", sha256="0" * 64)

@@ -12,6 +12,7 @@ from medpsy.record import Record
 from medpsy.store import REPLAY, NotStored, ResponseStore
 
 MODELS = ["qwen3-large", "smollm3-large"]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def reply(prompt, sampling):
@@ -75,7 +76,6 @@ def elsewhere(exported, tmp_path, root, monkeypatch):
     return project(tmp_path / "elsewhere", root, monkeypatch)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tables_made_without_any_model_are_byte_by_byte_the_same(exported, elsewhere):
     section, made = exported
     bundle.restore(made, "smoke")
@@ -89,37 +89,26 @@ def test_tables_made_without_any_model_are_byte_by_byte_the_same(exported, elsew
     assert json.loads((again / "result.json").read_text())["inputs"] == inputs
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_replay_asks_the_record_which_model_it_was_even_where_another_lies_now(exported, elsewhere, monkeypatch):
-    monkeypatch.setattr(engines, "fingerprint", lambda model: "trained anew")
-    store = bundle.restore(exported[1], "smoke")
-    assert store.fingerprint(study.load("smoke").model(MODELS[0])) == f"fp {MODELS[0]}"
-
-
-def test_missing_responses_are_refused_with_model_and_suites(exported, elsewhere):
+def test_what_is_missing_is_refused_and_a_replay_asks_the_record_which_model_it_was(exported, elsewhere, monkeypatch):
     store = bundle.restore(exported[1], "smoke")
     with pytest.raises(NotStored, match="no response of model 'qwen3-small' is stored"):
         run_section(["qwen3-small"])
-    shutil.rmtree(store.root / "shards")
-    with pytest.raises(NotStored, match=r"30 responses of model 'qwen3-large' are not stored \(.*medqa 4, "):
-        run_section()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_missing_number_of_tokens_is_refused_without_looking_for_a_tokenizer(exported, elsewhere):
-    store = bundle.restore(exported[1], "smoke")
     shutil.rmtree(store.root / "counts")
     with pytest.raises(NotStored, match="numbers of reasoning_tokens are not stored"):
         run_section()
+    shutil.rmtree(store.root / "shards")
+    with pytest.raises(NotStored, match=r"30 responses of model 'qwen3-large' are not stored \(.*medqa 4, "):
+        run_section()
+    monkeypatch.setattr(engines, "fingerprint", lambda model: "trained anew")
+    assert store.fingerprint(study.load("smoke").model(MODELS[0])) == f"fp {MODELS[0]}"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_without_the_variable_what_is_missing_is_generated(exported, elsewhere, monkeypatch):
-    before = bundle.restore(exported[1], "smoke").stats()["models"]
+    before = bundle.restore(exported[1], "smoke").stats().index.unique("model")
     with_models(monkeypatch)
     monkeypatch.delenv(REPLAY)
     run_section([*MODELS, "qwen3-small"])
-    assert set(ResponseStore(study.load("smoke").store_dir).stats()["models"]) == {*before, "qwen3-small"}
+    assert set(ResponseStore(study.load("smoke").store_dir).stats().index.unique("model")) == {*before, "qwen3-small"}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +125,7 @@ def test_other_settings_are_refused_with_the_file_named_and_nothing_is_stored(ex
         bundle.restore(exported[1], "smoke")
     assert not list(elsewhere.rglob("*.parquet"))
     store = bundle.restore(exported[1], "smoke", other_settings=True)
-    assert store.stats()["rows"] and not list(store.root.rglob("*.yaml"))
+    assert len(store.stats()) and not list(store.root.rglob("*.yaml"))
 
 
 def test_a_bundle_of_another_profile_is_refused(exported, elsewhere):
@@ -145,7 +134,6 @@ def test_a_bundle_of_another_profile_is_refused(exported, elsewhere):
         bundle.restore(exported[1], "mini")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_table_that_differs_or_is_missing_is_named_with_the_versions_that_may_explain_it(
     exported, elsewhere, monkeypatch
 ):

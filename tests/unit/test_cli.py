@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from medpsy import bundle, cli, doctor, published, run
 from medpsy.cli import app
@@ -114,7 +115,7 @@ def test_words_are_passed_on_and_answers_printed(monkeypatch):
 
     class Store:
         def stats(self):
-            return {"rows": 12, "models": {"a": {}}}
+            return pd.DataFrame({"model": ["a"], "suite": ["medqa"], "rows": [12]}).set_index(["model", "suite"])
 
     def noting(answer):
         return lambda *words, **more: calls.append((*words, more)) or answer

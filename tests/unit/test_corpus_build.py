@@ -39,7 +39,7 @@ def test_a_corpus_is_written_with_its_card_and_loads_as_a_data_set(mine, teacher
     )
     assert "<think>" not in first["reasoning"] and first["reasoning"].startswith("About this")
     assert sum(data["tokens"]) == built.card.tokens and first["facts"]
-    stored = ResponseStore(mine.store_dir).lookup(data["key"])
+    stored = ResponseStore(mine.store_dir).lookup(data["key"], model=mine.model("anna"))
     assert all(one.endswith("The answer is A.") for one in stored["text"])
     assert corpus.card(mine, "corpus1") == built.card
 

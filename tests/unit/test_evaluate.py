@@ -90,8 +90,8 @@ def test_the_graded_row_knows_its_question_and_its_cost(world, mine):
     assert (row["question_id"], row["run"], row["gold"], row["chosen"]) == ("1", 0, 1, 2)
     assert (row["completion_tokens"], row["reasoning_tokens"], row["finish_reason"]) == (7, 3, "stop")
     store = ResponseStore(mine.store_dir)
-    assert store.lookup([row["key"]])["text"][0] == SIX["1"]
-    assert store.lookup([row["parser_key"]])["text"][0] == "C"
+    assert store.lookup([row["key"]], model=mine.model("anna"))["text"][0] == SIX["1"]
+    assert store.lookup([row["parser_key"]], model=mine.model("parser"))["text"][0] == "C"
 
 
 def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(world, mine):

@@ -105,10 +105,7 @@ def test_a_response_has_its_turns_its_answer_and_every_verdict_in_the_order_of_t
     assert found["stern", 2]["explanation"] == f"stern {PLANTED}"
     assert found["kind", 2]["explanation"] == "broken JSON"  # why it is unjudged
     assert [evidence.judges_differ(one) for one in row["criteria"]] == [False, True, False]  # unjudged is no opinion
-
-
-def test_scores_are_points_of_a_hundred_and_missing_where_nothing_was_judged():
-    scores = {one["judge"]: one["score"] for one in kept(joined(judged("c1")))[0]["scores"]}
+    scores = {given["judge"]: given["score"] for given in kept(joined(judged("c1")))[0]["scores"]}
     assert scores == {"stern": pytest.approx(100 * (6 - 5) / 10), "kind": pytest.approx(100 * 10 / 10), "absent": None}
 
 
@@ -116,15 +113,12 @@ def test_a_response_that_two_suites_share_is_shown_in_both():
     both = pd.concat([judged("c1"), judged("c1", suite="healthbench_hard")])
     rows = joined(both)
     assert list(rows["suite"]) == ["healthbench", "healthbench_hard"]
+    failed = kept(joined(judged("c1", finish_reason="failed"), text=None))[0]
+    assert (failed["reasoning"], failed["answer"]) == ("", None)
     index = scripts.Index()
     for row in kept(rows):
         scripts.READ[CONVERSATIONS](row, index)
     assert index.as_data()["keys"] == ["reedc10000000000", "reedc10000000000.healthbench_hard"]
-
-
-def test_a_failed_response_has_no_answer():
-    row = kept(joined(judged("c1", finish_reason="failed"), text=None))[0]
-    assert (row["reasoning"], row["answer"]) == ("", None)
 
 
 @pytest.mark.parametrize(

@@ -95,18 +95,12 @@ def test_a_replay_tells_of_the_files_without_them(mine, files, divergences, monk
     assert quantization.divergences(mine, told, None, context=64).equals(divergences)
 
 
-def test_template_and_special_tokens_are_those_of_the_source(mine, files):
+def test_files_are_faithful_name_no_path_of_this_machine_and_are_made_once(mine, files, monkeypatch):
     assert list(files["unlike"]) == [[]] * 5
     assert read_back(files.at["BF16", "file"], mine.model("qwen3-large").local_dir)["unlike"] == ["chat template"]
-
-
-def test_no_file_names_a_path_of_this_machine(files):
     for file in files["file"]:
         assert str(study.find_root()) not in file.read_bytes().decode("latin-1")
         assert [path.name for path in file.parent.glob("*.gguf") if path.is_symlink()] == []
-
-
-def test_a_second_build_makes_nothing(mine, files, monkeypatch):
     monkeypatch.setattr(medpsy_gguf, "run_tool", None)
     written = [file.stat().st_mtime_ns for file in files["file"]]
     assert [file.stat().st_mtime_ns for file in build(mine)["file"]] == written
@@ -156,17 +150,13 @@ def test_the_file_of_a_model_trained_again_is_not_handed_out(mine, files, tmp_pa
             quantization.variant_file(mine, model, form)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-20_000], lambda data: data[:3000], lambda data: b"no GGUF"])
-def test_a_damaged_file_is_named_with_the_fix(files, tmp_path, damage):
-    path = tmp_path / "cut.gguf"
-    path.write_bytes(damage(files.at["BF16", "file"].read_bytes()))
-    with pytest.raises(ValueError, match=r"cut.gguf is no whole GGUF file .*delete it and make it again"):
-        reader(path)
-
-
-def test_a_damaged_variant_is_not_used(mine):
-    file = build(mine, formats=["Q8_0"], plain=[])["file"][1]
+def test_a_damaged_file_is_named_with_the_fix_and_not_used(mine, files, tmp_path):
+    path, file = tmp_path / "cut.gguf", files.at["Q8_0", "file"]
     whole = file.read_bytes()
+    for damaged in (whole[:-20_000], whole[:3000], b"no GGUF"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"cut.gguf is no whole GGUF file .*delete it and make it again"):
+            reader(path)
     file.write_bytes(whole[:-9_000])
     with pytest.raises(ValueError, match="qwen3-small-Q8_0.gguf is no whole GGUF file"):
         build(mine, formats=["Q8_0"], plain=[])
@@ -203,12 +193,9 @@ def test_settings_that_cannot_be_meant_are_refused(mine, settings, message):
         build(mine, **settings)
 
 
-def test_a_format_that_needs_a_matrix_is_refused_without_a_text(mine):
+def test_a_matrix_without_a_text_or_of_one_too_short_is_refused(mine, files):
     with pytest.raises(ValueError, match="Q4_K_M is built with an importance matrix; give calibration.corpora"):
         build(mine, corpora=[])
-
-
-def test_a_text_too_short_for_one_context_says_so(files):
     with pytest.raises(EngineError, match="llama-imatrix failed"):
         medpsy_gguf.importance_matrix(files.at["BF16", "file"], "short", 512, threads=1)
 

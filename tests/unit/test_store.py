@@ -60,16 +60,13 @@ def test_answers_come_in_prompt_order_with_the_agreed_columns(store):
     assert len(answer(ResponseStore(store.root), engine, prompts(6))) == 6 and not engine.opened
 
 
-def test_one_conversation_is_generated_once_however_often_it_is_asked(store):
+def test_one_conversation_is_generated_once_and_one_id_for_two_is_refused(store):
     engine = FakeEngine()
     same = [prompt(f"medqa/{number}", "same") for number in (1, 2, 1)]
     frame = answer(store, engine, [*same, prompt("medqa/3", "other")])
     assert list(frame["prompt_id"]) == ["medqa/1", "medqa/2", "medqa/3"]
     assert frame["key"].nunique() == len(engine.asked) == 2
     assert frame["text"][0] == frame["text"][1] != frame["text"][2]
-
-
-def test_one_id_for_two_conversations_is_refused(store):
     with pytest.raises(ValueError, match="'medqa/1' stands for two"):
         answer(store, FakeEngine(), [prompt("medqa/1", "a"), prompt("medqa/1", "b")])
 
@@ -78,8 +75,8 @@ def test_one_id_for_two_conversations_is_refused(store):
     ("changes", "kwargs", "fingerprint", "same"),
     [
         ({}, {}, "fp", True),
-        ({"sampling": Sampling(max_tokens=16, seed=7, temperature=0.6)}, {}, "fp", True),
-        ({"sampling": Sampling(max_tokens=16, seed=8)}, {}, "fp", False),
+        ({"sampling": Sampling(max_tokens=16, seed=7, temperature=0.6, top_p=1)}, {}, "fp", True),
+        ({"sampling": Sampling(max_tokens=16, seed=8, top_p=1)}, {}, "fp", False),
         ({"sampling": Sampling(max_tokens=16, seed=7, top_p=0.9)}, {}, "fp", False),
         ({"run": 1}, {}, "fp", False),
         ({"engine_kind": "vllm"}, {}, "fp", False),
@@ -88,17 +85,12 @@ def test_one_id_for_two_conversations_is_refused(store):
     ],
 )
 def test_everything_that_can_change_a_response_changes_its_key(store, fingerprints, changes, kwargs, fingerprint, same):
-    answer(store, FakeEngine(), prompts(1))
+    answer(store, FakeEngine(), prompts(1), sampling=replace(SAMPLING, top_p=1))
     fingerprints["bert"] = fingerprint
     engine = FakeEngine(fingerprint, kind=changes.get("engine_kind", "transformers"))
-    answer(store, engine, prompts(1), model=ModelSpec("bert", "x", chat_template_kwargs=kwargs), **changes)
+    bert = ModelSpec("bert", "x", chat_template_kwargs=kwargs)
+    answer(store, engine, prompts(1), model=bert, **{"sampling": replace(SAMPLING, top_p=1.0)} | changes)
     assert engine.opened == (0 if same else 1)
-
-
-def test_whole_and_decimal_temperatures_are_one_setting(store):
-    whole, decimal = (Sampling(max_tokens=16, temperature=value, top_p=value) for value in (1, 1.0))
-    engine = FakeEngine()
-    assert len({answer(store, engine, prompts(1), sampling=how)["key"][0] for how in (whole, decimal)}) == 1
 
 
 def test_runs_of_one_session_draw_from_different_seeds_and_open_the_engine_once(store):
@@ -125,7 +117,7 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     frame = answer(store, down, prompts(3))
     assert list(frame["finish_reason"]) == ["stop", "failed", "failed"]
     assert list(frame["error"][1:]) == ["down", "down"]
-    assert store.stats()["failed"] == 2
+    assert store.stats()["failed"].sum() == 2
     answer(store, down, prompts(3))
     assert down.opened == 1  # the same store does not hammer a broken endpoint
 
@@ -134,35 +126,33 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     assert sorted(asked.id for asked in up.asked) == ["medqa/1#0", "medqa/2#0"]
     assert list(frame["finish_reason"]) == ["stop"] * 3
     assert frame["text"][0] == "fine"
-    stats = store.stats()
-    assert (stats["rows"], stats["failed"], stats["superseded"]) == (3, 0, 2)
+    assert store.stats()[["rows", "failed"]].values.tolist() == [[3, 0]]
 
 
 def test_a_response_the_engine_forgets_becomes_a_failed_one(store):
     class Forgetful(FakeEngine):
         def generate(self, asked, sampling):
-            return (one for one in super().generate(asked, sampling) if "/1#" not in one.prompt_id)
+            return (response for response in super().generate(asked, sampling) if "/1#" not in response.prompt_id)
 
     frame = answer(store, Forgetful(), prompts(3))
-    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"]
-    assert "no response" in frame["error"][1]
+    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"] and "no response" in frame["error"][1]
 
 
-def test_a_response_nobody_asked_for_stops_the_run_and_keeps_what_came_before(store):
-    unasked = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
-    with pytest.raises(RuntimeError, match="'medqa/9#0' twice or unasked"):
-        answer(store, unasked, prompts(3))
-    assert store.stats()["rows"] == 2
-    assert unasked.closed == 1
+UNASKED = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
 
 
 @pytest.mark.parametrize(
-    ("engine", "word"), [(FakeEngine(kind="vllm"), "kind"), (FakeEngine(fingerprint="new weights"), "fingerprint")]
+    ("engine", "kept", "message"),
+    [
+        (UNASKED, 2, "'medqa/9#0' twice or unasked"),  # stops the run and keeps what came before
+        (FakeEngine(kind="vllm"), 0, "anna: kind.*wrong key"),
+        (FakeEngine(fingerprint="new weights"), 0, "anna: fingerprint.*wrong key"),
+    ],
 )
-def test_another_engine_than_the_one_asked_for_is_refused(store, engine, word):
-    with pytest.raises(RuntimeError, match=f"anna: {word}.*wrong key"):
-        answer(store, engine, prompts(1), engine_kind="transformers")
-    assert store.stats()["rows"] == 0
+def test_an_engine_that_is_another_or_answers_what_nobody_asked_is_refused(store, engine, kept, message):
+    with pytest.raises(RuntimeError, match=message):
+        answer(store, engine, prompts(3), engine_kind="transformers")
+    assert (store.stats()["rows"].sum(), engine.closed) == (kept, 1)
 
 
 def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
@@ -170,29 +160,19 @@ def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
     assert frame["text"][0] == "half \ufffd, whole \U0001f600, null \x00"
 
 
-def test_shards_are_bounded_by_rows(store):
-    answer(store, FakeEngine(), prompts(25), shard_rows=10)
-    assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
-
-
 def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
-    return found
 
 
-def test_shards_are_bounded_by_seconds(store, monkeypatch):
+def test_shards_are_bounded_by_rows_and_by_seconds(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(25), shard_rows=10)
+    assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
     monkeypatch.setattr("medpsy.store.SHARD_SECONDS", 0.05)
-
-    def reply(asked, _):
-        time.sleep(0.06)
-        return "x"
-
-    answer(store, FakeEngine(reply=reply), prompts(3))
-    assert [pq.read_metadata(path).num_rows for path in shard_paths(store)] == [1, 1, 1]
+    answer(store, FakeEngine(reply=lambda *_: time.sleep(0.06) or "x"), prompts(3, 100))
+    assert [pq.read_metadata(path).num_rows for path in shard_paths(store)[3:]] == [1, 1, 1]
 
 
 def test_an_error_or_ctrl_c_loses_nothing_and_closes_the_engine(store):
@@ -247,7 +227,7 @@ def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     generated = len((tmp_path / "log").read_text().splitlines())
-    stored = store.stats()["rows"]
+    stored = store.stats()["rows"].sum()
     assert generated < 1000  # it was killed in the middle
     assert 60 <= stored <= generated <= stored + 20 + 1
 
@@ -281,7 +261,7 @@ def test_two_writers_at_once_corrupt_nothing(tmp_path):
     assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(500)]
     assert set(frame["text"]) <= {"writer 0", "writer 200"}
     assert list(frame["text"]) == list(answer(store, engine, prompts(500))["text"])
-    assert store.stats()["rows"] == 500
+    assert store.stats()["rows"].sum() == 500
 
 
 def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
@@ -335,7 +315,6 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
     assert after.drop(columns="seconds").equals(before.drop(columns="seconds"))
     assert [path.name.endswith(victim.name) for path in (store.root / "damaged").iterdir()] == [True]
     assert not victim.exists()
-    assert store.stats()["damaged"] == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answer(store, engine, prompts(30))
@@ -343,9 +322,7 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
 
 def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     answer(store, FakeEngine(), prompts(3))
-    (path,) = shard_paths(store)
-
-    opened = Path.open
+    (path,), opened = shard_paths(store), Path.open
 
     def refused(self, *mode, **options):
         if self == path:
@@ -358,30 +335,24 @@ def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     assert path.exists()
 
 
-def disk_full_after(count, monkeypatch):
-    """Let the disk be full after `count` files; return how to free it."""
-    real, done = os.fsync, []
+def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
+    answer(store, FakeEngine(), prompts(1))
+    real, room = os.fsync, [1, 2]
 
     def fsync(file):
-        done.append(file)
-        if len(done) > count:
+        if not room:
             raise OSError(errno.ENOSPC, "No space left on device")
+        room.pop()
         real(file)
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    return lambda: monkeypatch.setattr(files.os, "fsync", real)
-
-
-def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
-    answer(store, FakeEngine(), prompts(1))
-    free = disk_full_after(2, monkeypatch)
     engine = FakeEngine()
     with pytest.raises(OSError, match="disk full.*make room") as caught:
         answer(store, engine, prompts(60, 100), shard_rows=10)
     assert caught.value.errno == errno.ENOSPC
     assert engine.closed == 1
     assert list(store.root.rglob(".*.parquet")) == []
-    free()
+    monkeypatch.setattr(files.os, "fsync", real)
     rest = FakeEngine()
     assert len(answer(store, rest, prompts(60, 100))) == 60
     assert len(rest.asked) == 40
@@ -416,16 +387,13 @@ def test_the_record_of_models_keeps_every_name_and_the_latest_weights(store, fin
         answer(ResponseStore(store.root), FakeEngine(), prompts(1))
 
 
-def test_lookup_reads_any_stored_response_by_key(store, fingerprints):
-    fingerprints["bert"] = "fp2"
+def test_lookup_reads_a_stored_response_by_key(store):
     anna = answer(store, FakeEngine(), prompts(3))
-    bert = answer(store, FakeEngine("fp2"), prompts(3), model=ModelSpec("bert", "x"))
-    keys = [bert["key"][2], anna["key"][0], bert["key"][2]]
-    frame = store.lookup(keys, ["text", "prompt_id", "model"])
+    keys = [anna["key"][2], anna["key"][0], anna["key"][2]]
+    frame = store.lookup(keys, ["text", "prompt_id"], model=MODEL)
     assert list(frame["prompt_id"]) == ["medqa/2", "medqa/0", "medqa/2"]
-    assert list(frame["model"]) == ["bert", "anna", "bert"]
     with pytest.raises(KeyError, match="1 of 2 responses are not stored, first nokey"):
-        store.lookup([keys[0], "nokey"])
+        store.lookup([keys[0], "nokey"], model=MODEL)
 
 
 def test_counts_are_made_once_and_travel(store, tmp_path):
@@ -437,16 +405,15 @@ def test_counts_are_made_once_and_travel(store, tmp_path):
     assert list(replayed.counts("tokens", ["c", "a"], lambda missing: pytest.fail("counted again"))) == [99, 10]
 
 
-def test_stats_count_rows_tokens_and_suites(store, fingerprints):
-    assert (store.stats()["rows"], store.stats()["models"]) == (0, {})
+def test_stats_count_rows_and_tokens_of_models_and_suites(store, fingerprints):
+    assert store.stats().empty
     fingerprints["bert"] = "fp2"
     answer(store, FakeEngine(reply=lambda *_: "one two three"), prompts(3) + prompts(2, suite="pubmedqa"))
     answer(store, FakeEngine("fp2", reply=failing()), prompts(1), model=ModelSpec("bert", "x"))
     stats = store.stats()
-    assert (stats["rows"], stats["failed"], stats["shards"], stats["damaged"]) == (6, 1, 2, 0)
-    assert stats["bytes"] == sum(path.stat().st_size for path in shard_paths(store))
-    tokens = {"prompt_tokens": 15, "completion_tokens": 15}
-    assert stats["models"]["anna"] == {"rows": 5, "failed": 0, **tokens, "suites": {"medqa": 3, "pubmedqa": 2}}
+    assert list(stats.columns) == ["rows", "failed", "prompt_tokens", "completion_tokens"]
+    counts = {("anna", "medqa"): [3, 0, 9, 9], ("anna", "pubmedqa"): [2, 0, 6, 6], ("bert", "medqa"): [1, 1, 0, 0]}
+    assert {name: list(row) for name, row in stats.T.items()} == counts
 
 
 def test_a_stored_row_says_what_was_asked_and_how(store):
@@ -469,43 +436,34 @@ def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_p
         noted(tmp_path, "effort", lambda: 3)
     monkeypatch.delenv(REPLAY)
     assert noted(tmp_path, "effort", lambda: 3) == 3
+    for name in ("", "../up", ".hidden"):
+        with pytest.raises(ValueError, match="cannot name a file"):
+            noted(tmp_path, name, lambda: 3)
 
 
-@pytest.mark.parametrize("name", ["", "../up", ".hidden"])
-def test_a_note_cannot_lead_out_of_its_folder(tmp_path, name):
-    with pytest.raises(ValueError, match="cannot name a file"):
-        noted(tmp_path, name, lambda: 3)
-
-
-@pytest.fixture
-def mini():
-    return study.load("mini")
-
-
-def test_a_model_with_a_small_context_writes_less_and_no_other_does(mini):
-    asked = Sampling(max_tokens=16384)
+def test_a_model_with_a_small_context_writes_less_and_no_other_does():
+    mini, asked = study.load("mini"), Sampling(max_tokens=16384)
     small = replace(mini.model(mini.parser), max_tokens=4096)
     assert capped(asked, small).max_tokens == 4096
     assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
     assert capped(asked, mini.model(mini.parser)) == asked
 
 
-def test_a_models_engine_options_go_before_those_of_the_study(mini, tmp_path):
-    name = mini.parser
-    own = replace(mini.models[name], engine_options={"outtype": "f16"})
-    changed = replace(mini, models=mini.models | {name: own})
-    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(own)
-    assert kind == engines.engine_kind(mini.engine, own, {"outtype": "f16"}) == "llama_cpp:f16"
-    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
-    assert others and opening.keywords.items() >= (others | {"outtype": "f16"}).items()
-
-
-def test_an_endpoint_has_options_of_its_own_in_a_study_of_any_engine(mini, tmp_path):
-    more = {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}}
+def test_options_of_a_model_go_before_those_of_the_study_and_an_endpoint_has_its_own(tmp_path):
+    mini, more = (
+        study.load("mini"),
+        {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}},
+    )
+    near = replace(mini.models[mini.parser], engine_options={"outtype": "f16"})
     far = ModelSpec("far", "big", base_url="http://host.example/v1", engine_options=more)
-    changed = replace(mini, models=mini.models | {"far": far})
-    kind, opening = Session(changed, ResponseStore(tmp_path)).engine(far)
-    assert opening.args == ("openai", far) and opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
-    assert kind == 'openai:{"reasoning_effort": "low"}'
+    changed = replace(mini, models=mini.models | {near.name: near, "far": far})
+    session = Session(changed, ResponseStore(tmp_path))
+    (kind, opening), (far_kind, far_opening) = session.engine(near), session.engine(far)
+    assert kind == engines.engine_kind(mini.engine, near, {"outtype": "f16"}) == "llama_cpp:f16"
+    others = {key: value for key, value in mini.engine_options.items() if key != "outtype"}
+    assert others and opening.args[1].keywords.items() >= (others | {"outtype": "f16"}).items()
+    far_opening = far_opening.args[1]
+    assert far_opening.args == ("openai", far) and far_opening.keywords == {"gguf_dir": changed.gguf_dir, **more}
+    assert far_kind == 'openai:{"reasoning_effort": "low"}'
     asked = replace(changed, engine="openai", engine_options={"timeout": 9.0, "key_env": "OTHER"})
     assert asked.answers(far) == ("openai", {"timeout": 9.0, **more})

@@ -286,8 +286,8 @@ def test_a_copy_names_its_family_and_others_have_none(root):
 
 def test_the_key_of_a_stored_response_is_what_it_was():
     asked = Asked(study.ModelSpec("anna", "lib/anna"), "f" * 64, "llama_cpp:bf16", study.Sampling(64, seed=7))
-    keys = asked.keys([Prompt("q", ({"role": "user", "content": "Which drug?"},))], 0)
-    assert keys == ["5790fe11e85449e66b46b275a01c4a3d25f1578d1d06c4904ab8bed89ead55d6"]
+    key = asked.key(Prompt("q", ({"role": "user", "content": "Which drug?"},)), 0)
+    assert key == "5790fe11e85449e66b46b275a01c4a3d25f1578d1d06c4904ab8bed89ead55d6"
 
 
 @pytest.mark.parametrize(

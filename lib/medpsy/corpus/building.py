@@ -38,7 +38,7 @@ from medpsy.corpus.rows import (
 from medpsy.corpus.seeds import Seed, draw_seeds, sources, user_words
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import whole_folder
-from medpsy.store import OpenSession, ResponseStore, noted
+from medpsy.store import ResponseStore, Session, noted
 from medpsy.study import ModelSpec, Study
 
 CARD_FILE = "card.json"
@@ -202,7 +202,7 @@ def build(
     store = ResponseStore(study.store_dir)
     inputs = {"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": store.fingerprint(spec)}
     with ExitStack() as stack:
-        session = OpenSession(study, store, progress, stack)
+        session = Session(study, store, progress, stack)
         written = _write(
             study,
             corpus,
@@ -214,7 +214,7 @@ def build(
             inputs=inputs,
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    took = [perf_counter() - started, session.generated.total(), peak]
+    took = [perf_counter() - started, store.generated, peak]
     effort = noted(study.store_dir, f"effort-{corpus}", lambda: took)
     return replace(written, effort=dict(zip(("seconds", "generated", "peak_mib"), effort, strict=True)))
 
@@ -336,7 +336,7 @@ def _write(
 
 
 def _answered(
-    session: OpenSession, teacher: ModelSpec, seeds: Iterator[Seed], sampling: Sampling, batch: int
+    session: Session, teacher: ModelSpec, seeds: Iterator[Seed], sampling: Sampling, batch: int
 ) -> Iterator[list[Candidate]]:
     """Yield `batch` seeds at a time, each with what its response in the store makes."""
     while some := list(islice(seeds, batch)):

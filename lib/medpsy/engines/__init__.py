@@ -6,7 +6,6 @@ Opening an engine loads its model; importing this package loads nothing heavy. R
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,9 @@ __all__ = [
 def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **options: Any) -> Engine:
     """Return an engine of `kind` for `model`; its options are those of `Options` in its module.
 
-    Args:
-        gguf_dir: where `llama_cpp` keeps converted models; by default the cache folder.
-
-    Raises:
-        ValueError: unknown kind or option (names those there are), or a kind that cannot reach the model.
-        OSError: model or tool not to be had; names it and how to get it.
-        EngineError: the engine cannot be started on this machine.
+    `gguf_dir` is where `llama_cpp` keeps converted models, by default in the cache folder. ValueError for an unknown
+    kind or option or a kind that cannot reach the model, OSError for a model or tool that is not to be had, EngineError
+    for an engine that cannot be started on this machine.
     """
     if kind not in ENGINES:
         raise ValueError(f"engine {kind!r} is unknown; choose one of {', '.join(ENGINES)}")
@@ -50,10 +45,9 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
         raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
     module, name = ENGINES[kind]
     engine = getattr(importlib.import_module(f"medpsy.engines.{module}"), name)
-    names = sorted(field.name for field in fields(engine.Options))
-    if unknown := [option for option in options if option not in names]:
-        raise ValueError(f"engine {kind!r} has no option {unknown[0]!r}; {strict.nearest(unknown[0], names)}")
-    opened = engine(model, **options, **({"gguf_dir": gguf_dir} if "gguf_dir" in names else {}))
+    given = options | ({"gguf_dir": gguf_dir} if kind == "llama_cpp" and gguf_dir else {})
+    place = strict.Place(f"model {model.name!r}", ("engine_options",))
+    opened = engine(model, strict.build(engine.Options, given, place))
     opened.kind = engine_kind(kind, model, options)
     return opened
 
@@ -62,10 +56,8 @@ def engine_kind(kind: str, model: Model, options: Mapping[str, Any] | None = Non
     """Return the kind of engine that can ask `model`: ``"openai"`` for one behind an endpoint, ``"llama_cpp"`` for a
     folder whose weights are a GGUF file, else `kind`.
 
-    Args:
-        options: of the engine. Given, the name is the one that responses are kept under: ``"ray"`` becomes
-            ``"vllm"``, which answers there, and a number format of its own or an endpoint's `extra_body` is named
-            after the kind (``"llama_cpp:bf16"``), since responses under another one are others.
+    Given the engine's `options`, the name is the one that responses are kept under: ``"ray"`` becomes ``"vllm"``, which
+    answers there, and a number format or an endpoint's `extra_body` is named after the kind (``"llama_cpp:bf16"``).
     """
     if model.base_url:
         more = (options or {}).get("extra_body")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
-FINISH_REASONS = {  # as engines and services call them, in small letters -> as we do
-    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token"), "stop"),
-    **dict.fromkeys(("length", "max_length", "model_length", "max_tokens", "max_output_tokens"), "length"),
-    **dict.fromkeys(("max_completion_tokens", "repetition"), "length"),  # vLLM ends a loop so
-}
+STOPS = ("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token")
+LIMITS = ("length", "max_length", "model_length", "max_tokens", "max_output_tokens", "max_completion_tokens")
+LIMITS += ("repetition",)  # vLLM ends a loop so
+# as engines and services call them, in small letters -> as we do
+FINISH_REASONS = dict.fromkeys(STOPS, "stop") | dict.fromkeys(LIMITS, "length")
 
 
 class EngineError(RuntimeError):
@@ -52,13 +52,12 @@ class Sampling:
 
 def check_sampling(sampling: Sampling) -> None:
     """Raise ValueError, naming setting and value, if `sampling` makes no sense."""
-    allowed = {
-        "max_tokens": (sampling.max_tokens >= 1, "1 or more"),
-        "temperature": (0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
-        "top_p": (0 < sampling.top_p <= 1, "above 0 and at most 1"),
-        "top_k": (sampling.top_k >= 0, "0 (off) or more"),
-    }
-    for name, (fits, fix) in allowed.items():
+    for name, fits, fix in (
+        ("max_tokens", sampling.max_tokens >= 1, "1 or more"),
+        ("temperature", 0 <= sampling.temperature < float("inf"), "0 (greedy) or more"),
+        ("top_p", 0 < sampling.top_p <= 1, "above 0 and at most 1"),
+        ("top_k", sampling.top_k >= 0, "0 (off) or more"),
+    ):
         if not fits:
             raise ValueError(f"sampling.{name} is {getattr(sampling, name)}; it must be {fix}")
 

@@ -1,17 +1,15 @@
 """From conversations to token ids and back, in one way for every engine that runs a model itself.
 
 Prompts are rendered by the model's own chat template, all of them before an engine generates anything. Special tokens
-of a prompt are the template's: the same characters in what was asked stay text. Loads no weights.
+of a prompt are the template's: the same characters in what was asked stay text.
 
 A chat template is a program that came with the model, and may never end: every rendering happens in a fork of this
-process, where the system stops what takes too much time or memory, whatever it is that the template does. What comes
-back is what `apply_chat_template` of transformers writes.
-
-Prompts do not change with the calendar. Some templates write the date into the prompt: they ask for it with
-``strftime_now``, or take it from ``date_string`` as Llama's do. Both get the day that the model's switch
-``date_string`` names; a template that asks where nobody named a day is refused.
+process, where the system stops what takes too much time or memory. Prompts do not change with the calendar: a template
+that asks for the date (``strftime_now``, or ``date_string`` as Llama's do) gets the day that the model's switch
+``date_string`` names, and is refused where nobody named one.
 """
 
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -83,13 +81,17 @@ class Chat:
         All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks. A
         ValueError names a prompt that the chat template refuses.
         """
-        iterator, encoded = iter(prompts), []
+        iterator, fitting, refused = iter(prompts), [], []
         while chunk := list(itertools.islice(iterator, CHUNK)):
             ids = self._tokenizer(self._rendered(chunk), add_special_tokens=False)["input_ids"]
-            encoded += [Encoded(prompt.id, array("I", row)) for prompt, row in zip(chunk, ids, strict=True)]
-        most = float("inf") if self.context is None else self.context - sampling.max_tokens
-        fitting = [item for item in encoded if len(item.tokens) <= most]
-        refused = [self._too_long(item, sampling.max_tokens) for item in encoded if len(item.tokens) > most]
+            for prompt, row in zip(chunk, ids, strict=True):
+                encoded, size = Encoded(prompt.id, array("I", row)), len(row) + sampling.max_tokens
+                if self.context is None or size <= self.context:
+                    fitting.append(encoded)
+                else:
+                    why = f"prompt {prompt.id!r} has {len(row)} tokens; with max_tokens {sampling.max_tokens} that is "
+                    why += f"{size}, and the context of {self._model.name} holds {self.context}; lower max_tokens"
+                    refused.append(encoded.failed(why, 0.0))
         return fitting, refused
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -107,14 +109,6 @@ class Chat:
         if message["role"] not in WRITTEN:
             return message
         return message | {"content": self._special.sub(r"\g<0> ", message["content"])}
-
-    def _too_long(self, prompt: Encoded, max_tokens: int) -> Response:
-        size = len(prompt.tokens)
-        why = (
-            f"prompt {prompt.id!r} has {size} tokens; with max_tokens {max_tokens} that is {size + max_tokens}, and "
-            f"the context of {self._model.name} holds {self.context}; lower max_tokens or shorten the prompt"
-        )
-        return prompt.failed(why, 0.0)
 
     def response(self, prompt: Encoded, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
         """Return the response made of generated `tokens`, which are cut at the first token that ends a response.
@@ -135,8 +129,8 @@ class ChatEngine(Engine):
 
     Options: type
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        self._options, self._folder = self.Options(**options), model_folder(model)
+    def __init__(self, model: Model, options: Any) -> None:
+        self._options, self._folder = options, model_folder(model)
         self.fingerprint = fingerprint(model)
         self._chat = Chat(model, self._folder, context=self._options.context)
 
@@ -160,12 +154,10 @@ def render(
     tools: Sequence[Sequence[Mapping[str, Any]]] | None = None,
     add_generation_prompt: bool = True,
 ) -> list[str]:
-    """Return each of `conversations` as the chat template of `tokenizer` writes it.
+    """Return each of `conversations` as the chat template of `tokenizer` writes it with `switches`.
 
-    `switches` are of the chat template, `tools` of each conversation: functions the model may call, as JSON schemas.
-
-    Raises:
-        TemplateError: the template refuses a conversation, or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.
+    `tools` are functions the model may call, as JSON schemas, of each conversation. TemplateError where the template
+    refuses one or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.
     """
     common = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     asked = [
@@ -206,7 +198,10 @@ def _write(sender: Connection, tokenizer: Any, asked: Sequence[dict[str, Any]], 
     gc.disable()  # nothing of the other process's is to be finalized here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process stops this one
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    _bound_memory()
+    with contextlib.suppress(OSError):  # no /proc, as on a Mac: memory stays unbounded
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        hard, most = resource.getrlimit(resource.RLIMIT_AS)[1], pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     for arguments in asked:
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
@@ -220,24 +215,12 @@ def _write(sender: Connection, tokenizer: Any, asked: Sequence[dict[str, Any]], 
         sender.send(answer)
 
 
-def _bound_memory() -> None:
-    """Let this process take `MEMORY` more than it has; where nobody says how much that is, leave it unbounded."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-
-
 def dated(switches: Mapping[str, Any]) -> dict[str, Any]:
     """Return `switches` of a chat template and the clock it may ask, for ``apply_chat_template``."""
     return {**switches, "strftime_now": partial(_today, switches.get(SWITCH))}
 
 
 def _today(day: object, form: str) -> str:
-    """Return `day` as `form` wants it, which is a format of ``strftime``."""
     try:
         return datetime.strptime(str(day), FORM).strftime(form)
     except ValueError:

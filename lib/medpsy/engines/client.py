@@ -1,7 +1,7 @@
 """The client of every OpenAI-compatible endpoint: a hosted model, vLLM's or llama.cpp's server.
 
-What an endpoint sends is taken for hostile: time, bytes and unpacked bytes of a reply are bounded, redirects are not
-followed, and keys are struck out of whatever comes back. Refuses to let one bad reply end a run: it is one failed
+What an endpoint sends is taken for hostile: time and bytes of a reply are bounded, packed replies and redirects are
+refused, and keys are struck out of whatever comes back. Refuses to let one bad reply end a run: it is one failed
 response that says why, and what was answered before or is under way is kept.
 """
 
@@ -13,21 +13,18 @@ import os
 import queue
 import random
 import re
-import threading
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from anyio.from_thread import start_blocking_portal
+from pydantic import Field
 
-from medpsy import strict
 from medpsy.engines.base import FINISH_REASONS, Engine, EngineError, Prompt, Response, Sampling
-from medpsy.engines.chat import Chat
 from medpsy.engines.models import Model, fingerprint
 from medpsy.texts import storable
 
@@ -52,29 +49,22 @@ class Options:
     """How an endpoint is asked: `engine_options` of a model with `base_url`."""
 
     key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; a server on this machine may need none
-    concurrency: int = 32  # requests under way at once
-    timeout: float = 600.0  # seconds that one attempt may take, from sending the prompt to the end of the reply
-    retries: int = 6  # after 408, 409, 429, 5xx and lost connections, after pauses that grow
-    max_bytes: int = 4 * 2**20  # of a reply, unpacked; 16,384 tokens take some 100 kB
+    concurrency: Annotated[int, Field(ge=1)] = 32  # requests under way at once
+    timeout: Annotated[float, Field(gt=0)] = 600.0  # seconds that one attempt may take, to the end of the reply
+    retries: Annotated[int, Field(ge=0)] = 6  # after 408, 409, 429, 5xx and lost connections, after growing pauses
+    max_bytes: Annotated[int, Field(ge=1)] = 4 * 2**20  # of a reply; 16,384 tokens take some 100 kB
     # send `top_k`, a `min_p` of 0 (llama.cpp's server assumes 0.05) and the chat template's switches, which vLLM,
     # llama.cpp and most hosts take and OpenAI's own service refuses
     extended: bool = True
     # of every request, e.g. {"reasoning_effort": "high"}; they win over ours, a null takes a field out, and responses
     # are kept apart by them
     extra_body: dict[str, Any] = field(default_factory=dict)
-    tokenizer: str | None = None  # folder with the served model's, to count prompts before anything is sent
-    context: int | None = None  # tokens of prompt and response together, if fewer than that folder says
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):  # may be the key itself: not shown
             raise ValueError("key_env: this is no name of an environment variable; name the one that holds the key")
-        for name, least in (("concurrency", 1), ("timeout", 0.001), ("retries", 0), ("max_bytes", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: {getattr(self, name)} is below {least}")
         if taken := sorted(self.extra_body.keys() & set(RESERVED)):
             raise ValueError(f"extra_body.{taken[0]}: this field is not yours to set; take it away")
-        if self.context and not self.tokenizer:
-            raise ValueError("context: tokens are counted with a tokenizer; give option `tokenizer` too")
 
 
 class Failure(Exception):
@@ -90,24 +80,21 @@ class Failure(Exception):
 
 
 class Client(Engine):
-    """A model that an endpoint serves under the name `model.path`; `options` are those of `Options`.
+    """A model that an endpoint serves under the name `model.path`.
 
-    Raises:
-        ValueError: no endpoint is named, or an option cannot be meant.
-        EngineError: nobody answers there, the key is refused, or the environment names a proxy that cannot be used.
+    ValueError where no endpoint is named, EngineError where nobody answers there, the key is refused, or the
+    environment names a proxy that cannot be used.
     """
 
     kind = "openai"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, options: Options) -> None:
         if not model.base_url:
             raise ValueError(f"model {model.name!r} has no base_url; name its endpoint in study.yaml")
-        self._options = strict.build(Options, options, strict.Place(f"model {model.name!r}", ("engine_options",)))
+        self._options = options
         self.fingerprint = fingerprint(model)
         self._model = model
-        folder, context = self._options.tokenizer, self._options.context
-        self._chat = Chat(model, Path(folder), context=context) if folder else None
         self._lost = 0  # failures in a row that say nothing about their prompts
         _key_names.add(self._options.key_env)
         if not (key := _key(self._options.key_env)).isascii() or not key.isprintable():
@@ -120,10 +107,7 @@ class Client(Engine):
             raise self._fatal(failure) from None
 
     def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Prompt], list[Response]]:
-        asked = list(prompts)
-        refused = self._chat.encode(asked, sampling)[1] if self._chat else []
-        gone = {response.prompt_id for response in refused}
-        return [prompt for prompt in asked if prompt.id not in gone], refused
+        return list(prompts), []
 
     def _answer(self, prompts: Sequence[Prompt], sampling: Sampling, start: float) -> Iterator[Response]:
         patience = max(1, min(self._options.concurrency, len(prompts) - 1))
@@ -167,14 +151,15 @@ class Client(Engine):
             try:
                 asked = http.stream("POST", "chat/completions", content=content)
                 async with asyncio.timeout(self._options.timeout), asked as answer:
-                    if answer.is_success:
-                        reply = _parsed(await _content(answer, self._options.max_bytes))
-                        return read(prompt.id, reply, time.perf_counter() - start)
                     try:
-                        text = (await _content(answer, 2**16)).decode("utf-8", "replace")
+                        reply = await _content(answer, self._options.max_bytes)
                     except Failure as unread:
-                        text = str(unread)
-                    failure = _refusal(answer.status_code, text, answer.headers)
+                        if answer.is_success:
+                            raise
+                        reply = str(unread).encode()  # the status says what to do
+                if answer.is_success:
+                    return read(prompt.id, _parsed(reply), time.perf_counter() - start)
+                failure = _refusal(answer.status_code, reply.decode("utf-8", "replace"), answer.headers)
             except RecursionError:
                 raise Failure("the reply is nested too deeply") from None
             except TimeoutError:
@@ -215,7 +200,7 @@ def ask_for_models(base_url: str, *, key: str = "", timeout: float = CONNECTING)
 
 def _http(base_url: str, key: str) -> httpx.AsyncClient:
     """Return a client of one endpoint; no proxy that the environment names leads to the loopback interface."""
-    headers = {"Accept-Encoding": "gzip", "Content-Type": "application/json"}
+    headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
     settings = {"timeout": httpx.Timeout(None, connect=CONNECTING), "limits": httpx.Limits(max_connections=None)}
     address = urlsplit(base_url)
@@ -225,28 +210,19 @@ def _http(base_url: str, key: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=base_url, headers=headers, **settings)
     except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS, an unknown scheme, no port
         names = [name for name in os.environ if re.fullmatch("(all|https?)_proxy", name, re.IGNORECASE)]
-        raise EngineError(
-            f"{base_url} cannot be asked; correct base_url, or the proxies that the environment names "
-            f"({', '.join(names) or 'none'}): unset them, give http:// addresses, or install socksio for SOCKS"
-        ) from None
+        fix = f"correct base_url, or the proxies that the environment names ({', '.join(names) or 'none'})"
+        raise EngineError(f"{base_url} cannot be asked; {fix}: unset them, or install socksio for SOCKS") from None
 
 
 async def _content(answer: httpx.Response, most: int) -> bytearray:
-    """Return the body of `answer`, unpacked as far as `most` bytes and no further."""
-    packing = answer.headers.get("content-encoding", "identity").lower()
-    if packing not in ("identity", "gzip"):
+    """Return the body of `answer`, of `most` bytes at most."""
+    if (packing := answer.headers.get("content-encoding", "identity").lower()) != "identity":
         raise Failure(f"the reply is packed as {packing!r}, which was not asked for")
-    unpack, left = zlib.decompressobj(zlib.MAX_WBITS | 16), most
     content = bytearray()  # a list of pieces of one byte each would take fifty times their memory
     async for chunk in answer.aiter_raw():
-        try:
-            plain = unpack.decompress(chunk, left + 1) if packing == "gzip" else chunk
-        except zlib.error:
-            raise Failure("the reply is said to be gzip and is not") from None
-        left -= max(len(plain), len(chunk))
-        if left < 0:
+        content += chunk
+        if len(content) > most:
             raise Failure(f"the reply is longer than {most:,} bytes (option max_bytes)")
-        content += plain
     return content
 
 
@@ -255,10 +231,9 @@ def _refusal(status: int, text: str, headers: Mapping[str, str] = {}) -> Failure
         why = f"it sends us to another address ({status}), and prompts and key go to base_url alone"
         return Failure(why, status=status, lost=True)
     again, pause = status in AGAIN or status >= 500, None
-    for name, unit in (("retry-after", 1), ("retry-after-ms", 1000)):
-        with contextlib.suppress(ValueError):  # a date, or nonsense
-            seconds = float(headers.get(name, "")) / unit
-            pause = min(seconds, LONGEST_PAUSE) if seconds >= 0 else pause
+    with contextlib.suppress(ValueError):  # a date, or nonsense
+        seconds = float(headers.get("retry-after", ""))
+        pause = min(seconds, LONGEST_PAUSE) if seconds >= 0 else None
     return Failure(f"{status}: {text}", status=status, again=again, lost=again or status in NOT_OURS, pause=pause)
 
 
@@ -349,8 +324,8 @@ def bounded(
     The first error of any work is raised after the rest has been cancelled. Leaving the iterator cancels what is under
     way and waits for that.
     """
-    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False and what it all ended with
-    waiting, loop = iter(items), asyncio.new_event_loop()
+    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False once all have ended
+    waiting = iter(items)
 
     async def each() -> None:
         for item in waiting:
@@ -361,33 +336,16 @@ def bounded(
             for _ in range(limit):
                 group.create_task(each())
 
-    task = loop.create_task(all_of_them())  # before the thread starts, so that it can always be cancelled
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        error = None
+    with start_blocking_portal() as portal:
+        under_way = portal.start_task_soon(all_of_them)
+        under_way.add_done_callback(lambda _: results.put((False, None)))
         try:
-            loop.run_until_complete(task)
-        except BaseException as raised:  # whatever it was is raised where the results are read
-            error = raised
+            while (got := results.get())[0]:
+                yield got[1]
+            error = under_way.exception()
+            while isinstance(error, BaseExceptionGroup):  # of the group of tasks
+                error = error.exceptions[0]
+            if error:
+                raise error
         finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-        results.put((False, error))
-
-    thread = threading.Thread(target=run, daemon=True, name="medpsy-requests")
-    thread.start()
-    try:
-        while (got := results.get())[0]:
-            yield got[1]
-        if got[1]:
-            raise _first(got[1])
-    finally:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nothing is under way
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the error that a group of tasks ended with, without the group around it."""
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+            under_way.cancel()

@@ -26,7 +26,7 @@ from typing import Any
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.models import FILES, Model, gguf_file, model_folder, weights_digest
-from medpsy.engines.programs import Child, failure, importable, replies
+from medpsy.engines.programs import Child, importable, replies
 from medpsy.files import swept
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
@@ -46,12 +46,8 @@ UNUSED = "mistral_common"
 def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
     """Return the GGUF file of `model` in `gguf_dir`, converting it the first time; one that is a GGUF file is itself.
 
-    Args:
-        outtype: number format of the matrices; ``"f32"`` loses nothing. A GGUF file keeps its own.
-
-    Raises:
-        OSError, ValueError: the model is not to be had or `outtype` is unknown.
-        EngineError: the converter failed; shows the end of its log.
+    `outtype` is the number format of the matrices; ``"f32"`` loses nothing. OSError or ValueError where the model is
+    not to be had or `outtype` is unknown, EngineError with the end of its log where the converter failed.
     """
     if outtype not in OUTTYPES:
         raise ValueError(f"outtype {outtype!r} is unknown; choose one of {', '.join(OUTTYPES)}")
@@ -99,8 +95,9 @@ class Converter:
                 problem = self._child.failure("the converter died")
                 self._child.stop()
                 return problem
-            command, status = [*self._command, *arguments], int(reply)
-            return failure("the converter failed", command, status, self._child.log_tail()) if status else ""
+            if status := int(reply):
+                return f"it ended with exit code {status}; the converter's log ends:\n{self._child.log_tail()}"
+            return ""
 
 
 converter = cache(Converter)
@@ -148,23 +145,17 @@ def load(script: Path) -> ModuleType:
     return module
 
 
-def converted(module: ModuleType, arguments: list[str]) -> int:
-    """Run the converter as a program called with `arguments`; return its exit status."""
-    sys.argv = [module.__name__, *arguments]
-    try:
-        module.main()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
 def main() -> None:
     reply, module = replies(), load(Path(sys.argv[1]))
     for line in sys.stdin:
-        reply(converted(module, json.loads(line)))
+        sys.argv, status = [module.__name__, *json.loads(line)], 0
+        try:
+            module.main()
+        except BaseException as end:
+            status = end.code or 0 if isinstance(end, SystemExit) and not isinstance(end.code, str) else 1
+            if status:
+                traceback.print_exception(end)
+        reply(status)
 
 
 if __name__ == "__main__":

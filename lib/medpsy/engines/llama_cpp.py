@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Self
 
 import httpx
+import psutil
+from pydantic import Field
 
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError, Response, Sampling
@@ -31,9 +33,7 @@ IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which 
 TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
 HOST = "127.0.0.1"
 ATTEMPTS = 3  # another program may take the free port before the server does
-WARNINGS = "2"  # llama-server's log level: errors and warnings, not four lines per request
 GRAIN = 256  # llama.cpp rounds a slot's context up to a multiple of this
-LISTING = 60.0  # seconds that naming its devices may take
 FREE = re.compile(r"\(\d+ MiB, (\d+) MiB free\)")  # of a device in what --list-devices prints
 ASIDE = 4  # connections of those who ask how the server is
 
@@ -55,7 +55,8 @@ class ServerOptions:
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
         line = f"--parallel {self.slots} --ctx-size {context * self.slots} --no-kv-unified --cache-ram 0 --no-webui"
-        line += f" --log-verbosity {WARNINGS} --threads-http {(self.connections or self.slots) + ASIDE}"
+        line += " --log-verbosity 2"  # errors and warnings, not four lines per request
+        line += f" --threads-http {(self.connections or self.slots) + ASIDE}"
         line += " --no-jinja --chat-template chatml"  # prompts come as tokens: the model's own template stays unread
         line += f" --cache-type-k {self.cache_type} --cache-type-v {self.cache_type}"
         line += " --flash-attn off" if self.cache_type == "f32" else ""
@@ -66,9 +67,7 @@ class ServerOptions:
 class LlamaServer:
     """A server that answers; `url` is its address, `key` what it wants as bearer token.
 
-    Raises:
-        FileNotFoundError: llama-server is not installed; says how to get it.
-        EngineError: it does not start; shows the end of its log.
+    FileNotFoundError where llama-server is not installed, EngineError where it does not start.
     """
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
@@ -109,8 +108,6 @@ class LlamaServer:
     @property
     def resident_bytes(self) -> int:
         """The memory that the server holds now, the mapped part of its file included."""
-        import psutil
-
         return sum(each.memory_info().rss for each in psutil.Process(self._child.pid).children(recursive=True))
 
     def answers(self) -> bool:
@@ -150,12 +147,8 @@ class Options:
     outtype: str = "f32"  # number format of the converted weights: exact, or "bf16", "f16", "q8_0"
     slots: int | None = None  # responses generated at once; by default as many as memory allows, at most 32
     threads: int | None = None  # CPU threads of a server; by default llama.cpp's choice
-    replicas: int = 1  # servers that share the prompts; of small models several with a thread each are faster
+    replicas: Annotated[int, Field(ge=1)] = 1  # servers that share the prompts; faster with small models
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
-
-    def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise ValueError(f"replicas: {self.replicas} is below 1; one server is the least")
 
 
 class LlamaCppEngine(ChatEngine):
@@ -164,9 +157,9 @@ class LlamaCppEngine(ChatEngine):
     kind = "llama_cpp"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        super().__init__(model, **options)
-        outtype, gguf_dir = self._options.outtype, self._options.gguf_dir or programs.cache_folder() / "gguf"
+    def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
+        outtype, gguf_dir = options.outtype, options.gguf_dir or programs.cache_folder() / "gguf"
         self._gguf = to_gguf(model, gguf_dir, outtype=outtype)
         exact = outtype == "f32" and gguf_file(self._folder) is None  # a GGUF file runs with llama.cpp's own cache
         self._cache_type = "f32" if exact else "f16"
@@ -181,7 +174,19 @@ class LlamaCppEngine(ChatEngine):
 
         async def answer(numbered: tuple[int, Encoded]) -> Response:
             place, prompt = numbered
-            return await self._ask(http, servers[place // TOGETHER % len(servers)], prompt, sampling, start)
+            server = servers[place // TOGETHER % len(servers)]
+            asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
+            try:
+                answer = await http.post(**asked)
+            except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
+                if not server.answers():
+                    raise
+                answer = await http.post(**asked)
+            seconds = time.perf_counter() - start
+            if answer.status_code != httpx.codes.OK:
+                return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
+            made = answer.json()
+            return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
         try:
             yield from bounded(enumerate(encoded), answer, limit, http)
@@ -190,22 +195,6 @@ class LlamaCppEngine(ChatEngine):
             failure = dead.error("stopped answering")
             self._stop()  # a dying server may still look alive; the next call starts others
             raise failure from error
-
-    async def _ask(
-        self, http: httpx.AsyncClient, server: LlamaServer, prompt: Encoded, sampling: Sampling, start: float
-    ) -> Response:
-        asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
-        try:
-            answer = await http.post(**asked)
-        except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
-            if not server.answers():
-                raise
-            answer = await http.post(**asked)
-        seconds = time.perf_counter() - start
-        if answer.status_code != httpx.codes.OK:
-            return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
-        made = answer.json()
-        return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
     def _serving(self, need: int) -> list[LlamaServer]:
         """Return servers whose slots hold `need` tokens; smaller or dead ones are replaced."""
@@ -227,7 +216,7 @@ class LlamaCppEngine(ChatEngine):
     def _free(self) -> int:
         """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
         command = [str(programs.find("llama-server")), "--list-devices"]
-        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LISTING).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60.0).stdout
         gpus, weights = sum(map(int, FREE.findall(listed))) * 2**20, self._gguf.stat().st_size
         return gpus - weights * self._options.replicas if gpus else free_bytes() - weights
 

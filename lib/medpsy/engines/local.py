@@ -1,9 +1,8 @@
 """The engine that needs nothing but torch and transformers: batches of similar length, left padded.
 
-The reference the other engines are checked against. Refuses pickled weights and code that comes with a model. The
-decoding loop is ours and not the library's `generate`, which keeps computing ended rows until the longest is done:
-`Decoding` lets go of them. Each row brings its own random numbers, so a text depends on its seed and its model only,
-never on the rows beside it.
+The reference the other engines are checked against. The decoding loop is ours and not the library's `generate`, which
+keeps computing ended rows until the longest is done: `Decoding` lets go of them. Each row brings its own random
+numbers, so a text depends on its seed and its model only, never on the rows beside it.
 """
 
 import gc
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -37,7 +36,7 @@ class Options:
     """How transformers runs a model."""
 
     device: str | None = None  # "cpu" or "cuda:N"; by default a GPU if there is one
-    dtype: str | None = None  # a key of `DTYPES`; by default bfloat16 on a GPU and float32 on a CPU
+    dtype: Literal[*DTYPES] | None = None  # by default bfloat16 on a GPU and float32 on a CPU
     batch_tokens: int | None = None  # of prompts and responses in a batch; by default what half the memory holds
     batch_rows: int | None = None  # prompts in a batch
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows
@@ -49,15 +48,13 @@ class TransformersEngine(ChatEngine):
     kind = "transformers"
     Options = Options
 
-    def __init__(self, model: Model, **options: Any) -> None:
-        super().__init__(model, **options)
-        self._name, dtype = model.name, self._options.dtype
-        self._device = self._options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
+        self._name = model.name
+        self._device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         kind = self._device.split(":")[0]
-        self._dtype = dtype or ("float32" if kind == "cpu" else "bfloat16")
-        if self._dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
-        self._rows = self._options.batch_rows or ROWS.get(kind, ROWS["cpu"])
+        self._dtype = options.dtype or ("float32" if kind == "cpu" else "bfloat16")
+        self._rows = options.batch_rows or ROWS.get(kind, ROWS["cpu"])
 
     @cached_property
     def _model(self) -> Any:
@@ -73,32 +70,29 @@ class TransformersEngine(ChatEngine):
         jobs = [Job(place, item.tokens, sampling.prompt_seed(item.id)) for place, item in enumerate(encoded)]
         waiting = batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows)[::-1]
         while waiting:
-            batch, ended, fits = waiting.pop(), set(), True
+            batch, ended = waiting.pop(), set()
             try:
                 for place, written in self._decoded(batch, sampling):
                     ended.add(place)
                     yield self._chat.response(encoded[place], written, time.perf_counter() - start)
+                continue
             except torch.OutOfMemoryError:
-                fits = False  # the error holds the frames that hold the batch: its memory is free once it is gone
-            if not fits:
-                waiting += self._halved(batch, [job for job in batch if job.place not in ended])
+                pass  # the error holds the frames that hold the batch: its memory is free once it is gone
+            if len(batch) == 1:
+                raise EngineError(
+                    f"model {self._name!r}: one prompt of {len(batch[0].tokens)} tokens does not fit into the memory "
+                    f"of {self._device}; lower max_tokens, use dtype bfloat16 or a larger device"
+                )
+            self._rows = half = len(batch) // 2  # later batches are no larger either
+            _free()
+            left = [job for job in batch if job.place not in ended]
+            waiting += [part for part in (left[half:], left[:half]) if part]
 
     def _decoded(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[tuple[int, list[int]]]:
         stops = self._chat.stop_ids
         decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
         while decoding.running:
             yield from decoding.step()
-
-    def _halved(self, batch: Sequence[Job], left: Sequence[Job]) -> list[Sequence[Job]]:
-        """Return what is `left` of a batch that was too large for memory as two; later ones are no larger either."""
-        if len(batch) == 1:
-            raise EngineError(
-                f"model {self._name!r}: one prompt of {len(batch[0].tokens)} tokens does not fit into the memory of "
-                f"{self._device}; lower max_tokens, use dtype bfloat16 or a larger device"
-            )
-        self._rows = half = len(batch) // 2
-        _free()
-        return [part for part in (left[half:], left[:half]) if part]
 
     def close(self) -> None:
         super().close()

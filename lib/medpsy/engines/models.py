@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import psutil
+
 from medpsy.engines.programs import cache_folder
 from medpsy.files import write_text
 
@@ -67,24 +69,17 @@ def model_folder(model: Model) -> Path:
 
 
 def check_folder(folder: Path, shown: str) -> None:
-    """Raise as `model_folder` does unless the model in `folder`, called `shown` in messages, is whole and data only.
-
-    Of the files of weights only the heads are read.
-    """
+    """Raise as `model_folder` does unless the model in `folder`, called `shown` in messages, is whole and data only."""
     if code := sorted(path.name for path in folder.iterdir() if path.suffix.lower() in CODE):
-        raise ValueError(
-            f"{shown} holds {code[0]}, which can carry code; only safetensors and JSON are read. Delete it, or save "
-            "the model again with `save_pretrained`, which writes safetensors"
-        )
+        fix = "delete it, or save the model again with `save_pretrained`"
+        raise ValueError(f"{shown} holds {code[0]}, which can carry code; only safetensors and JSON are read: {fix}")
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{shown}/{name} is missing; save the model whole")
     for path in sorted(folder.glob("*config*.json")):
         if _names_code(read_json(path)):
-            raise ValueError(
-                f"{shown}/{path.name} has `{REMOTE}`, which makes a loader run code that comes with the model; where "
-                "transformers knows the architecture itself, delete the key"
-            )
+            fix = "where transformers knows the architecture itself, delete the key"
+            raise ValueError(f"{shown}/{path.name} has `{REMOTE}`, which makes a loader run the model's code; {fix}")
     files = weight_files(folder)
     if not files:
         raise FileNotFoundError(f"{shown} holds no *.safetensors file (and no *.gguf); save the weights")
@@ -112,8 +107,7 @@ def papers(folder: Path) -> dict[str, Path]:
 
 def gguf_file(folder: Path) -> Path | None:
     """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither; a ValueError
-    names several: which one is meant, nobody can tell.
-    """
+    names several."""
     files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
@@ -122,19 +116,16 @@ def gguf_file(folder: Path) -> Path | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in the JSON file `path`, or an empty one if there is no such file; a ValueError names a file
-    that holds none.
-    """
+    """Return the object in the JSON file `path`, an empty one if there is no such file; ValueError if it holds none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-        problem = f"but a {type(content).__name__}"
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:
-        problem = f"({error})"
-    raise ValueError(f"{path.parent.name}/{path.name} is no JSON object {problem}; save the model again")
+        content = error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.parent.name}/{path.name} is no JSON object ({content!r:.80}); save the model again")
+    return content
 
 
 def text_config(folder: Path) -> dict[str, Any]:
@@ -251,8 +242,6 @@ def free_bytes(device: str = "cpu") -> int:
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
     return psutil.virtual_memory().available
 
 
@@ -265,8 +254,7 @@ def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
     try:
         layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
     except KeyError as error:
-        raise ValueError(
-            f"config.json has no {error}; set the engine's batch size (`batch_tokens` or `slots`)"
-        ) from None
+        fix = "set the engine's batch size (`batch_tokens` or `slots`)"
+        raise ValueError(f"config.json has no {error}; {fix}") from None
     numbers = (config.get("num_key_value_heads") or heads) * (config.get("head_dim") or width // heads)
     return max(1, int(free * SHARE) // (2 * layers * numbers * itemsize))

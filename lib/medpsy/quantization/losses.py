@@ -3,10 +3,9 @@
 ``llama-perplexity`` writes the predictions of every file on rows that the importance matrix was not made of; the
 section measures them itself, since the program prints its numbers from a thread that may not get to finish. As there,
 the second half of every chunk is scored, and no token counts as less likely than the likeliest one by over 16 nats. Our
-speeds are what a user of ``llama-server`` sees with one request at a time; ``llama-bench`` leaves sampling and the
-server out. Sizes of the published files follow from the shapes of their tensors and ``llama-quantize --dry-run``:
-llama.cpp mixes formats within a file, and its rules are not copied here. They count tensors only: a real file also
-holds tokenizer and chat template, some 6 MB for this vocabulary.
+speeds are what a user of ``llama-server`` sees with one request at a time. Sizes of the published files follow from the
+shapes of their tensors and ``llama-quantize --dry-run``, since llama.cpp mixes formats within a file; they leave out
+tokenizer and chat template, some 6 MB for this vocabulary.
 """
 
 import json
@@ -81,34 +80,27 @@ def divergences(
     Raises:
         EngineError: llama-perplexity failed, e.g. because the text has fewer than two contexts of tokens.
     """
-    arguments = ["-c", context, *(["-t", threads] if threads else [])]
+    line = ["-m", "model.gguf", "-f", "held_out.txt", "-c", context, *(["-t", threads] if threads else [])]
 
     def rows() -> Iterator[dict[str, object]]:
         for source, family in files.groupby("source", sort=False):
-            text = held_out_file(study, source)
-            if text.stat().st_size:
-                yield from _family_losses(family, text, measure, arguments)
+            text, beside = held_out_file(study, source), swept(family["file"].iloc[0].parent, SCRATCH)
+            if not text.stat().st_size:
+                continue
+            with tempfile.TemporaryDirectory(dir=beside, prefix=SCRATCH) as scratch:
+                folder, base = Path(scratch), None
+                (folder / "held_out.txt").symlink_to(text.resolve())
+                for row in family.itertuples():  # that of BF16 is the first
+                    readable_markers(row.file, folder / "model.gguf")
+                    output = folder / ("base.logits" if base is None else "variant.logits")
+                    output.unlink(missing_ok=True)
+                    arguments = [*line, "--no-escape", "--save-all-logits", output.name]
+                    run_tool("llama-perplexity", arguments, folder=folder)
+                    predicted = read_predictions(output)
+                    base = base or predicted
+                    yield {"name": row.name} | measure(base, predicted)
 
     return pd.DataFrame(noted(study.store_dir, "gguf-divergences", lambda: list(rows())))
-
-
-def _family_losses(
-    family: pd.DataFrame, text: Path, measure: Callable, arguments: Sequence[object]
-) -> Iterator[dict[str, object]]:
-    """Yield the losses of the files of one source, that of BF16 first."""
-    beside = swept(family["file"].iloc[0].parent, SCRATCH)
-    with tempfile.TemporaryDirectory(dir=beside, prefix=SCRATCH) as scratch:
-        folder, base = Path(scratch), None
-        (folder / "held_out.txt").symlink_to(text.resolve())
-        for row in family.itertuples():
-            readable_markers(row.file, folder / "model.gguf")
-            line = ["-m", "model.gguf", "-f", "held_out.txt", *arguments, "--no-escape"]
-            output = folder / ("base.logits" if base is None else "variant.logits")
-            output.unlink(missing_ok=True)
-            run_tool("llama-perplexity", [*line, "--save-all-logits", output.name], folder=folder)
-            predicted = read_predictions(output)
-            base = base or predicted
-            yield {"name": row.name} | measure(base, predicted)
 
 
 def readable_markers(source: Path, target: Path) -> None:
@@ -126,11 +118,7 @@ def readable_markers(source: Path, target: Path) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Return the predictions that llama-perplexity wrote to `path`, mapped and not loaded.
-
-    Raises:
-        ValueError: the file has another form, or is not whole.
-    """
+    """Return the predictions that llama-perplexity wrote to `path`, mapped and not loaded; ValueError if not whole."""
     start = path.open("rb").read(len(MAGIC) + 12)
     context, vocabulary, chunks = np.frombuffer(start[len(MAGIC) :], dtype=np.int32) if len(start) == 20 else (0, 0, 0)
     scored, words = context - 1 - context // 2, 2 * ((vocabulary + 1) // 2) + ROW_HEAD
@@ -143,13 +131,12 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def speeds(study: Study, files: pd.DataFrame, *, threads: int = 1) -> pd.DataFrame:
-    """Return one row per file of `build`, with `threads` CPU threads of server and bench; a replay tells what was
-    noted.
+    """Return one row per file of `build`, with `threads` CPU threads; a replay tells what was noted.
 
     Returns:
         Columns ``name``, ``load`` (seconds until the server answers), ``memory`` (bytes held while serving, the file's
         mapped part included), ``prompt``, ``generation`` (tokens/s, ours), ``bench_prompt``, ``bench_generation``
-        (those of ``llama-bench``).
+        (those of ``llama-bench``, which leaves sampling and the server out).
     """
 
     def rows() -> Iterator[dict[str, object]]:
@@ -192,9 +179,6 @@ def published_sizes(study: Study, tensors: Callable[[str, bool], Shapes]) -> pd.
     Returns:
         Columns ``table``, ``variant`` (row of the table), ``format``, ``printed`` (GB), ``recomputed`` (GB, embedding
         and output apart), ``tied`` (GB, one matrix for both), ``types`` (formats that the file mixes).
-
-    Raises:
-        FileNotFoundError: llama-quantize is not built; says how to get it.
     """
 
     def rows() -> Iterator[dict[str, object]]:

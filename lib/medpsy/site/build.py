@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import nh3
@@ -57,13 +58,6 @@ ATTRIBUTES = {
     "th": {"colspan", "rowspan", "scope"},
     "a": {"href"},
 }
-MEANINGS = {
-    "smoke": "a test of every step with a few questions. Its numbers mean nothing.",
-    "mini": "a fictional medicine and small models trained for it. Patterns are tested, published values are not.",
-    "review": "the released models on the real benchmarks. Published values are tested.",
-    "paper": "everything as the report did it. Published values are tested.",
-}
-DECIMALS = 2  # of a number in the ledger
 FILTERS = ("Verdict", "Section", "Notebook", "Audit")  # of the ledger
 log = logging.getLogger(__name__)
 
@@ -72,19 +66,13 @@ class SiteError(RuntimeError):
     """Sphinx could not build the pages; the message is its own."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One section of the report; `result` is None where it has not run, or its record is broken."""
 
     name: str
     title: str
     result: Result | None = None
     state: str = "not yet run"
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many of its claims have which verdict."""
-        return Counter(claim["verdict"] for claim in self.result.claims)
 
 
 @dataclass
@@ -93,21 +81,13 @@ class Page:
 
     path: Path
     lines: list[str] = field(default_factory=list)
-    fragments: int = 0
-
-    def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def text(self) -> str:
-        return "\n\n".join(self.lines) + "\n"
 
     def heading(self, text: str, level: int = 1) -> None:
         self.lines.append(f"{'#' * level} {escaped(text)}")
 
     def html(self, content: str) -> None:
-        self.fragments += 1
-        name = f"{self.path.stem}-{self.fragments}.html"
+        name = f"{self.path.stem}-{len(self.lines)}.html"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_name(name).write_text(content, encoding="utf-8")
         self.lines.append(f"```{{raw}} html\n:file: {name}\n```")
 
@@ -117,8 +97,11 @@ class Page:
     def contents(self, entries: Sequence[str]) -> None:
         self.lines.append("\n".join(["```{toctree}", ":hidden:", "", *entries, "```"]))
 
+    def text(self) -> str:
+        return "\n\n".join(self.lines) + "\n"
+
     def write(self) -> None:
-        self.path.write_text(self.text, encoding="utf-8")
+        self.path.write_text(self.text(), encoding="utf-8")
 
 
 def build(profile: str) -> Path:
@@ -128,13 +111,12 @@ def build(profile: str) -> Path:
         SiteError: the pages could not be built; an earlier site stays as it was.
         medpsy.record.SecretFound: a notebook holds the value of a key.
     """
-    target = study.find_root() / "outputs" / profile / "report"
-    known = sections(profile)
-    done = [section.result for section in known if section.result]
+    target, listed = study.find_root() / "outputs" / profile / "report", sections(profile)
+    done = [section.result for section in listed if section.result]
     ledger = next((result for result in done if result.section == SECTION and TABLE in result.tables), None)
     with whole_folder(target) as site, tempfile.TemporaryDirectory(prefix="medpsy-site-") as temporary:
         source = Path(temporary) / "source"
-        front_page(source, profile, known, ledger)
+        front_page(source, profile, listed, ledger)
         if ledger:
             ledger_page(source, ledger)
         for result in done:
@@ -150,16 +132,16 @@ def sections(profile: str) -> list[Section]:
     """Return every section there is, by name: those with a notebook in the project and those with a record."""
     folder, listed = study.find_root() / "outputs" / profile, []
     notebooks = {path.stem: path for path in (study.find_root() / "notebooks").glob("[0-9]*.ipynb")}
-    for name in sorted(notebooks.keys() | {path.parent.name for path in folder.glob(f"*/{FILE}")}):
-        title = (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name
-        section = Section(name, title)
-        try:
-            if (folder / name / FILE).is_file():
-                result = read(folder / name / FILE)
+    records = {path.parent.name: path for path in folder.glob(f"*/{FILE}")}
+    for name in sorted(notebooks.keys() | records.keys()):
+        section = Section(name, (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name)
+        if name in records:
+            try:
+                result = read(records[name])
                 section = Section(name, result.title, result, "done")
-        except ResultError as error:
-            log.warning("%s", error)
-            section = Section(name, title, state="its record cannot be read; run it again")
+            except ResultError as error:
+                log.warning("%s", error)
+                section = section._replace(state="its record cannot be read; run it again")
         listed.append(section)
     return listed
 
@@ -169,49 +151,40 @@ def escaped(text: str) -> str:
     return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
-def front_page(folder: Path, profile: str, known: Sequence[Section], ledger: Result | None) -> None:
-    """Write the page with which the site opens: what this is, every section with its verdicts, what produced it."""
-    page = Page(folder / "index.md")
+def front_page(folder: Path, profile: str, listed: Sequence[Section], ledger: Result | None) -> None:
+    """Write the page with which the site opens: what this is, and every section with its verdicts."""
+    page, done = Page(folder / "index.md"), [section.result for section in listed if section.result]
     page.heading("MedPsy, rerun")
-    page.fragment("front.html", profile=profile, meaning=MEANINGS.get(profile, "a profile of your own."))
+    page.fragment("front.html", profile=profile)
     if ledger:
         rows = ledger.table(TABLE).exact.to_dict("records")
         counts = Counter(row["Verdict"] for row in rows)
-        counts = {word: counts[word] for word in WORDS}
         of_cards = sum(row["Claim"].startswith(CARD_PREFIXES) for row in rows)
         page.heading("The published claims", 2)
+        counts = {word: counts[word] for word in WORDS}
         page.fragment("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards)
     page.heading("Sections", 2)
-    page.fragment("sections.html", sections=known, verdicts=STATUSES)
-    done = [section.result for section in known if section.result]
-    concluded = [result for result in done if result.verdicts]
-    if concluded:
-        page.heading("Verdicts", 2)
-    for result in concluded:
-        page.heading(result.title, 3)
-        page.html(Findings(result.verdicts)._repr_html_())
-    if done:
-        shared: dict[str, list[str]] = {}  # provenance -> the sections that it is of
-        for result in done:
-            shared.setdefault(_json(result.provenance), []).append(result.section)
-        page.heading("What produced this", 2)
-        page.fragment("settings.html", blocks={", ".join(names): text for text, names in shared.items()})
+    counted = {result.section: Counter(claim["verdict"] for claim in result.claims) for result in done}
+    page.fragment("sections.html", sections=listed, verdicts=STATUSES, counted=counted)
+    for result in done:
+        if result.verdicts:
+            page.heading(f"Verdicts: {result.title}", 2)
+            page.html(Findings(result.verdicts)._repr_html_())
     pages = ["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done]
     page.contents([*pages, "references"])
     page.write()
 
 
 def section_page(folder: Path, result: Result) -> None:
-    """Write the page of one section: its executed notebook, and what leads from it to files and evidence.
+    """Write the page of a section: its executed notebook, or else its record, and what leads to files and evidence.
 
-    A section that was run in JupyterLab has no executed notebook; its record alone is shown. Refuses a notebook that
-    holds the value of a key.
+    Refuses a notebook that holds the value of a key.
     """
     executed = result.folder / NOTEBOOK
     if executed.is_file():
         refuse_secrets(executed.read_text(encoding="utf-8"), executed.name)
         notebook = nbformat.read(executed, as_version=4)
-    else:
+    else:  # it was run in JupyterLab
         notebook = _of_record(result)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = {_part(output).get("table") for cell in code for output in cell.outputs}
@@ -227,11 +200,12 @@ def section_page(folder: Path, result: Result) -> None:
     details.fragment("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"})
     parts = {"Parameters": result.settings, "Chosen": result.chosen, "Tokens": result.tokens}
     parts |= {"Inputs": result.inputs, "Provenance": result.provenance}
-    details.fragment("settings.html", blocks={name: _json(value) for name, value in parts.items() if value})
+    blocks = {name: json.dumps(value, indent=1, ensure_ascii=False) for name, value in parts.items() if value}
+    details.fragment("settings.html", blocks=blocks)
     if result.evidence:
         details.contents([f"{kind.title} <{kind.name}>" for kind in result.evidence])
-    notebook.cells.insert(1, v4.new_markdown_cell(links.text))
-    notebook.cells.append(v4.new_markdown_cell(details.text))
+    notebook.cells.insert(1, v4.new_markdown_cell(links.text()))
+    notebook.cells.append(v4.new_markdown_cell(details.text()))
     nbformat.write(notebook, folder / "index.ipynb")
     for kind in result.evidence:
         page = Page(folder / f"{kind.name}.md")
@@ -242,13 +216,10 @@ def section_page(folder: Path, result: Result) -> None:
 
 
 def published(output: NotebookNode, result: Result) -> NotebookNode:
-    """Return an output as a page may show it: text, tables and pictures; nothing that could act.
-
-    What shows a table or figure of the record is made of the record, and so leads to files and to the evidence.
-    """
+    """Return an output as a page may show it: text, pictures, and parts of the record; nothing that could act."""
     if (name := _part(output).get("table")) in result.tables:
-        shown = result.table(name).html({kind.name for kind in result.evidence})
-        text = rendered("table.html", table=Markup(shown), csv=result.tables[name]["csv"])
+        table = result.table(name).html({kind.name for kind in result.evidence})  # leads to files and evidence
+        text = rendered("table.html", table=Markup(table), csv=result.tables[name]["csv"])
         return v4.new_output("display_data", {"text/html": text})
     if (name := _part(output).get("figure")) in result.figures:
         return v4.new_output("display_data", {"text/html": rendered("figure.html", **result.figures[name])})
@@ -313,17 +284,12 @@ def _part(output: NotebookNode) -> dict[str, str]:
     return output.get("metadata", {}).get(MIME, {})
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False)
-
-
 def _ledger_row(row: dict) -> dict:
     """Return what the template needs of one claim: its texts, and its numbers as a reader wants them."""
-    ours, margin = (shown_value(row[name], DECIMALS) for name in ("Ours", "Ours" + MARGIN))
+    numbers = [shown_value(row[name], 2) for name in ("Ours", "Ours" + MARGIN) if row[name] is not None]
     plan = [shown_value(row[f"Plan {name}"], 0) for name in ("questions", "runs", "tokens")]
-    known = row["Ours"] is not None
     return row | {
-        "ours": f"{ours} ± {margin}" if known and row["Ours" + MARGIN] is not None else ours if known else "",
+        "ours": " ± ".join(numbers),
         "plan": "{} × {} (questions × runs), {} tokens more".format(*plan) if row["Plan runs"] is not None else "",
         "others": row["Measured by"] if row["Measured by"] != f"{row['Notebook']}: {row['Verdict']}" else "",
     }

@@ -81,15 +81,15 @@ class Index:
 
 def _question(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
-    read = row["readings"]
     readings = [
-        [index.number("readers", one["reader"]), index.number("outcomes", one["outcome"]), _option(one["chosen"])]
-        for one in read
+        [index.number("readers", given["reader"]), index.number("outcomes", given["outcome"]), _option(given["chosen"])]
+        for given in row["readings"]
     ]
-    differ = int(len({one["chosen"] for one in read}) > 1)  # reading no option is a choice of its own
+    differ = int(len({chosen for _, _, chosen in readings}) > 1)  # reading no option is a choice of its own
     task = row["question_id"], _first_words(row["stem"]), _option(row["gold"])
     number = index.add(row, task, readings=readings, differ=differ)
-    return number, [row["subject"], row["stem"], row["context"], row["options"]], [one["how"] for one in read]
+    about = [row[name] for name in ("subject", "stem", "context", "options")]
+    return number, about, [given["how"] for given in row["readings"]]
 
 
 def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
@@ -102,22 +102,22 @@ def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
         for criterion in row["criteria"]
     ]
     counts = {
-        index.number("judges", one["judge"]): [0, 0, 0, one["score"] and round(one["score"], 2)]
-        for one in row["scores"]
+        index.number("judges", score["judge"]): [0, 0, 0, score["score"] and round(score["score"], 2)]
+        for score in row["scores"]
     }
     for judge, outcome, _ in chain.from_iterable(verdicts):
         counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
-    messages = row["messages"] or []
+    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
+    first_words = _first_words(turns[-1][1] if turns else "")
     number = index.add(
         row,
-        (row["conversation_id"], _first_words(messages[-1]["content"] if messages else ""))
-        + (index.number("themes", row["theme"], row["theme_title"]),),
+        (row["conversation_id"], first_words, index.number("themes", row["theme"], row["theme_title"])),
         judged=[[judge, *count] for judge, count in sorted(counts.items())],
         differ=sum(map(judges_differ, row["criteria"])),
         finish=index.number("finishes", row["finish_reason"]),
     )
-    turns = row["messages"] and [[turn["role"], turn["content"]] for turn in messages]
-    return number, [turns, [[one["criterion"], one["points"], one["axis"]] for one in row["criteria"]]], verdicts
+    rubric = [[criterion["criterion"], criterion["points"], criterion["axis"]] for criterion in row["criteria"]]
+    return number, [turns, rubric], verdicts
 
 
 READ = {RESPONSES: _question, CONVERSATIONS: _conversation}

@@ -28,7 +28,7 @@ from medpsy.engines.base import Sampling
 from medpsy.grading.readers import CLOSES, OPENS, split, strict, why_no_answer
 from medpsy.grading.rubric import MET, UNJUDGED
 from medpsy.judge import Judgment, judged
-from medpsy.store import OpenSession, ResponseStore
+from medpsy.store import ResponseStore, Session
 from medpsy.study import find_root
 from medpsy.training.data import OpenQuestion
 from medpsy.training.jobs import Job
@@ -222,7 +222,7 @@ def asking(job: Job, judge: Judge) -> Iterator[Ask]:
     """Give what asks the judge of `job` about (question, conclusion) pairs; its engine is closed at the end."""
     sampling, attempts = Sampling(**job.judge["sampling"]), job.judge["attempts"]
     with ExitStack() as stack:
-        session = OpenSession(studies.load(job.judge["profile"]), ResponseStore(Path(job.store)), stack=stack)
+        session = Session(studies.load(job.judge["profile"]), ResponseStore(Path(job.store)), stack=stack)
         yield partial(judged, session, judge.model, sampling=sampling, attempts=attempts)
 
 
