@@ -29,28 +29,60 @@ ASKING = ("01", "02", "06", "07", "08", "09", "10")  # sections whose parameters
 CITED = re.compile(r"\b([A-Z][\w'-]+(?: and [A-Z][\w'-]+| et al\.)?), ((?:1[89]|20)\d\d)\b")  # Yu et al., 2025
 SOURCED = re.compile(r"#.*\b(report|card|ours)\b")  # report 3.5; MedPsy-4B card; ours: not stated
 
+LESSON = re.compile(
+    r"\*\*You learn to\*\*\n\n(?:- .+\n){2,3}\n\*\*Read before\.\*\* .+"
+    r"\*\*Minutes\.\*\* (\d+) to read, (\d+) to compute",
+    re.DOTALL,
+)
+KINDS = ("Predict before running", "Compute by hand", "Change the code")  # of exercises
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 every_params = pytest.mark.parametrize("path", PARAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
-def code_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+def code_cells(path, *, solutions=False):
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in code if ("solution" in cell.metadata.get("tags", [])) == solutions]
 
 
 @every_notebook
-def test_a_notebook_opens_with_its_title_and_parameters_and_ends_with_its_record(path):
+def test_a_notebook_opens_with_its_title_and_parameters_and_ends_with_its_record_and_exercises(path):
     cells, code = nbformat.read(path, as_version=4).cells, code_cells(path)
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
     assert "**Claim.**" in cells[0].source and "**Cost.**" in cells[0].source
     assert run.TAG in code[0].metadata.get("tags", [])
-    assert cells[-1] == code[-1] and "record.close(" in code[-1].source
+    assert cells[-7] == code[-1] and "record.close(" in code[-1].source
+
+
+@every_notebook
+def test_a_notebook_is_a_lesson_with_goals_and_an_exercise_of_each_kind_with_its_solution_folded_away(path):
+    cells, solutions = nbformat.read(path, as_version=4).cells, code_cells(path, solutions=True)
+    assert LESSON.match(cells[1].source)
+    assert [re.findall(r"^### (.+)$", cell.source, re.MULTILINE) for cell in cells[-6::2]] == [[kind] for kind in KINDS]
+    assert cells[-5::2] == solutions and all("hide-cell" in cell.metadata["tags"] for cell in solutions)
+
+
+def test_the_course_holds_every_notebook_with_its_minutes_and_a_class_of_ninety():
+    text = (ROOT / "notebooks" / "course.md").read_text(encoding="utf-8")
+    lessons = {path.stem: LESSON.match(nbformat.read(path, as_version=4).cells[1].source) for path in NOTEBOOKS}
+    listed = re.findall(r"^\| \[.+?\]\((\w+)\.ipynb\) \|.*\| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert sorted(listed) == [(name, *lesson.groups()) for name, lesson in lessons.items()]
+    planned = re.findall(r"^\| (\d+) to (\d+) \|", text, re.MULTILINE)
+    assert [start for start, _ in planned] == ["0", *(end for _, end in planned[:-1])] and planned[-1][1] == "90"
+
+
+@pytest.mark.parametrize("name", ["course", "glossary"])
+def test_what_a_page_cites_is_in_the_bibliography(name):
+    text = (ROOT / "notebooks" / f"{name}.md").read_text(encoding="utf-8")
+    cited = {key for keys in re.findall(r"\{cite\}`(.+?)`", text) for key in keys.split(",")}
+    assert cited <= set(parse_file(ROOT / "notebooks" / "references.bib").entries)
 
 
 @every_notebook
 def test_a_notebook_shows_science_and_no_plumbing(path):
     code = code_cells(path)
     assert len(code) <= CELLS
-    for cell in code:
+    for cell in code + code_cells(path, solutions=True):
         assert len(cell.source.splitlines()) <= LINES, cell.source
         found = [what for what, pattern in FORBIDDEN.items() if re.search(pattern, cell.source, re.MULTILINE)]
         assert found == [], f"{found} in:\n{cell.source}"

@@ -64,6 +64,7 @@ def test_a_notebook_leaves_its_record(root, section):
     shown = json.dumps([cell.get("outputs", []) for cell in cells])
     assert not [word for word in ("Warning: ", "it/s]", str(ROOT), str(root), sys.prefix) if word in shown]
     assert not (folder / "running.ipynb").exists()
+    assert [bool(cell["outputs"]) for cell in cells if "solution" in cell["metadata"].get("tags", [])] == [True] * 3
 
 
 def test_later_sections_ask_nothing_again(root):
@@ -130,6 +131,7 @@ def test_a_site_is_made_of_the_records(root):
     front = (root / "outputs/smoke/report/index.html").read_text(encoding="utf-8")
     assert "Not medical advice" in front
     assert all(f"sections/{section}/" in front for section in SECTIONS)
+    assert all(f'href="{page}.html"' in front for page in ("course", "glossary"))
 
 
 def test_a_bundle_alone_gives_every_table_again(root, tmp_path, monkeypatch):

@@ -24,9 +24,11 @@ def lines(files):
 
 
 def library_share(path):
-    """Return the share, in percent, of a notebook's code lines outside its parameters that call the library."""
+    """Return the share, in percent, of code lines that call the library, but for parameters and solutions."""
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    source = "\n".join(cell.source for cell in code if "parameters" not in cell.metadata.get("tags", []))
+    source = "\n".join(
+        cell.source for cell in code if not {"parameters", "solution"} & {*cell.metadata.get("tags", [])}
+    )
     names = [
         name.strip() for match in LIBRARY_NAMES.findall(source) for name in ",".join(filter(None, match)).split(",")
     ]

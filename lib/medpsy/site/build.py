@@ -47,6 +47,7 @@ SCRIPTS = ["tables.js", "ledger.js"]
 SCRIPTS += [f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")]  # in order
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
+LINK = re.compile(r"\[([^\]]+)\]\((\w+)\.ipynb\)")  # in Markdown: to a notebook beside the page
 ACTIVE = re.compile(r"[<]|!(?=\[)")  # in Markdown: markup, and pictures that would be fetched
 SHOWN = ("text/html", "text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")  # no scripts, widgets
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
@@ -122,6 +123,7 @@ def build(profile: str) -> Path:
         for result in done:
             section_page(source / "sections" / result.section, result)
         references_page(source)
+        lesson_pages(source, {result.section for result in done})
         _sphinx(source, site, profile)
         for result in done:
             _copy_files(result, site)
@@ -171,7 +173,7 @@ def front_page(folder: Path, profile: str, listed: Sequence[Section], ledger: Re
             page.heading(f"Verdicts: {result.title}", 2)
             page.html(Findings(result.verdicts)._repr_html_())
     pages = ["All claims <ledger>"] * bool(ledger) + [f"sections/{result.section}/index" for result in done]
-    page.contents([*pages, "references"])
+    page.contents([*(path.stem for path in _written()), *pages, "references"])
     page.write()
 
 
@@ -264,6 +266,20 @@ def references_page(folder: Path) -> None:
     page.write()
 
 
+def lesson_pages(folder: Path, done: set[str]) -> None:
+    """Copy the pages that are written by hand; a link to a notebook leads to its page, if the section is `done`."""
+    for path in _written():
+        text = LINK.sub(
+            lambda link: f"[{link[1]}](sections/{link[2]}/index.ipynb)" if link[2] in done else link[1],
+            path.read_text(encoding="utf-8"),
+        )
+        (folder / path.name).write_text(text, encoding="utf-8")
+
+
+def _written() -> list[Path]:
+    return sorted((study.find_root() / "notebooks").glob("*.md"))
+
+
 def rendered(template: str, **values: object) -> str:
     """Return `template` filled with `values`, each escaped; a value that it wants and does not get is an error."""
     return FILLED.get_template(template).render(**values)
@@ -342,6 +358,8 @@ def _configuration(profile: str) -> dict:
         "html_show_copyright": False,
         "html_show_search_summary": False,  # summaries are fetched, which a page from disk may not do
         "nb_execution_mode": "off",
+        "nb_code_prompt_show": "Show the solution",  # of what is hidden: nothing else is
+        "nb_code_prompt_hide": "Hide the solution",
         "nb_ipywidgets_js": {},
         "nb_merge_streams": True,
         "smartquotes": False,
