@@ -10,8 +10,8 @@ from medpsy import run, study
 from medpsy.attacks import FLIPPING
 from medpsy.planning import plan
 from medpsy.planning.costs import Size, unit_costs
-from medpsy.planning.plan import ADAPTER, DOCUMENTS, FORWARD, FULL, RULES, WEIGHT, Asked, Section, Tally, Trained
-from medpsy.training.flops import ADAM, RUNTIME, Shape
+from medpsy.planning.plan import ADAPTER, DOCUMENTS, FORWARD, FULL, RULES, Asked, Section, Tally, Trained
+from medpsy.training.flops import RUNTIME, Shape
 
 PROFILES = ("smoke", "mini", "review", "paper")
 GSPO, OPENMED = "12_gspo_judge", "13_openmed"
@@ -126,12 +126,12 @@ def test_sft_of_the_paper_takes_what_its_tokens_and_utilization_say(plans, works
 
 def test_three_methods_are_trained_by_two_seeds_each_with_an_adapter_on_one_start(works):
     start, *methods = works["mini"][GSPO].trained
-    assert (start.operations, start.states) == (FULL, ADAM) and start.tokens == 3 * 480 * MINI.o1
+    assert start.operations == FULL and start.tokens == 3 * 480 * MINI.o1
     assert [each.lane for each in methods] == [
         f"small-o1-{method}{seed}" for seed in ("", "-s8") for method in ("gspo", "grpo", "dapo")
     ]
-    assert {(each.operations, each.states) for each in methods} == {(ADAPTER + FORWARD, WEIGHT)}  # 4 updates a rollout
-    assert {each.launch for each in methods} == {"methods"}
+    assert {each.operations for each in methods} == {ADAPTER + FORWARD}  # 4 updates a rollout
+    assert max(each.memory for each in methods) < start.memory and {each.launch for each in methods} == {"methods"}
     assert {each.tokens for each in methods} == {6 * 8 * 4 * sum(MINI.open)}  # rollouts, questions, responses
 
 
@@ -143,16 +143,11 @@ def test_the_judge_decides_rewards_of_training_of_held_out_answers_and_of_altere
     assert verdicts - flips == pytest.approx(4060, rel=0.1)  # of a run of profile mini, without flips
 
 
-def test_all_rows_of_a_set_are_those_that_it_is_known_to_have():
-    some, every = (done(GSPO, corpus={"configs": {"en": count}, "origin": {}}) for count in (480, 0))
-    assert every.trained[0].tokens / some.trained[0].tokens == pytest.approx(MINI.o1_set / 480)
-
-
 def test_stages_of_the_second_recipe_are_near_those_of_a_run(works):
     sft, dpo, rl = works["mini"][OPENMED].trained
     measured = (145_690, 41_000, 52_400)
     assert [each.tokens for each in (sft, dpo, rl)] == [pytest.approx(tokens, rel=0.15) for tokens in measured]
-    assert (dpo.operations, dpo.states) == (FULL + FORWARD, ADAM + WEIGHT)  # forward alone through its parent
+    assert dpo.operations == FULL + FORWARD  # forward alone through its parent
     assert rl.operations == FULL + 2 * FORWARD  # a KL term, and probabilities as they were when it sampled
     assert (dpo.launch, dpo.lane) == (rl.launch, rl.lane) != (sft.launch, sft.lane)
 
@@ -169,13 +164,7 @@ def test_the_harness_reads_a_prompt_once_for_all_its_letters_and_writes_for_inst
 
 
 MODEL = Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0)
-STAGE = Trained("model", "first", "a", 10.0, 1.0, 1.0, "float32", False, 0.5)
-
-
-def test_three_merges_are_made_and_only_one_is_asked_by_our_own_protocol(works):
-    assert works["mini"][OPENMED].merged == ["qwen3-small"] * 3
-    asked = {each.model for each in done(OPENMED).asked if each.what == "answers"}
-    assert {"small-openmed-merged", "small-rl2", "small-o1-gspo"} <= asked and "small-openmed-linear" not in asked
+STAGE = Trained("model", "first", "a", 10.0, 1.0, 1.0, "float32", 0.5)
 
 
 @pytest.fixture
@@ -233,10 +222,12 @@ def test_the_miniature_is_forecast_in_minutes_of_this_machine(plans):
     assert plan.forecast("mini", slower=2.0).total.hours == pytest.approx(2 * mini.total.hours)
 
 
-def test_models_behind_endpoints_cost_no_hours_and_are_told_apart(plans):
-    assert row(plans["review"], "02_teacher_selection").elsewhere > 0
-    judged = plans["paper"].total.elsewhere
-    assert judged == row(plans["paper"], GSPO).elsewhere > 0  # its judge is DeepSeek's
+def test_models_behind_endpoints_cost_nothing(works, plans):
+    far = {name for name, model in study.load("review").models.items() if model.base_url}
+    asked = works["review"]["02_teacher_selection"].asked
+    assert far & {each.model for each in asked}
+    here = sum(each.requests * each.written for each in asked if each.model not in far)
+    assert row(plans["review"], "02_teacher_selection").written == pytest.approx(here)
 
 
 def test_the_readme_and_the_profile_say_the_hours_of_the_plan(plans, root):
@@ -252,14 +243,12 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
 
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
     cheap = plan.forecast("review", gpu="l4", price=2.0)
-    text = plan.printed(cheap)
-    assert cheap.gpu == "L4" and text.split("total", 1)[1].split("\n")[0].endswith(f" {2 * cheap.total.hours:,.0f}")
+    total = plan.printed(cheap).split("\ntotal", 1)[1].split("\n")[0]
+    assert cheap.gpu == "L4" and total.endswith(f" {2 * cheap.total.hours:,.1f}")
     usage = namedtuple("Usage", "total used free")(2e9, 1e9, 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert "1 GB are free here: too little; free some" in plan.printed(plans["review"])
-    assert "too little" not in plan.printed(plans["mini"]) and "Nothing is known" not in plan.printed(plans["mini"])
-    mine = replace(plans["mini"], sections=plans["mini"].sections.rename(index={"14_ledger": "15_mine"}))
-    assert "Nothing is known of 15_mine." in plan.printed(mine)
+    assert "too little" not in plan.printed(plans["mini"])
     answer = json.loads(json.dumps(plan.as_json(plans["mini"])))
     assert answer["rows"][-1]["section"] == "total" and answer["gpu"] is None
 

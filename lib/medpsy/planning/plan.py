@@ -1,8 +1,8 @@
 """What a profile takes before anything runs: time, memory, disk and money of what its sections ask, train and write.
 
-Counted from the parameters of its sections. A response is counted for the first section that asks it: later ones find
-it stored. Of the miniature its suites are read too. Time is that of a GPU by its data sheet, or of a CPU by what the
-reference machine took. Asks nothing, runs nothing and downloads nothing.
+Counted from the parameters of its sections; a response is counted for the first section that asks it, since later ones
+find it stored. Time is that of a GPU by its data sheet, or of a CPU by what the reference machine took. Asks nothing,
+runs nothing and downloads nothing.
 """
 
 import math
@@ -37,7 +37,7 @@ FORWARD = 2.0  # a further pass forward: probabilities under the reference, or a
 WEIGHT = 4  # bytes per parameter of a model that is only read: float32
 KEPT_BYTES = 2  # per parameter of a checkpoint: bfloat16
 CONVERTS = "llama_cpp"  # the engine that writes a file of its own before it serves a model
-GIB, HOUR, NIGHT = 2**30, 3600.0, 12
+GIB, HOUR = 2**30, 3600.0
 Values, Names, Sizes = Mapping[str, Any], Iterable[str], Mapping[str, Size]
 
 
@@ -64,13 +64,10 @@ class Trained:
     lane: str
     tokens: float  # trained on, over all epochs
     document: float  # mean tokens of a row
-    held: float  # tokens that one process holds at a time
+    memory: float  # GiB of one process
     precision: str
-    checkpointing: bool
     mfu: float  # share of a GPU's peak, 0 to 1
     operations: float = FULL  # per parameter and token
-    states: float = ADAM  # bytes per parameter of weights, gradients, moments, a reference
-    processes: int = 1
     updates: int = 0  # optimizer steps where responses are sampled on the way
     sampled: float = 0.0  # tokens written on the way
     per_second: float = 1.0  # of these, by one process on a GPU
@@ -127,8 +124,7 @@ class Tally:
         """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
         study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as in `Asked`.
         """
-        most = self.study.questions_per_suite if most is None else most
-        samples = {suite: self._sample(suite, most) for suite in self.study.suites}
+        samples = self._samples(self.study.suites, self.study.questions_per_suite if most is None else most)
         fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
         for name in dict.fromkeys(models):
             new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.written(name)
@@ -140,36 +136,47 @@ class Tally:
         self, models: Names, suites: Names, judges: Names, runs: int = 0, most: int | None = None, **how: Any
     ) -> None:
         """Count the replies of `models` that are not stored, and the verdicts of `judges`; arguments as of `ask`."""
-        most, models = self.study.conversations_per_suite if most is None else most, list(dict.fromkeys(models))
-        samples = {suite: self._sample(suite, most) for suite in suites}
+        samples = self._samples(suites, self.study.conversations_per_suite if most is None else most)
         if HARD in samples and MAIN in samples:  # what is asked for both is asked once
             samples[HARD] *= 1 - samples[MAIN] / self.sizes[MAIN]
-        for name in models:
-            new = self._new(("replies", how.get("kept", name)), samples, runs)
+        names = {name: how.get("kept", name) for name in models}
+        for name, kept in names.items():
+            new = self._new(("replies", kept), samples, runs)
             self.add(name, new, self.lengths.conversation, self.written(name) * self.lengths.reply, "replies", **how)
-        each = self.lengths.criteria * self.lengths.unjudged
         for judge in judges:
-            new = sum(self._new(("verdicts", judge, how.get("kept", name)), samples, runs) for name in models)
-            self.add(judge, each * new, *self.lengths.verdict, "verdicts")
+            new = sum(self._new(("verdicts", judge, kept), samples, runs) for kept in names.values())
+            self.add(judge, self.lengths.criteria * self.lengths.unjudged * new, *self.lengths.verdict, "verdicts")
 
     def train(
-        self, values: Values, *, reference: bool = False, adapter: bool = False, per_rollout: int = 1, **work: Any
+        self,
+        values: Values,
+        model: str,
+        held: float,
+        *,
+        reference: bool = False,
+        adapter: bool = False,
+        per_rollout: int = 1,
+        processes: int = 1,
+        **work: Any,
     ) -> None:
-        """Count a stage with TRL's arguments `values` and `per_rollout` optimizer steps on a rollout. A `reference`
-        gives its probabilities too. What an adapter itself adds is too little to count, and its parent is there.
+        """Count a stage with TRL's arguments `values`, `held` tokens at a time in each of `processes` and `per_rollout`
+        optimizer steps on a rollout. A `reference` gives its probabilities too. What an adapter itself adds is too
+        little to count, and its parent is there.
         """
+        states = WEIGHT if adapter else ADAM + WEIGHT * reference
+        sharing = {"checkpointing": values["gradient_checkpointing"], "processes": processes, "states": states}
+        work["memory"] = memory(costs.model_size(self.study, model).shape, int(held), **sharing)
         work["operations"] = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
-        work["states"] = WEIGHT if adapter else ADAM + WEIGHT * reference
         work["precision"] = "bfloat16" if values["bf16"] else "float32"
-        self.section.trained.append(Trained(checkpointing=values["gradient_checkpointing"], **work))
+        self.section.trained.append(Trained(model, **work))
 
-    def sft(self, values: Values, tokens: float, document: float, **how: Any) -> None:
+    def sft(self, values: Values, model: str, tokens: float, document: float, **how: Any) -> None:
         """Count a stage of SFT on `tokens` per epoch; further arguments as those of `train`."""
         held = values["per_device_train_batch_size"] * values["max_length"]
-        self.train(values, tokens=tokens * values["num_train_epochs"], document=document, held=held, **how)
+        self.train(values, model, held, tokens=tokens * values["num_train_epochs"], document=document, **how)
 
     def rl(
-        self, values: Values, questions: int, each: float, *, asked: float = 0.0, rate: float = 0.0, **how: Any
+        self, values: Values, model: str, questions: int, each: float, *, asked: float = 0, rate: float = 0, **how: Any
     ) -> float:
         """Count a stage of reinforcement learning from `questions` of `each` tokens with a response, and return its
         responses. `asked` held-out questions are evaluated at the start and every `eval_steps`; a process samples
@@ -182,18 +189,18 @@ class Tally:
         again = unit_costs().resampled if values.get("sampling_rounds", 2) else 1.0
         looks = 1 + rollouts * updates // values["eval_steps"] if asked else 0
         tokens = rollouts * batch * each
-        size = {"tokens": tokens, "document": each, "held": micro * each, "mfu": unit_costs().updates}
-        size |= {"updates": rollouts * updates, "per_second": rate or unit_costs().sampled}
-        size |= {"sampled": tokens * again + looks * asked * each}
-        self.train(values, reference=values.get("beta", 0.0) > 0, per_rollout=updates, **size, **how)
+        work = {"tokens": tokens, "document": each, "mfu": unit_costs().updates, "updates": rollouts * updates}
+        work |= {"sampled": tokens * again + looks * asked * each, "per_second": rate or unit_costs().sampled}
+        penalty = values.get("beta", 0.0) > 0
+        self.train(values, model, micro * each, reference=penalty, per_rollout=updates, **work, **how)
         return rollouts * batch
 
     def written(self, name: str) -> float:
         """Return the tokens of an average answer of the model called `name`."""
         return costs.model_size(self.study, name).written or self.lengths.written
 
-    def _sample(self, suite: str, most: int) -> float:
-        return min(self.sizes[suite], most or self.sizes[suite])
+    def _samples(self, suites: Names, most: int) -> dict[str, float]:
+        return {suite: min(self.sizes[suite], most or self.sizes[suite]) for suite in suites}
 
     def _new(self, key: tuple[str, ...], samples: Mapping[str, float], runs: int) -> float:
         """Return how many responses to `samples` are not stored yet, and count them as stored."""
@@ -234,8 +241,7 @@ def _leaves(value: object) -> list:
 
 def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     """Count the rows that the teacher writes; where none is named, the candidate that is the report's stands for it."""
-    teacher = params["teacher"]
-    if not teacher:
+    if not (teacher := params["teacher"]):
         candidates = every["02_teacher_selection"]
         plays = {row: name for name, row in candidates["stands_for"].items()}
         teacher = plays.get(TEACHER, candidates["teachers"][0])
@@ -250,7 +256,7 @@ def _tuned(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     for (size, model), seed in product(tally.study.targets.items(), params["seeds"]):
         for stage, corpus in CORPUS.items():
             tokens = sum(every["03_training_data"][corpus].values()) * document
-            tally.sft(shared | params[stage], tokens, document, model=model, lane=f"{size}, seed {seed}", **how)
+            tally.sft(shared | params[stage], model, tokens, document, lane=f"{size}, seed {seed}", **how)
 
 
 def _reinforced(tally: Tally, params: Values, _: object) -> None:
@@ -258,23 +264,21 @@ def _reinforced(tally: Tally, params: Values, _: object) -> None:
     study, (read, written), attempts = tally.study, tally.lengths.attempt, params["attempts"]
     shared = params["rollout"] | params["limits"] | params["optimizer"] | params["batch"] | params["computing"]
     questions, asked = params["asked"]["size"] or tally.lengths.rl_set, params["asked"]["held_out"]
-    learnable = max(1, round(questions * tally.lengths.learnable))
+    learnable = max(1, round(questions * tally.lengths.learnable)), read + written
     how = {"rate": params["sampled_per_second"], "processes": params["launching"]["processes"]}
     for (size, model), seed in product(study.targets.items(), params["seeds"]):
-        parent, *names = (study.checkpoint(size, stage, seed).name for stage in ("sft2", "rl1", "rl2"))
-        for stage, name in zip(("rl1", "rl2"), names, strict=True):
+        parent = study.checkpoint(size, "sft2", seed).name
+        for stage in ("rl1", "rl2"):
             words = written if study.source == "mini" else tally.written(parent)
             tally.add(parent, questions * attempts["rl"], read, words, "attempts")
-            place = {"model": model, "launch": stage, "lane": name}
-            tally.rl(shared | params[stage], learnable, read + written, asked=asked, **place, **how)
-            parent = name
+            parent = study.checkpoint(size, stage, seed).name
+            tally.rl(shared | params[stage], model, *learnable, asked=asked, launch=stage, lane=parent, **how)
     size = params["parts"]["size"]
-    name = study.checkpoint(size, "rl1").name
+    name, how = study.checkpoint(size, "rl1").name, how | {"launch": "switches", "kept": False}
     short = shared | params["rl1"] | {"max_steps": params["parts"]["max_steps"]}
     for part, changed in {"all": {}, **PARTS}.items():
-        place = {"model": study.targets[size], "launch": "switches", "lane": part, "kept": False}
         tally.add(name, asked * attempts["switches"], read, written, "attempts", kept=f"{name}-{part}")
-        tally.rl(short | changed, learnable, read + written, **place, **how)
+        tally.rl(short | changed, study.targets[size], *learnable, lane=part, **how)
 
 
 def _quantized(tally: Tally, params: Values, _: object) -> None:
@@ -293,32 +297,29 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
 
 
 def _gspo(tally: Tally, params: Values, _: object) -> None:
-    """Count SFT of every base and all methods and seeds on the first one (the first method alone on the others)."""
+    """Count SFT of every base, all methods and seeds on the first one (the first method alone on the others), and what
+    is answered and judged: rewards, held-out answers and these with praise.
+    """
     study, lengths, counts, tiers = tally.study, tally.lengths, params["counts"], len(params["tiers"])
     sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
     method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
     rows = sum(count or lengths.o1_set for count in params["corpus"]["configs"].values())
-    first, *others = params["bases"]
-    for base in params["bases"]:
-        place = {"model": study.targets.get(base, base), "launch": "sft", "lane": base}
-        tally.sft(sft, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, **place)
-    names = [study.targets.get(first, first), taught := medical_o1.checkpoint(study, first, "sft")]
-    kinds, rewarded = list(params["clip_ranges"]), []
-    trainings = [(first, kind, seed) for seed in medical_o1.seeds(study, counts["seeds"]) for kind in kinds]
-    for base, each, seed in [*trainings, *((base, kinds[0], study.seed) for base in others)]:
-        name = medical_o1.checkpoint(study, base, each, seed)
-        place = {"model": study.targets.get(base, base), "launch": "methods", "lane": name, "adapter": True}
-        responses = tally.rl(method, counts["rows"] or lengths.o1_set, sum(lengths.open), **place)
-        if base == first:
-            names.append(name)
-            rewarded.append(responses)
+    names, judged = [], []
+    for place, base in enumerate(params["bases"]):
+        model, kinds = study.targets.get(base, base), list(params["clip_ranges"])[: 1 if place else None]
+        tally.sft(sft, model, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, launch="sft", lane=base)
+        names += [] if place else [model, medical_o1.checkpoint(study, base, "sft")]
+        for seed, kind in product([study.seed] if place else medical_o1.seeds(study, counts["seeds"]), kinds):
+            name = medical_o1.checkpoint(study, base, kind, seed)
+            how = {"launch": "methods", "lane": name, "adapter": True}
+            rewarded = tally.rl(method, model, counts["rows"] or lengths.o1_set, sum(lengths.open), **how)
+            names, judged = names + [name] * (not place), judged + [rewarded] * (not place)
     held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
     for name in names:
-        foreign = counts["foreign"] * (name in (names[0], taught))
-        tally.add(name, (held_out + foreign) * runs, *lengths.open, "answers")
+        tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, *lengths.open, "answers")
         tally.add(name, counts["closed"] * runs, *lengths.attempt, "attempts", kept=name)
     tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
-    for count in (*rewarded, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
+    for count in (*judged, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
         tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
     tally.section.launches += 1
 
@@ -329,12 +330,11 @@ def _openmed(tally: Tally, params: Values, _: object) -> None:
     *further, parts = trained = openmed.openmed_trainings(study, methods)
     for each in trained:
         _openmed_stages(tally, params, each["base"])
+        tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
     tally.section.merged += [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]
     for part in ("base", "sft"):
         calls = asked["calls"] or HELD_OUT * lengths.trace_set
         tally.add(parts[part], calls, *lengths.call, "calls", kept=f"{parts[part]}-tools")
-    for each in trained:
-        tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
     models = [parts[part] for part in ("base", "sft", "dpo", "rl", "merged")]
     models += [*methods, *(costs.backbone_of(study, name) for name in methods)]
     tally.ask(models, runs=asked["runs"], most=asked["questions"])
@@ -345,11 +345,11 @@ def _openmed(tally: Tally, params: Values, _: object) -> None:
         models = [(name, words) for name in parts.values()]
         if words:  # handled wrongly: reasoning left in, and cut off
             models += [(parts["merged"], words), (parts["merged"], min(asked["short"], words))]
+            tally.section.launches += 2
         for name, written in models:
             tally.add(name, documents, task["read"], written, DOCUMENTS, slots=slots)
-    writing = sum(task["written"] > 0 for task in tasks)
-    tally.section.launches += 1 + 2 * bool(writing)
-    tally.section.tasks += len(parts) * len(tasks) + 2 * writing
+        tally.section.tasks += len(models)
+    tally.section.launches += 1
 
 
 def _openmed_stages(tally: Tally, params: Values, base: str) -> None:
@@ -359,16 +359,16 @@ def _openmed_stages(tally: Tally, params: Values, base: str) -> None:
     amounts += [(corpus["traces"] or lengths.trace_set, lengths.trace)]  # a trace counts as one row
     rows, tokens = sum(count for count, _ in amounts), sum(count * each for count, each in amounts)
     shared, pair, mfu = params["common"] | machine["compute"], sum(lengths.attempt), unit_costs().updates
-    how = {"model": base, "lane": base, "processes": machine["launch"]["processes"]}
+    how = {"lane": base, "processes": machine["launch"]["processes"]}
     sft = {**shared, **params["adam"], **params["sft"], "max_length": params["filters"]["packed_length"]}
-    tally.sft(sft, tokens, tokens / rows, launch="sft", mfu=mfu, **how)
+    tally.sft(sft, base, tokens, tokens / rows, launch="sft", mfu=mfu, **how)
     dpo, how["launch"] = shared | params["dpo"], "preference"
-    pairs = choices["dpo"]["size"] * lengths.paired  # both sides pass the policy and, forward alone, its parent
-    size = {"tokens": 2 * pairs * pair * dpo["num_train_epochs"], "document": pair}
-    size["held"] = 2 * dpo["per_device_train_batch_size"] * pair
-    tally.train(dpo, reference=True, mfu=mfu, **size, **how)
+    # both sides of a pair pass the policy and, forward alone, its parent
+    trained = 2 * choices["dpo"]["size"] * lengths.paired * pair * dpo["num_train_epochs"]
+    held = 2 * dpo["per_device_train_batch_size"] * pair
+    tally.train(dpo, base, held, reference=True, tokens=trained, document=pair, mfu=mfu, **how)
     grpo = openmed.GRPO | shared | params["grpo"] | params["rollout"]
-    tally.rl(grpo, choices["rl"]["size"] or lengths.rl_set, pair, **how)
+    tally.rl(grpo, base, choices["rl"]["size"] or lengths.rl_set, pair, **how)
 
 
 COMPARING = ("01_backbone_selection", "02_teacher_selection", "06_answer_extraction", "07_main_results")
@@ -398,8 +398,7 @@ def work(profile: str) -> list[Section]:
     for name, params in every.items():
         tally.section = Section(name)
         try:
-            if name in RULES:
-                RULES[name](tally, params, every)
+            RULES.get(name, lambda *_: None)(tally, params, every)
         except KeyError as error:
             raise strict.SettingsError(f"params/{profile}/{name}.yaml: no forecast without {error}; add it") from error
         sections.append(tally.section)
@@ -423,17 +422,6 @@ def gpu_hours(section: Section, sizes: Sizes, gpu: Gpu) -> float:
     return seconds / HOUR
 
 
-def gpu_memory(section: Section, sizes: Sizes, gpu: Gpu) -> float:
-    """Return the most GiB that `section` takes of one GPU: vLLM takes the same share of it whatever it serves."""
-    served = gpu.memory * GIGA * unit_costs().serving.memory / GIB if section.asked else 0.0
-    return max([served, *(_held(each, sizes) for each in section.trained)])
-
-
-def _held(each: Trained, sizes: Sizes) -> float:
-    how = {"checkpointing": each.checkpointing, "processes": each.processes, "states": each.states}
-    return memory(sizes[each.model].shape, int(each.held), **how)
-
-
 def cpu_hours(section: Section, sizes: Sizes) -> float:
     """Return the hours of `section` on the reference machine if nothing else runs."""
     unit = unit_costs().cpu
@@ -452,18 +440,21 @@ def cpu_hours(section: Section, sizes: Sizes) -> float:
     return seconds / HOUR
 
 
-def cpu_memory(section: Section, sizes: Sizes) -> float:
-    """Return the GiB of a notebook, its servers, and the training processes side by side."""
-    most = [sum(sorted(_held(each, sizes) for each in stages)[-lanes:]) for stages, lanes in _launches(section)]
-    return unit_costs().cpu.memory + max(most, default=0.0)
-
-
 def _launches(section: Section) -> list[tuple[list[Trained], int]]:
     """Return stages by what is started together, in order, and how many processes of each run side by side here."""
     launches: dict[str, list[Trained]] = {}
     for each in section.trained:
         launches.setdefault(each.launch, []).append(each)
     return [(stages, min(len({each.lane for each in stages}), cores())) for stages in launches.values()]
+
+
+def peak_memory(section: Section, gpu: Gpu | None) -> float:
+    """Return the GiB that `section` takes of one GPU at most, or of this machine: notebook, servers and trainings."""
+    if gpu:  # vLLM takes the same share of it whatever it serves
+        served = gpu.memory * GIGA * unit_costs().serving.memory / GIB if section.asked else 0.0
+        return max([served, *(each.memory for each in section.trained)])
+    beside = [sum(sorted(each.memory for each in stages)[-lanes:]) for stages, lanes in _launches(section)]
+    return unit_costs().cpu.memory + max(beside, default=0.0)
 
 
 def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tuple[float, float]:
@@ -484,9 +475,9 @@ def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tup
 class Plan:
     """What a profile is expected to take: a row per section.
 
-    Columns: tokens ``read``, ``written``, ``trained`` on, and written ``elsewhere`` (by endpoints of the user's own, at
-    no cost here); ``hours`` of all GPUs or of this machine; ``memory`` (GiB at most, of one GPU or of this machine);
-    ``gpus`` that the largest model takes at a time; GB of ``disk``, and of these by ``download``.
+    Columns: tokens ``read``, ``written`` and ``trained`` on; ``hours`` of all GPUs or of this machine; ``memory`` (GiB
+    at most, of one GPU or of this machine); GB of ``disk``, and of these by ``download``. Models behind endpoints cost
+    nothing here.
     """
 
     profile: str
@@ -497,8 +488,14 @@ class Plan:
 
     @property
     def total(self) -> pd.Series:
-        """The sums over all sections; of memory and GPUs at a time the most."""
-        return self.sections.agg({name: "max" if name in ("memory", "gpus") else "sum" for name in self.sections})
+        """The sums over all sections; of memory the most."""
+        return self.sections.agg({name: "max" if name == "memory" else "sum" for name in self.sections})
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The sections with their ``money``, the total last."""
+        rows = pd.concat([self.sections, self.total.to_frame("total").T]).rename_axis("section")
+        return rows.assign(money=rows["hours"] * self.price if self.gpu else None)
 
     @property
     def wall(self) -> float:
@@ -531,16 +528,14 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
     sizes = {name: costs.model_size(settings, name) for name in sorted(named)}
     for section in sections:
         here = replace(section, asked=[each for each in section.asked if each.model in sizes])
-        elsewhere = [each for each in section.asked if each.model not in sizes]
         remote, added = disk(here, sizes, there, on_cpu and settings.engine == CONVERTS)
         rows[section.name] = {
             "read": sum(each.requests * each.read for each in here.asked),
-            "written": _written(here.asked) + sum(each.sampled for each in here.trained),
+            "written": sum(each.requests * each.written for each in here.asked)
+            + sum(each.sampled for each in here.trained),
             "trained": sum(each.tokens for each in here.trained),
-            "elsewhere": _written(elsewhere),
             "hours": gpu_hours(here, sizes, card) if card else slower * cpu_hours(here, sizes),
-            "memory": gpu_memory(here, sizes, card) if card else cpu_memory(here, sizes),
-            "gpus": max([costs.gpus_needed(sizes[each.model], card) for each in here.asked if card], default=1),
+            "memory": peak_memory(here, card),
             "disk": added / GIGA,
             "download": remote / GIGA,
         }
@@ -548,72 +543,34 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
     return Plan(profile, pd.DataFrame.from_dict(rows, orient="index"), name, price, slower)
 
 
-def _written(asked: Iterable[Asked]) -> float:
-    return sum(each.requests * each.written for each in asked)
-
-
-LINE = "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}{:>11}{:>11}"
-
-
 def printed(plan: Plan) -> str:
     """Return `plan` as lines of text: a row per notebook, the total, and how to read it."""
-    names = ["section", "read", "written", "trained", "GPU hours" if plan.gpu else "minutes", "GiB", "GB of disk", "$"]
-    lines = [LINE.format(*names)]
-    for name, row in {**plan.sections.T, "total": plan.total}.items():
-        time, money = (row.hours, f"{row.hours * plan.price:,.0f}") if plan.gpu else (60 * row.hours, "")
-        amounts = map(_amount, (time, row.memory, row.disk))
-        lines.append(LINE.format(name, *map(_tokens, row[:3]), *amounts, money))
-    return "\n".join(line.rstrip() for line in [*lines, "", *_notes(plan)])
+    rows = plan.rows
+    shown = (rows[["read", "written", "trained"]] / 1e6).add_suffix(" (M)")
+    shown["GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
+    shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
+    if plan.gpu:
+        shown["$"] = rows["money"]
+    return "\n".join([shown.rename_axis(None).to_string(float_format="{:,.1f}".format), "", *_notes(plan)])
 
 
 def as_json(plan: Plan) -> dict:
     """Return `plan` as JSON-ready data: a row per section, as `Plan.sections` has it with its money, the total last."""
-    rows = [
-        {"section": name, **row, "money": row.hours * plan.price if plan.gpu else None}
-        for name, row in {**plan.sections.T, "total": plan.total}.items()
-    ]
     about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
-    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": rows}
-
-
-def _tokens(count: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:.0f}" if count else "–"
-
-
-def _amount(value: float) -> str:
-    if not value:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 0.1 else f"{value:.2f}"
+    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": plan.rows.reset_index().to_dict("records")}
 
 
 def _notes(plan: Plan) -> list[str]:
-    """Return how to read the rows, what has to be kept against what is free here, and how many GPUs it takes."""
+    """Return how to read the rows, and what has to be kept against what is free here."""
     total, free = plan.total, shutil.disk_usage(study.find_root()).free / GIGA
-    fits = "" if total.disk < free else ": too little; free some, or put the project on a larger disk"
-    room = f"{_amount(total.download)} GB to download, " if total.download else ""
-    room += f"{_amount(total.disk)} GB on the disk in all; {free:,.0f} GB are free here{fits}."
-    how = "Tokens of prompts, tokens generated, tokens trained on. What an earlier section asked is not asked again."
+    lines = ["Millions of tokens read, generated, trained on. What an earlier section asked is not asked again."]
     if unknown := [name for name in plan.sections.index if name not in RULES]:
-        how += f" Nothing is known of {', '.join(unknown)}."
-    if not plan.gpu:
-        return [
-            how,
-            "Minutes of this machine, one section after another; `make report` runs as many at a time as there are "
-            f"cores, and takes about {60 * plan.wall:.0f}.",
-            f"This machine takes {plan.slowness:.2f} times as long as the one that the costs were measured on.",
-            room,
-        ]
-    elsewhere = f"{_tokens(total.elsewhere)} further tokens are written by endpoints of yours (base_url in study.yaml)."
-    nights = math.ceil(total.hours / NIGHT)
-    enough = f"One {plan.gpu} is enough: {nights} night{'s' * (nights > 1)} of {NIGHT} hours."
-    return [
-        how,
-        f"Hours of one {plan.gpu} at ${plan.price:g}; total over all GPUs. GiB: of one GPU, at most.",
-        "Hours follow from data sheets and from public measurements of others, and may be off by two.",
-        *([elsewhere] if total.elsewhere else []),
-        room,
-        f"The largest model takes {total.gpus:.0f} {plan.gpu} at a time." if total.gpus > 1 else enough,
-    ]
+        lines.append(f"Nothing is known of {', '.join(unknown)}.")
+    if plan.gpu:
+        lines.append(f"Hours of one {plan.gpu} at ${plan.price:g}, from data sheets: they may be off by two.")
+    else:
+        lines.append(f"Minutes of one section after another; `make report` takes about {60 * plan.wall:.0f}.")
+        lines.append(f"This machine takes {plan.slowness:.2f} times as long as the one that the costs are of.")
+    lines.append(f"{total.download:,.1f} GB to download, {total.disk:,.1f} GB in all; {free:,.0f} GB are free here")
+    lines[-1] += "." if total.disk < free else ": too little; free some, or put the project on a larger disk."
+    return lines
