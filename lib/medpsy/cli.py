@@ -148,15 +148,12 @@ def audit(as_json: Json = False) -> None:
 
 
 @store.command("export")
-def store_export(
-    bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini", as_json: Json = False
-) -> None:
+def store_export(bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini") -> None:
     """Write all responses of a profile and its settings to one file, to be replayed where there is no model."""
     from medpsy import bundle as bundles
 
     manifest = bundles.export(bundle, profile)
-    short = {"rows": manifest["rows"], "sha256": manifest["sha256"]}
-    print(printed_json(short) if as_json else f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
+    print(f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
 
 
 @store.command("replay")
@@ -192,18 +189,12 @@ def store_compare(
 
 
 @store.command("stats")
-def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
-    """Count the stored responses of a profile, by model and suite."""
+def store_stats(profile: Profile = "mini") -> None:
+    """Count the stored responses of a profile, by model and suite; prints JSON."""
     from medpsy import study
     from medpsy.store import ResponseStore
 
-    stats = ResponseStore(study.load(profile).store_dir).stats()
-    lines = [f"{stats['rows']:,} responses, {stats['failed']:,} failed, {stats['bytes'] / 2**20:,.1f} MiB"]
-    lines[0] += f" in {stats['shards']:,} shards, {stats['damaged']:,} damaged ones set aside"
-    for name, model in stats["models"].items():
-        lines.append(f"  {name}: {model['rows']:,} responses, {model['completion_tokens']:,} tokens written")
-        lines += [f"    {suite}: {rows:,}" for suite, rows in model["suites"].items()]
-    print(printed_json(stats) if as_json else "\n".join(lines))
+    print(printed_json(ResponseStore(study.load(profile).store_dir).stats()))
 
 
 @app.command()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, reduce
 from operator import getitem
@@ -29,7 +29,7 @@ from medpsy.engines import EngineError, programs
 from medpsy.engines.programs import ending
 from medpsy.files import write_text
 from medpsy.planning import costs, plan
-from medpsy.planning.costs import Gpu, Size, unit_costs
+from medpsy.planning.costs import Size, unit_costs
 from medpsy.study import COMMIT, ModelSpec, Study
 
 PACKAGES = {  # engine -> what it imports
@@ -131,18 +131,16 @@ class Case:
     def sizes(self) -> dict[str, Size]:
         """Model -> its size, of those that run here and that are known."""
         sizes = {}
-        for name, model in self.settings.models.items():
-            # one may not be in the list, or have a configuration that lacks what counts
-            with suppress(ValueError, LookupError):
-                if not model.base_url:
-                    sizes[name] = costs.model_size(self.settings, name)
+        for name in (name for name, model in self.settings.models.items() if not model.base_url):
+            with suppress(ValueError, LookupError):  # not in the list, or a configuration that lacks what counts
+                sizes[name] = costs.model_size(self.settings, name)
         return sizes
 
     @cached_property
     def remote(self) -> list[str]:
         """Models of the hub that are not in its cache."""
-        hub = {name: each for name, each in self.settings.models.items() if not (each.base_url or each.local_dir)}
-        return [name for name, each in hub.items() if not _cached(each)]
+        hub = [model for model in self.settings.models.values() if not (model.base_url or model.local_dir)]
+        return [model.name for model in hub if not _cached(model)]
 
     @property
     def download(self) -> float:
@@ -161,7 +159,6 @@ class Case:
 
 
 def _cached(model: ModelSpec) -> bool:
-    """Return whether the hub's cache holds the weights of `model` at its commit."""
     try:
         folder = snapshot_download(model.path, revision=model.revision, local_files_only=True)
     except LocalEntryNotFoundError:
@@ -176,8 +173,10 @@ def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
     models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
     """
     case = Case(settings, answer["machine"], answer["engines"])
-    told = [line for check in CHECKS for line in check(case)]
-    needs = {kind: [sentence for what, sentence in told if what == kind] for kind in ("missing", "ahead")}
+    needs: dict[str, Any] = {"missing": [], "ahead": []}
+    for check in CHECKS:
+        for kind, sentence in check(case):
+            needs[kind].append(sentence)
     return needs | {"download_gb": case.download, "disk_gb": case.disk}
 
 
@@ -193,24 +192,22 @@ def _engine(case: Case) -> Lacks:
 
 def _gpus(case: Case) -> Lacks:
     """Yield what GPUs lack: those of this machine, or where Slurm has them, those that the profile is planned for."""
-    settings, usual = case.settings, unit_costs().usual.get(case.settings.profile)
-    there, memories = len(case.here["gpus"]), case.here["gpu_memory_gib"]
+    settings, gpus, memories = case.settings, case.here["gpus"], case.here["gpu_memory_gib"]
     if settings.engine not in ON_GPU or settings.engine_options.get("address"):
         return
     options = {name: settings.engine_options | model.engine_options for name, model in settings.models.items()}
     shared = {name: each.get("tensor_parallel", 1) for name, each in options.items()}  # GPUs of one copy of a model
     wanted = max(shared[name] * each.get("replicas", 1) for name, each in options.items())
-    if not there and not (settings.profile in CLUSTER and case.here["sbatch"]):
+    if not gpus and not (settings.profile in CLUSTER and case.here["sbatch"]):
         yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
-    elif 0 < there < wanted:
-        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {there}"
-    if memories or usual:
-        memory = min(memories) * GIB / GB if memories else unit_costs().gpus[usual].memory
-        needed = {name: costs.gpus_needed(size, Gpu(1.0, 1.0, memory, 0.0)) for name, size in case.sizes.items()}
-        large = [f"{name} takes {count}" for name, count in needed.items() if count > shared[name]]
-        if large:
+    elif 0 < len(gpus) < wanted:
+        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(gpus)}"
+    if usual := unit_costs().gpus.get(unit_costs().usual.get(settings.profile)):
+        gpu = replace(usual, memory=min(memories) * GIB / GB) if memories else usual
+        needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
+        if large := [f"{name} takes {count}" for name, count in needed.items() if count > shared[name]]:
             fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
-            yield "missing", f"more GPUs of {memory:.0f} GB than they are given: {', '.join(large)}; {fix}"
+            yield "missing", f"more GPUs of {gpu.memory:.0f} GB than they are given: {', '.join(large)}; {fix}"
 
 
 def _room(case: Case) -> Lacks:
@@ -223,13 +220,12 @@ def _room(case: Case) -> Lacks:
 
 def _folders(case: Case) -> Lacks:
     """Yield the folders that the profile's files name and that are not there."""
-    settings, folder = case.settings, f"params/{case.settings.profile}"
+    settings, named = case.settings, {}
     for name, model in settings.models.items():
         if model.local_dir and not (model.local_dir / "config.json").is_file():
             yield "missing", f"no model in {model.path} ({name})"
-    named = {f"{settings.file}: data_dirs.{key}": path for key, path in settings.data_dirs.items()}
-    for file in sorted((settings.root / folder).glob("[0-9]*.yaml")):
-        named |= dict(_data_dirs(strict.read(file), strict.Place(f"{folder}/{file.name}")))
+    for file in sorted((settings.root / settings.file).parent.glob("*.yaml")):
+        named |= dict(_data_dirs(strict.read(file), strict.Place(f"params/{settings.profile}/{file.name}")))
     for place, path in named.items():
         if not (settings.root / Path(path).expanduser()).exists():
             yield "missing", f"no data in {path}; put it there ({place})"
@@ -239,26 +235,23 @@ def _data_dirs(values: Mapping[str, Any], place: strict.Place) -> Iterator[tuple
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _data_dirs(value, place.at(key))
-        elif key == "data_dir" and value and not values.get("hub_id"):  # else that set stands in for the folder
-            yield str(place.at(key)), value
+        elif (key == "data_dir" and value and not values.get("hub_id")) or place.keys[-1:] == ("data_dirs",):
+            yield str(place.at(key)), value  # a hub_id beside it stands in for the folder
 
 
 def _endpoints(case: Case) -> Lacks:
     """Yield the endpoints where nobody answers. Whatever a server says is an answer, be it that it wants a key."""
     from medpsy.engines.client import Failure, ask_for_models  # late: a study without endpoints needs no client
 
-    served: dict[str, list[str]] = {}
     for name, model in case.settings.models.items():
-        if model.base_url:
-            served.setdefault(model.base_url, []).append(name)
-    for address, names in served.items():
         try:
-            ask_for_models(address, timeout=ENDPOINT_SECONDS)
+            if model.base_url:
+                ask_for_models(model.base_url, timeout=ENDPOINT_SECONDS)
         except Failure as failure:
             fix = "start that server or correct base_url"
-            yield "missing", f"nobody answers at {address} ({', '.join(names)}: {failure}); {fix}"
+            yield "missing", f"{name}: nobody answers at {model.base_url} ({failure}); {fix}"
         except EngineError as error:
-            yield "missing", f"{', '.join(names)}: {error}"
+            yield "missing", f"{name}: {error}"
 
 
 def _downloads(case: Case) -> Lacks:
@@ -269,15 +262,12 @@ def _downloads(case: Case) -> Lacks:
 
 
 def _terms(case: Case) -> Lacks:
-    gated: dict[str, list[str]] = {}
-    for model in (case.settings.models[name] for name in case.remote):
-        if (family := families.of(model.path, model.family)) and family.terms:
-            gated.setdefault(family.terms, []).append(model.path)
     token = bool(get_token())
     then = "with the account of the token that is set" if token else "and set HF_TOKEN to a token of that account"
-    for terms, paths in gated.items():
-        where = ", ".join(dict.fromkeys(paths))
-        yield "ahead" if token else "missing", f"gated: accept {terms} on the page of {where}, {then}"
+    for model in (case.settings.models[name] for name in case.remote):
+        if (family := families.of(model.path, model.family)) and family.terms:
+            told = f"gated: accept {family.terms} on the page of {model.path}, {then}"
+            yield "ahead" if token else "missing", told
 
 
 def _commits(case: Case) -> Lacks:

@@ -190,7 +190,7 @@ def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
     needs = look("review")
     gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
-    assert (len(gated["missing"]), len(gated["ahead"])) == (0, 3) and "hf_planted" not in json.dumps(needs)
+    assert not gated["missing"] and len(gated["ahead"]) > 2 and "hf_planted" not in json.dumps(needs)
 
 
 def test_offline_what_is_not_there_is_missing(quiet, monkeypatch):

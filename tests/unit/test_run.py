@@ -16,8 +16,8 @@ import time
 
 import nbformat
 import pytest
-from medpsy import execution, run
-from medpsy.execution import Progress
+from medpsy import run
+from medpsy.run import Progress
 from medpsy.strict import SettingsError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -196,7 +196,7 @@ def gone(pid):
 def test_a_second_run_of_the_same_section_is_refused_and_spoils_nothing(project):
     write(project, RECORD)
     done(project)
-    with run._alone(folder(project)), pytest.raises(run.RunError, match="another run is under way"):
+    with run._alone(folder(project), ""), pytest.raises(run.RunError, match="another run is under way"):
         execute()
     assert files(project) == ["notebook.ipynb", "result.json"]
 
@@ -229,7 +229,7 @@ def test_plain_papermill_runs_the_same_file(project):
 
 def test_few_of_the_lines_that_a_cell_prints_are_shown(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(execution.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
     shown = Progress(io.StringIO(), names=["", "parameters", "", "Load", "Compute"])
     assert shown.where() == "none"  # a failure before the first cell
     shown.start(3)

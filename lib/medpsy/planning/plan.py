@@ -21,7 +21,7 @@ from medpsy.corpus.seeds import HELD_OUT
 from medpsy.data.suites import OPEN_SUITES, SUITES
 from medpsy.judge import conversations
 from medpsy.planning import costs
-from medpsy.planning.costs import GIGA, Gpu, Size, unit_costs
+from medpsy.planning.costs import GIGA, Gpu, unit_costs
 from medpsy.provenance import cores
 from medpsy.recipes import medical_o1, openmed
 from medpsy.study import STAGES, Study
@@ -29,7 +29,7 @@ from medpsy.training.data import CORPUS
 from medpsy.training.flops import ADAM, flops_per_token, memory
 from medpsy.training.stages import PARTS
 
-DOCUMENTS = "documents"  # of lm-evaluation-harness
+TRAINING, DOCUMENTS = "training", "documents"  # kinds of work; documents are those of lm-evaluation-harness
 HARD, MAIN = "healthbench_hard", "healthbench"  # the first is a part of the second
 TEACHER = "Baichuan-M3-235B"  # report 2.2: the candidate that was chosen
 FULL, ADAPTER = 6.0, 4.0  # operations per parameter and token; with an adapter the weights themselves take no gradient
@@ -38,69 +38,20 @@ WEIGHT = 4  # bytes per parameter of a model that is only read: float32
 KEPT_BYTES = 2  # per parameter of a checkpoint: bfloat16
 CONVERTS = "llama_cpp"  # the engine that writes a file of its own before it serves a model
 GIB, HOUR = 2**30, 3600.0
-Values, Names, Sizes = Mapping[str, Any], Iterable[str], Mapping[str, Size]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Requests to one model; `read` and `written` are tokens of one of them and of its response."""
-
-    model: str
-    requests: float
-    read: float
-    written: float
-    what: str  # "answers", ..., or DOCUMENTS: where of these nothing is written, the likeliest letter is read off
-    share: float = 1.0  # size of the file that is served against bfloat16
-    kept: str = ""  # what a server knows it as; the model's name by default
-    slots: int = 0  # requests at a time; those of vLLM by default
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One stage of one model. Stages of a `lane` run in turn, lanes of a `launch` side by side."""
-
-    model: str  # the backbone, which has the size of the checkpoint
-    launch: str
-    lane: str
-    tokens: float  # trained on, over all epochs
-    document: float  # mean tokens of a row
-    memory: float  # GiB of one process
-    precision: str
-    mfu: float  # share of a GPU's peak, 0 to 1
-    operations: float = FULL  # per parameter and token
-    updates: int = 0  # optimizer steps where responses are sampled on the way
-    sampled: float = 0.0  # tokens written on the way
-    per_second: float = 1.0  # of these, by one process on a GPU
-    kept: bool = True  # the checkpoint stays
-
-
-@dataclass
-class Section:
-    """What one section does."""
-
-    name: str
-    asked: list[Asked] = field(default_factory=list)
-    trained: list[Trained] = field(default_factory=list)
-    quantized: list[tuple[str, float]] = field(default_factory=list)  # model and size against bfloat16 of a GGUF file
-    merged: list[str] = field(default_factory=list)  # base of every merged checkpoint
-    launches: int = 0  # times that processes load their frameworks to ask models through transformers
-    tasks: int = 0  # times that such a process loads a model and gives it one task
-    drawn: float = 0.0  # responses in its tables
-
-    @property
-    def models(self) -> list[str]:
-        """The models that it asks, trains from, converts or merges."""
-        named = [each.model for each in (*self.asked, *self.trained)] + [model for model, _ in self.quantized]
-        return list(dict.fromkeys(named + self.merged))
+SUMS = ["read", "written", "trained", "hours", "memory", "disk", "download"]  # of a section; of memory the most
+Values, Names = Mapping[str, Any], Iterable[str]
 
 
 @dataclass
 class Tally:
-    """Counts what sections do, one after another; `stored`: what is there by then -> how many responses."""
+    """Counts what sections do, one after another: `rows` has one for each piece of work."""
 
     study: Study
-    section: Section = field(default_factory=lambda: Section(""))
-    stored: dict[tuple[str, ...], float] = field(default_factory=dict)
+    gpu: Gpu | None = None  # None: the CPU of the reference machine
+    section: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    stored: dict[tuple[str, ...], float] = field(default_factory=dict)  # what is there by then -> how many responses
+    there: set[object] = field(default_factory=set)  # models, and (section, model) where a server runs
 
     @property
     def lengths(self) -> Any:
@@ -115,19 +66,77 @@ class Tally:
         talks = conversations(self.study) if self.study.open_suites else {}
         return {suite: len(each) for suite, each in (evaluate.questions(self.study, every=True) | talks).items()}
 
-    def add(self, model: str, requests: float, read: float, written: float, what: str, **how: Any) -> None:
-        """Count requests, if there are any, whatever is stored; arguments as those of `Asked`."""
-        if requests:
-            self.section.asked.append(Asked(model, requests, read, written, what, **how))
+    def note(self, what: str, model: str = "", *, seconds: float = 0.0, added: float = 0.0, **columns: Any) -> None:
+        """Add a row of work that takes `seconds` and adds bytes to the disk; the first work of a model downloads it."""
+        download = 0.0
+        if model and model not in self.there:
+            self.there.add(model)
+            size, converts = costs.model_size(self.study, model), not self.gpu and self.study.engine == CONVERTS
+            download = size.weights * size.remote
+            added += download + size.weights * converts
+        row = {"section": self.section, "what": what, "model": model} | dict.fromkeys(SUMS, 0.0) | columns
+        row |= {"hours": seconds / HOUR, "disk": added / GIGA, "download": download / GIGA}
+        self.rows.append(row)
+
+    def on(self, cpu: float, gpu: float = 0.0) -> float:
+        """Return the seconds that apply: those of a CPU or those of a GPU."""
+        return gpu if self.gpu else cpu
+
+    def add(
+        self,
+        model: str,
+        requests: float,
+        read: float,
+        written: float,
+        what: str,
+        *,
+        share: float = 1.0,
+        kept: str = "",
+        slots: int = 0,
+    ) -> None:
+        """Count `requests` to a model, of `read` and `written` tokens each, whatever is stored; none of an endpoint's.
+
+        Args:
+            what: "answers", ..., or DOCUMENTS, where of these nothing is written the likeliest letter is read off.
+            share: size of the file that is served against bfloat16.
+            kept: what a server knows it as; the model's name by default.
+            slots: requests at a time; those of vLLM by default.
+        """
+        if not requests or self.study.model(model).base_url:
+            return
+        unit, serving, size = unit_costs().cpu, unit_costs().serving, costs.model_size(self.study, model)
+        row = {"requests": requests, "read": requests * read, "written": requests * written, "memory": unit.memory}
+        seconds = row["read"] * unit.read + row["written"] * unit.token + unit.serve * (what != DOCUMENTS)
+        if self.gpu:
+            served, server = replace(size, weights=size.weights * share), (self.section, kept or model)
+            writing = costs.writing_rate(served, self.gpu, read + written / 2, slots)
+            seconds = row["read"] / costs.reading_rate(served, self.gpu) + row["written"] / writing
+            if what != DOCUMENTS and server not in self.there:
+                self.there.add(server)
+                seconds += serving.start * costs.gpus_needed(size, self.gpu)
+            row["memory"] = self.gpu.memory * GIGA * serving.memory / GIB
+        self.note(what, model, seconds=seconds, added=(row["read"] + row["written"]) * unit_costs().stored, **row)
+
+    def start(self, launches: int, tasks: int = 0) -> None:
+        """Count launches of processes that load their frameworks, and tasks for which such a process loads a model."""
+        cpu, serving = unit_costs().cpu, unit_costs().serving
+        self.note("start", seconds=self.on(launches * cpu.start + tasks * cpu.task / cores(), serving.start * tasks))
+
+    def make(self, what: str, model: str, share: float = 1.0) -> None:
+        """Count a file that is made of a model's weights: one in GGUF, or a merged checkpoint."""
+        cpu, weights = unit_costs().cpu, share * costs.model_size(self.study, model).weights
+        seconds = cpu.merge if what == "merge" else cpu.build + cpu.measure
+        on_gpu = getattr(unit_costs().serving, what) * weights / GIGA
+        self.note(what, model, added=weights, seconds=self.on(seconds, on_gpu))
 
     def ask(self, models: Names, runs: int = 0, most: int | None = None, **how: Any) -> None:
         """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
-        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as in `Asked`.
+        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as of `add`.
         """
         samples = self._samples(self.study.suites, self.study.questions_per_suite if most is None else most)
         fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
         for name in dict.fromkeys(models):
-            new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.written(name)
+            new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.length(name)
             self.add(name, new, self.lengths.question, length, "answers", **how)
             fresh, seen = fresh + new, seen + new * length * (self.study.parser_sees == "response")
         self.add(self.study.parser, fresh * self.lengths.unread, read + seen / max(fresh, 1.0), written, "readings")
@@ -142,7 +151,7 @@ class Tally:
         names = {name: how.get("kept", name) for name in models}
         for name, kept in names.items():
             new = self._new(("replies", kept), samples, runs)
-            self.add(name, new, self.lengths.conversation, self.written(name) * self.lengths.reply, "replies", **how)
+            self.add(name, new, self.lengths.conversation, self.length(name) * self.lengths.reply, "replies", **how)
         for judge in judges:
             new = sum(self._new(("verdicts", judge, kept), samples, runs) for kept in names.values())
             self.add(judge, self.lengths.criteria * self.lengths.unjudged * new, *self.lengths.verdict, "verdicts")
@@ -151,29 +160,53 @@ class Tally:
         self,
         values: Values,
         model: str,
+        tokens: float,
+        document: float,
         held: float,
         *,
+        mfu: float,
+        beside: int,
         reference: bool = False,
         adapter: bool = False,
+        updates: int = 0,
         per_rollout: int = 1,
+        sampled: float = 0.0,
+        per_second: float = 1.0,
         processes: int = 1,
-        **work: Any,
+        kept: bool = True,
     ) -> None:
-        """Count a stage with TRL's arguments `values`, `held` tokens at a time in each of `processes` and `per_rollout`
-        optimizer steps on a rollout. A `reference` gives its probabilities too. What an adapter itself adds is too
-        little to count, and its parent is there.
+        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens.
+
+        Args:
+            held: tokens that each of `processes` holds at a time.
+            mfu: share of a GPU's peak, 0 to 1.
+            beside: stages that are launched together; on a CPU as many run side by side as there are cores.
+            reference: a further model gives its probabilities. What an adapter itself adds is too little to count.
+            updates: optimizer steps, `per_rollout` on a rollout, where `sampled` tokens are written on the way,
+                `per_second` by a process on a GPU.
+            kept: the checkpoint stays.
         """
+        unit, size, lanes = unit_costs().cpu, costs.model_size(self.study, model), min(beside, cores())
+        operations = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
         states = WEIGHT if adapter else ADAM + WEIGHT * reference
         sharing = {"checkpointing": values["gradient_checkpointing"], "processes": processes, "states": states}
-        work["memory"] = memory(costs.model_size(self.study, model).shape, int(held), **sharing)
-        work["operations"] = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
-        work["precision"] = "bfloat16" if values["bf16"] else "float32"
-        self.section.trained.append(Trained(model, **work))
+        needed = memory(size.shape, int(held), **sharing)
+        if self.gpu:
+            rate = costs.training_rate(size, self.gpu, mfu, document)
+            seconds = tokens * operations / FULL / rate + sampled / per_second
+        else:
+            speed = unit.train["bfloat16" if values["bf16"] else "float32"] * GIGA
+            alone = tokens * flops_per_token(size.shape, document) * operations / FULL / speed
+            seconds = (alone + sampled / unit.sampled + updates * unit.update) / lanes
+            needed = unit.memory + needed * lanes
+        row = {"trained": tokens, "document": document, "operations": operations, "mfu": mfu, "memory": needed}
+        row |= {"written": sampled, "per_second": per_second, "kept": kept}
+        self.note(TRAINING, model, seconds=seconds, added=KEPT_BYTES * size.shape.parameters * kept, **row)
 
     def sft(self, values: Values, model: str, tokens: float, document: float, **how: Any) -> None:
         """Count a stage of SFT on `tokens` per epoch; further arguments as those of `train`."""
         held = values["per_device_train_batch_size"] * values["max_length"]
-        self.train(values, model, held, tokens=tokens * values["num_train_epochs"], document=document, **how)
+        self.train(values, model, tokens * values["num_train_epochs"], document, held, **how)
 
     def rl(
         self, values: Values, model: str, questions: int, each: float, *, asked: float = 0, rate: float = 0, **how: Any
@@ -189,13 +222,12 @@ class Tally:
         again = unit_costs().resampled if values.get("sampling_rounds", 2) else 1.0
         looks = 1 + rollouts * updates // values["eval_steps"] if asked else 0
         tokens = rollouts * batch * each
-        work = {"tokens": tokens, "document": each, "mfu": unit_costs().updates, "updates": rollouts * updates}
-        work |= {"sampled": tokens * again + looks * asked * each, "per_second": rate or unit_costs().sampled}
-        penalty = values.get("beta", 0.0) > 0
-        self.train(values, model, micro * each, reference=penalty, per_rollout=updates, **work, **how)
+        how |= {"updates": rollouts * updates, "per_rollout": updates, "reference": values.get("beta", 0.0) > 0}
+        how |= {"sampled": tokens * again + looks * asked * each, "per_second": rate or unit_costs().sampled}
+        self.train(values, model, tokens, each, micro * each, mfu=unit_costs().updates, **how)
         return rollouts * batch
 
-    def written(self, name: str) -> float:
+    def length(self, name: str) -> float:
         """Return the tokens of an average answer of the model called `name`."""
         return costs.model_size(self.study, name).written or self.lengths.written
 
@@ -203,12 +235,14 @@ class Tally:
         return {suite: min(self.sizes[suite], most or self.sizes[suite]) for suite in suites}
 
     def _new(self, key: tuple[str, ...], samples: Mapping[str, float], runs: int) -> float:
-        """Return how many responses to `samples` are not stored yet, and count them as stored."""
+        """Return how many responses to `samples` are not stored yet, and count them as stored; all take a moment to be
+        tabulated and drawn.
+        """
         new = 0.0
         for suite, asked in samples.items():
             wanted, before = asked * (runs or self.study.runs), self.stored.get((*key, suite), 0.0)
             self.stored[*key, suite] = max(wanted, before)
-            self.section.drawn += wanted
+            self.note("notebook", seconds=self.on(wanted * unit_costs().cpu.drawn))
             new += max(0.0, wanted - before)
         return new
 
@@ -227,9 +261,9 @@ def _compared(tally: Tally, params: Values, _: object) -> None:
     tally.ask([*models, *params.get("teacher", ()), *last], runs=runs)
     if "readers" in params:
         tally.add(tally.study.parser, FLIPPING + params["shown"], *tally.lengths.reading, "readings")
-        tally.section.launches, tally.section.tasks = 1, len(models)  # likelihoods of the options
+        tally.start(1, len(models))  # likelihoods of the options
     else:
-        suites = tally.study.open_suites if tally.section.name in WHOLE else [MAIN]
+        suites = tally.study.open_suites if tally.section in WHOLE else [MAIN]
         tally.talk(models, suites, params.get("judges", tally.study.judges), runs=runs)
 
 
@@ -252,11 +286,13 @@ def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
 def _tuned(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     """Count the SFT stages of every target."""
     shared, document = params["batch"] | params["computing"], tally.lengths.seed + tally.lengths.row
-    how = {"launch": "sft", "mfu": params["mfu"], "processes": params["launching"]["processes"]}
-    for (size, model), seed in product(tally.study.targets.items(), params["seeds"]):
+    beside = list(product(tally.study.targets.values(), params["seeds"]))
+    how = {"mfu": params["mfu"], "processes": params["launching"]["processes"], "beside": len(beside)}
+    tally.start(1)
+    for model, _ in beside:
         for stage, corpus in CORPUS.items():
             tokens = sum(every["03_training_data"][corpus].values()) * document
-            tally.sft(shared | params[stage], model, tokens, document, lane=f"{size}, seed {seed}", **how)
+            tally.sft(shared | params[stage], model, tokens, document, **how)
 
 
 def _reinforced(tally: Tally, params: Values, _: object) -> None:
@@ -266,19 +302,21 @@ def _reinforced(tally: Tally, params: Values, _: object) -> None:
     questions, asked = params["asked"]["size"] or tally.lengths.rl_set, params["asked"]["held_out"]
     learnable = max(1, round(questions * tally.lengths.learnable)), read + written
     how = {"rate": params["sampled_per_second"], "processes": params["launching"]["processes"]}
-    for (size, model), seed in product(study.targets.items(), params["seeds"]):
+    every, parts = list(product(study.targets.items(), params["seeds"])), {"all": {}, **PARTS}
+    tally.start(3)  # of rl1, of rl2, and of the parts
+    for (size, model), seed in every:
         parent = study.checkpoint(size, "sft2", seed).name
         for stage in ("rl1", "rl2"):
-            words = written if study.source == "mini" else tally.written(parent)
+            words = written if study.source == "mini" else tally.length(parent)
             tally.add(parent, questions * attempts["rl"], read, words, "attempts")
             parent = study.checkpoint(size, stage, seed).name
-            tally.rl(shared | params[stage], model, *learnable, asked=asked, launch=stage, lane=parent, **how)
+            tally.rl(shared | params[stage], model, *learnable, asked=asked, beside=len(every), **how)
     size = params["parts"]["size"]
-    name, how = study.checkpoint(size, "rl1").name, how | {"launch": "switches", "kept": False}
+    name, how = study.checkpoint(size, "rl1").name, how | {"beside": len(parts), "kept": False}
     short = shared | params["rl1"] | {"max_steps": params["parts"]["max_steps"]}
-    for part, changed in {"all": {}, **PARTS}.items():
+    for part, changed in parts.items():
         tally.add(name, asked * attempts["switches"], read, written, "attempts", kept=f"{name}-{part}")
-        tally.rl(short | changed, study.targets[size], *learnable, lane=part, **how)
+        tally.rl(short | changed, study.targets[size], *learnable, **how)
 
 
 def _quantized(tally: Tally, params: Values, _: object) -> None:
@@ -288,8 +326,9 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
         sizes = published.table(params["stands_for"][size])["Size (GB)"].astype(float)
         formats = [*params["formats"], *params["plain"]]
         shares = [sizes[sizes.index.str.endswith(form)].iloc[0] / sizes.max() for form in formats]
-        tally.section.quantized += [(source, share) for share in (1.0, *shares)]
+        tally.make("gguf", source)
         for place, share in enumerate(shares):
+            tally.make("gguf", source, share)
             how = {"runs": params["runs"], "share": share, "kept": f"{source}/{place}"}
             how["slots"] = unit_costs().serving.gguf_slots
             tally.ask([source], most=most["questions"], **how)
@@ -304,24 +343,24 @@ def _gspo(tally: Tally, params: Values, _: object) -> None:
     sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
     method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
     rows = sum(count or lengths.o1_set for count in params["corpus"]["configs"].values())
-    names, judged = [], []
-    for place, base in enumerate(params["bases"]):
-        model, kinds = study.targets.get(base, base), list(params["clip_ranges"])[: 1 if place else None]
-        tally.sft(sft, model, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, launch="sft", lane=base)
-        names += [] if place else [model, medical_o1.checkpoint(study, base, "sft")]
-        for seed, kind in product([study.seed] if place else medical_o1.seeds(study, counts["seeds"]), kinds):
-            name = medical_o1.checkpoint(study, base, kind, seed)
-            how = {"launch": "methods", "lane": name, "adapter": True}
-            rewarded = tally.rl(method, model, counts["rows"] or lengths.o1_set, sum(lengths.open), **how)
-            names, judged = names + [name] * (not place), judged + [rewarded] * (not place)
+    backbones = {base: study.targets.get(base, base) for base in params["bases"]}
+    for model in backbones.values():
+        tally.sft(sft, model, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, beside=len(backbones))
+    first, *others = backbones
+    trained = list(product([first], params["clip_ranges"], medical_o1.seeds(study, counts["seeds"])))
+    names = [backbones[first], *(medical_o1.checkpoint(study, *each) for each in [(first, "sft"), *trained])]
+    how = {"adapter": True, "beside": len(trained) + len(others)}
+    judged = []
+    for base in [*(base for base, *_ in trained), *others]:
+        judged += [tally.rl(method, backbones[base], counts["rows"] or lengths.o1_set, sum(lengths.open), **how)]
     held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
     for name in names:
         tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, *lengths.open, "answers")
         tally.add(name, counts["closed"] * runs, *lengths.attempt, "attempts", kept=name)
     tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
-    for count in (*judged, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
+    for count in (*judged[: len(trained)], held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
         tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
-    tally.section.launches += 1
+    tally.start(3)  # of SFT, of the methods, and of the answers
 
 
 def _openmed(tally: Tally, params: Values, _: object) -> None:
@@ -329,9 +368,10 @@ def _openmed(tally: Tally, params: Values, _: object) -> None:
     study, lengths, asked, methods = tally.study, tally.lengths, params["asked"], [*params["methods"].values()]
     *further, parts = trained = openmed.openmed_trainings(study, methods)
     for each in trained:
-        _openmed_stages(tally, params, each["base"])
+        _openmed_stages(tally, params, each["base"], len(trained))
         tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
-    tally.section.merged += [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]
+    for base in [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]:
+        tally.make("merge", base)
     for part in ("base", "sft"):
         calls = asked["calls"] or HELD_OUT * lengths.trace_set
         tally.add(parts[part], calls, *lengths.call, "calls", kept=f"{parts[part]}-tools")
@@ -339,34 +379,31 @@ def _openmed(tally: Tally, params: Values, _: object) -> None:
     models += [*methods, *(costs.backbone_of(study, name) for name in methods)]
     tally.ask(models, runs=asked["runs"], most=asked["questions"])
     tally.talk(models, [MAIN], study.judges[:1], runs=asked["runs"], most=asked["conversations"])
-    limit, slots, tasks = params["protocol"]["limit"], params["protocol"]["batch_size"], lengths.harness.values()
-    for task in tasks:  # all letters of a question are told by one reading of its prompt, since each is one token
+    limit, slots = params["protocol"]["limit"], params["protocol"]["batch_size"]
+    tally.start(3)  # of SFT, of the preferences with RL, and of the harness
+    for task in lengths.harness.values():  # one reading of a prompt tells all letters, since each is one token
         documents, words = min(task["documents"], task["parts"] * limit or task["documents"]), task["written"]
         models = [(name, words) for name in parts.values()]
         if words:  # handled wrongly: reasoning left in, and cut off
             models += [(parts["merged"], words), (parts["merged"], min(asked["short"], words))]
-            tally.section.launches += 2
+        tally.start(2 * bool(words), len(models))
         for name, written in models:
             tally.add(name, documents, task["read"], written, DOCUMENTS, slots=slots)
-        tally.section.tasks += len(models)
-    tally.section.launches += 1
 
 
-def _openmed_stages(tally: Tally, params: Values, base: str) -> None:
+def _openmed_stages(tally: Tally, params: Values, base: str, beside: int) -> None:
     lengths, corpus, choices, machine = tally.lengths, params["corpus"], params["choices"], params["machine"]
     amounts = [(count or lengths.o1_set, sum(lengths.open)) for count in corpus["configs"].values()]
     amounts += [(count, lengths.seed + lengths.row) for count in corpus["synthetic"].values()]
     amounts += [(corpus["traces"] or lengths.trace_set, lengths.trace)]  # a trace counts as one row
     rows, tokens = sum(count for count, _ in amounts), sum(count * each for count, each in amounts)
     shared, pair, mfu = params["common"] | machine["compute"], sum(lengths.attempt), unit_costs().updates
-    how = {"lane": base, "processes": machine["launch"]["processes"]}
+    how = {"beside": beside, "processes": machine["launch"]["processes"]}
     sft = {**shared, **params["adam"], **params["sft"], "max_length": params["filters"]["packed_length"]}
-    tally.sft(sft, base, tokens, tokens / rows, launch="sft", mfu=mfu, **how)
-    dpo, how["launch"] = shared | params["dpo"], "preference"
-    # both sides of a pair pass the policy and, forward alone, its parent
-    trained = 2 * choices["dpo"]["size"] * lengths.paired * pair * dpo["num_train_epochs"]
-    held = 2 * dpo["per_device_train_batch_size"] * pair
-    tally.train(dpo, base, held, reference=True, tokens=trained, document=pair, mfu=mfu, **how)
+    tally.sft(sft, base, tokens, tokens / rows, mfu=mfu, **how)
+    dpo = shared | params["dpo"]  # both sides of a pair pass the policy and, forward alone, its parent
+    tokens = 2 * choices["dpo"]["size"] * lengths.paired * pair * dpo["num_train_epochs"]
+    tally.train(dpo, base, tokens, pair, 2 * dpo["per_device_train_batch_size"] * pair, reference=True, mfu=mfu, **how)
     grpo = openmed.GRPO | shared | params["grpo"] | params["rollout"]
     tally.rl(grpo, base, choices["rl"]["size"] or lengths.rl_set, pair, **how)
 
@@ -386,89 +423,24 @@ RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], None]] = {
 }
 
 
-def work(profile: str) -> list[Section]:
-    """Return what every section of `profile` does, in reading order: nothing where it has no rule.
+def work(profile: str, gpu: Gpu | None = None) -> pd.DataFrame:
+    """Return what the sections of `profile` do, in reading order: a row for each piece of work, at least one a section.
 
-    Raises:
-        strict.SettingsError: the profile or its parameters cannot be read, or one is missing.
+    Columns ``section``, ``what``, ``model`` and `SUMS`; of a training also ``document``, ``mfu``, ``operations`` per
+    parameter and token, tokens ``per_second`` of a process that samples, and whether its checkpoint is ``kept``.
+    A strict.SettingsError says that the profile or its parameters cannot be read, or that one is missing.
     """
-    tally, root, sections = Tally(study.load(profile)), study.find_root(), []
+    tally, root = Tally(study.load(profile), gpu), study.find_root()
     named = {name: path for name, path in run.notebooks().items() if (root / f"params/{profile}/{name}.yaml").is_file()}
     every = {name: run.profile_parameters(path, profile, root) for name, path in named.items()}
     for name, params in every.items():
-        tally.section = Section(name)
+        tally.section, unit = name, unit_costs().cpu
+        tally.note("notebook", seconds=tally.on(unit.notebook), memory=tally.on(unit.memory))
         try:
             RULES.get(name, lambda *_: None)(tally, params, every)
         except KeyError as error:
             raise strict.SettingsError(f"params/{profile}/{name}.yaml: no forecast without {error}; add it") from error
-        sections.append(tally.section)
-    return sections
-
-
-def gpu_hours(section: Section, sizes: Sizes, gpu: Gpu) -> float:
-    """Return the GPU hours of `section`, over all GPUs together."""
-    serving = unit_costs().serving
-    served = {each.kept or each.model: each.model for each in section.asked if each.what != DOCUMENTS}
-    seconds = serving.start * (section.tasks + sum(costs.gpus_needed(sizes[name], gpu) for name in served.values()))
-    seconds += serving.gguf * sum(share * sizes[model].weights for model, share in section.quantized) / GIGA
-    seconds += serving.merge * sum(sizes[model].weights for model in section.merged) / GIGA
-    for each in section.asked:
-        size = replace(sizes[each.model], weights=sizes[each.model].weights * each.share)
-        writing = costs.writing_rate(size, gpu, each.read + each.written / 2, each.slots)
-        seconds += each.requests * (each.read / costs.reading_rate(size, gpu) + each.written / writing)
-    for each in section.trained:
-        rate = costs.training_rate(sizes[each.model], gpu, each.mfu, each.document)
-        seconds += each.tokens * each.operations / FULL / rate + each.sampled / each.per_second
-    return seconds / HOUR
-
-
-def cpu_hours(section: Section, sizes: Sizes) -> float:
-    """Return the hours of `section` on the reference machine if nothing else runs."""
-    unit = unit_costs().cpu
-    seconds = unit.notebook + section.drawn * unit.drawn + section.launches * unit.start
-    seconds += section.tasks * unit.task / cores() + len(section.merged) * unit.merge
-    seconds += len(section.quantized) * (unit.build + unit.measure)
-    for each in section.asked:  # what the harness asks, processes of its own ask: counted among the tasks
-        seconds += each.requests * (each.read * unit.read + each.written * unit.token)
-        seconds += unit.serve * (each.what != DOCUMENTS)
-    for stages, lanes in _launches(section):
-        seconds += unit.start
-        for each in stages:
-            operations = flops_per_token(sizes[each.model].shape, each.document) * each.operations / FULL
-            alone = each.tokens * operations / (unit.train[each.precision] * GIGA)
-            seconds += (alone + each.sampled / unit.sampled + each.updates * unit.update) / lanes
-    return seconds / HOUR
-
-
-def _launches(section: Section) -> list[tuple[list[Trained], int]]:
-    """Return stages by what is started together, in order, and how many processes of each run side by side here."""
-    launches: dict[str, list[Trained]] = {}
-    for each in section.trained:
-        launches.setdefault(each.launch, []).append(each)
-    return [(stages, min(len({each.lane for each in stages}), cores())) for stages in launches.values()]
-
-
-def peak_memory(section: Section, gpu: Gpu | None) -> float:
-    """Return the GiB that `section` takes of one GPU at most, or of this machine: notebook, servers and trainings."""
-    if gpu:  # vLLM takes the same share of it whatever it serves
-        served = gpu.memory * GIGA * unit_costs().serving.memory / GIB if section.asked else 0.0
-        return max([served, *(each.memory for each in section.trained)])
-    beside = [sum(sorted(each.memory for each in stages)[-lanes:]) for stages, lanes in _launches(section)]
-    return unit_costs().cpu.memory + max(beside, default=0.0)
-
-
-def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tuple[float, float]:
-    """Return the bytes that `section` downloads, and those it adds: models, checkpoints, GGUF files, responses. Models
-    that are `there` cost nothing again; those of `section` are added. An engine that `converts` writes a file of each.
-    """
-    fresh = [name for name in section.models if name not in there]
-    there |= set(fresh)
-    remote = sum(sizes[name].weights for name in fresh if sizes[name].remote)
-    added = sum(sizes[name].weights for name in fresh) if converts else 0.0
-    added += sum(KEPT_BYTES * sizes[each.model].shape.parameters for each in section.trained if each.kept)
-    added += sum(share * sizes[name].weights for name, share in (*section.quantized, *((m, 1) for m in section.merged)))
-    added += sum(each.requests * (each.read + each.written) for each in section.asked) * unit_costs().stored
-    return remote, remote + added
+    return pd.DataFrame(tally.rows)
 
 
 @dataclass(frozen=True)
@@ -522,25 +494,10 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
         raise ValueError(f"profile {profile} runs on the CPU of this machine; leave out --gpu and --price")
     name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
     card, slower = prices.gpus.get(name), 1.0 if name else costs.slowness() if slower is None else slower
-    sections, there, rows = work(profile), set(), {}
-    far = {name for name, model in settings.models.items() if model.base_url is not None}
-    named = {name for section in sections for name in section.models} - far
-    sizes = {name: costs.model_size(settings, name) for name in sorted(named)}
-    for section in sections:
-        here = replace(section, asked=[each for each in section.asked if each.model in sizes])
-        remote, added = disk(here, sizes, there, on_cpu and settings.engine == CONVERTS)
-        rows[section.name] = {
-            "read": sum(each.requests * each.read for each in here.asked),
-            "written": sum(each.requests * each.written for each in here.asked)
-            + sum(each.sampled for each in here.trained),
-            "trained": sum(each.tokens for each in here.trained),
-            "hours": gpu_hours(here, sizes, card) if card else slower * cpu_hours(here, sizes),
-            "memory": peak_memory(here, card),
-            "disk": added / GIGA,
-            "download": remote / GIGA,
-        }
-    price = card.price if card and price is None else price
-    return Plan(profile, pd.DataFrame.from_dict(rows, orient="index"), name, price, slower)
+    sections = work(profile, card).groupby("section", sort=False)
+    rows = sections[SUMS].sum().assign(memory=sections["memory"].max()).rename_axis(None)
+    rows["hours"] *= slower
+    return Plan(profile, rows, name, card.price if card and price is None else price, slower)
 
 
 def printed(plan: Plan) -> str:
