@@ -70,10 +70,9 @@ class ChatSettings:
         `limit` is the tokens that the model's context holds at most, None if nobody says.
         """
         chosen, context = self.sampling, self.sampling.max_tokens + EARLIER
-        line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens}"
-        line += f" --samplers temperature;top_k;top_p --temp {chosen.temperature}"
-        line += f" --top-k {chosen.top_k} --top-p {chosen.top_p}"
-        line += f" --threads {self.threads}" if self.threads else ""
+        line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens} "
+        line += f"--samplers temperature;top_k;top_p --temp {chosen.temperature} --top-k {chosen.top_k} "
+        line += f"--top-p {chosen.top_p}" + (f" --threads {self.threads}" if self.threads else "")
         kwargs = self.chat_template_kwargs
         return ["--model", gguf, *line.split(), *(["--chat-template-kwargs", json.dumps(kwargs)] if kwargs else [])]
 
@@ -96,8 +95,7 @@ def chat_command(
         max_tokens, temperature: in place of the study's.
 
     Raises:
-        ValueError, OSError, EngineError: there is no such model, it is not whole, behind an endpoint or cannot be
-            converted, or no llama.cpp; says what to do.
+        ValueError, OSError, EngineError: no such model, or not whole, or behind an endpoint, or no llama.cpp.
     """
     folder = Path(name).expanduser()
     if (folder / MARK).is_file():
@@ -160,17 +158,16 @@ def export(study: Study, *, stage: str, size: str, variant: str | None = None, o
             shutil.copyfile(path, folder / name)
         (folder / SUMMARY).unlink(missing_ok=True)  # how the checkpoint came about; the card says what matters of it
         (folder / MARK).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-        card = _card(study, model, stage, size, variant, settings, folder)
+        card = _card(study, model, settings, folder, stage=stage, size=size, variant=variant)
         (folder / "README.md").write_text(f"{card}\n", encoding="utf-8")
     return target
 
 
-def _card(
-    study: Study, model: ModelSpec, stage: str, size: str, variant: str | None, settings: ChatSettings, folder: Path
-) -> ModelCard:
+def _card(study: Study, model: ModelSpec, settings: ChatSettings, folder: Path, **how: Any) -> ModelCard:
+    """Return the card of the export in `folder`; `how` is its stage, size and variant."""
     made_of, digest, chosen = licences.of_model(model), fingerprint(model), settings.sampling
     limit = text_config(folder).get("max_position_embeddings") or chosen.max_tokens + EARLIER
-    lossy = variant not in (None, BASE)  # BF16 rounds nothing
+    lossy = how["variant"] not in (None, BASE)  # BF16 rounds nothing
     scores = {model.name: _scores(study, STAGES, model.name, digest)}
     if lossy:
         file = ModelSpec(settings.name, str(folder), chat_template_kwargs=model.chat_template_kwargs)
@@ -182,18 +179,16 @@ def _card(
     return ModelCard.from_template(
         ModelCardData(
             **licences.stated(made_of),
-            library_name="gguf" if variant else "transformers",
+            library_name="gguf" if how["variant"] else "transformers",
             pipeline_tag="text-generation",
             model_name=settings.name,
             eval_results=evaluations(next(iter(scores.values()))),
         ),
         template_path=CARD,
         settings=settings,
-        size=size,
-        stage=stage,
-        variant=variant,
+        **how,
         lossy=lossy,
-        backbone=study.model(study.targets[size]),
+        backbone=study.model(study.targets[how["size"]]),
         profile=study.profile,
         digest=digest,
         command=shlex.join(["llama-cli", *settings.arguments(f"{settings.name}.gguf", limit)]),
@@ -207,10 +202,8 @@ def _card(
 
 
 def _scores(study: Study, section: str, model: str, digest: str) -> dict[str, tuple[float, float | None]]:
-    """Return measure -> points and margin of the model whose fingerprint is `digest`, from the record of `section`.
-
-    They are the cells of its tables whose links lead to the model's responses; none where the record, if there is one,
-    is of other weights.
+    """Return measure -> points and margin of the model whose fingerprint is `digest`, from the record of `section`: the
+    cells whose links lead to its responses, none where the record is of other weights.
     """
     folder, scores = study.section_dir(section), {}
     result = record.read(folder) if (folder / record.FILE).is_file() else None

@@ -101,25 +101,28 @@ def _rows(path: Path | str, what: str) -> list[Row]:
     return rows
 
 
+def _by_id(path: Path | str, what: str, key: str, read: Callable[[Row], Any]) -> dict[str, Any]:
+    items: dict[str, Any] = {}
+    for row in _rows(path, what):
+        item = read(row)
+        if items.setdefault(item.id, item) is not item:
+            raise row.error(key, f"it is there already; give each of the {what} its own")
+    return items
+
+
 def load_questions(path: Path | str) -> dict[str, Question]:
     """Return the questions of a file, ``{id, question, options, gold}``, by id; a DataError names a malformed row."""
-    questions: dict[str, Question] = {}
-    for row in _rows(path, "questions"):
+
+    def read(row: Row) -> Question:
         given = row.checked(_Question)
-        question = Question(given.id, "own", "", given.question, tuple(given.options), given.gold, None, "own")
-        if questions.setdefault(question.id, question) is not question:
-            raise row.error("id", "it is there already; give each question its own")
-    return questions
+        return Question(given.id, "own", "", given.question, tuple(given.options), given.gold, None, "own")
+
+    return _by_id(path, "questions", "id", read)
 
 
 def load_examples(path: Path | str) -> dict[str, Conversation]:
     """Return the examples of a file in HealthBench's published schema by prompt id; a criterion needs no level."""
-    examples: dict[str, Conversation] = {}
-    for row in _rows(path, "examples"):
-        example = to_conversation(row, "healthbench", levels=False)
-        if examples.setdefault(example.id, example) is not example:
-            raise row.error("prompt_id", "it is there already; keep one row per example")
-    return examples
+    return _by_id(path, "examples", "prompt_id", lambda row: to_conversation(row, "healthbench", levels=False))
 
 
 def _responses(path: Path | str, model: type[_Response], asked: Collection[str]) -> tuple[dict, dict[str, Any]]:
@@ -246,14 +249,13 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
         DataError: a row is malformed; the message names file, row, field, value and fix.
     """
     asked = load_examples(examples)
-    criteria = pd.DataFrame(
-        [
-            (example.id, at, criterion.points, criterion.axis, example.theme, criterion.text)
-            for example in asked.values()
-            for at, criterion in enumerate(example.rubric)
-        ],
-        columns=["conversation_id", "criterion", "points", "axis", "theme", "text"],
-    )
+    columns = ["conversation_id", "criterion", "points", "axis", "theme", "text"]
+    criteria = [
+        (example.id, place, criterion.points, criterion.axis, example.theme, criterion.text)
+        for example in asked.values()
+        for place, criterion in enumerate(example.rubric)
+    ]
+    criteria = pd.DataFrame(criteria, columns=columns)
     given = pd.DataFrame([dict(row.checked(_Verdict)) for row in _rows(verdicts, "verdicts")], dtype=object)
     given["outcome"], given["judge"] = given["criteria_met"].map(OUTCOME), given["judge"].fillna(UNNAMED)
     places = pd.MultiIndex.from_frame(criteria[["conversation_id", "text"]])
@@ -358,17 +360,11 @@ def judge_files(
     sampling = study.judge_sampling or Sampling(**REFERENCE, seed=study.seed)
     judgments = judged(session, judge, items, sampling=sampling, attempts=study.judge_attempts)
     met = {outcome: value for value, outcome in OUTCOME.items()}
-    rows = [
-        {
-            "prompt_id": example.id,
-            "criterion": criterion.text,
-            "criteria_met": met[judgment.outcome],
-            "judge": judge,
-            "explanation": judgment.explanation,
-            "attempts": judgment.attempts,
-        }
-        for (example, _), group in zip(items, judgments, strict=True)
-        for criterion, judgment in zip(example.rubric, group, strict=True)
-    ]
+    rows = []
+    for (example, _), group in zip(items, judgments, strict=True):
+        for criterion, judgment in zip(example.rubric, group, strict=True):
+            row = {"prompt_id": example.id, "criterion": criterion.text, "criteria_met": met[judgment.outcome]}
+            row |= {"judge": judge, "explanation": judgment.explanation, "attempts": judgment.attempts}
+            rows.append(row)
     write_text(verdicts, written(rows))
     return problems | {"failed": _named(name for name, (text, _) in given.items() if text is None)}

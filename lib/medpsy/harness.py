@@ -88,7 +88,6 @@ class Benchmark:
     title: str  # as the card prints it
     task: str  # of the harness, or a group of tasks
     metric: str  # the harness's name of what the card prints
-    thinks: bool = False  # whether a model writes before it is scored, so that reasoning and its budget matter
     hub_id: str = ""  # data set that the task reads; empty in the miniature
     revision: str | None = None  # commit at which it is read
 
@@ -97,14 +96,14 @@ MMLU, MMLU_PRO = SUITES["mmlu_health"], SUITES["mmlu_pro_health"]
 # The card names tasks, not metrics. Of IFEval's four, strict accuracy by prompt is ours: not stated.
 BENCHMARKS = {
     "hub": (
-        Benchmark("MMLU", "mmlu", "acc", False, MMLU.hub_id, MMLU.revision),
-        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", False, MMLU_PRO.hub_id, MMLU_PRO.revision),
-        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", True, "wis-k/instruction-following-eval"),
+        Benchmark("MMLU", "mmlu", "acc", MMLU.hub_id, MMLU.revision),
+        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", MMLU_PRO.hub_id, MMLU_PRO.revision),
+        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", "wis-k/instruction-following-eval"),
     ),
     "mini": (
         Benchmark("MMLU", "mini_mmlu", "acc"),
         Benchmark("MMLU-Pro", "mini_mmlu_pro", "acc"),
-        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc", thinks=True),
+        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc"),
     ),
 }
 
@@ -206,26 +205,23 @@ def jobs(
         if model.base_url:
             raise ValueError(f"model {model.name!r} is behind an endpoint; the harness needs its weights")
         model_folder(model)  # of the hub too: what the harness loads has been looked at
+        given, local = {"dtype": settings.dtype, "trust_remote_code": False}, model.local_dir
+        given |= settings.backend_options | {"pretrained": os.path.relpath(local, place) if local else model.path}
+        given |= {"revision": model.revision} if model.revision and not local else {}
+        given |= {"chat_template_args": dict(model.chat_template_kwargs)} if model.chat_template_kwargs else {}
+        given |= {"think_end_token": settings.think_end_token} if settings.think_end_token else {}
         for task in tasks:
             inputs = [fingerprint(model), task, asdict(settings), versions, RECIPE_VERSION, documents]
             key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
             job = {"name": model.name, "task": task, "key": key, "settings": asdict(settings)}
             job |= {"folder": str(root / model.name / f"{task}-{key[:8]}"), "place": str(place)}
-            made.append(job | {"commits": commits, "model": arguments(model, settings, place)})
+            made.append(job | {"commits": commits, "model": given})
     return made
 
 
 def done(job: Mapping[str, Any]) -> bool:
     """Return whether the results of this very job stand."""
     return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
-
-
-def arguments(model: ModelSpec, settings: Settings, start: Path) -> dict[str, Any]:
-    local, given = model.local_dir, {"dtype": settings.dtype, "trust_remote_code": False, **settings.backend_options}
-    given |= {"pretrained": os.path.relpath(local, start) if local else model.path}
-    given |= {"revision": model.revision} if model.revision and not local else {}
-    given |= {"chat_template_args": dict(model.chat_template_kwargs)} if model.chat_template_kwargs else {}
-    return given | ({"think_end_token": settings.think_end_token} if settings.think_end_token else {})
 
 
 def digest(files: Mapping[str, str]) -> str:
@@ -343,6 +339,7 @@ def _leaves(task: str, results: Mapping[str, Any]) -> list[str]:
 
 def main(file: Path) -> None:
     """Do the jobs in `file` in turn."""
+    import datasets
     import langdetect
     import nltk
     from lm_eval.tasks import TaskManager
@@ -353,24 +350,16 @@ def main(file: Path) -> None:
     langdetect.DetectorFactory.seed = 0  # it draws at random otherwise, and calls one text now English, now not
     if os.environ.get(OFFLINE[0]):
         nltk.download = lambda *_, **__: False  # IFEval's modules call it when they are imported
-    read_at(commits)
+    # groups of the harness's tasks cannot be given a revision
+    load = datasets.load_dataset
+    datasets.load_dataset = lambda path, *args, **options: load(
+        path, *args, **options | ({"revision": commits[path]} if path in commits else {})
+    )
     if commits and any("ifeval" in job["task"] for job in jobs):
         require_sentences()
     manager = TaskManager(include_path=None if commits else ".", include_defaults=bool(commits))
     for job in jobs:
         do(job, manager)
-
-
-def read_at(commits: Mapping[str, str]) -> None:
-    """Have data sets read at `commits` (by hub id): groups of the harness's tasks cannot be given a revision."""
-    import datasets
-
-    load = datasets.load_dataset
-
-    def pinned(path: str, *args: Any, **options: Any) -> Any:
-        return load(path, *args, **options | ({"revision": commits[path]} if path in commits else {}))
-
-    datasets.load_dataset = pinned
 
 
 def require_sentences() -> None:

@@ -104,7 +104,7 @@ def test_an_export_is_replaced_and_any_other_folder_kept(mini, tmp_path):
 
 
 def test_nothing_half_written_is_left(mini, monkeypatch):
-    monkeypatch.setattr(export, "_card", lambda *_: 1 / 0)
+    monkeypatch.setattr(export, "_card", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exported(mini)
     assert list((mini.outputs / "export").iterdir()) == []

@@ -107,7 +107,7 @@ GOOD = question("a", "A")
         ("1" * 5000, ["no JSON", "digits"]),
         ({**GOOD, "id": ""}, ["'id'", "at least 1 character"]),
         ({**GOOD, "id": True}, ["'id'", "True", "string"]),
-        ({**GOOD, "id": "first"}, ["'id'", "give each question its own"]),
+        ({**GOOD, "id": "first"}, ["'id'", "give each of the questions its own"]),
         ({"question": "Which?", "options": OPTIONS, "gold": "A"}, ["'id'", "missing"]),
         ({"id": "a", "question": "Which?", "optoins": OPTIONS, "gold": "A"}, ["'options'", "rename 'optoins'"]),
         ({**GOOD, "question": 5}, ["'question'", "5", "string"]),

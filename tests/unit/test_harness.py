@@ -140,8 +140,6 @@ def test_a_task_that_does_not_exist_is_told_with_the_last_lines_of_the_process(m
 def test_what_cannot_be_evaluated_is_refused_before_a_process_starts(mini, models, no_process):
     with pytest.raises(ValueError, match="behind an endpoint"):
         evaluate(mini, [replace(models[0], base_url="http://localhost:1")], TASKS, settings=SETTINGS)
-    with pytest.raises(ValueError, match="no task is named"):
-        evaluate(mini, models, [], settings=SETTINGS)
     for wrong in ({"batch_size": 0}, {"apply_chat_template": False}, {"backend_options": {"trust_remote_code": True}}):
         with pytest.raises(ValueError):
             Settings(**wrong)

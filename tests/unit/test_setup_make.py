@@ -35,12 +35,6 @@ def test_every_target_but_help_and_clean_sets_up_first(root):
     assert "setup/install.py" in make(root, "-n", "setup").stdout
 
 
-def test_profile_and_cores_reach_the_workflow(root):
-    said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
-    assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
-    assert "--cores all" in make(root, "-n", "report").stdout
-
-
 def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root):
     said = make(root, "-n", "report", "EXECUTOR=slurm", "PROFILE=paper", "CLUSTER=mine.yaml").stdout
     assert "--executor slurm --profile mine.yaml" in said and "--workflow-profile setup/slurm/paper.yaml " in said
