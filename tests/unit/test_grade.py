@@ -128,17 +128,9 @@ def test_a_malformed_question_names_file_line_field_and_fix(tmp_path, row, says)
     assert [words for words in ("mine.jsonl", "row 2", *says) if words not in str(error.value)] == []
 
 
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ({"id": "a"}, "field 'text' is missing"),
-        ({"id": "a", "txt": "B"}, "field 'text' is missing: rename 'txt'"),
-        ({"id": "a", "text": 5}, "field 'text' is 5"),
-        ({"id": "a", "text": "B", "finish_reason": 1}, "field 'finish_reason' is 1"),
-    ],
-)
-def test_a_malformed_response_names_file_line_field_and_fix(tmp_path, row, says):
-    with pytest.raises(DataError, match=f"R.jsonl, row 1, {says}"):
+def test_a_malformed_response_names_file_line_field_and_fix(tmp_path):
+    row = {"id": "a", "txt": "B"}
+    with pytest.raises(DataError, match="R.jsonl, row 1, field 'text' is missing: rename 'txt'"):
         grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
 
 
@@ -329,8 +321,6 @@ def test_an_empty_file_is_refused(scored):
 def test_a_malformed_example_is_named_with_file_and_row(scored):
     with pytest.raises(ValueError, match=r"E.jsonl, row 2, field 'rubrics\[0\]' is .*: points 0"):
         scored(ALL, examples=[ONE, changed("rubrics.0.points", 0)])
-    with pytest.raises(DataError, match="E.jsonl, row 2, field 'prompt_id' is 'p1': it is there already"):
-        scored(ALL, examples=[ONE, ONE])
 
 
 def test_an_own_example_needs_no_level_no_canary_and_no_ideal_answer(scored):

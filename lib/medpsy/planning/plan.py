@@ -88,20 +88,13 @@ class Tally:
         requests: float,
         read: float,
         written: float,
-        what: str,
+        what: str,  # "answers", ..., or DOCUMENTS: where of these nothing is written the likeliest letter is read off
         *,
-        share: float = 1.0,
-        kept: str = "",
-        slots: int = 0,
+        share: float = 1.0,  # size of the file that is served against bfloat16
+        kept: str = "",  # what a server knows it as; the model's name by default
+        slots: int = 0,  # requests at a time; those of vLLM by default
     ) -> None:
-        """Count `requests` to a model, of `read` and `written` tokens each, whatever is stored; none of an endpoint's.
-
-        Args:
-            what: "answers", ..., or DOCUMENTS, where of these nothing is written the likeliest letter is read off.
-            share: size of the file that is served against bfloat16.
-            kept: what a server knows it as; the model's name by default.
-            slots: requests at a time; those of vLLM by default.
-        """
+        """Count `requests` of `read` and `written` tokens each, whatever is stored; an endpoint's cost nothing."""
         if not requests or self.study.model(model).base_url:
             return
         unit, serving, size = unit_costs().cpu, unit_costs().serving, costs.model_size(self.study, model)
@@ -162,30 +155,20 @@ class Tally:
         model: str,
         tokens: float,
         document: float,
-        held: float,
+        held: float,  # tokens that each of `processes` holds at a time
         *,
-        mfu: float,
-        beside: int,
-        reference: bool = False,
-        adapter: bool = False,
-        updates: int = 0,
-        per_rollout: int = 1,
-        sampled: float = 0.0,
-        per_second: float = 1.0,
+        mfu: float,  # share of a GPU's peak, 0 to 1
+        beside: int,  # stages that are launched together; on a CPU as many run side by side as there are cores
+        reference: bool = False,  # a further model gives its probabilities
+        adapter: bool = False,  # what it adds itself is too little to count
+        updates: int = 0,  # optimizer steps, where responses are sampled on the way
+        per_rollout: int = 1,  # of these
+        sampled: float = 0.0,  # tokens written on the way
+        per_second: float = 1.0,  # of these, by one process on a GPU
         processes: int = 1,
-        kept: bool = True,
+        kept: bool = True,  # the checkpoint stays
     ) -> None:
-        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens.
-
-        Args:
-            held: tokens that each of `processes` holds at a time.
-            mfu: share of a GPU's peak, 0 to 1.
-            beside: stages that are launched together; on a CPU as many run side by side as there are cores.
-            reference: a further model gives its probabilities. What an adapter itself adds is too little to count.
-            updates: optimizer steps, `per_rollout` on a rollout, where `sampled` tokens are written on the way,
-                `per_second` by a process on a GPU.
-            kept: the checkpoint stays.
-        """
+        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens."""
         unit, size, lanes = unit_costs().cpu, costs.model_size(self.study, model), min(beside, cores())
         operations = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
         states = WEIGHT if adapter else ADAM + WEIGHT * reference
