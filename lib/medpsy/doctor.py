@@ -94,11 +94,6 @@ def _llama_problem() -> str | None:
     """Return which tool of llama.cpp is missing, or why it fails with a quantized file on this machine, or None."""
     from medpsy.quantization import gguf  # late: takes seconds
 
-    try:
-        for name in (*programs.PROGRAMS, programs.CONVERTER):
-            programs.find(name)
-    except FileNotFoundError as error:
-        return str(error)
     if problem := gguf.trial():
         cure = f"unset {programs.VARIABLE} or take llama.cpp off PATH, and `make setup` builds one that works"
         return f"{problem.splitlines()[0]}. If it is no build of `make setup`: {cure}"

@@ -102,7 +102,7 @@ def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkey
 
 def test_a_tool_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
-    assert "llama-server is not in the folder" in doctor._llama_problem()
+    assert f"is not in the folder that {programs.VARIABLE} names" in doctor._llama_problem()
 
 
 def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):

@@ -238,7 +238,7 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
     cheap = plan.forecast("review", gpu="l4", price=2.0)
     total = plan.printed(cheap).split("\ntotal", 1)[1].split("\n")[0]
-    assert cheap.gpu == "L4" and total.endswith(f" {2 * cheap.total.hours:,.1f}")
+    assert cheap.gpu == "L4" and total.endswith(f" {2 * cheap.total.hours:,.2f}")
     usage = namedtuple("Usage", "total used free")(2e9, 1e9, 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert "1 GB are free here: too little; free some" in plan.printed(plans["review"])

@@ -491,7 +491,7 @@ def printed(plan: Plan) -> str:
     shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
     if plan.gpu:
         shown["$"] = rows["money"]
-    return "\n".join([shown.rename_axis(None).to_string(float_format="{:,.1f}".format), "", *_notes(plan)])
+    return "\n".join([shown.rename_axis(None).to_string(float_format="{:,.2f}".format), "", *_notes(plan)])
 
 
 def as_json(plan: Plan) -> dict:
