@@ -37,7 +37,6 @@ PROBLEMS = {  # of the files -> what they are called in print
     "failed": "responses that are null or failed (nothing was judged)",
     "null": "criteria whose verdict is null (unjudged)",
     "conflicting": "criteria with verdicts that differ (unjudged)",
-    "duplicates": "verdicts beyond those that a criterion needs (they change nothing where they agree)",
     "unknown_ids": "rows whose id is not in the file of questions or examples (left out)",
     "repeated_ids": "further responses with the same id (left out; the first counts)",
     "unknown_criteria": "verdicts on criteria that are not in the example's rubric (left out)",
@@ -263,7 +262,7 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     stranger = ~given["prompt_id"].isin(asked)
     frame = _decided(criteria, given[there], given["judge"].unique())
     labels = frame["conversation_id"] + ", criterion " + (frame["criterion"] + 1).astype(str)
-    repeated, strange = frame.loc[frame.index.repeat(frame["more"])], given[~there & ~stranger]
+    strange = given[~there & ~stranger]
     together = frame.assign(run=frame["judge"]).drop(columns="judge")  # a mean over judges is one over runs
     judges = {judge: _scores(part, seed) for judge, part in frame.groupby("judge", sort=False)}
     summary = {
@@ -274,7 +273,6 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
         "missing": _named(labels[frame["decided"] == MISSING]),
         "null": _named(labels[frame["decided"] == UNJUDGED]),
         "conflicting": _named(labels[frame["decided"] == CONFLICTING]),
-        "duplicates": _named(repeated["conversation_id"] + ": " + repeated["text"].str[:SHOWN]),
         "unknown_ids": _named(given.loc[stranger, "prompt_id"]),
         "unknown_criteria": _named(strange["prompt_id"] + ": " + strange["criterion"].str[:SHOWN]),
     }
@@ -284,21 +282,19 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
 def _decided(criteria: pd.DataFrame, verdicts: pd.DataFrame, judges: Iterable[str]) -> pd.DataFrame:
     """Return a row per judge and criterion with its outcome.
 
-    A text that a rubric holds several times has as many places: as many verdicts belong to them in order, and a single
-    one decides them all. Column ``decided`` also says why a criterion is unjudged; ``more`` (on the first place of a
-    text) how many verdicts there are beyond those that it needs.
+    A text that a rubric holds several times has as many places: as many verdicts belong to them in order, and otherwise
+    those that agree decide them all. Column ``decided`` also says why a criterion is unjudged.
     """
     same = criteria.groupby(["conversation_id", "text"])
     criteria = criteria.assign(rank=same.cumcount(), places=same["text"].transform("size"))
     frame = pd.DataFrame({"judge": judges}).merge(criteria, how="cross")
     given = verdicts.groupby(["judge", "prompt_id", "criterion"])["outcome"].agg(list).to_dict()
-    decided, more = [], []
+    decided = []
     for row in frame.itertuples():
         outcomes = given.get((row.judge, row.conversation_id, row.text), [])
         agreed = CONFLICTING if len(set(outcomes)) > 1 else (outcomes or [MISSING])[0]
         decided.append(outcomes[row.rank] if len(outcomes) == row.places else agreed)
-        more.append(max(len(outcomes) - row.places, 0) if row.rank == 0 else 0)
-    frame = frame.assign(decided=decided, more=more)
+    frame = frame.assign(decided=decided)
     return frame.assign(outcome=frame["decided"].where(frame["decided"].isin([MET, NOT_MET]), UNJUDGED))
 
 

@@ -255,7 +255,6 @@ def test_verdicts_on_what_is_not_there_are_counted_named_and_left_out(scored):
 
 def test_a_duplicate_is_counted_once_and_a_conflict_is_unjudged(scored):
     found = scored([*ALL, verdict(2, "is rude", False), verdict(1, "says yes", False)])
-    assert found["duplicates"] == {"count": 2, "first": ["p1: says yes", "p2: is rude"]}
     assert found["conflicting"] == {"count": 1, "first": ["p1, criterion 1"]}
     assert found["unjudged"] == 1
     null = scored([*ALL, verdict(1, "says yes", None)])
@@ -266,19 +265,19 @@ TWICE = example(3, rubrics=[criterion("says yes", 6), criterion("says yes", 4, "
 
 
 @pytest.mark.parametrize(
-    ("said", "score", "unjudged", "duplicates"),
+    ("said", "score", "unjudged"),
     [
-        ([True], 1.0, 0, 0),  # one verdict on the text decides both places
-        ([True, False], 0.6, 0, 0),  # as many as places: in order
-        ([False, True], 0.4, 0, 0),
-        ([True, True, True], 1.0, 0, 1),
-        ([True, False, True], None, 2, 1),
-        ([], None, 2, 0),
+        ([True], 1.0, 0),  # one verdict on the text decides both places
+        ([True, False], 0.6, 0),  # as many as places: in order
+        ([False, True], 0.4, 0),
+        ([True, True, True], 1.0, 0),
+        ([True, False, True], None, 2),
+        ([], None, 2),
     ],
 )
-def test_a_text_that_a_rubric_holds_twice(scored, said, score, unjudged, duplicates):
+def test_a_text_that_a_rubric_holds_twice(scored, said, score, unjudged):
     found = scored([*[verdict(3, "says yes", met) for met in said], verdict(3, "no", False)], examples=[TWICE])
-    assert (found["score"], found["unjudged"], found["duplicates"]["count"]) == (score, unjudged, duplicates)
+    assert (found["score"], found["unjudged"]) == (score, unjudged)
 
 
 def test_judges_are_scored_apart_and_their_mean_stands_above(scored):
