@@ -333,9 +333,8 @@ def _gspo(tally: Tally, params: Values, _: object) -> None:
     trained = list(product([first], params["clip_ranges"], medical_o1.seeds(study, counts["seeds"])))
     names = [backbones[first], *(medical_o1.checkpoint(study, *each) for each in [(first, "sft"), *trained])]
     how = {"adapter": True, "beside": len(trained) + len(others)}
-    judged = []
-    for base in [*(base for base, *_ in trained), *others]:
-        judged += [tally.rl(method, backbones[base], counts["rows"] or lengths.o1_set, sum(lengths.open), **how)]
+    questions, each = counts["rows"] or lengths.o1_set, sum(lengths.open)
+    judged = [tally.rl(method, backbones[base], questions, each, **how) for base in [first] * len(trained) + others]
     held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
     for name in names:
         tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, *lengths.open, "answers")
