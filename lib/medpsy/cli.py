@@ -80,15 +80,11 @@ def convert(
 def chat(
     model: Annotated[str, Argument(help="Exported folder, or model or checkpoint of the profile.")],
     profile: Profile = "mini",
-    system: Annotated[str | None, Option(help="Text that stands before the conversation.")] = None,
-    max_tokens: Annotated[int | None, Option(help="Longest response; default: as the study says.")] = None,
-    temperature: Annotated[float | None, Option(help="0 is greedy; default: as the study says.")] = None,
 ) -> None:
     """Talk to a model in llama.cpp's llama-cli, which takes the place of this process."""
     from medpsy import export, study
 
-    sampling = {"max_tokens": max_tokens, "temperature": temperature}
-    notice, command = export.chat_command(model, lambda: study.load(profile), system=system, **sampling)
+    notice, command = export.chat_command(model, lambda: study.load(profile))
     print(notice, flush=True)
     os.execv(command[0], command)
 

@@ -25,7 +25,7 @@ from medpsy.mini import world
 from medpsy.quantization.gguf import BASE, FORMATS, variant_file
 from medpsy.show import MARGIN
 from medpsy.store import capped
-from medpsy.study import CHECKPOINT, ModelSpec, Study
+from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
 from medpsy.training.card import evaluations, score_table
 from medpsy.training.jobs import SUMMARY
 
@@ -77,25 +77,11 @@ class ChatSettings:
         return ["--model", gguf, *line.split(), *(["--chat-template-kwargs", json.dumps(kwargs)] if kwargs else [])]
 
 
-def chat_command(
-    name: str,
-    load: Callable[[], Study],
-    *,
-    system: str | None = None,
-    max_tokens: int | None = None,
-    temperature: float | None = None,
-) -> tuple[str, list[str]]:
+def chat_command(name: str, load: Callable[[], Study]) -> tuple[str, list[str]]:
     """Return the notice that comes first, and llama-cli's command to talk to the model called `name`.
 
-    Safetensors are converted to GGUF the first time: one program talks to all models.
-
-    Args:
-        name: an exported folder, or a model or checkpoint of the study that `load` returns.
-        system: text that stands before the conversation.
-        max_tokens, temperature: in place of the study's.
-
-    Raises:
-        ValueError, OSError, EngineError: no such model, or not whole, or behind an endpoint, or no llama.cpp.
+    That is an exported folder, or a model or checkpoint of the study that `load` returns. Safetensors are converted to
+    GGUF the first time: one program talks to all models. A ValueError or OSError says why there is none to talk to.
     """
     folder = Path(name).expanduser()
     if (folder / MARK).is_file():
@@ -110,21 +96,18 @@ def chat_command(
         if model.base_url:
             raise ValueError(f"model {name!r} is behind an endpoint ({model.base_url}); use a chat client of your own")
         if name not in study.models:
-            study.require_whole(model, CHECKPOINT.fullmatch(name)["stage"])
-    given = {"max_tokens": max_tokens, "temperature": temperature}
-    sampling = replace(settings.sampling, **{key: value for key, value in given.items() if value is not None})
-    check_sampling(sampling)
+            study.require_whole(model, (CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name))[2])
     limit = text_config(model_folder(model)).get("max_position_embeddings")
     program = str(programs.find("llama-cli"))
-    arguments = replace(settings, sampling=sampling).arguments(str(to_gguf(model, gguf_dir)), limit)
-    arguments += ["--system-prompt", system] if system else []
-    return f"{model.label}: {settings.notice}", [program, *arguments]
+    return f"{model.label}: {settings.notice}", [program, *settings.arguments(str(to_gguf(model, gguf_dir)), limit)]
 
 
 def read(folder: Path) -> ChatSettings:
     """Return what the export in `folder` says of itself; a SettingsError names file, key and fix."""
     place = strict.Place(f"{folder.resolve().name}/{MARK}")
-    return strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
+    settings = strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
+    check_sampling(settings.sampling)
+    return settings
 
 
 def export(study: Study, *, stage: str, size: str, variant: str | None = None, out: Path | None = None) -> Path:
