@@ -275,12 +275,13 @@ def _executed(notebook: Path, folder: Path, values: dict, progress: "Progress", 
     how |= {"progress": progress, "environment": {**os.environ, **environment}}
     try:
         papermill.execute_notebook(notebook, folder / RUNNING, values, **how)
-        json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except papermill.PapermillExecutionError as error:
         trace = COLOURS.sub("", "\n".join(error.traceback)).splitlines()
         return "\n    ".join([f"cell {progress.where()} failed: {error.ename}", *trace[-LINES:]])
     except DeadKernelError as error:
         return f"the kernel ended in cell {progress.where()}: {error} (without a signal, a cell called exit)"
+    try:
+        json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         why = "a cell left early (exit, quit), or the last cell does not write the record of this section and profile"
         return f"all went through, but there is no {RESULT}: {why}"
