@@ -1,6 +1,6 @@
 """What this machine must have before anything can be installed; installs nothing itself.
 
-A missing prerequisite is an error that names the command that installs it here.
+A missing prerequisite is an error that names it and what to install.
 """
 
 import glob
@@ -10,26 +10,11 @@ import sys
 from pathlib import Path
 
 GIB = 2**30
-MANAGERS = ("apt-get", "dnf", "brew")
-PYTHON = "python{}.{}".format(*sys.version_info)
-COMMANDS = {  # what is missing -> how each package manager installs it
-    "venv": (f"apt-get install {PYTHON}-venv", f"dnf install {PYTHON}", f"brew install {PYTHON.replace('3', '@3', 1)}"),
-    "compiler": ("apt-get install build-essential", "dnf install gcc gcc-c++", "xcode-select --install"),
-}
 COMPILERS = {"CC": ("cc", "gcc", "clang"), "CXX": ("c++", "g++", "clang++")}
 
 
 class Missing(Exception):
     """Something the set-up needs is not here; the message says how to get it."""
-
-
-def how_to_install(what: str) -> str:
-    """Return the command that installs `what` with the package manager of this machine."""
-    for manager, command in zip(MANAGERS, COMMANDS[what], strict=True):
-        if shutil.which(manager):
-            administrator = manager != "brew" and hasattr(os, "geteuid") and os.geteuid() != 0
-            return f"sudo {command}" if administrator else command
-    return f"the package manager of this system, e.g. {COMMANDS[what][0]}"
 
 
 def need_venv() -> None:
@@ -38,9 +23,8 @@ def need_venv() -> None:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        raise Missing(
-            f"{sys.executable} cannot make virtual environments. Install the missing part: {how_to_install('venv')}"
-        ) from None
+        fix = f"install the missing part, on Debian and Ubuntu python3.{sys.version_info.minor}-venv"
+        raise Missing(f"{sys.executable} cannot make virtual environments; {fix}") from None
 
 
 def compiler(variable: str) -> str | None:
@@ -53,10 +37,9 @@ def need_compiler() -> None:
     """Check for a C and a C++ compiler."""
     for variable in COMPILERS:
         if not compiler(variable):
-            raise Missing(
-                f"no {'C++' if variable == 'CXX' else 'C'} compiler for the llama.cpp tools. "
-                f"Install one: {how_to_install('compiler')}"
-            )
+            what = "C++" if variable == "CXX" else "C"
+            fix = "install one, on Debian and Ubuntu build-essential, on macOS by xcode-select --install"
+            raise Missing(f"no {what} compiler for the llama.cpp tools; {fix}")
 
 
 def need_disk(folder: Path, gib: int, purpose: str) -> None:

@@ -6,7 +6,6 @@ Holds no logic of its own. Imports what a command needs inside it, so that help 
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,15 +80,11 @@ def convert(
 def chat(
     model: Annotated[str, Argument(help="Exported folder, or model or checkpoint of the profile.")],
     profile: Profile = "mini",
-    system: Annotated[str | None, Option(help="Text that stands before the conversation.")] = None,
-    max_tokens: Annotated[int | None, Option(help="Longest response; default: as the study says.")] = None,
-    temperature: Annotated[float | None, Option(help="0 is greedy; default: as the study says.")] = None,
 ) -> None:
     """Talk to a model in llama.cpp's llama-cli, which takes the place of this process."""
     from medpsy import export, study
 
-    sampling = {"max_tokens": max_tokens, "temperature": temperature}
-    notice, command = export.chat_command(model, lambda: study.load(profile), system=system, **sampling)
+    notice, command = export.chat_command(model, lambda: study.load(profile))
     print(notice, flush=True)
     os.execv(command[0], command)
 
@@ -112,7 +107,6 @@ def plan(
 def pin(
     profile: Profile = "review",
     check: Annotated[bool, Option("--check", help="Only list what has no commit; asks no network.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Write the newest commits of hub models and data sets into the files of a profile, where none is named."""
     from medpsy import doctor as examination
@@ -120,15 +114,10 @@ def pin(
 
     if check:
         loose = examination.unpinned(study.load(profile))
-        lines = [*map(str, loose), f"{len(loose)} without a commit in profile {profile}"]
-        print(printed_json([asdict(place) for place in loose]) if as_json else "\n".join(lines))
+        print(*loose, f"{len(loose)} without a commit in profile {profile}", sep="\n")
         return
     written, refused = examination.pin(profile)
-    rows, lines = {}, []
-    for name, part in {"written": written, "refused": refused}.items():
-        rows[name] = [asdict(place) | {"said": text} for place, text in part.items()]
-        lines += [*(f"{name}: {place}: {text}" for place, text in part.items()), f"{len(part)} {name}"]
-    print(printed_json(rows) if as_json else "\n".join(lines))
+    print(*written, f"{len(written)} written", *refused, f"{len(refused)} refused", sep="\n")
     if refused:
         raise typer.Exit(1)
 
@@ -155,15 +144,12 @@ def audit(as_json: Json = False) -> None:
 
 
 @store.command("export")
-def store_export(
-    bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini", as_json: Json = False
-) -> None:
+def store_export(bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini") -> None:
     """Write all responses of a profile and its settings to one file, to be replayed where there is no model."""
     from medpsy import bundle as bundles
 
     manifest = bundles.export(bundle, profile)
-    short = {"rows": manifest["rows"], "sha256": manifest["sha256"]}
-    print(printed_json(short) if as_json else f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
+    print(f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
 
 
 @store.command("replay")
@@ -200,13 +186,13 @@ def store_compare(
 
 
 @store.command("stats")
-def store_stats(profile: Profile = "mini", as_json: Json = False) -> None:
-    """Count the stored responses of a profile, by model and suite."""
+def store_stats(profile: Profile = "mini") -> None:
+    """Count the stored responses of a profile, by model and suite; prints JSON."""
     from medpsy import study
     from medpsy.store import ResponseStore
 
     stats = ResponseStore(study.load(profile).store_dir).stats()
-    print(stats.reset_index().to_json(orient="records", indent=1) if as_json else stats.to_string())
+    print(stats.reset_index().to_json(orient="records", indent=1))
 
 
 @app.command()
@@ -250,10 +236,12 @@ def grade_answers(
     """Grade your own saved responses: correct, wrong, unreadable, cut off or failed, each counted apart."""
     from medpsy import grade as grading
     from medpsy import study
+    from medpsy.data.rows import written
+    from medpsy.files import write_text
 
     rows, summary = grading.answers(questions, responses, reader=reader, opens_thinking=opens_thinking)
     out = out or study.find_root() / "outputs" / "answers" / f"{responses.name.partition('.')[0]}.{reader}.jsonl"
-    grading.write_answers(rows, out)
+    write_text(out, written(rows))
     print(printed_json(summary) if as_json else grading.printed_answers(summary))
     print(f"outcome of each response: {out}", file=sys.stderr)
 
@@ -279,9 +267,9 @@ def grade_healthbench(
     if judge and responses:
         from medpsy import study
 
-        files = {"examples": examples, "responses": responses, "verdicts": verdicts}
+        files = (examples, responses, verdicts)
         tell = {"opens_thinking": opens_thinking, "progress": lambda line: print(line, file=sys.stderr)}
-        for note in grading.printed_problems(grading.judge_files(study.load(profile), judge, files, **tell)):
-            print(note, file=sys.stderr)
+        problems = grading.judge_files(study.load(profile), judge, *files, **tell)
+        print(*grading.printed_problems(problems), sep="\n", file=sys.stderr)
     summary = grading.healthbench(examples, verdicts)
     print(printed_json(summary) if as_json else grading.printed_healthbench(summary))

@@ -6,17 +6,15 @@ from where the hub's own client takes it, and is never shown.
 """
 
 import importlib.util
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, reduce
-from importlib import metadata
 from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
@@ -31,8 +29,8 @@ from medpsy.engines import EngineError, programs
 from medpsy.engines.programs import ending
 from medpsy.files import write_text
 from medpsy.planning import costs, plan
-from medpsy.planning.costs import Gpu, Size, unit_costs
-from medpsy.study import COMMIT, Study
+from medpsy.planning.costs import Size, unit_costs
+from medpsy.study import COMMIT, ModelSpec, Study
 
 PACKAGES = {  # engine -> what it imports
     "transformers": ("torch", "transformers"),
@@ -41,7 +39,6 @@ PACKAGES = {  # engine -> what it imports
     "ray": ("vllm", "ray"),
     "openai": ("httpx", "transformers"),
 }
-PINS = ("vllm-gpu.txt", "vllm-cpu.txt", "pins.txt")  # of the folder setup; the last one wins
 ON_GPU = ("vllm", "ray")  # engines whose models are too large for a CPU
 CLUSTER = ("paper",)  # profiles whose trainings take several nodes
 ROOM = 1.0  # GB of pages, figures and tables; ours
@@ -52,86 +49,41 @@ GB, GIB = 1e9, 2**30
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:
-    """Return as JSON-ready data: machine, packages, tools, engines, and of `profiles` (None: of all) the readiness."""
+    """Return as JSON-ready data: machine, packages, engines, and of `profiles` (None: of all) the readiness."""
     studies = {name: study.load(name) for name in profiles or study.profiles()}
-    llama = llama_tools()
-    answer = {"machine": machine(), "packages": packages(), "tools": llama, "engines": engines(llama)}
+    answer = {"machine": machine(), "packages": provenance.versions(), "engines": engines()}
     return answer | {"profiles": {name: readiness(settings, answer) for name, settings in studies.items()}}
 
 
 def machine() -> dict:
-    """Return this machine in numbers; the disk of the hub's cache only where it is another one than the project's."""
-    cache, root = Path(constants.HF_HUB_CACHE), study.find_root()
-    cache = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    free, free_cache = (round(shutil.disk_usage(folder).free / GIB, 1) for folder in (root, cache))
+    """Return this machine in numbers; free is the disk of the project, and that of the hub's cache if it is another."""
+    cache = Path(constants.HF_HUB_CACHE)
+    folders = [study.find_root(), next(folder for folder in (cache, *cache.parents) if folder.is_dir())]
+    free = {folder.stat().st_dev: shutil.disk_usage(folder).free for folder in folders}
     return {
         "python": sys.version.split()[0],
         "cores": provenance.cores(),
         "memory_gib": provenance.memory_gib(),
         "gpus": provenance.gpus(),
         "gpu_memory_gib": provenance.gpu_memory(),
-        "llama_gpus": _llama_gpus(),
         "sbatch": shutil.which("sbatch"),
-        "free_disk_gib": free,
-        "free_cache_gib": free_cache if cache.stat().st_dev != root.stat().st_dev else None,
+        "free_disk_gib": round(sum(free.values()) / GIB, 1),
     }
 
 
-def packages() -> dict[str, dict[str, str]]:
-    """Return installed and pinned version of every installed package that the project pins."""
-    files = [path for name in PINS if (path := study.find_root() / "setup" / name).is_file()]
-    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(path.read_text("utf-8") for path in files), re.MULTILINE))
-    rows = {}
-    for name, version in pinned.items():
-        with suppress(metadata.PackageNotFoundError):  # 2.13.0+cpu is 2.13.0 built for a CPU
-            rows[name] = {"installed": metadata.version(name).partition("+")[0], "pinned": version}
-    return rows
-
-
-def llama_tools() -> dict[str, dict[str, str | None]]:
-    """Return where each tool of llama.cpp is and the version it states, or why it is not there."""
-    tools = {}
-    for name in (*programs.PROGRAMS, programs.CONVERTER):
-        path = version = problem = None
-        try:
-            path = programs.find(name)
-            if name in programs.PROGRAMS:
-                done = _run(path, "--version")
-                version = next(iter(re.findall(r"version: (.+)", done.stdout + done.stderr)), None)
-                problem = f"{path}: {ending(done.returncode)}" if done.returncode < 0 else None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            problem = f"{path} does not start: {error}" if path else str(error)
-        tools[name] = {"path": path and str(path), "version": version, "problem": problem}
-    return tools
-
-
-def _run(*command: object) -> subprocess.CompletedProcess:
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=SECONDS)
-
-
-def _llama_gpus() -> list[str]:
-    """Return the GPUs that llama.cpp can use; none where it was built without CUDA."""
-    try:
-        return re.findall(r"^ +(\w+: .+)$", _run(programs.find("llama-server"), "--list-devices").stdout, re.MULTILINE)
-    except (OSError, subprocess.TimeoutExpired):  # its row among the tools says why
-        return []
-
-
-def engines(llama: dict) -> dict[str, str | None]:
+def engines() -> dict[str, str | None]:
     """Return for each engine why it cannot be used, or None; each is really imported, in a process of its own."""
     with ThreadPoolExecutor() as pool:
         problems = dict(zip(PACKAGES, pool.map(_import_problem, PACKAGES.values()), strict=True))
-    if not problems["llama_cpp"]:
-        lacking = ", ".join(name for name, tool in llama.items() if tool["problem"])
-        problems["llama_cpp"] = f"{lacking} not found" if lacking else _llama_problem()
-    return problems
+    return problems | {"llama_cpp": problems["llama_cpp"] or _llama_problem()}
 
 
 def _import_problem(names: Sequence[str]) -> str | None:
     if absent := [name for name in names if importlib.util.find_spec(name) is None]:
         return f"{', '.join(absent)} not installed"
+    command = [sys.executable, "-c", f"import {', '.join(names)}"]
     try:
-        done = _run(sys.executable, "-c", f"import {', '.join(names)}")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return f"its import took more than {SECONDS:.0f} s"
     last = [ending(done.returncode), *done.stderr.strip().splitlines()][-1]
@@ -139,7 +91,7 @@ def _import_problem(names: Sequence[str]) -> str | None:
 
 
 def _llama_problem() -> str | None:
-    """Return why llama.cpp fails with a quantized file on this machine, or None."""
+    """Return which tool of llama.cpp is missing, or why it fails with a quantized file on this machine, or None."""
     from medpsy.quantization import gguf  # late: takes seconds
 
     if problem := gguf.trial():
@@ -150,18 +102,9 @@ def _llama_problem() -> str | None:
 
 def printed(answer: dict) -> str:
     """Return `examine`'s answer as text."""
-    here, rows = answer["machine"], answer["packages"]
-    lines = [f"Python {here['python']}, {here['cores']} cores, {here['memory_gib']} GiB of memory, "]
-    lines[0] += f"{here['free_disk_gib']} GiB of disk free, GPU: {', '.join(here['gpus']) or 'none'}, "
-    lines[0] += f"Slurm: {here['sbatch'] or 'none'}"
-    lines += ["\nEngines", *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items())]
-    lines += ["\nTools of llama.cpp"]
-    for name, tool in answer["tools"].items():
-        lines.append(f"  {name}: {tool['problem'] or ' '.join(filter(None, (tool['path'], tool['version'])))}")
-    off = {name: row for name, row in rows.items() if row["pinned"] != row["installed"]}
-    lines.append(f"\nPackages: {len(rows) - len(off)} at their pinned versions")
-    lines += [f"  {name}: {row['installed']}, pinned {row['pinned']}" for name, row in off.items()]
-    lines.append("\nProfiles")
+    lines = [f"{name}: {value}" for name, value in (answer["machine"] | answer["packages"]).items()]
+    lines += ["engines:", *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items())]
+    lines.append("profiles:")
     for name, needs in answer["profiles"].items():
         lines.append(f"  {name}: {'not ready' if needs['missing'] else 'ready'}")
         lines += [f"    {sentence}" for sentence in needs["missing"]]
@@ -183,27 +126,16 @@ class Case:
     def sizes(self) -> dict[str, Size]:
         """Model -> its size, of those that run here and that are known."""
         sizes = {}
-        for name, model in self.settings.models.items():
-            # one may not be in the list, or have a configuration that lacks what counts
-            with suppress(ValueError, LookupError):
-                if not model.base_url:
-                    sizes[name] = costs.model_size(self.settings, name)
+        for name in (name for name, model in self.settings.models.items() if not model.base_url):
+            with suppress(ValueError, LookupError):  # not in the list, or a configuration that lacks what counts
+                sizes[name] = costs.model_size(self.settings, name)
         return sizes
 
     @cached_property
     def remote(self) -> list[str]:
         """Models of the hub that are not in its cache."""
-        hub = {name: each for name, each in self.settings.models.items() if not (each.base_url or each.local_dir)}
-        return [name for name, each in hub.items() if not _cached(each.path, each.revision, "model")]
-
-    @cached_property
-    def uncached(self) -> list[str]:
-        """Data sets of the hub that are not in its cache: of the suites, and those whose commits the study names."""
-        settings, specs = self.settings, {**SUITES, **OPEN_SUITES}
-        suites = [specs[key] for key in (*settings.suites, *settings.open_suites) if key not in settings.data_dirs]
-        known = {each.hub_id: each.revision for each in suites if settings.source == "hub"} | settings.revisions
-        wanted = {hub_id: settings.commit(hub_id, commit) for hub_id, commit in known.items()}
-        return [hub_id for hub_id in wanted.keys() - on_disk(settings) if not _cached(hub_id, wanted[hub_id])]
+        hub = [model for model in self.settings.models.values() if not (model.base_url or model.local_dir)]
+        return [model.name for model in hub if not _cached(model)]
 
     @property
     def download(self) -> float:
@@ -211,23 +143,22 @@ class Case:
         return sum(self.sizes[name].weights for name in self.remote if name in self.sizes) / GB
 
     @cached_property
-    def disk(self) -> float | str:
-        """GB that the profile will add, or why there is no forecast of it."""
+    def disk(self) -> float | None:
+        """GB that the profile will add; None where there is no forecast of it."""
         try:
             total = plan.forecast(self.settings.profile, slower=1.0).total.disk
-        except (ValueError, LookupError) as error:
-            return f"no forecast of its disk: {error}"
+        except (ValueError, LookupError):
+            return None
         cached = sum(each.weights for each in self.sizes.values() if each.remote) / GB - self.download
         return max(total - cached, self.download) + ROOM
 
 
-def _cached(hub_id: str, commit: str | None, kind: str = "dataset") -> bool:
-    """Return whether the hub's cache holds a repository at `commit`, and where it is a model, weights."""
+def _cached(model: ModelSpec) -> bool:
     try:
-        folder = snapshot_download(hub_id, revision=commit, repo_type=kind, local_files_only=True)
+        folder = snapshot_download(model.path, revision=model.revision, local_files_only=True)
     except LocalEntryNotFoundError:
         return False
-    return kind == "dataset" or any(Path(folder).glob("*.safetensors"))
+    return any(Path(folder).glob("*.safetensors"))
 
 
 def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
@@ -237,73 +168,59 @@ def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
     models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
     """
     case = Case(settings, answer["machine"], answer["engines"])
-    told = [line for check in CHECKS for line in check(case)]
-    needs = {kind: [sentence for what, sentence in told if what == kind] for kind in ("missing", "ahead")}
-    return needs | {"download_gb": case.download, "disk_gb": None if isinstance(case.disk, str) else case.disk}
+    needs: dict[str, Any] = {"missing": [], "ahead": []}
+    for check in CHECKS:
+        for kind, sentence in check(case):
+            needs[kind].append(sentence)
+    return needs | {"download_gb": case.download, "disk_gb": case.disk}
 
 
 Lacks = Iterator[tuple[Literal["missing", "ahead"], str]]
 
 
 def _engine(case: Case) -> Lacks:
-    kind, profile, here = case.settings.engine, case.settings.profile, case.here
-    if problem := case.engines[kind]:
-        yield "missing", f"engine {kind}: {problem}"
-    if profile in CLUSTER and not here["sbatch"]:
+    if problem := case.engines[case.settings.engine]:
+        yield "missing", f"engine {case.settings.engine}: {problem}"
+    if case.settings.profile in CLUSTER and not case.here["sbatch"]:
         yield "missing", "sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm"
-    if kind in ON_GPU and here["gpus"] and not here["llama_gpus"]:
-        fix = "put nvcc of CUDA on PATH and call `make setup`, which builds it anew"
-        yield "ahead", f"llama.cpp finds no GPU, so 10_quantization would take days: {fix}"
 
 
 def _gpus(case: Case) -> Lacks:
     """Yield what GPUs lack: those of this machine, or where Slurm has them, those that the profile is planned for."""
-    settings, here, usual = case.settings, case.here, unit_costs().usual.get(case.settings.profile)
+    settings, gpus, memories = case.settings, case.here["gpus"], case.here["gpu_memory_gib"]
     if settings.engine not in ON_GPU or settings.engine_options.get("address"):
         return
     options = {name: settings.engine_options | model.engine_options for name, model in settings.models.items()}
     shared = {name: each.get("tensor_parallel", 1) for name, each in options.items()}  # GPUs of one copy of a model
     wanted = max(shared[name] * each.get("replicas", 1) for name, each in options.items())
-    if not here["gpus"] and not (settings.profile in CLUSTER and here["sbatch"]):
+    if not gpus and not (settings.profile in CLUSTER and case.here["sbatch"]):
         yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
-    elif 0 < len(here["gpus"]) < wanted:
-        there = len(here["gpus"])
-        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {there}"
-    if not (here["gpu_memory_gib"] or usual):
-        return
-    memory = min(here["gpu_memory_gib"]) * GIB / GB if here["gpu_memory_gib"] else unit_costs().gpus[usual].memory
-    gpu = Gpu(peak=1.0, bandwidth=1.0, memory=memory, price=0.0)
-    needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
-    large = [name for name, count in needed.items() if count > shared[name]]
-    if large:
-        named = ", ".join(f"{name} ({case.sizes[name].weights / GB:.0f} GB) {needed[name]}" for name in large)
-        fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
-        told = f"models that want more GPUs of {memory:.0f} GB than they are given, and how many: {named}; {fix}"
-        yield "missing", told
+    elif 0 < len(gpus) < wanted:
+        yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(gpus)}"
+    if usual := unit_costs().gpus.get(unit_costs().usual.get(settings.profile)):
+        gpu = replace(usual, memory=min(memories) * GIB / GB) if memories else usual
+        needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
+        if large := [f"{name} takes {count}" for name, count in needed.items() if count > shared[name]]:
+            fix = "set tensor_parallel in their engine_options, or serve them elsewhere and name base_url"
+            yield "missing", f"more GPUs of {gpu.memory:.0f} GB than they are given: {', '.join(large)}; {fix}"
 
 
 def _room(case: Case) -> Lacks:
-    """Yield where disk is short: in GB, of the project's, and of the hub's cache where that is another one."""
-    if isinstance(case.disk, str):
-        yield "ahead", case.disk
-        return
-    apart = 0.0 if case.here["free_cache_gib"] is None else case.download
-    parts = [(case.disk - apart, case.here["free_disk_gib"], "downloads and outputs")]
-    parts += [(apart, case.here["free_cache_gib"], "downloads, in the hub's cache")] if apart else []
-    for wanted, free_gib, what in parts:
-        if (free := free_gib * GIB / GB) < wanted:
-            yield "missing", f"{free:,.0f} GB of disk are free; {wanted:,.0f} are needed for {what}"
+    free = case.here["free_disk_gib"] * GIB / GB
+    if case.disk is None:
+        yield "ahead", f"no forecast of its disk; `medpsy plan --profile {case.settings.profile}` says why"
+    elif free < case.disk:
+        yield "missing", f"{free:,.0f} GB of disk are free; {case.disk:,.0f} are needed for downloads and outputs"
 
 
 def _folders(case: Case) -> Lacks:
     """Yield the folders that the profile's files name and that are not there."""
-    settings, folder = case.settings, f"params/{case.settings.profile}"
+    settings, named = case.settings, {}
     for name, model in settings.models.items():
         if model.local_dir and not (model.local_dir / "config.json").is_file():
             yield "missing", f"no model in {model.path} ({name})"
-    named = {f"{settings.file}: data_dirs.{key}": path for key, path in settings.data_dirs.items()}
-    for file in sorted((settings.root / folder).glob("[0-9]*.yaml")):
-        named |= dict(_data_dirs(strict.read(file), strict.Place(f"{folder}/{file.name}")))
+    for file in sorted((settings.root / settings.file).parent.glob("*.yaml")):
+        named |= dict(_data_dirs(strict.read(file), strict.Place(f"params/{settings.profile}/{file.name}")))
     for place, path in named.items():
         if not (settings.root / Path(path).expanduser()).exists():
             yield "missing", f"no data in {path}; put it there ({place})"
@@ -313,52 +230,39 @@ def _data_dirs(values: Mapping[str, Any], place: strict.Place) -> Iterator[tuple
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _data_dirs(value, place.at(key))
-        elif key == "data_dir" and value and not values.get("hub_id"):  # else that set stands in for the folder
-            yield str(place.at(key)), value
+        elif (key == "data_dir" and value and not values.get("hub_id")) or place.keys[-1:] == ("data_dirs",):
+            yield str(place.at(key)), value  # a hub_id beside it stands in for the folder
 
 
 def _endpoints(case: Case) -> Lacks:
     """Yield the endpoints where nobody answers. Whatever a server says is an answer, be it that it wants a key."""
     from medpsy.engines.client import Failure, ask_for_models  # late: a study without endpoints needs no client
 
-    served: dict[str, list[str]] = {}
     for name, model in case.settings.models.items():
-        if model.base_url:
-            served.setdefault(model.base_url, []).append(name)
-    for address, names in served.items():
         try:
-            ask_for_models(address, timeout=ENDPOINT_SECONDS)
+            if model.base_url:
+                ask_for_models(model.base_url, timeout=ENDPOINT_SECONDS)
         except Failure as failure:
             fix = "start that server or correct base_url"
-            yield "missing", f"nobody answers at {address} ({', '.join(names)}: {failure}); {fix}"
+            yield "missing", f"{name}: nobody answers at {model.base_url} ({failure}); {fix}"
         except EngineError as error:
-            yield "missing", f"{', '.join(names)}: {error}"
+            yield "missing", f"{name}: {error}"
 
 
 def _downloads(case: Case) -> Lacks:
-    unsized = [name for name in case.remote if name not in case.sizes]
-    but = f", without {', '.join(unsized)}, whose size is not known" if unsized else ""
-    if constants.HF_HUB_OFFLINE and (absent := [*case.remote, *case.uncached]):
-        yield "missing", f"HF_HUB_OFFLINE is set, and the hub's cache lacks {', '.join(absent)}"
     if case.remote:
-        yield "ahead", f"models to be downloaded on first use, {case.download:,.0f} GB{but}: {', '.join(case.remote)}"
-    if case.uncached:
-        yield "ahead", f"data sets to be downloaded on first use: {', '.join(case.uncached)}"
-    settings = case.settings
-    if settings.source == "hub" and (settings.root / "params" / settings.profile / "13_openmed.yaml").is_file():
-        yield "ahead", "lm-evaluation-harness needs NLTK's punkt_tab (`python -m nltk.downloader punkt_tab`)"
+        offline = "HF_HUB_OFFLINE is set, and these are not in the hub's cache"
+        told = offline if constants.HF_HUB_OFFLINE else f"to be downloaded on first use, {case.download:,.0f} GB"
+        yield "missing" if constants.HF_HUB_OFFLINE else "ahead", f"{told}: {', '.join(case.remote)}"
 
 
 def _terms(case: Case) -> Lacks:
-    gated: dict[str, list[str]] = {}
-    for model in (case.settings.models[name] for name in case.remote):
-        if (family := families.of(model.path, model.family)) and family.terms:
-            gated.setdefault(family.terms, []).append(model.path)
     token = bool(get_token())
     then = "with the account of the token that is set" if token else "and set HF_TOKEN to a token of that account"
-    for terms, paths in gated.items():
-        where = ", ".join(dict.fromkeys(paths))
-        yield "ahead" if token else "missing", f"gated: accept {terms} on the page of {where}, {then}"
+    for model in (case.settings.models[name] for name in case.remote):
+        if (family := families.of(model.path, model.family)) and family.terms:
+            told = f"gated: accept {family.terms} on the page of {model.path}, {then}"
+            yield "ahead" if token else "missing", told
 
 
 def _commits(case: Case) -> Lacks:
@@ -386,34 +290,31 @@ class Pin:
         return f"{self.file}: {'.'.join(self.keys)} ({self.kind} {self.hub_id})"
 
 
-def on_disk(settings: Study) -> set[str]:
-    """Return the hub ids of the sets that `data_dirs` says to read from the disk."""
-    specs = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
-    return {specs[key].hub_id for key in settings.data_dirs if key in specs}
-
-
 def unpinned(settings: Study) -> list[Pin]:
     """Return what a profile reads from the hub without a commit: its models, and data sets of its `revisions`."""
-    loose = [hub_id for hub_id, commit in settings.revisions.items() if not commit and hub_id not in on_disk(settings)]
+    specs = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
+    on_disk = {specs[key].hub_id for key in settings.data_dirs}
+    loose = [hub_id for hub_id, commit in settings.revisions.items() if not commit and hub_id not in on_disk]
     models = [(("models", name, "revision"), settings.models[name].path, "model") for name in settings.unpinned]
     sets = [(("revisions", hub_id), hub_id, "dataset") for hub_id in loose]
     return [Pin(settings.file, *place) for place in (*models, *sets)]
 
 
-def pin(profile: str) -> tuple[dict[Pin, str], dict[Pin, str]]:
+def pin(profile: str) -> tuple[list[str], list[str]]:
     """Write the newest commit of the main branch into every place of `unpinned`, when the hub has named them all.
 
-    Returns what was written, with its commit, and what was not, with the reason. A ConnectionError changes nothing.
+    Returns what was written, and what was not, with the reason. A ConnectionError changes nothing.
     """
     settings = study.load(profile)
-    path, written, refused = settings.root / settings.file, {}, {}
+    path, written, refused = settings.root / settings.file, [], []
     text = path.read_text(encoding="utf-8")
     for place in unpinned(settings):
         try:
             commit = _newest(place)
-            text, written[place] = with_commit(text, place.keys, commit), commit
+            text = with_commit(text, place.keys, commit)
+            written.append(f"{place}: {commit}")
         except ValueError as error:
-            refused[place] = str(error)
+            refused.append(f"{place}: {error}")
     if written:
         write_text(path, text)
     return written, refused

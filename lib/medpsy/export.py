@@ -25,7 +25,7 @@ from medpsy.mini import world
 from medpsy.quantization.gguf import BASE, FORMATS, variant_file
 from medpsy.show import MARGIN
 from medpsy.store import capped
-from medpsy.study import CHECKPOINT, ModelSpec, Study
+from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
 from medpsy.training.card import evaluations, score_table
 from medpsy.training.jobs import SUMMARY
 
@@ -70,34 +70,18 @@ class ChatSettings:
         `limit` is the tokens that the model's context holds at most, None if nobody says.
         """
         chosen, context = self.sampling, self.sampling.max_tokens + EARLIER
-        line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens}"
-        line += f" --samplers temperature;top_k;top_p --temp {chosen.temperature}"
-        line += f" --top-k {chosen.top_k} --top-p {chosen.top_p}"
-        line += f" --threads {self.threads}" if self.threads else ""
+        line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens} "
+        line += f"--samplers temperature;top_k;top_p --temp {chosen.temperature} --top-k {chosen.top_k} "
+        line += f"--top-p {chosen.top_p}" + (f" --threads {self.threads}" if self.threads else "")
         kwargs = self.chat_template_kwargs
         return ["--model", gguf, *line.split(), *(["--chat-template-kwargs", json.dumps(kwargs)] if kwargs else [])]
 
 
-def chat_command(
-    name: str,
-    load: Callable[[], Study],
-    *,
-    system: str | None = None,
-    max_tokens: int | None = None,
-    temperature: float | None = None,
-) -> tuple[str, list[str]]:
+def chat_command(name: str, load: Callable[[], Study]) -> tuple[str, list[str]]:
     """Return the notice that comes first, and llama-cli's command to talk to the model called `name`.
 
-    Safetensors are converted to GGUF the first time: one program talks to all models.
-
-    Args:
-        name: an exported folder, or a model or checkpoint of the study that `load` returns.
-        system: text that stands before the conversation.
-        max_tokens, temperature: in place of the study's.
-
-    Raises:
-        ValueError, OSError, EngineError: there is no such model, it is not whole, behind an endpoint or cannot be
-            converted, or no llama.cpp; says what to do.
+    That is an exported folder, or a model or checkpoint of the study that `load` returns. Safetensors are converted to
+    GGUF the first time: one program talks to all models. A ValueError or OSError says why there is none to talk to.
     """
     folder = Path(name).expanduser()
     if (folder / MARK).is_file():
@@ -112,21 +96,18 @@ def chat_command(
         if model.base_url:
             raise ValueError(f"model {name!r} is behind an endpoint ({model.base_url}); use a chat client of your own")
         if name not in study.models:
-            study.require_whole(model, CHECKPOINT.fullmatch(name)["stage"])
-    given = {"max_tokens": max_tokens, "temperature": temperature}
-    sampling = replace(settings.sampling, **{key: value for key, value in given.items() if value is not None})
-    check_sampling(sampling)
+            study.require_whole(model, (CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name))[2])
     limit = text_config(model_folder(model)).get("max_position_embeddings")
     program = str(programs.find("llama-cli"))
-    arguments = replace(settings, sampling=sampling).arguments(str(to_gguf(model, gguf_dir)), limit)
-    arguments += ["--system-prompt", system] if system else []
-    return f"{model.label}: {settings.notice}", [program, *arguments]
+    return f"{model.label}: {settings.notice}", [program, *settings.arguments(str(to_gguf(model, gguf_dir)), limit)]
 
 
 def read(folder: Path) -> ChatSettings:
     """Return what the export in `folder` says of itself; a SettingsError names file, key and fix."""
     place = strict.Place(f"{folder.resolve().name}/{MARK}")
-    return strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
+    settings = strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
+    check_sampling(settings.sampling)
+    return settings
 
 
 def export(study: Study, *, stage: str, size: str, variant: str | None = None, out: Path | None = None) -> Path:
@@ -160,17 +141,16 @@ def export(study: Study, *, stage: str, size: str, variant: str | None = None, o
             shutil.copyfile(path, folder / name)
         (folder / SUMMARY).unlink(missing_ok=True)  # how the checkpoint came about; the card says what matters of it
         (folder / MARK).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-        card = _card(study, model, stage, size, variant, settings, folder)
+        card = _card(study, model, settings, folder, stage=stage, size=size, variant=variant)
         (folder / "README.md").write_text(f"{card}\n", encoding="utf-8")
     return target
 
 
-def _card(
-    study: Study, model: ModelSpec, stage: str, size: str, variant: str | None, settings: ChatSettings, folder: Path
-) -> ModelCard:
+def _card(study: Study, model: ModelSpec, settings: ChatSettings, folder: Path, **how: Any) -> ModelCard:
+    """Return the card of the export in `folder`; `how` is its stage, size and variant."""
     made_of, digest, chosen = licences.of_model(model), fingerprint(model), settings.sampling
     limit = text_config(folder).get("max_position_embeddings") or chosen.max_tokens + EARLIER
-    lossy = variant not in (None, BASE)  # BF16 rounds nothing
+    lossy = how["variant"] not in (None, BASE)  # BF16 rounds nothing
     scores = {model.name: _scores(study, STAGES, model.name, digest)}
     if lossy:
         file = ModelSpec(settings.name, str(folder), chat_template_kwargs=model.chat_template_kwargs)
@@ -182,18 +162,16 @@ def _card(
     return ModelCard.from_template(
         ModelCardData(
             **licences.stated(made_of),
-            library_name="gguf" if variant else "transformers",
+            library_name="gguf" if how["variant"] else "transformers",
             pipeline_tag="text-generation",
             model_name=settings.name,
             eval_results=evaluations(next(iter(scores.values()))),
         ),
         template_path=CARD,
         settings=settings,
-        size=size,
-        stage=stage,
-        variant=variant,
+        **how,
         lossy=lossy,
-        backbone=study.model(study.targets[size]),
+        backbone=study.model(study.targets[how["size"]]),
         profile=study.profile,
         digest=digest,
         command=shlex.join(["llama-cli", *settings.arguments(f"{settings.name}.gguf", limit)]),
@@ -207,10 +185,8 @@ def _card(
 
 
 def _scores(study: Study, section: str, model: str, digest: str) -> dict[str, tuple[float, float | None]]:
-    """Return measure -> points and margin of the model whose fingerprint is `digest`, from the record of `section`.
-
-    They are the cells of its tables whose links lead to the model's responses; none where the record, if there is one,
-    is of other weights.
+    """Return measure -> points and margin of the model whose fingerprint is `digest`, from the record of `section`: the
+    cells whose links lead to its responses, none where the record is of other weights.
     """
     folder, scores = study.section_dir(section), {}
     result = record.read(folder) if (folder / record.FILE).is_file() else None

@@ -43,8 +43,7 @@ OPTIONS = "options"  # the task of `likeliest`
 LOOK = 0.2  # seconds between two looks at the processes
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-SENTENCES = "tokenizers/punkt_tab"  # NLTK's data for splitting sentences and words
-SPLITTING = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}  # instructions that need it
+SENTENCES = "tokenizers/punkt_tab"  # NLTK's data, without which IFEval cannot count sentences
 Say = Callable[[str], None] | None
 Rows = list[dict[str, Any]]
 
@@ -59,9 +58,8 @@ class Settings:
 
     Args:
         think_end_token: where the reasoning ends; what stands before it is not scored. None scores all of it. The
-            card gives none, since its models do not think. Scores of log-likelihoods do not depend on it.
-        max_gen_toks: tokens a response may have; None leaves it to the task, and where that is silent the harness
-            stops after 256.
+            card gives none, since its models do not think.
+        max_gen_toks: tokens a response may have; None leaves it to the task, and in the end to the harness (256).
         limit: documents per task; 0 means all.
         backend_options: further arguments of the backend, e.g. ``{"parallelize": True}``.
     """
@@ -90,7 +88,6 @@ class Benchmark:
     title: str  # as the card prints it
     task: str  # of the harness, or a group of tasks
     metric: str  # the harness's name of what the card prints
-    thinks: bool = False  # whether a model writes before it is scored, so that reasoning and its budget matter
     hub_id: str = ""  # data set that the task reads; empty in the miniature
     revision: str | None = None  # commit at which it is read
 
@@ -99,14 +96,14 @@ MMLU, MMLU_PRO = SUITES["mmlu_health"], SUITES["mmlu_pro_health"]
 # The card names tasks, not metrics. Of IFEval's four, strict accuracy by prompt is ours: not stated.
 BENCHMARKS = {
     "hub": (
-        Benchmark("MMLU", "mmlu", "acc", False, MMLU.hub_id, MMLU.revision),
-        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", False, MMLU_PRO.hub_id, MMLU_PRO.revision),
-        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", True, "wis-k/instruction-following-eval"),
+        Benchmark("MMLU", "mmlu", "acc", MMLU.hub_id, MMLU.revision),
+        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", MMLU_PRO.hub_id, MMLU_PRO.revision),
+        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", "wis-k/instruction-following-eval"),
     ),
     "mini": (
         Benchmark("MMLU", "mini_mmlu", "acc"),
         Benchmark("MMLU-Pro", "mini_mmlu_pro", "acc"),
-        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc", thinks=True),
+        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc"),
     ),
 }
 
@@ -129,13 +126,12 @@ def evaluate(
     Returns:
         Scores: columns model, task, metric, value, stderr (both in points; stderr missing where the harness knows
         none), n (documents), shots (examples in the prompt), seconds (of the task, or of the group it was asked in).
-        Documents: columns model, task, metric, document, value (points; where a document has several instructions, the
-        share that was followed). Documents of a task count for each of its groups too, under ``task/number``.
+        Documents: columns model, task, metric, document (``task/number``), value (points; the share that was followed
+        where a document has several instructions). Documents of a task count for each of its groups too.
 
     Raises:
         HarnessError: it stopped; what other models had finished is kept.
-        OSError, ValueError: a model is not to be had or behind an endpoint, no task is named, or a data set has no
-            commit.
+        OSError, ValueError: a model is not to be had or behind an endpoint, or a data set has no commit.
     """
     results = _results(study, models, tasks, settings, mini_files() if study.source == "mini" else {}, progress)
     documents = pd.DataFrame(results["documents"]).rename(columns={"documents": "document", "values": "value"})
@@ -153,11 +149,8 @@ def likeliest(
 ) -> pd.DataFrame:
     """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``.
 
-    Nothing is written and no option is read out of anything: the protocol of `mmlu`, on any suite's questions, of which
-    those without a key are left out. Raises as `evaluate` does.
-
-    Returns:
-        Columns model, suite, weight_group, question_id, value (points: 0 or 100).
+    The protocol of `mmlu` on any suite's questions that have a key; nothing is written, nothing read out of a text.
+    Columns model, suite, weight_group, question_id, value (points: 0 or 100). Raises as `evaluate` does.
     """
     keyed = [question for question in questions if question.gold is not None]
     files = option_files(keyed)
@@ -177,8 +170,9 @@ def _results(
     say: Say,
     *more: str,
 ) -> dict[str, Rows]:
-    """Return scores and documents of `tasks`, those in `files` (name -> text) or else the harness's own; a replay tells
-    what was noted of the same names, settings and `more`."""
+    """Return scores and documents of `tasks`, of the harness or in `files` (name -> text); a replay tells what was
+    noted of the same names, settings and `more`.
+    """
     asked = json.dumps([[model.name for model in models], list(tasks), asdict(settings), *more], sort_keys=True)
 
     def make() -> dict[str, Rows]:
@@ -203,12 +197,7 @@ def jobs(
 
     ``folder`` is where its results land and ``place`` where it works, one for each set of files, since sections run
     side by side; ``model`` holds the arguments of the backend, with paths from there, so that results name no machine.
-
-    Raises:
-        OSError, ValueError: as `evaluate`.
     """
-    if not tasks:
-        raise ValueError("no task is named; see medpsy.harness.card_benchmarks(study)")
     versions, made, root = {name: metadata.version(name) for name in DECIDING}, [], study.outputs / "harness"
     commits = {} if files else {each.hub_id: each.revision for each in card_benchmarks(study) if each.hub_id}
     documents, place = digest(files) if files else commits, root / f"tasks-{digest(files)[:8]}"
@@ -216,27 +205,23 @@ def jobs(
         if model.base_url:
             raise ValueError(f"model {model.name!r} is behind an endpoint; the harness needs its weights")
         model_folder(model)  # of the hub too: what the harness loads has been looked at
+        given, local = {"dtype": settings.dtype, "trust_remote_code": False}, model.local_dir
+        given |= settings.backend_options | {"pretrained": os.path.relpath(local, place) if local else model.path}
+        given |= {"revision": model.revision} if model.revision and not local else {}
+        given |= {"chat_template_args": dict(model.chat_template_kwargs)} if model.chat_template_kwargs else {}
+        given |= {"think_end_token": settings.think_end_token} if settings.think_end_token else {}
         for task in tasks:
             inputs = [fingerprint(model), task, asdict(settings), versions, RECIPE_VERSION, documents]
             key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
             job = {"name": model.name, "task": task, "key": key, "settings": asdict(settings)}
             job |= {"folder": str(root / model.name / f"{task}-{key[:8]}"), "place": str(place)}
-            made.append(job | {"commits": commits, "model": arguments(model, settings, place)})
+            made.append(job | {"commits": commits, "model": given})
     return made
 
 
 def done(job: Mapping[str, Any]) -> bool:
     """Return whether the results of this very job stand."""
     return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
-
-
-def arguments(model: ModelSpec, settings: Settings, start: Path) -> dict[str, Any]:
-    """Return the arguments of the harness's backend for `model`, with paths from `start`."""
-    local, given = model.local_dir, {"dtype": settings.dtype, "trust_remote_code": False, **settings.backend_options}
-    given |= {"pretrained": os.path.relpath(local, start) if local else model.path}
-    given |= {"revision": model.revision} if model.revision and not local else {}
-    given |= {"chat_template_args": dict(model.chat_template_kwargs)} if model.chat_template_kwargs else {}
-    return given | ({"think_end_token": settings.think_end_token} if settings.think_end_token else {})
 
 
 def digest(files: Mapping[str, str]) -> str:
@@ -334,7 +319,7 @@ def read_documents(folder: Path, model: str) -> Rows:
 
 
 def _json(folder: Path, pattern: str) -> Any:
-    """Return the content of the one file in `folder` that fits `pattern`; of lines of JSON a list."""
+    """Return what the one file that fits `pattern` holds; of lines of JSON a list."""
     paths = list(folder.glob(pattern))
     if len(paths) != 1:
         raise HarnessError(f"{folder.name} holds {len(paths)} files {pattern}; delete the folder and evaluate again")
@@ -354,6 +339,7 @@ def _leaves(task: str, results: Mapping[str, Any]) -> list[str]:
 
 def main(file: Path) -> None:
     """Do the jobs in `file` in turn."""
+    import datasets
     import langdetect
     import nltk
     from lm_eval.tasks import TaskManager
@@ -364,40 +350,28 @@ def main(file: Path) -> None:
     langdetect.DetectorFactory.seed = 0  # it draws at random otherwise, and calls one text now English, now not
     if os.environ.get(OFFLINE[0]):
         nltk.download = lambda *_, **__: False  # IFEval's modules call it when they are imported
-    read_at(commits)
+    # groups of the harness's tasks cannot be given a revision
+    load = datasets.load_dataset
+    datasets.load_dataset = lambda path, *args, **options: load(
+        path, *args, **options | ({"revision": commits[path]} if path in commits else {})
+    )
+    if commits and any("ifeval" in job["task"] for job in jobs):
+        require_sentences()
     manager = TaskManager(include_path=None if commits else ".", include_defaults=bool(commits))
-    for task in dict.fromkeys(job["task"] for job in jobs if "ifeval" in job["task"]):
-        require_sentences(manager, task)
     for job in jobs:
         do(job, manager)
 
 
-def read_at(commits: Mapping[str, str]) -> None:
-    """Have data sets read at `commits` (by hub id): groups of the harness's tasks cannot be given a revision."""
-    import datasets
-
-    load = datasets.load_dataset
-
-    def pinned(path: str, *args: Any, **options: Any) -> Any:
-        return load(path, *args, **options | ({"revision": commits[path]} if path in commits else {}))
-
-    datasets.load_dataset = pinned
-
-
-def require_sentences(manager: Any, name: str) -> None:
-    """Stop where an instruction cannot be checked without NLTK's data and this machine has none."""
+def require_sentences() -> None:
+    """Stop where this machine lacks the data by which IFEval counts sentences, before hours of writing."""
     import nltk
 
-    loaded = manager.load([name])["tasks"].values()
-    kinds = {kind for task in loaded for document in task.test_docs() for kind in document["instruction_id_list"]}
-    if not kinds & SPLITTING:
-        return
     try:
         nltk.data.find(SENTENCES)
     except LookupError:
         sys.exit(
-            f"{name}: {', '.join(sorted(kinds & SPLITTING))} need NLTK's punkt_tab, which is not on this "
-            "machine; fetch it once with `python -m nltk.downloader punkt_tab`, or copy it to a folder of NLTK_DATA"
+            "IFEval needs NLTK's punkt_tab, which is not on this machine; fetch it once with "
+            "`python -m nltk.downloader punkt_tab`, or copy it to a folder of NLTK_DATA"
         )
 
 

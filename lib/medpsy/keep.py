@@ -80,7 +80,6 @@ def with_outputs(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
 
 
 def _kept(output: NotebookNode, count: int) -> NotebookNode:
-    """Return an output of the cell that is run as number `count`, its figure in few colours."""
     if "execution_count" in output:
         output.execution_count = count
     if image := output.get("data", {}).get("image/png"):

@@ -1,8 +1,9 @@
-"""Run one notebook: parameters checked first, executed apart, named `notebook.ipynb` only when its record appeared.
+"""Run one notebook through papermill: parameters checked first, executed apart, done when its record appeared.
 
 `result.json` alone means done: the last one is set aside before the first cell runs, so that a run that fails never
 leaves it behind as its own. Of parameters it refuses what papermill lets through: an unknown name, a value of another
-type, text where YAML was meant to hold a number. Reads cells as text and never changes a notebook.
+type, text where YAML was meant to hold a number. The kernel is the Python that runs this, whatever kernel the file or
+the user's Jupyter names. Never changes a notebook.
 """
 
 import ast
@@ -12,17 +13,26 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, TextIO, get_args, get_origin
 
 import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
 
 from medpsy import strict, study
+from medpsy.engines.programs import ending
+from medpsy.files import socket_folder
 from medpsy.strict import Place
 
 RECIPE_VERSION = 1  # raised by hand when the same parameters and responses begin to give other records
@@ -37,10 +47,18 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # of the kernel: tqdm's bars fill a page, and where ipywidgets is absent it warns of that with a path of this machine
 QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
 LINES = 15  # of a traceback; the innermost frames and the message are at its end
+ENGINE = "medpsy"
+START_SECONDS = 300  # a kernel that starts on a loaded machine takes its time; papermill's 60 are too few
+GRACE = 5.0  # seconds that an interrupted cell has to store what it has and to close what it holds
+EVERY = 10.0  # seconds between two lines that a cell prints
+WIDTH = 100
 
 
 class RunError(RuntimeError):
     """A notebook did not come to its end; the message says where it stopped and what to look at."""
+
+
+# Parameters: what the tagged cell declares, and what files and the command line give.
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,9 @@ def _read(path: Path, *keys: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+# Running one.
+
+
 def notebooks(root: Path | None = None) -> dict[str, Path]:
     """Return the notebooks of the project by section, in reading order."""
     return {path.stem: path for path in sorted(((root or study.find_root()) / "notebooks").glob("[0-9]*.ipynb"))}
@@ -228,42 +249,39 @@ def run_notebook(
     values = resolve(notebook, profile, files=sources, given=params)
     folder = loaded.section_dir(notebook.stem)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        return _run(notebook, folder, values, stream, loaded.root)
+    shown, environment = "/".join(folder.parts[-3:]), {"MEDPSY_ROOT": str(loaded.root), **QUIET}
+    progress, started = Progress(stream, notebook.stem.partition("_")[0]), time.monotonic()
+    with _alone(folder, shown):
+        if (folder / RESULT).exists():
+            os.replace(folder / RESULT, folder / PREVIOUS)
+        print(f"  {progress.prefix}  {notebook.stem}, profile {profile}", file=stream, flush=True)
+        if problem := _executed(notebook, folder, values, progress, environment):
+            kept = f"; the last record is kept as {PREVIOUS}" if (folder / PREVIOUS).exists() else ""
+            raise RunError(f"{notebook.name}: {problem}\n  Executed so far: {shown}/{RUNNING}{kept}")
+        os.replace(folder / RUNNING, folder / DONE)
+        (folder / PREVIOUS).unlink(missing_ok=True)
+    print(f"  {progress.prefix}  done in {time.monotonic() - started:.1f} s", file=stream, flush=True)
+    return folder / RESULT
 
 
-def _run(notebook: Path, folder: Path, values: dict, stream: TextIO, root: Path) -> Path:
-    """Execute `notebook` in `folder`, which is this process's alone."""
-    from nbclient.exceptions import DeadKernelError  # late: these take seconds, a slip in a parameter does not
-    from papermill import PapermillExecutionError
+def _executed(notebook: Path, folder: Path, values: dict, progress: "Progress", environment: Mapping[str, str]) -> str:
+    """Execute `notebook`, saving to `folder` as it goes; return what kept it from leaving a whole record.
 
-    from medpsy.execution import Progress, execute
-
-    result, number, started = folder / RESULT, notebook.stem.partition("_")[0], time.monotonic()
-    progress = Progress(stream, number)
-    if result.exists():
-        os.replace(result, folder / PREVIOUS)
-    print(f"  {number}  {notebook.stem}, profile {folder.parent.name}", file=stream, flush=True)
+    The working directory is the notebook's own folder, as in JupyterLab. KeyboardInterrupt or SystemExit: Ctrl-C or a
+    polite kill (a batch system's, snakemake's) ended the kernel.
+    """
+    papermill_engines.register(ENGINE, _Engine)
+    how = {"engine_name": ENGINE, "kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False}
+    how |= {"progress": progress, "environment": {**os.environ, **environment}}
     try:
-        execute(notebook, folder / RUNNING, values, progress, {"MEDPSY_ROOT": str(root), **QUIET})
-        problem = _problem_of_record(result)
-    except PapermillExecutionError as error:
+        papermill.execute_notebook(notebook, folder / RUNNING, values, **how)
+    except papermill.PapermillExecutionError as error:
         trace = COLOURS.sub("", "\n".join(error.traceback)).splitlines()
-        problem = "\n    ".join([f"cell {progress.where()} failed: {error.ename}", *trace[-LINES:]])
+        return "\n    ".join([f"cell {progress.where()} failed: {error.ename}", *trace[-LINES:]])
     except DeadKernelError as error:
-        problem = f"the kernel ended in cell {progress.where()}: {error} (without a signal, a cell called exit)"
-    if problem:
-        kept = f"; the last record is kept as {PREVIOUS}" if (folder / PREVIOUS).exists() else ""
-        raise RunError(f"{notebook.name}: {problem}\n  Executed so far: {_shown(folder)}/{RUNNING}{kept}")
-    os.replace(folder / RUNNING, folder / DONE)
-    (folder / PREVIOUS).unlink(missing_ok=True)
-    print(f"  {number}  done in {time.monotonic() - started:.1f} s", file=stream, flush=True)
-    return result
-
-
-def _problem_of_record(result: Path) -> str:
+        return f"the kernel ended in cell {progress.where()}: {error} (without a signal, a cell called exit)"
     try:
-        json.loads(result.read_text(encoding="utf-8"))
+        json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         why = "a cell left early (exit, quit), or the last cell does not write the record of this section and profile"
         return f"all went through, but there is no {RESULT}: {why}"
@@ -272,20 +290,144 @@ def _problem_of_record(result: Path) -> str:
     return ""
 
 
-def _shown(folder: Path) -> str:
-    """Return the folder of a section as it is called below the root."""
-    return "/".join(folder.parts[-3:])
-
-
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, shown: str) -> Iterator[None]:
     """Hold `folder` for this process; the system lets go of it even if the process is killed."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{_shown(folder)}: another run is under way here; wait for it") from None
+            raise RunError(f"{shown}: another run is under way here; wait for it") from None
         yield
     finally:
         os.close(handle)
+
+
+@dataclass
+class Progress:
+    """Tells `stream` which cell of a notebook has run, and now and then what the running one prints."""
+
+    stream: TextIO
+    prefix: str = ""  # tells sections apart that run side by side
+    names: list[str] = field(default_factory=list)  # of all cells: the heading above; prose has none
+    running: int = -1
+    echoed: float = 0.0
+
+    def start(self, index: int) -> None:
+        self.running, self.echoed = index, time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Show the last line of what a cell printed, not too often."""
+        lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        if lines and time.monotonic() - self.echoed >= EVERY:
+            self.echoed = time.monotonic()
+            self.show(lines[-1])
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def where(self) -> str:
+        """Return the running cell, e.g. ``3 of 9 (Ours beside Table 1)``."""
+        if self.running < 0:
+            return "none"
+        number = sum(map(bool, self.names[: self.running + 1]))
+        return f"{number} of {sum(map(bool, self.names))} ({self.names[self.running]})"
+
+    def show(self, text: str) -> None:
+        print(f"  {self.prefix}  {self.where():<40}  {text}"[:WIDTH], file=self.stream, flush=True)
+
+
+def _cell_names(cells: list) -> list[str]:
+    names, heading = [], "start"
+    for cell in cells:
+        if cell.cell_type != "code":
+            heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
+        names.append(heading if cell.cell_type == "code" else "")
+    return names
+
+
+class _ThisPython(KernelSpecManager):
+    """Knows one kernel, this Python; the user's Jupyter may have another one under the same name."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
+        return KernelSpec(argv=argv, display_name=kernel_name, language="python")
+
+
+class _Client(PapermillNotebookClient):
+    def __init__(self, *args: Any, progress: Progress, sockets: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.progress, self.sockets = progress, sockets
+
+    def create_kernel_manager(self) -> Any:
+        manager = super().create_kernel_manager()
+        manager.kernel_spec_manager = _ThisPython()
+        # files, not ports: two kernels that start at the same time may choose the same port, and one of them dies
+        manager.transport, manager.ip = "ipc", os.path.join(self.sockets, "kernel")
+        return manager
+
+    def stop(self) -> None:
+        """Interrupt the cell, and kill a kernel that goes on all the same, or that was only about to start."""
+        self.shutdown_kernel = "immediate"  # nothing is left to be done behind the cell
+        self._send(signal.SIGINT)
+        while not time.sleep(GRACE) and not self._send(signal.SIGKILL):
+            pass
+
+    def _send(self, number: signal.Signals) -> bool:
+        try:
+            self.km.provisioner.process.send_signal(number)
+        except AttributeError:  # there is no kernel, not yet or not any more
+            return False
+        return True
+
+    def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
+        if cell.cell_type != "code":
+            return super().execute_cell(cell, cell_index, **options)
+        started = time.monotonic()
+        self.progress.start(cell_index)
+        try:
+            return super().execute_cell(cell, cell_index, **options)
+        except DeadKernelError:
+            raise DeadKernelError(ending(self.km.provisioner.process.poll())) from None
+        finally:
+            self.progress.show(f"{time.monotonic() - started:.1f} s")
+
+
+class _Engine(NBClientEngine):
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, *, progress: Progress, environment: Mapping[str, str], **_: Any
+    ) -> None:
+        progress.names = _cell_names(nb_man.nb.cells)
+        with socket_folder("kernel-") as sockets:
+            options = {"kernel_name": kernel_name, "startup_timeout": START_SECONDS, "timeout": None}  # may take hours
+            options |= {"stdout_file": progress, "stderr_file": progress}
+            client = _Client(nb_man, progress=progress, sockets=sockets, **options)
+            with _stoppable(client):
+                client.execute(env=dict(environment))
+
+
+@contextlib.contextmanager
+def _stoppable(client: _Client) -> Iterator[None]:
+    """Let Ctrl-C and a polite kill end the kernel, and then this process.
+
+    Nothing is raised where the signal arrives: there an exception would end a task of the client's event loop, and the
+    client could not shut the kernel down any more.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        threading.Thread(target=client.stop, daemon=True).start()
+
+    main = threading.current_thread() is threading.main_thread()  # only there signals can be taken
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])

@@ -128,7 +128,7 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # the latter: a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
         raise place.error(f"line {mark.line + 1}: {error.problem}" if mark else str(error)) from None
-    return mapping({} if raw is None else raw, place)
+    return _mapping({} if raw is None else raw, place)
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -138,20 +138,18 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
 
 
-def mapping(raw: object, place: Place) -> dict[str, Any]:
-    """Return `raw` if it is a mapping."""
+def _mapping(raw: object, place: Place) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise place.error(f"{raw!r} must be a mapping of keys to values; write one `key: value` per line")
     return raw
 
 
 def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
-    """Return dataclass `cls` made from the mapping `raw`, whose types are those of the dataclass.
+    """Return dataclass `cls` made from the mapping `raw`; fields `given` come from elsewhere and are no keys of it.
 
-    Fields `given` come from elsewhere; the file must not hold them. A SettingsError names an unknown or missing key, a
-    wrong type, or a value that the dataclass itself refuses.
+    A SettingsError names an unknown or missing key, a wrong type, or a value that the dataclass itself refuses.
     """
-    for key in given.keys() & mapping(raw, place).keys():
+    for key in given.keys() & _mapping(raw, place).keys():
         known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
         raise place.at(key).error(f"unknown key; {nearest(key, known)}")
     return value({**raw, **given}, cls, place)

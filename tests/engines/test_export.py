@@ -104,7 +104,7 @@ def test_an_export_is_replaced_and_any_other_folder_kept(mini, tmp_path):
 
 
 def test_nothing_half_written_is_left(mini, monkeypatch):
-    monkeypatch.setattr(export, "_card", lambda *_: 1 / 0)
+    monkeypatch.setattr(export, "_card", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exported(mini)
     assert list((mini.outputs / "export").iterdir()) == []
@@ -186,28 +186,29 @@ def gguf(tmp_path, small, monkeypatch):
 
 
 def test_chat_prints_the_notice_and_becomes_llama_cli(gguf):
-    words = [sys.executable, "-m", "medpsy", "chat", str(gguf), "--max-tokens", "8", "--system", "Be brief."]
+    words = [sys.executable, "-m", "medpsy", "chat", str(gguf)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     notice, *arguments = done.stdout.splitlines()
     assert notice == f"small: {export.NOTICE} {export.FICTION}"
     assert arguments[:3] == ["--model", str(gguf / "small.gguf"), "--jinja"]
     given = dict(zip(arguments[3::2], arguments[4::2], strict=True))
-    assert given["--predict"] == "8" and given["--temp"] == "0.6" and given["--threads"] == "1"
-    assert given["--system-prompt"] == "Be brief." and given["--chat-template-kwargs"] == '{"enable_thinking": true}'
+    assert given["--predict"] == "64" and given["--temp"] == "0.6" and given["--threads"] == "1"
+    assert given["--chat-template-kwargs"] == '{"enable_thinking": true}'
 
 
 def test_a_model_of_the_study_brings_its_sampling(mini, llama_tools, gguf, monkeypatch):
     monkeypatch.setattr(export, "to_gguf", lambda model, folder: folder / f"{model.name}.gguf")
-    notice, command = export.chat_command(NAME, lambda: mini, temperature=0.0)
+    notice, command = export.chat_command(NAME, lambda: mini)
     assert command[2] == str(mini.gguf_dir / f"{NAME}.gguf") and export.FICTION in notice
-    assert "--predict" in command and command[command.index("--temp") + 1] == "0.0"
+    assert command[command.index("--predict") + 1] == str(mini.open_sampling.max_tokens)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("large-sft1", f"run section {MAKERS['sft1']} first"),
+        ("small-o1-gspo", f"run section {MAKERS['o1']} first"),
         ("larg-rl2", "did you mean 'large-rl2'?"),
         ("far", "behind an endpoint"),
         ("{folder}", "no medpsy.json"),

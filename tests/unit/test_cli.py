@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from medpsy import bundle, cli, doctor, published, run
 from medpsy.cli import app
@@ -84,9 +85,8 @@ def test_an_unexpected_error_and_debugging_show_where_it_happened(project, monke
 
 def test_the_audit_as_text_and_as_json():
     counts = json.loads(call("audit --json").output)
-    assert (
-        counts == json.loads(json.dumps(published.summary())) and f"{counts['claims']} claims" in call("audit").output
-    )
+    assert counts == json.loads(json.dumps(published.summary()))
+    assert f"{counts['claims']} claims" in call("audit").output
 
 
 def test_grading_own_answers(project):
@@ -105,39 +105,27 @@ def test_grading_own_answers(project):
 
 def test_a_plan_is_text_or_json(project):
     words = "plan --profile review --gpu A10 --price 0.5"
-    assert "Hours of one A10 at $0.5" in call(words).output
+    assert "one A10 at $0.5" in call(words).output
     plan = json.loads(call(f"{words} --json").output)
     assert plan["gpu"] == "A10" and plan["rows"][-1]["money"] == pytest.approx(plan["rows"][-1]["hours"] / 2)
 
 
-def test_words_are_passed_on_and_answers_printed(monkeypatch):
+def test_words_are_passed_on(monkeypatch):
     calls = []
-
-    class Store:
-        def stats(self):
-            return pd.DataFrame({"model": ["a"], "suite": ["medqa"], "rows": [12]}).set_index(["model", "suite"])
 
     def noting(answer):
         return lambda *words, **more: calls.append((*words, more)) or answer
 
     monkeypatch.setattr(run, "run_notebook", noting("outputs/x/result.json"))
-    monkeypatch.setattr(bundle, "export", noting({"rows": 12, "sha256": "ab", "files": {}}))
-    monkeypatch.setattr(bundle, "restore", noting(Store()))
+    monkeypatch.setattr(bundle, "restore", noting(SimpleNamespace(stats=lambda: {"rows": 12, "models": {"a": {}}})))
     monkeypatch.setattr(bundle, "differences", noting([bundle.Difference("01_a/tables/b.csv", "ab", None)]))
-    monkeypatch.setattr("medpsy.site.build.build", noting("index.html"))
     monkeypatch.setattr(doctor, "examine", noting({}))
-    monkeypatch.setattr(doctor, "printed", lambda answer: "looked")
     assert call("run 01 --profile smoke -f a.yaml -f b.yaml -p n=1 -p m=2").output == "outputs/x/result.json\n"
-    section, profile, files, given, _ = calls[0]
-    assert (section, profile, given) == ("01", "smoke", ["n=1", "m=2"])
-    assert [path.name for path in files] == ["a.yaml", "b.yaml"]
-    assert json.loads(call("store export x.zip --json").output) == {"rows": 12, "sha256": "ab"}
+    assert calls[0] == ("01", "smoke", [Path("a.yaml"), Path("b.yaml")], ["n=1", "m=2"], {})
     assert "12 responses of 1 models" in call("store replay x.zip --sha256 ab").output
     assert calls[-1][1:] == ("mini", {"sha256": "ab", "other_settings": False})
     compared = call("store compare x.zip")
     assert "01_a/tables/b.csv: 'ab' there, None here\n1 values differ" in compared.output and compared.exit_code == 1
-    assert call("site --profile smoke").output == "index.html\n" and calls[-1][0] == "smoke"
-    assert call("doctor").output == "looked\n" and calls[-1][0] is None
     assert json.loads(call("doctor --profile mini --json").output) == {} and calls[-1][0] == ("mini",)
 
 

@@ -27,9 +27,7 @@ from medpsy.study import load
 from typer.testing import CliRunner
 
 CASES = map(json.loads, (Path(__file__).parents[1] / "cases" / "command_line.jsonl").read_text("utf-8").splitlines())
-READY = {"path": "/x", "version": "1", "problem": None}
-LLAMA = dict.fromkeys((*programs.PROGRAMS, programs.CONVERTER), READY)
-ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "llama_gpus": ["CUDA0"], "sbatch": "/x", "free_disk_gib": 5e3}
+ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "sbatch": "/x", "free_disk_gib": 5e3}
 COMMIT = "c" * 40
 DAY = r"# .*\d{4}-\d\d-\d\d, by `medpsy pin`"
 GONE = RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub")))
@@ -86,8 +84,7 @@ def quiet(monkeypatch):
 def look(settings, engine=None, **here):
     """Return the readiness on a machine that has everything but what `here` says."""
     settings = load(settings) if isinstance(settings, str) else settings
-    machine = {**ALL, "free_cache_gib": None, **here}
-    return doctor.readiness(settings, {"machine": machine, "engines": dict.fromkeys(doctor.PACKAGES, engine)})
+    return doctor.readiness(settings, {"machine": ALL | here, "engines": dict.fromkeys(doctor.PACKAGES, engine)})
 
 
 def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkeypatch):
@@ -98,28 +95,14 @@ def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkey
     packages = {"llama_cpp": ("json",), "vllm": ("broken_engine",), "openai": ("nosuch",), "ray": ("dead_engine",)}
     monkeypatch.setattr(doctor, "PACKAGES", packages)
     monkeypatch.setattr(doctor, "_llama_problem", lambda: None)
-    answer = doctor.engines(LLAMA)
+    answer = doctor.engines()
     assert answer["llama_cpp"] is None and "RuntimeError: no such instruction" in answer["vllm"]
     assert "SIGILL" in answer["ray"] and "nosuch" in answer["openai"]
-    assert "llama-server" in doctor.engines(LLAMA | {"llama-server": READY | {"problem": "?"}})["llama_cpp"]
 
 
-@pytest.mark.parametrize(
-    ("script", "version", "problem"),
-    [
-        ("#!/bin/sh\necho 'version: 12 (abc)' >&2", "12 (abc)", None),
-        ("#!/bin/sh\nkill -ILL $$", None, "SIGILL"),
-        ("#!/nosuch/shell", None, "does not start"),
-        (None, None, "llama-server"),
-    ],
-)
-def test_a_tool_states_its_version_or_why_it_is_not_there(script, version, problem, tmp_path, monkeypatch):
+def test_a_tool_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
-    if script:
-        (tmp_path / "llama-server").write_text(f"{script}\n")
-        (tmp_path / "llama-server").chmod(0o755)
-    tool = doctor.llama_tools()["llama-server"]
-    assert tool["version"] == version and (problem in tool["problem"] if problem else tool["problem"] is None)
+    assert f"is not in the folder that {programs.VARIABLE} names" in doctor._llama_problem()
 
 
 def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
@@ -132,19 +115,13 @@ def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
     assert provenance.gpu_memory() == []
 
 
-def test_the_answer_is_json_and_text_with_packages_beside_their_pins(project, monkeypatch):
-    (project / "setup").mkdir()
-    (project / "setup" / "pins.txt").write_text("# words\nnumpy==0.1\nPyYAML==6.0.3\nnosuch==1\ntorch==2\n")
-    monkeypatch.setattr(doctor, "llama_tools", lambda: LLAMA)
-    monkeypatch.setattr(doctor, "engines", lambda llama: dict.fromkeys(doctor.PACKAGES) | {"vllm": "not installed"})
+def test_the_answer_is_json_and_text(project, monkeypatch):
+    monkeypatch.setattr(doctor, "engines", lambda: dict.fromkeys(doctor.PACKAGES) | {"vllm": "not installed"})
     (project / "lib/medpsy/mini/hub/parser").unlink()
     answer = doctor.examine(["mini"])
     assert json.loads(json.dumps(answer)) == answer and list(answer["profiles"]) == ["mini"]
-    rows = answer["packages"]
-    assert rows["numpy"]["pinned"] == "0.1" and rows["PyYAML"]["pinned"] == "6.0.3" and "nosuch" not in rows
-    assert "+" not in rows["torch"]["installed"]
     text = doctor.printed(answer)
-    assert "vllm: not installed" in text and "pinned 0.1" in text and "PyYAML" not in text
+    assert "vllm: not installed" in text and "ray: ready" in text and "numpy: " in text
     assert "mini: not ready" in text and "hub/parser" in text
 
 
@@ -164,13 +141,12 @@ FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
         ("mini", {"engine": "llama-server not found"}, (), "llama-server not found"),
         ("paper", {"sbatch": None}, (), "sbatch"),
         ("review", NO_GPU, (), "no NVIDIA GPU"),
-        ("review", {"gpu_memory_gib": [11.0]}, (), r"GPUs of 12 GB .*llama-3.1-8b \(16 GB\) 2"),
+        ("review", {"gpu_memory_gib": [11.0]}, (), "GPUs of 12 GB .*llama-3.1-8b takes 2"),
         ("review", {"free_disk_gib": 20.0}, (), "21 GB of disk are free; .* downloads and outputs"),
-        ("review", {"free_cache_gib": 30.0}, (), "32 GB of disk are free; .* hub's cache"),
         ("review", {}, (), "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
         ("paper", {}, (), "without a commit: .*AlphaMed19K.*pin --profile paper"),
         ("review", {}, [TENSOR], "want 4 GPUs, and there are 1"),
-        ("paper", NO_GPU, [REPLICAS], r"baichuan.*\(470 GB\) 8"),  # Slurm has the GPUs
+        ("paper", NO_GPU, [REPLICAS], "baichuan.* takes 8"),  # Slurm has the GPUs
         ("paper", NO_GPU, [FOLDER], "no data in data/medqa; .*data_dirs.medqa"),
     ],
 )
@@ -193,40 +169,35 @@ def test_a_model_without_its_files_leaves_no_forecast(project):
     assert look("mini")["disk_gb"] is None
 
 
-def test_models_and_data_sets_that_are_cached_are_not_counted(project, quiet):
+def test_models_that_are_cached_are_not_counted(project, quiet):
     before, model = look("review"), load("review").models["qwen3-4b"]
     assert before["disk_gb"] == pytest.approx(plan.forecast("review").total.disk + doctor.ROOM)
     place = project / f"hub/models--{model.path.replace('/', '--')}/snapshots/{model.revision}"
     place.mkdir(parents=True)
     for file in ("config.json", "model.safetensors"):
         (place / file).write_text("{}")
-    (project / "hub/datasets--GBaker--MedQA-USMLE-4-options/snapshots" / SUITES["medqa"].revision).mkdir(parents=True)
     after = look("review")
     assert [before[key] - after[key] for key in ("download_gb", "disk_gb")] == pytest.approx([8.04] * 2, abs=0.01)
-    for words in ("qwen3-4b,", " GBaker/MedQA"):
-        assert words in "\n".join(before["ahead"]) and words not in "\n".join(after["ahead"])
+    assert "qwen3-4b," in "\n".join(before["ahead"]) and "qwen3-4b," not in "\n".join(after["ahead"])
 
 
-def test_a_model_whose_size_nobody_knows_is_named_and_stops_nothing(changed, quiet):
+def test_a_model_whose_size_nobody_knows_stops_nothing(changed, quiet):
     needs = look(changed("review", ("models:\n", "models:\n  own:\n    path: me/own\n")))
-    assert [line for line in needs["ahead"] if "without own, whose size is not known" in line]
+    assert [line for line in needs["ahead"] if ", own" in line or ": own" in line]
 
 
 def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
     needs = look("review")
     gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
-    assert (len(gated["missing"]), len(gated["ahead"])) == (0, 3) and "hf_planted" not in json.dumps(needs)
+    assert not gated["missing"] and len(gated["ahead"]) > 2 and "hf_planted" not in json.dumps(needs)
 
 
-def test_what_to_know_ahead_is_told_for_the_profiles_it_concerns(quiet, monkeypatch):
-    review, paper = ("\n".join(look(profile, llama_gpus=[])["ahead"]) for profile in ("review", "paper"))
-    assert "medpsy-4b" in review
-    assert "punkt_tab" in paper and "punkt_tab" not in review
-    assert "llama.cpp finds no GPU" in review and look("mini", llama_gpus=[])["ahead"] == []
+def test_offline_what_is_not_there_is_missing(quiet, monkeypatch):
+    assert "medpsy-4b" in "\n".join(look("review")["ahead"])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (line,) = [line for line in look("review")["missing"] if "OFFLINE" in line]
-    assert "medpsy-4b" in line and "GBaker/MedQA" in line
+    assert "medpsy-4b" in line
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -286,10 +257,10 @@ def unpinned(profile):
 
 def test_what_has_no_commit_is_listed_with_its_file_and_nobody_is_asked(monkeypatch):
     monkeypatch.setattr(HfApi, "repo_info", None)
-    text, rows = pin("paper", "--check").output, json.loads(pin("paper", "--check", "--json").output)
+    text = pin("paper", "--check").output
     assert "params/paper/study.yaml: models.medpsy-4b.revision (model qvac/MedPsy-4B)\n" in text
     assert "params/paper/study.yaml: revisions.UCSC-VLAA/MedReason (dataset UCSC-VLAA/MedReason)\n" in text
-    assert len(rows) == len(unpinned("paper")) and rows[0]["hub_id"] == "qvac/MedPsy-4B" and unpinned("mini") == []
+    assert len(text.splitlines()) == len(unpinned("paper")) + 1 and unpinned("mini") == []
 
 
 def test_a_set_from_a_folder_of_the_users_needs_no_commit(changed):

@@ -5,13 +5,14 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from medpsy import run, study
 from medpsy.attacks import FLIPPING
 from medpsy.planning import plan
 from medpsy.planning.costs import Size, unit_costs
-from medpsy.planning.plan import ADAPTER, DOCUMENTS, FORWARD, FULL, RULES, WEIGHT, Asked, Section, Tally, Trained
-from medpsy.training.flops import ADAM, RUNTIME, Shape
+from medpsy.planning.plan import DOCUMENTS, FORWARD, FULL, RULES, TRAINING, Tally
+from medpsy.training.flops import RUNTIME, Shape
 
 PROFILES = ("smoke", "mini", "review", "paper")
 GSPO, OPENMED = "12_gspo_judge", "13_openmed"
@@ -36,8 +37,9 @@ def plans(two_cores):
 
 
 @pytest.fixture(scope="module")
-def works():
-    return {name: {section.name: section for section in plan.work(name)} for name in PROFILES}
+def works(two_cores):
+    cards = {"smoke": None, "mini": None} | dict.fromkeys(("review", "paper"), unit_costs().gpus["H100"])
+    return {name: dict(iter(plan.work(name, card).groupby("section"))) for name, card in cards.items()}
 
 
 def row(plan, section):
@@ -47,17 +49,18 @@ def row(plan, section):
 def done(section, profile="mini", every=None, **changes):
     """Return what `section` does alone, with some of its parameters changed."""
     params = run.profile_parameters(run.notebooks()[section], profile, study.find_root())
-    tally = Tally(study.load(profile), Section(section))
+    tally = Tally(study.load(profile), section=section)
     RULES[section](tally, params | changes, every or {})
-    return tally.section
+    return pd.DataFrame(tally.rows)
 
 
 def tally(profile="mini"):
     return Tally(study.load(profile))
 
 
-def requests(asked, what=None):
-    return sum(each.requests for each in asked if what in (None, each.what))
+def requests(rows, what=None):
+    rows = pd.DataFrame(rows, columns=None if len(rows) else ["what", "requests"]).reindex(columns=["what", "requests"])
+    return rows["requests"][rows["what"].eq(what) | (what is None)].sum()
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -70,38 +73,38 @@ def test_answers_are_counted_as_the_miniature_asks_them_and_never_twice():
     one = tally()
     one.ask(["qwen3-large", "qwen3-small"])
     questions = 70 + 51 + 60 + 60 + 60 + 45 + 60
-    answers = requests(one.section.asked, "answers")
+    answers = requests(one.rows, "answers")
     assert answers == 2 * 2 * questions  # models, runs
-    assert requests(one.section.asked, "readings") == pytest.approx(answers * MINI.unread)
-    one.section = Section("later")
+    assert requests(one.rows, "readings") == pytest.approx(answers * MINI.unread)
+    one.rows = []
     one.ask(["qwen3-large"])
-    assert one.section.asked == [] and one.section.drawn == 2 * questions
+    assert requests(one.rows) == 0 and sum(each["hours"] for each in one.rows) > 0  # they are tabulated again
     one.ask(["qwen3-large"], runs=3)  # a further run
-    assert requests(one.section.asked, "answers") == questions
+    assert requests(one.rows, "answers") == questions
 
 
 def test_every_judge_decides_every_criterion_once():
     one = tally()
     one.talk(["qwen3-large"], ["healthbench"], one.study.judges)
-    assert requests(one.section.asked, "replies") == 2 * 70
-    assert requests(one.section.asked, "verdicts") == pytest.approx(3 * 2 * 70 * MINI.criteria * MINI.unjudged)
-    one.section = Section("later")
+    assert requests(one.rows, "replies") == 2 * 70
+    assert requests(one.rows, "verdicts") == pytest.approx(3 * 2 * 70 * MINI.criteria * MINI.unjudged)
+    one.rows = []
     one.talk(["qwen3-large"], ["healthbench"], ["judge-lenient"])
-    assert one.section.asked == []
+    assert requests(one.rows) == 0
 
 
 def test_the_hard_conversations_are_part_of_the_others():
     paper, review = tally("paper"), tally("review")
     for one in (paper, review):
         one.talk(["qwen3-4b"], one.study.open_suites, [])
-    assert requests(paper.section.asked) == 3 * 5000
+    assert requests(paper.rows) == 3 * 5000
     some = review.study.conversations_per_suite  # so many hard ones are among them
-    assert requests(review.section.asked) == pytest.approx(review.study.runs * (some + some * (1 - some / 5000)))
+    assert requests(review.rows) == pytest.approx(review.study.runs * (some + some * (1 - some / 5000)))
 
 
 def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
     assert row(plans["mini"], "09_token_efficiency").written == 0
-    assert [each.requests for each in works["mini"]["06_answer_extraction"].asked] == [FLIPPING + 200]
+    assert requests(works["mini"]["06_answer_extraction"]) == FLIPPING + 200
     assert row(plans["review"], "08_stage_ablations").written == 0  # both ends were asked in 01 and 07
 
 
@@ -109,115 +112,98 @@ def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
     ("named", "plays", "writes"),
     [
         ("", {"gpt-oss-120b": "GPT-OSS-120B", "baichuan-m3-235b": "Baichuan-M3-235B"}, "baichuan-m3-235b"),
-        ("", {"mine": "GPT-OSS-120B", "other": "Fleming-R1-32B"}, "mine"),  # the first of none that is
-        ("mine", {}, "mine"),
+        ("", {"gpt-oss-120b": "GPT-OSS-120B", "qwen3-4b": "Fleming-R1-32B"}, "gpt-oss-120b"),  # the first of none
+        ("qwen3-4b", {}, "qwen3-4b"),
     ],
 )
 def test_the_teacher_is_the_one_that_is_named_or_else_the_candidate_that_is_the_reports(named, plays, writes):
     every = {"02_teacher_selection": {"teachers": list(plays), "stands_for": plays}}
-    assert [each.model for each in done("03_training_data", "paper", every, teacher=named).asked] == [writes]
+    assert list(done("03_training_data", "paper", every, teacher=named)["model"]) == [writes]
 
 
 def test_sft_of_the_paper_takes_what_its_tokens_and_utilization_say(plans, works):
-    tokens = sum(each.tokens for each in works["paper"]["04_sft"].trained)
+    tokens = works["paper"]["04_sft"]["trained"].sum()
     assert tokens == pytest.approx(2 * 3 * 789_500 * (HUB.seed + HUB.row))
     assert 80 < row(plans["paper"], "04_sft").hours < 130
 
 
-def test_three_methods_are_trained_by_two_seeds_each_with_an_adapter_on_one_start(works):
-    start, *methods = works["mini"][GSPO].trained
-    assert (start.operations, start.states) == (FULL, ADAM) and start.tokens == 3 * 480 * MINI.o1
-    assert [each.lane for each in methods] == [
-        f"small-o1-{method}{seed}" for seed in ("", "-s8") for method in ("gspo", "grpo", "dapo")
-    ]
-    assert {(each.operations, each.states) for each in methods} == {(ADAPTER + FORWARD, WEIGHT)}  # 4 updates a rollout
-    assert {each.launch for each in methods} == {"methods"}
-    assert {each.tokens for each in methods} == {6 * 8 * 4 * sum(MINI.open)}  # rollouts, questions, responses
+def trainings(rows):
+    return [*rows[rows["what"] == TRAINING].itertuples()]
 
 
 def test_the_judge_decides_rewards_of_training_of_held_out_answers_and_of_altered_ones(works):
-    verdicts = requests(works["mini"][GSPO].asked, "verdicts")
+    verdicts = requests(works["mini"][GSPO], "verdicts")
     responses = 6 * 6 * 8 * 4 + 8 * 72 * 2 + 72 * 9  # trainings; eight models, two runs; nine altered answers
     flips = FLIPPING * MINI.unjudged  # of the first tier alone
     assert verdicts - flips == pytest.approx(2 * responses * MINI.unjudged)
     assert verdicts - flips == pytest.approx(4060, rel=0.1)  # of a run of profile mini, without flips
 
 
-def test_all_rows_of_a_set_are_those_that_it_is_known_to_have():
-    some, every = (done(GSPO, corpus={"configs": {"en": count}, "origin": {}}) for count in (480, 0))
-    assert every.trained[0].tokens / some.trained[0].tokens == pytest.approx(MINI.o1_set / 480)
-
-
 def test_stages_of_the_second_recipe_are_near_those_of_a_run(works):
-    sft, dpo, rl = works["mini"][OPENMED].trained
+    sft, dpo, rl = trainings(works["mini"][OPENMED])
     measured = (145_690, 41_000, 52_400)
-    assert [each.tokens for each in (sft, dpo, rl)] == [pytest.approx(tokens, rel=0.15) for tokens in measured]
-    assert (dpo.operations, dpo.states) == (FULL + FORWARD, ADAM + WEIGHT)  # forward alone through its parent
+    assert [each.trained for each in (sft, dpo, rl)] == [pytest.approx(tokens, rel=0.15) for tokens in measured]
+    assert dpo.operations == FULL + FORWARD  # forward alone through its parent
     assert rl.operations == FULL + 2 * FORWARD  # a KL term, and probabilities as they were when it sampled
-    assert (dpo.launch, dpo.lane) == (rl.launch, rl.lane) != (sft.launch, sft.lane)
 
 
-def test_the_harness_reads_a_prompt_once_for_all_its_letters_and_writes_for_instructions_alone(works):
-    section = works["mini"][OPENMED]
-    documents = [each for each in section.asked if each.what == DOCUMENTS]
-    letters = [each for each in documents if not each.written]
-    assert requests(letters) == 7 * (70 + 60)  # seven models; the questions of both tasks
-    assert requests(documents) - requests(letters) == (7 + 2) * 48  # the merged model twice more, handled wrongly
-    assert {each.slots for each in documents} == {64} and (section.launches, section.tasks) == (3, 7 * 3 + 2)
-    limited = done(OPENMED, protocol={"limit": 2, "batch_size": 64})  # of every part of a task
-    assert requests(limited.asked, DOCUMENTS) == 7 * (6 * 2 + 2 + 2) + 2 * 2
-
-
-MODEL = Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0)
-STAGE = Trained("model", "first", "a", 10.0, 1.0, 1.0, "float32", False, 0.5)
-
-
-def test_three_merges_are_made_and_only_one_is_asked_by_our_own_protocol(works):
-    assert works["mini"][OPENMED].merged == ["qwen3-small"] * 3
-    asked = {each.model for each in done(OPENMED).asked if each.what == "answers"}
-    assert {"small-openmed-merged", "small-rl2", "small-o1-gspo"} <= asked and "small-openmed-linear" not in asked
+SIZE = Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0)
+VALUES = {"bf16": False, "gradient_checkpointing": False}
 
 
 @pytest.fixture
-def seconds(monkeypatch):
-    """Seconds of made-up work at made-up costs per unit."""
+def counting(monkeypatch):
+    """A tally of made-up work at made-up costs per unit, and its seconds."""
     unit = {"notebook": 1.0, "drawn": 0.5, "serve": 2.0, "read": 0.1, "token": 1.0, "sampled": 10.0, "update": 3.0}
     unit |= {"start": 7.0, "task": 4.0, "build": 1.0, "measure": 2.0, "merge": 5.0, "memory": 1.0}
     for name, value in (unit | {"train": {"float32": 6e-6, "bfloat16": 60e-6}}).items():
         monkeypatch.setattr(unit_costs().cpu, name, value)
-    return lambda **work: 3600 * plan.cpu_hours(Section("any", **work), {"model": MODEL})
+    monkeypatch.setattr(plan.costs, "model_size", lambda study, name: SIZE)
+    return tally()
 
 
-def test_requests_take_reading_writing_and_a_server_and_those_of_the_harness_processes(seconds):
-    assert seconds(asked=[Asked("model", 10, 5.0, 2.0, "answers")], drawn=4) == 1 + 4 * 0.5 + 2 + 10 * (0.5 + 2)
-    assert seconds(asked=[Asked("model", 10, 5.0, 0.0, DOCUMENTS)], launches=2, tasks=6) == 1 + 5 + 2 * 7 + 6 * 4 / 2
-    assert seconds(quantized=[("model", 0.5)] * 4, merged=["model"] * 3) == 1 + 4 * 3 + 3 * 5
+def seconds(tally):
+    return 3600 * sum(each["hours"] for each in tally.rows)
+
+
+def test_requests_take_reading_writing_and_a_server_and_those_of_the_harness_processes(counting):
+    counting.add("qwen3-small", 10, 5.0, 2.0, "answers")
+    assert seconds(counting) == pytest.approx(2 + 10 * (0.5 + 2))
+    counting.rows = []
+    counting.add("qwen3-small", 10, 5.0, 0.0, DOCUMENTS)
+    counting.start(2, 6)
+    assert seconds(counting) == pytest.approx(5 + 2 * 7 + 6 * 4 / 2)
+    counting.rows = []
+    for what in ("gguf", "merge"):
+        counting.make(what, "qwen3-small", 0.5)
+    assert seconds(counting) == pytest.approx(3 + 5)
 
 
 @pytest.mark.parametrize(
-    ("second", "expected"),
+    ("how", "expected"),
     [
-        ({}, 2 * 10 + 7),  # tokens, operations per parameter, parameters, operations per second: 10 seconds alone
-        ({"lane": "b"}, 10 + 7),
-        ({"launch": "later"}, 2 * (10 + 7)),
-        ({"operations": 4.0}, 10 + 10 * 4 / 6 + 7),
-        ({"precision": "bfloat16"}, 10 + 1 + 7),
-        ({"sampled": 50.0, "updates": 2}, 2 * 10 + 5 + 6 + 7),
+        ({}, 10),  # tokens, operations per parameter, parameters, operations per second: 10 seconds alone
+        ({"beside": 2}, 5),
+        ({"adapter": True}, 10 * 4 / 6),
+        ({"reference": True}, 10 * 8 / 6),
+        ({"values": VALUES | {"bf16": True}}, 1),
+        ({"sampled": 50.0, "updates": 2}, 10 + 5 + 6),
     ],
 )
-def test_stages_of_a_lane_are_trained_in_turn_lanes_side_by_side_and_launches_one_after_another(
-    seconds, second, expected
-):
-    assert seconds(trained=[STAGE, replace(STAGE, **second)]) == pytest.approx(1 + expected)
+def test_stages_take_their_operations_and_those_of_a_launch_run_side_by_side(counting, how, expected):
+    how = {"values": VALUES, "beside": 1, "tokens": 10.0, "document": 1, "held": 1, "mfu": 0.5} | how
+    counting.train(model="qwen3-small", **how)
+    assert seconds(counting) == pytest.approx(expected)
 
 
-def test_a_gpu_loads_every_model_once_per_section_and_writes_merges():
-    gpu, serving = unit_costs().gpus["H100"], unit_costs().serving
-    asked = Asked("model", 0, 5.0, 2.0, "answers")
-    sizes, once = {"model": MODEL}, Section("any", asked=[asked, asked])
-    assert 3600 * plan.gpu_hours(once, sizes, gpu) == pytest.approx(serving.start)
-    made = Section("any", merged=["model"] * 3)
-    assert 3600 * plan.gpu_hours(made, sizes, gpu) == pytest.approx(3 * 2 * serving.merge)  # gigabytes
+def test_a_gpu_loads_every_model_once_per_section_and_writes_merges(counting):
+    counting.gpu, serving = unit_costs().gpus["H100"], unit_costs().serving
+    for _ in range(2):
+        counting.add("qwen3-small", 1e-9, 5.0, 2.0, "answers")
+    assert seconds(counting) == pytest.approx(serving.start)
+    counting.rows = []
+    counting.make("merge", "qwen3-small")
+    assert seconds(counting) == pytest.approx(2 * serving.merge)  # gigabytes
 
 
 def test_sections_are_forecast_within_a_factor_of_one_and_a_half_and_together_closer(plans):
@@ -233,10 +219,9 @@ def test_the_miniature_is_forecast_in_minutes_of_this_machine(plans):
     assert plan.forecast("mini", slower=2.0).total.hours == pytest.approx(2 * mini.total.hours)
 
 
-def test_models_behind_endpoints_cost_no_hours_and_are_told_apart(plans):
-    assert row(plans["review"], "02_teacher_selection").elsewhere > 0
-    judged = plans["paper"].total.elsewhere
-    assert judged == row(plans["paper"], GSPO).elsewhere > 0  # its judge is DeepSeek's
+def test_models_behind_endpoints_cost_nothing(works):
+    far = {name for name, model in study.load("review").models.items() if model.base_url}
+    assert far and not far & set(works["review"]["02_teacher_selection"]["model"])
 
 
 def test_the_readme_and_the_profile_say_the_hours_of_the_plan(plans, root):
@@ -252,14 +237,12 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
 
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
     cheap = plan.forecast("review", gpu="l4", price=2.0)
-    text = plan.printed(cheap)
-    assert cheap.gpu == "L4" and text.split("total", 1)[1].split("\n")[0].endswith(f" {2 * cheap.total.hours:,.0f}")
+    total = plan.printed(cheap).split("\ntotal", 1)[1].split("\n")[0]
+    assert cheap.gpu == "L4" and total.endswith(f" {2 * cheap.total.hours:,.2f}")
     usage = namedtuple("Usage", "total used free")(2e9, 1e9, 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert "1 GB are free here: too little; free some" in plan.printed(plans["review"])
-    assert "too little" not in plan.printed(plans["mini"]) and "Nothing is known" not in plan.printed(plans["mini"])
-    mine = replace(plans["mini"], sections=plans["mini"].sections.rename(index={"14_ledger": "15_mine"}))
-    assert "Nothing is known of 15_mine." in plan.printed(mine)
+    assert "too little" not in plan.printed(plans["mini"])
     answer = json.loads(json.dumps(plan.as_json(plans["mini"])))
     assert answer["rows"][-1]["section"] == "total" and answer["gpu"] is None
 
@@ -268,7 +251,6 @@ def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, mon
     ("profile", "options", "message"),
     [
         ("papr", {}, "no such profile; did you mean 'paper'"),
-        ("paper", {"price": -1.0}, "price -1.0 must be 0 or above"),
         ("paper", {"price": float("nan")}, "price nan must be 0 or above"),
         ("mini", {"gpu": "H100"}, "profile mini runs on the CPU of this machine"),
     ],

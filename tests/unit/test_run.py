@@ -16,8 +16,7 @@ import time
 
 import nbformat
 import pytest
-from medpsy import execution, run
-from medpsy.execution import Progress
+from medpsy import run
 from medpsy.strict import SettingsError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -68,25 +67,21 @@ def files(project):
     return sorted(path.name for path in folder(project).iterdir())
 
 
-def test_a_run_leaves_the_record_and_the_executed_notebook(project, monkeypatch):
+def test_a_run_leaves_the_record_and_the_executed_notebook_by_a_kernel_of_this_python(project, monkeypatch):
     long = project / ("x" * 90)  # sockets want short names
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    write(project, "import time\ntime.sleep(1.1)", RECORD)
-    result, stream = execute()
-    assert json.loads(result.read_text()) == {"n": 4} and list(long.iterdir()) == []
-    assert files(project) == ["notebook.ipynb", "result.json"]
-    assert re.search(r"3 of 4 \(Step 1\) +[1-9]\d*\.\d s\n", stream.getvalue())
-
-
-def test_the_kernel_is_this_python_in_the_notebooks_folder_and_talks_through_files_of_its_own(project):
     write(
         project,
         f"import sys, os\nassert sys.executable == {sys.executable!r} and os.getcwd().endswith('notebooks')",
         'from ipykernel import get_connection_info\nassert \'"transport": "ipc"\' in get_connection_info()',
+        "import time\ntime.sleep(1.1)",
         RECORD,
     )
-    assert execute()[0].exists()
+    result, stream = execute()
+    assert json.loads(result.read_text()) == {"n": 4} and list(long.iterdir()) == []
+    assert files(project) == ["notebook.ipynb", "result.json"]
+    assert re.search(r"5 of 6 \(Step 3\) +[1-9]\d*\.\d s\n", stream.getvalue())
 
 
 def test_parameters_reach_the_notebook(project, tmp_path):
@@ -196,27 +191,19 @@ def gone(pid):
 def test_a_second_run_of_the_same_section_is_refused_and_spoils_nothing(project):
     write(project, RECORD)
     done(project)
-    with run._alone(folder(project)), pytest.raises(run.RunError, match="another run is under way"):
+    with run._alone(folder(project), ""), pytest.raises(run.RunError, match="another run is under way"):
         execute()
     assert files(project) == ["notebook.ipynb", "result.json"]
 
 
-@pytest.mark.parametrize("name", ["1", "01", "01_demo", "demo", "notebooks/01_demo.ipynb", "01_demo.ipynb"])
-def test_a_notebook_is_found_by_number_name_or_path(project, name):
-    write(project, RECORD)
-    write(project, RECORD, name="11_demo_again")
-    assert run.find(name).name == "01_demo.ipynb"
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("01_dmeo", "did you mean '01_demo'"), ("7", "known are 01_demo, 11_other"), ("", "known are")],
-)
-def test_an_unknown_notebook_is_met_with_the_nearest(project, name, said):
+def test_a_notebook_is_found_by_number_name_or_path_and_an_unknown_one_met_with_the_nearest(project):
     write(project, RECORD)
     write(project, RECORD, name="11_other")
-    with pytest.raises(SettingsError, match=said):
-        run.find(name)
+    for name in ("1", "01", "01_demo", "demo", "notebooks/01_demo.ipynb", "01_demo.ipynb"):
+        assert run.find(name).name == "01_demo.ipynb"
+    for name, said in (("01_dmeo", "did you mean '01_demo'"), ("7", "known are 01_demo, 11_other"), ("", "known are")):
+        with pytest.raises(SettingsError, match=said):
+            run.find(name)
 
 
 def test_plain_papermill_runs_the_same_file(project):
@@ -225,19 +212,6 @@ def test_plain_papermill_runs_the_same_file(project):
     command = [sys.executable, "-m", "papermill", "notebooks/01_demo.ipynb", "out.ipynb"]
     subprocess.run([*command, "-f", "params/mini/01_demo.yaml"], cwd=project, check=True, capture_output=True)
     assert json.loads((folder(project) / "result.json").read_text()) == {"n": 4}
-
-
-def test_few_of_the_lines_that_a_cell_prints_are_shown(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(execution.time, "monotonic", lambda: now[0])
-    shown = Progress(io.StringIO(), names=["", "parameters", "", "Load", "Compute"])
-    assert shown.where() == "none"  # a failure before the first cell
-    shown.start(3)
-    for _ in range(25):
-        now[0] += 1
-        shown.write(f"10%\r asked {now[0]:.0f}\n")
-    lines = [line.split() for line in shown.stream.getvalue().splitlines()]
-    assert lines == [["2", "of", "3", "(Load)", "asked", number] for number in ("110", "120")]
 
 
 @pytest.mark.parametrize(

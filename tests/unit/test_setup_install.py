@@ -87,18 +87,6 @@ def test_a_failed_step_leaves_the_environment_incomplete(setup, environment, pip
     assert not environment.ready()
 
 
-def test_the_index_of_cpu_builds_is_for_torch_alone(environment, pip_calls, monkeypatch):
-    monkeypatch.setenv("TORCH_INDEX", "file:///wheels")
-    environment.make()
-    assert ["--index-url" in call for call in pip_calls] == [True, False, False]
-
-
-def test_without_a_build_of_vllm_the_rest_is_installed(environment, pip_calls, monkeypatch, capsys):
-    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
-    environment.make()
-    assert len(pip_calls) == 2 and "vLLM has no build" in capsys.readouterr().out and environment.ready()
-
-
 def test_what_a_killed_pip_left_is_discarded(environment):
     packages = environment.VENV / "lib" / "python3.11" / "site-packages"
     for name in ("whole-1.dist-info", "half-1.dist-info", "~orch"):
@@ -118,12 +106,11 @@ def test_an_environment_whose_python_is_gone_is_made_anew(environment, monkeypat
     assert calls[0][1:4] == ["-m", "venv", "--clear"] and "made anew" in capsys.readouterr().out
 
 
-def test_pip_shows_what_it_does_and_its_failure_is_explained(setup, environment, capsys):
+def test_a_failure_of_pip_is_explained(setup, environment):
     (environment.VENV / "bin").mkdir(parents=True)
-    environment.python().write_text("#!/bin/sh\necho Requirement already satisfied: a\necho Collecting b\nexit $3\n")
+    environment.python().write_text("#!/bin/sh\nexit $3\n")
     environment.python().chmod(0o755)
     environment.pip("0")
-    assert capsys.readouterr().out == "  Collecting b\n"
     with pytest.raises(setup["machine"].Missing, match="call make again; it goes on where it stopped"):
         environment.pip("1")
 
@@ -137,22 +124,6 @@ def programs(folder, monkeypatch, *names, code=""):
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize(
-    ("tools", "what", "said"),
-    [
-        (["apt-get"], "compiler", "apt-get install build-essential"),
-        (["brew"], "compiler", "xcode-select --install"),
-        ([], "compiler", "apt-get install build-essential"),
-        (["apt-get"], "venv", f"apt-get install python3.{sys.version_info.minor}-venv"),
-    ],
-)
-def test_the_command_that_installs_what_is_missing_is_that_of_this_system(
-    setup, tmp_path, monkeypatch, tools, what, said
-):
-    programs(tmp_path, monkeypatch, *tools)
-    assert said in setup["machine"].how_to_install(what)
-
-
 @pytest.mark.parametrize(("present", "missing"), [([], "no C compiler"), (["gcc"], "no C++ compiler")])
 def test_a_missing_compiler_is_named(setup, tmp_path, monkeypatch, present, missing):
     programs(tmp_path, monkeypatch, *present)
@@ -164,14 +135,6 @@ def test_too_little_disk_is_named_with_the_folder(setup, tmp_path):
     setup["machine"].need_disk(tmp_path / "not" / "yet", 0, "something")
     with pytest.raises(setup["machine"].Missing, match=r"the environment needs 1000000 GiB in .*/not/yet, where"):
         setup["machine"].need_disk(tmp_path / "not" / "yet", 1_000_000, "the environment")
-
-
-def test_the_accelerator_can_be_chosen(setup, monkeypatch):
-    monkeypatch.setenv("MEDPSY_ACCELERATOR", "gpu")
-    assert setup["machine"].accelerator() == "gpu"
-    monkeypatch.setenv("MEDPSY_ACCELERATOR", "tpu")
-    with pytest.raises(setup["machine"].Missing, match="'tpu' is neither"):
-        setup["machine"].accelerator()
 
 
 @pytest.fixture
@@ -335,16 +298,6 @@ def test_tools_on_path_are_taken_and_only_the_converter_is_fetched(llama, tmp_pa
     assert llama.ready()
 
 
-def test_a_failed_command_shows_the_end_of_its_log(setup, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    tools = setup["llama_tools"]
-    (tools.cache() / "build").mkdir(parents=True)
-    with pytest.raises(setup["machine"].Missing, match="llama.cpp did not build"):
-        tools.run("sh", "-c", "echo '[1/2] Building a'; echo 'no space left' >&2; exit 3")
-    said = capsys.readouterr()
-    assert said.out == "  [1/2] Building a\n" and "no space left" in said.err
-
-
 def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "
     hold += "print(1, flush=True); sys.stdin.read()"
@@ -362,10 +315,8 @@ def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
     assert "another set-up is under way" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("version", [(3, 10, 2), (3, 14, 0)])
-def test_another_python_is_refused_with_the_way_out(root, version):
+def test_another_python_is_refused_with_the_way_out(root):
     script = root / "setup" / "install.py"
-    code = f"import sys; sys.version_info = {version}; exec(compile(open({str(script)!r}).read(), 'install', 'exec'))"
+    code = f"import sys; sys.version_info = (3, 14, 0); exec(compile(open({str(script)!r}).read(), 'install', 'exec'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr and "make PYTHON=" in done.stderr
+    assert done.returncode == 1 and "make PYTHON=" in done.stderr

@@ -1,7 +1,7 @@
 """What one unit costs: sizes of models, speed of a GPU by its data sheet, the speed of this machine.
 
 Costs are data with sources: GPUs, serving, tokens per request, the reference machine (``costs.yaml``), models
-(``models.csv``), published training speeds (``anchors.csv``). Runs nothing, asks no model, downloads nothing.
+(``models.csv``), published training speeds (``anchors.csv``). Asks no model and downloads nothing.
 """
 
 import time
@@ -19,7 +19,6 @@ from medpsy.study import CHECKPOINT, RECIPE, Study
 from medpsy.training.flops import Shape, flops_per_token, model_shape
 
 FOLDER = Path(__file__).parent
-COSTS_FILE, MODELS_FILE = FOLDER / "costs.yaml", FOLDER / "models.csv"
 GROUPS = ("serving", "hub", "mini", "cpu")  # of costs.yaml, whose values have names of their own
 CACHED = 2 * 2  # bytes per token, layer and unit of width: key and value in bfloat16
 FINAL = {"large": "qvac/MedPsy-4B", "small": "qvac/MedPsy-1.7B"}  # how much a trained model writes (report 4.6)
@@ -39,10 +38,11 @@ class Gpu:
 
 @cache
 def unit_costs() -> SimpleNamespace:
-    """Return ``costs.yaml``: ``.gpus["H100"].peak``, ``.serving.slots``, ...; a SettingsError names line or key."""
-    raw, place = strict.read(COSTS_FILE), strict.Place(COSTS_FILE.name)
+    """Return ``costs.yaml``: ``.gpus["H100"].peak``, ``.serving.slots``, ..."""
+    raw = strict.read(FOLDER / "costs.yaml")
     costs = SimpleNamespace(**{key: SimpleNamespace(**raw[key]) if key in GROUPS else raw[key] for key in raw})
-    costs.gpus = {name: strict.build(Gpu, gpu, place.at("gpus").at(name)) for name, gpu in costs.gpus.items()}
+    place = strict.Place("costs.yaml", ("gpus",))
+    costs.gpus = {name: strict.build(Gpu, gpu, place.at(name)) for name, gpu in costs.gpus.items()}
     return costs
 
 
@@ -50,7 +50,7 @@ def gpu_name(name: str) -> str:
     """Return `name`, written in any case, as ``costs.yaml`` writes it; a ValueError offers the nearest."""
     names = {each.lower(): each for each in unit_costs().gpus}
     if name.lower() not in names:
-        fix = f"{strict.nearest(name, names.values())}; another one is a line in {COSTS_FILE.name}"
+        fix = f"{strict.nearest(name, names.values())}; another one is a line in costs.yaml"
         raise ValueError(f"gpu {name!r} is unknown; {fix}")
     return names[name.lower()]
 
@@ -109,7 +109,7 @@ def size_of_folder(folder: Path) -> Size:
 def listed_size(path: str, where: str) -> Size:
     """Return the size of the hub model `path`; a ValueError that begins with `where` if it is not listed."""
     if path not in listed_sizes():
-        raise ValueError(f"{where}: the size of {path} is not known; add a line to planning/{MODELS_FILE.name}")
+        raise ValueError(f"{where}: the size of {path} is not known; add a line to planning/models.csv")
     return listed_sizes()[path]
 
 
@@ -117,10 +117,10 @@ def listed_size(path: str, where: str) -> Size:
 def listed_sizes() -> dict[str, Size]:
     """Return the sizes in ``models.csv`` by hub id."""
     sizes = {}
-    for row in pd.read_csv(MODELS_FILE).itertuples():
+    for row in pd.read_csv(FOLDER / "models.csv").itertuples():
         shape = Shape(round(1e9 * row.parameters), row.layers, row.attention, row.attention)
-        weights, cache = 1e9 * row.parameters * row.bytes, CACHED * row.layers * row.kv
-        sizes[row.path] = Size(shape, 1e9 * row.active, weights, cache, row.written, True)
+        weights, cached = 1e9 * row.parameters * row.bytes, CACHED * row.layers * row.kv
+        sizes[row.path] = Size(shape, 1e9 * row.active, weights, cached, row.written, True)
     return sizes
 
 
@@ -168,9 +168,12 @@ def reading_rate(size: Size, gpu: Gpu) -> float:
     return gpu.peak * TERA * unit_costs().serving.compute / (2 * size.active)
 
 
-def machine_speed(seconds: float = 1.0) -> float:
-    """Return the GFLOP/s of the fastest product of two matrices in float32, on one core: all of them wait for the
-    slowest, which says little on a busy machine.
+def slowness(seconds: float = 1.0) -> float:
+    """Return how many times longer than the reference machine this one takes, at least 1.
+
+    That is the speed of products of matrices in float32 on one core, the fastest of `seconds`: of all cores together a
+    busy machine tells little. Never below 1, since most of a section is something else: on a machine with 1.7 times the
+    speed a run of mini took no less time.
     """
     import torch  # takes seconds, and a plan for a GPU needs none of it
 
@@ -181,13 +184,6 @@ def machine_speed(seconds: float = 1.0) -> float:
         while (begun := time.perf_counter()) < end:
             matrix @ matrix
             best = min(best, time.perf_counter() - begun)
-        return 2 * MATRIX_SIDE**3 / best / 1e9
     finally:
         torch.set_num_threads(threads)
-
-
-def slowness() -> float:
-    """Return how many times longer than the reference machine this one takes, at least 1: most of a section is not
-    matrix products, and of a machine with 1.7 times their speed a run of mini took no less time.
-    """
-    return max(1.0, unit_costs().cpu.reference / machine_speed())
+    return max(1.0, unit_costs().cpu.reference * GIGA * best / (2 * MATRIX_SIDE**3))

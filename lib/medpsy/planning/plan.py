@@ -1,8 +1,8 @@
 """What a profile takes before anything runs: time, memory, disk and money of what its sections ask, train and write.
 
-Counted from the parameters of its sections. A response is counted for the first section that asks it: later ones find
-it stored. Of the miniature its suites are read too. Time is that of a GPU by its data sheet, or of a CPU by what the
-reference machine took. Asks nothing, runs nothing and downloads nothing.
+Counted from the parameters of its sections; a response is counted for the first section that asks it, since later ones
+find it stored. Time is that of a GPU by its data sheet, or of a CPU by what the reference machine took. Asks nothing,
+runs nothing and downloads nothing.
 """
 
 import math
@@ -21,7 +21,7 @@ from medpsy.corpus.seeds import HELD_OUT
 from medpsy.data.suites import OPEN_SUITES, SUITES
 from medpsy.judge import conversations
 from medpsy.planning import costs
-from medpsy.planning.costs import GIGA, Gpu, Size, unit_costs
+from medpsy.planning.costs import GIGA, Gpu, unit_costs
 from medpsy.provenance import cores
 from medpsy.recipes import medical_o1, openmed
 from medpsy.study import STAGES, Study
@@ -29,7 +29,7 @@ from medpsy.training.data import CORPUS
 from medpsy.training.flops import ADAM, flops_per_token, memory
 from medpsy.training.stages import PARTS
 
-DOCUMENTS = "documents"  # of lm-evaluation-harness
+TRAINING, DOCUMENTS = "training", "documents"  # kinds of work; documents are those of lm-evaluation-harness
 HARD, MAIN = "healthbench_hard", "healthbench"  # the first is a part of the second
 TEACHER = "Baichuan-M3-235B"  # report 2.2: the candidate that was chosen
 FULL, ADAPTER = 6.0, 4.0  # operations per parameter and token; with an adapter the weights themselves take no gradient
@@ -37,73 +37,21 @@ FORWARD = 2.0  # a further pass forward: probabilities under the reference, or a
 WEIGHT = 4  # bytes per parameter of a model that is only read: float32
 KEPT_BYTES = 2  # per parameter of a checkpoint: bfloat16
 CONVERTS = "llama_cpp"  # the engine that writes a file of its own before it serves a model
-GIB, HOUR, NIGHT = 2**30, 3600.0, 12
-Values, Names, Sizes = Mapping[str, Any], Iterable[str], Mapping[str, Size]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Requests to one model; `read` and `written` are tokens of one of them and of its response."""
-
-    model: str
-    requests: float
-    read: float
-    written: float
-    what: str  # "answers", ..., or DOCUMENTS: where of these nothing is written, the likeliest letter is read off
-    share: float = 1.0  # size of the file that is served against bfloat16
-    kept: str = ""  # what a server knows it as; the model's name by default
-    slots: int = 0  # requests at a time; those of vLLM by default
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One stage of one model. Stages of a `lane` run in turn, lanes of a `launch` side by side."""
-
-    model: str  # the backbone, which has the size of the checkpoint
-    launch: str
-    lane: str
-    tokens: float  # trained on, over all epochs
-    document: float  # mean tokens of a row
-    held: float  # tokens that one process holds at a time
-    precision: str
-    checkpointing: bool
-    mfu: float  # share of a GPU's peak, 0 to 1
-    operations: float = FULL  # per parameter and token
-    states: float = ADAM  # bytes per parameter of weights, gradients, moments, a reference
-    processes: int = 1
-    updates: int = 0  # optimizer steps where responses are sampled on the way
-    sampled: float = 0.0  # tokens written on the way
-    per_second: float = 1.0  # of these, by one process on a GPU
-    kept: bool = True  # the checkpoint stays
-
-
-@dataclass
-class Section:
-    """What one section does."""
-
-    name: str
-    asked: list[Asked] = field(default_factory=list)
-    trained: list[Trained] = field(default_factory=list)
-    quantized: list[tuple[str, float]] = field(default_factory=list)  # model and size against bfloat16 of a GGUF file
-    merged: list[str] = field(default_factory=list)  # base of every merged checkpoint
-    launches: int = 0  # times that processes load their frameworks to ask models through transformers
-    tasks: int = 0  # times that such a process loads a model and gives it one task
-    drawn: float = 0.0  # responses in its tables
-
-    @property
-    def models(self) -> list[str]:
-        """The models that it asks, trains from, converts or merges."""
-        named = [each.model for each in (*self.asked, *self.trained)] + [model for model, _ in self.quantized]
-        return list(dict.fromkeys(named + self.merged))
+GIB, HOUR = 2**30, 3600.0
+SUMS = ["read", "written", "trained", "hours", "memory", "disk", "download"]  # of a section; of memory the most
+Values, Names = Mapping[str, Any], Iterable[str]
 
 
 @dataclass
 class Tally:
-    """Counts what sections do, one after another; `stored`: what is there by then -> how many responses."""
+    """Counts what sections do, one after another: `rows` has one for each piece of work."""
 
     study: Study
-    section: Section = field(default_factory=lambda: Section(""))
-    stored: dict[tuple[str, ...], float] = field(default_factory=dict)
+    gpu: Gpu | None = None  # None: the CPU of the reference machine
+    section: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    stored: dict[tuple[str, ...], float] = field(default_factory=dict)  # what is there by then -> how many responses
+    there: set[object] = field(default_factory=set)  # models, and (section, model) where a server runs
 
     @property
     def lengths(self) -> Any:
@@ -118,20 +66,70 @@ class Tally:
         talks = conversations(self.study) if self.study.open_suites else {}
         return {suite: len(each) for suite, each in (evaluate.questions(self.study, every=True) | talks).items()}
 
-    def add(self, model: str, requests: float, read: float, written: float, what: str, **how: Any) -> None:
-        """Count requests, if there are any, whatever is stored; arguments as those of `Asked`."""
-        if requests:
-            self.section.asked.append(Asked(model, requests, read, written, what, **how))
+    def note(self, what: str, model: str = "", *, seconds: float = 0.0, added: float = 0.0, **columns: Any) -> None:
+        """Add a row of work that takes `seconds` and adds bytes to the disk; the first work of a model downloads it."""
+        download = 0.0
+        if model and model not in self.there:
+            self.there.add(model)
+            size, converts = costs.model_size(self.study, model), not self.gpu and self.study.engine == CONVERTS
+            download = size.weights * size.remote
+            added += download + size.weights * converts
+        row = {"section": self.section, "what": what, "model": model} | dict.fromkeys(SUMS, 0.0) | columns
+        row |= {"hours": seconds / HOUR, "disk": added / GIGA, "download": download / GIGA}
+        self.rows.append(row)
+
+    def on(self, cpu: float, gpu: float = 0.0) -> float:
+        """Return the seconds that apply: those of a CPU or those of a GPU."""
+        return gpu if self.gpu else cpu
+
+    def add(
+        self,
+        model: str,
+        requests: float,
+        read: float,
+        written: float,
+        what: str,  # "answers", ..., or DOCUMENTS: where of these nothing is written the likeliest letter is read off
+        *,
+        share: float = 1.0,  # size of the file that is served against bfloat16
+        kept: str = "",  # what a server knows it as; the model's name by default
+        slots: int = 0,  # requests at a time; those of vLLM by default
+    ) -> None:
+        """Count `requests` of `read` and `written` tokens each, whatever is stored; an endpoint's cost nothing."""
+        if not requests or self.study.model(model).base_url:
+            return
+        unit, serving, size = unit_costs().cpu, unit_costs().serving, costs.model_size(self.study, model)
+        row = {"requests": requests, "read": requests * read, "written": requests * written, "memory": unit.memory}
+        seconds = row["read"] * unit.read + row["written"] * unit.token + unit.serve * (what != DOCUMENTS)
+        if self.gpu:
+            served, server = replace(size, weights=size.weights * share), (self.section, kept or model)
+            writing = costs.writing_rate(served, self.gpu, read + written / 2, slots)
+            seconds = row["read"] / costs.reading_rate(served, self.gpu) + row["written"] / writing
+            if what != DOCUMENTS and server not in self.there:
+                self.there.add(server)
+                seconds += serving.start * costs.gpus_needed(size, self.gpu)
+            row["memory"] = self.gpu.memory * GIGA * serving.memory / GIB
+        self.note(what, model, seconds=seconds, added=(row["read"] + row["written"]) * unit_costs().stored, **row)
+
+    def start(self, launches: int, tasks: int = 0) -> None:
+        """Count launches of processes that load their frameworks, and tasks for which such a process loads a model."""
+        cpu, serving = unit_costs().cpu, unit_costs().serving
+        self.note("start", seconds=self.on(launches * cpu.start + tasks * cpu.task / cores(), serving.start * tasks))
+
+    def make(self, what: str, model: str, share: float = 1.0) -> None:
+        """Count a file that is made of a model's weights: one in GGUF, or a merged checkpoint."""
+        cpu, weights = unit_costs().cpu, share * costs.model_size(self.study, model).weights
+        seconds = cpu.merge if what == "merge" else cpu.build + cpu.measure
+        on_gpu = getattr(unit_costs().serving, what) * weights / GIGA
+        self.note(what, model, added=weights, seconds=self.on(seconds, on_gpu))
 
     def ask(self, models: Names, runs: int = 0, most: int | None = None, **how: Any) -> None:
         """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
-        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as in `Asked`.
+        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as of `add`.
         """
-        most = self.study.questions_per_suite if most is None else most
-        samples = {suite: self._sample(suite, most) for suite in self.study.suites}
+        samples = self._samples(self.study.suites, self.study.questions_per_suite if most is None else most)
         fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
         for name in dict.fromkeys(models):
-            new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.written(name)
+            new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.length(name)
             self.add(name, new, self.lengths.question, length, "answers", **how)
             fresh, seen = fresh + new, seen + new * length * (self.study.parser_sees == "response")
         self.add(self.study.parser, fresh * self.lengths.unread, read + seen / max(fresh, 1.0), written, "readings")
@@ -140,36 +138,61 @@ class Tally:
         self, models: Names, suites: Names, judges: Names, runs: int = 0, most: int | None = None, **how: Any
     ) -> None:
         """Count the replies of `models` that are not stored, and the verdicts of `judges`; arguments as of `ask`."""
-        most, models = self.study.conversations_per_suite if most is None else most, list(dict.fromkeys(models))
-        samples = {suite: self._sample(suite, most) for suite in suites}
+        samples = self._samples(suites, self.study.conversations_per_suite if most is None else most)
         if HARD in samples and MAIN in samples:  # what is asked for both is asked once
             samples[HARD] *= 1 - samples[MAIN] / self.sizes[MAIN]
-        for name in models:
-            new = self._new(("replies", how.get("kept", name)), samples, runs)
-            self.add(name, new, self.lengths.conversation, self.written(name) * self.lengths.reply, "replies", **how)
-        each = self.lengths.criteria * self.lengths.unjudged
+        names = {name: how.get("kept", name) for name in models}
+        for name, kept in names.items():
+            new = self._new(("replies", kept), samples, runs)
+            self.add(name, new, self.lengths.conversation, self.length(name) * self.lengths.reply, "replies", **how)
         for judge in judges:
-            new = sum(self._new(("verdicts", judge, how.get("kept", name)), samples, runs) for name in models)
-            self.add(judge, each * new, *self.lengths.verdict, "verdicts")
+            new = sum(self._new(("verdicts", judge, kept), samples, runs) for kept in names.values())
+            self.add(judge, self.lengths.criteria * self.lengths.unjudged * new, *self.lengths.verdict, "verdicts")
 
     def train(
-        self, values: Values, *, reference: bool = False, adapter: bool = False, per_rollout: int = 1, **work: Any
+        self,
+        values: Values,
+        model: str,
+        tokens: float,
+        document: float,
+        held: float,  # tokens that each of `processes` holds at a time
+        *,
+        mfu: float,  # share of a GPU's peak, 0 to 1
+        beside: int,  # stages that are launched together; on a CPU as many run side by side as there are cores
+        reference: bool = False,  # a further model gives its probabilities
+        adapter: bool = False,  # what it adds itself is too little to count
+        updates: int = 0,  # optimizer steps, where responses are sampled on the way
+        per_rollout: int = 1,  # of these
+        sampled: float = 0.0,  # tokens written on the way
+        per_second: float = 1.0,  # of these, by one process on a GPU
+        processes: int = 1,
+        kept: bool = True,  # the checkpoint stays
     ) -> None:
-        """Count a stage with TRL's arguments `values` and `per_rollout` optimizer steps on a rollout. A `reference`
-        gives its probabilities too. What an adapter itself adds is too little to count, and its parent is there.
-        """
-        work["operations"] = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
-        work["states"] = WEIGHT if adapter else ADAM + WEIGHT * reference
-        work["precision"] = "bfloat16" if values["bf16"] else "float32"
-        self.section.trained.append(Trained(checkpointing=values["gradient_checkpointing"], **work))
+        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens."""
+        unit, size, lanes = unit_costs().cpu, costs.model_size(self.study, model), min(beside, cores())
+        operations = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
+        states = WEIGHT if adapter else ADAM + WEIGHT * reference
+        sharing = {"checkpointing": values["gradient_checkpointing"], "processes": processes, "states": states}
+        needed = memory(size.shape, int(held), **sharing)
+        if self.gpu:
+            rate = costs.training_rate(size, self.gpu, mfu, document)
+            seconds = tokens * operations / FULL / rate + sampled / per_second
+        else:
+            speed = unit.train["bfloat16" if values["bf16"] else "float32"] * GIGA
+            alone = tokens * flops_per_token(size.shape, document) * operations / FULL / speed
+            seconds = (alone + sampled / unit.sampled + updates * unit.update) / lanes
+            needed = unit.memory + needed * lanes
+        row = {"trained": tokens, "document": document, "operations": operations, "mfu": mfu, "memory": needed}
+        row |= {"written": sampled, "per_second": per_second, "kept": kept}
+        self.note(TRAINING, model, seconds=seconds, added=KEPT_BYTES * size.shape.parameters * kept, **row)
 
-    def sft(self, values: Values, tokens: float, document: float, **how: Any) -> None:
+    def sft(self, values: Values, model: str, tokens: float, document: float, **how: Any) -> None:
         """Count a stage of SFT on `tokens` per epoch; further arguments as those of `train`."""
         held = values["per_device_train_batch_size"] * values["max_length"]
-        self.train(values, tokens=tokens * values["num_train_epochs"], document=document, held=held, **how)
+        self.train(values, model, tokens * values["num_train_epochs"], document, held, **how)
 
     def rl(
-        self, values: Values, questions: int, each: float, *, asked: float = 0.0, rate: float = 0.0, **how: Any
+        self, values: Values, model: str, questions: int, each: float, *, asked: float = 0, rate: float = 0, **how: Any
     ) -> float:
         """Count a stage of reinforcement learning from `questions` of `each` tokens with a response, and return its
         responses. `asked` held-out questions are evaluated at the start and every `eval_steps`; a process samples
@@ -182,26 +205,27 @@ class Tally:
         again = unit_costs().resampled if values.get("sampling_rounds", 2) else 1.0
         looks = 1 + rollouts * updates // values["eval_steps"] if asked else 0
         tokens = rollouts * batch * each
-        size = {"tokens": tokens, "document": each, "held": micro * each, "mfu": unit_costs().updates}
-        size |= {"updates": rollouts * updates, "per_second": rate or unit_costs().sampled}
-        size |= {"sampled": tokens * again + looks * asked * each}
-        self.train(values, reference=values.get("beta", 0.0) > 0, per_rollout=updates, **size, **how)
+        how |= {"updates": rollouts * updates, "per_rollout": updates, "reference": values.get("beta", 0.0) > 0}
+        how |= {"sampled": tokens * again + looks * asked * each, "per_second": rate or unit_costs().sampled}
+        self.train(values, model, tokens, each, micro * each, mfu=unit_costs().updates, **how)
         return rollouts * batch
 
-    def written(self, name: str) -> float:
+    def length(self, name: str) -> float:
         """Return the tokens of an average answer of the model called `name`."""
         return costs.model_size(self.study, name).written or self.lengths.written
 
-    def _sample(self, suite: str, most: int) -> float:
-        return min(self.sizes[suite], most or self.sizes[suite])
+    def _samples(self, suites: Names, most: int) -> dict[str, float]:
+        return {suite: min(self.sizes[suite], most or self.sizes[suite]) for suite in suites}
 
     def _new(self, key: tuple[str, ...], samples: Mapping[str, float], runs: int) -> float:
-        """Return how many responses to `samples` are not stored yet, and count them as stored."""
+        """Return how many responses to `samples` are not stored yet, and count them as stored; all take a moment to be
+        tabulated and drawn.
+        """
         new = 0.0
         for suite, asked in samples.items():
             wanted, before = asked * (runs or self.study.runs), self.stored.get((*key, suite), 0.0)
             self.stored[*key, suite] = max(wanted, before)
-            self.section.drawn += wanted
+            self.note("notebook", seconds=self.on(wanted * unit_costs().cpu.drawn))
             new += max(0.0, wanted - before)
         return new
 
@@ -220,9 +244,9 @@ def _compared(tally: Tally, params: Values, _: object) -> None:
     tally.ask([*models, *params.get("teacher", ()), *last], runs=runs)
     if "readers" in params:
         tally.add(tally.study.parser, FLIPPING + params["shown"], *tally.lengths.reading, "readings")
-        tally.section.launches, tally.section.tasks = 1, len(models)  # likelihoods of the options
+        tally.start(1, len(models))  # likelihoods of the options
     else:
-        suites = tally.study.open_suites if tally.section.name in WHOLE else [MAIN]
+        suites = tally.study.open_suites if tally.section in WHOLE else [MAIN]
         tally.talk(models, suites, params.get("judges", tally.study.judges), runs=runs)
 
 
@@ -234,8 +258,7 @@ def _leaves(value: object) -> list:
 
 def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     """Count the rows that the teacher writes; where none is named, the candidate that is the report's stands for it."""
-    teacher = params["teacher"]
-    if not teacher:
+    if not (teacher := params["teacher"]):
         candidates = every["02_teacher_selection"]
         plays = {row: name for name, row in candidates["stands_for"].items()}
         teacher = plays.get(TEACHER, candidates["teachers"][0])
@@ -246,11 +269,13 @@ def _corpora(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
 def _tuned(tally: Tally, params: Values, every: Mapping[str, Values]) -> None:
     """Count the SFT stages of every target."""
     shared, document = params["batch"] | params["computing"], tally.lengths.seed + tally.lengths.row
-    how = {"launch": "sft", "mfu": params["mfu"], "processes": params["launching"]["processes"]}
-    for (size, model), seed in product(tally.study.targets.items(), params["seeds"]):
+    beside = list(product(tally.study.targets.values(), params["seeds"]))
+    how = {"mfu": params["mfu"], "processes": params["launching"]["processes"], "beside": len(beside)}
+    tally.start(1)
+    for model, _ in beside:
         for stage, corpus in CORPUS.items():
             tokens = sum(every["03_training_data"][corpus].values()) * document
-            tally.sft(shared | params[stage], tokens, document, model=model, lane=f"{size}, seed {seed}", **how)
+            tally.sft(shared | params[stage], model, tokens, document, **how)
 
 
 def _reinforced(tally: Tally, params: Values, _: object) -> None:
@@ -258,25 +283,25 @@ def _reinforced(tally: Tally, params: Values, _: object) -> None:
     study, (read, written), attempts = tally.study, tally.lengths.attempt, params["attempts"]
     shared = params["rollout"] | params["limits"] | params["optimizer"] | params["batch"] | params["computing"]
     questions, asked = params["asked"]["size"] or tally.lengths.rl_set, params["asked"]["held_out"]
-    learnable = max(1, round(questions * tally.lengths.learnable))
+    learnable = max(1, round(questions * tally.lengths.learnable)), read + written
     how = {"rate": params["sampled_per_second"], "processes": params["launching"]["processes"]}
-    for (size, model), seed in product(study.targets.items(), params["seeds"]):
-        parent, *names = (study.checkpoint(size, stage, seed).name for stage in ("sft2", "rl1", "rl2"))
-        for stage, name in zip(("rl1", "rl2"), names, strict=True):
-            words = written if study.source == "mini" else tally.written(parent)
+    every, parts = list(product(study.targets.items(), params["seeds"])), {"all": {}, **PARTS}
+    tally.start(3)  # of rl1, of rl2, and of the parts
+    for (size, model), seed in every:
+        parent = study.checkpoint(size, "sft2", seed).name
+        for stage in ("rl1", "rl2"):
+            words = written if study.source == "mini" else tally.length(parent)
             tally.add(parent, questions * attempts["rl"], read, words, "attempts")
-            place = {"model": model, "launch": stage, "lane": name}
-            tally.rl(shared | params[stage], learnable, read + written, asked=asked, **place, **how)
-            parent = name
-        for name in (study.checkpoint(size, "sft2", seed).name, *names):
-            tally.add(name, asked * attempts["held_out"], read, written, "attempts")
+            parent = study.checkpoint(size, stage, seed).name
+            tally.rl(shared | params[stage], model, *learnable, asked=asked, beside=len(every), **how)
+        for stage in ("sft2", "rl1", "rl2"):
+            tally.add(study.checkpoint(size, stage, seed).name, asked * attempts["held_out"], read, written, "attempts")
     size = params["parts"]["size"]
-    name = study.checkpoint(size, "rl1").name
+    name, how = study.checkpoint(size, "rl1").name, how | {"beside": len(parts), "kept": False}
     short = shared | params["rl1"] | {name: value for name, value in params["parts"].items() if name != "size"}
-    for part, changed in {"all": {}, **PARTS}.items():
-        place = {"model": study.targets[size], "launch": "switches", "lane": part, "kept": False}
+    for part, changed in parts.items():
         tally.add(name, asked * attempts["switches"], read, written, "attempts", kept=f"{name}-{part}")
-        tally.rl(short | changed, learnable, read + written, **place, **how)
+        tally.rl(short | changed, study.targets[size], *learnable, **how)
 
 
 def _quantized(tally: Tally, params: Values, _: object) -> None:
@@ -286,8 +311,9 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
         sizes = published.table(params["stands_for"][size])["Size (GB)"].astype(float)
         formats = [*params["formats"], *params["plain"]]
         shares = [sizes[sizes.index.str.endswith(form)].iloc[0] / sizes.max() for form in formats]
-        tally.section.quantized += [(source, share) for share in (1.0, *shares)]
+        tally.make("gguf", source)
         for place, share in enumerate(shares):
+            tally.make("gguf", source, share)
             how = {"runs": params["runs"], "share": share, "kept": f"{source}/{place}"}
             how["slots"] = unit_costs().serving.gguf_slots
             tally.ask([source], most=most["questions"], **how)
@@ -295,34 +321,30 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
 
 
 def _gspo(tally: Tally, params: Values, _: object) -> None:
-    """Count SFT of every base and all methods and seeds on the first one (the first method alone on the others)."""
+    """Count SFT of every base, all methods and seeds on the first one (the first method alone on the others), and what
+    is answered and judged: rewards, held-out answers and these with praise.
+    """
     study, lengths, counts, tiers = tally.study, tally.lengths, params["counts"], len(params["tiers"])
     sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
     method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
     rows = sum(count or lengths.o1_set for count in params["corpus"]["configs"].values())
-    first, *others = params["bases"]
-    for base in params["bases"]:
-        place = {"model": study.targets.get(base, base), "launch": "sft", "lane": base}
-        tally.sft(sft, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, **place)
-    names = [study.targets.get(first, first), taught := medical_o1.checkpoint(study, first, "sft")]
-    kinds, rewarded = list(params["clip_ranges"]), []
-    trainings = [(first, kind, seed) for seed in medical_o1.seeds(study, counts["seeds"]) for kind in kinds]
-    for base, each, seed in [*trainings, *((base, kinds[0], study.seed) for base in others)]:
-        name = medical_o1.checkpoint(study, base, each, seed)
-        place = {"model": study.targets.get(base, base), "launch": "methods", "lane": name, "adapter": True}
-        responses = tally.rl(method, counts["rows"] or lengths.o1_set, sum(lengths.open), **place)
-        if base == first:
-            names.append(name)
-            rewarded.append(responses)
+    backbones = {base: study.targets.get(base, base) for base in params["bases"]}
+    for model in backbones.values():
+        tally.sft(sft, model, rows * lengths.o1, lengths.o1, mfu=unit_costs().updates, beside=len(backbones))
+    first, *others = backbones
+    trained = list(product([first], params["clip_ranges"], medical_o1.seeds(study, counts["seeds"])))
+    names = [backbones[first], *(medical_o1.checkpoint(study, *each) for each in [(first, "sft"), *trained])]
+    how = {"adapter": True, "beside": len(trained) + len(others)}
+    questions, each = counts["rows"] or lengths.o1_set, sum(lengths.open)
+    judged = [tally.rl(method, backbones[base], questions, each, **how) for base in [first] * len(trained) + others]
     held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
     for name in names:
-        foreign = counts["foreign"] * (name in (names[0], taught))
-        tally.add(name, (held_out + foreign) * runs, *lengths.open, "answers")
+        tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, *lengths.open, "answers")
         tally.add(name, counts["closed"] * runs, *lengths.attempt, "attempts", kept=name)
     tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
-    for count in (*rewarded, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
+    for count in (*judged[: len(trained)], held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
         tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
-    tally.section.launches += 1
+    tally.start(3)  # of SFT, of the methods, and of the answers
 
 
 def _openmed(tally: Tally, params: Values, _: object) -> None:
@@ -330,47 +352,44 @@ def _openmed(tally: Tally, params: Values, _: object) -> None:
     study, lengths, asked, methods = tally.study, tally.lengths, params["asked"], [*params["methods"].values()]
     *further, parts = trained = openmed.openmed_trainings(study, methods)
     for each in trained:
-        _openmed_stages(tally, params, each["base"])
-    tally.section.merged += [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]
+        _openmed_stages(tally, params, each["base"], len(trained))
+        tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
+    for base in [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]:
+        tally.make("merge", base)
     for part in ("base", "sft"):
         calls = asked["calls"] or HELD_OUT * lengths.trace_set
         tally.add(parts[part], calls, *lengths.call, "calls", kept=f"{parts[part]}-tools")
-    for each in trained:
-        tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
     models = [parts[part] for part in ("base", "sft", "dpo", "rl", "merged")]
     models += [*methods, *(costs.backbone_of(study, name) for name in methods)]
     tally.ask(models, runs=asked["runs"], most=asked["questions"])
     tally.talk(models, [MAIN], study.judges[:1], runs=asked["runs"], most=asked["conversations"])
-    limit, slots, tasks = params["protocol"]["limit"], params["protocol"]["batch_size"], lengths.harness.values()
-    for task in tasks:  # all letters of a question are told by one reading of its prompt, since each is one token
+    limit, slots = params["protocol"]["limit"], params["protocol"]["batch_size"]
+    tally.start(3)  # of SFT, of the preferences with RL, and of the harness
+    for task in lengths.harness.values():  # one reading of a prompt tells all letters, since each is one token
         documents, words = min(task["documents"], task["parts"] * limit or task["documents"]), task["written"]
         models = [(name, words) for name in parts.values()]
         if words:  # handled wrongly: reasoning left in, and cut off
             models += [(parts["merged"], words), (parts["merged"], min(asked["short"], words))]
+        tally.start(2 * bool(words), len(models))
         for name, written in models:
             tally.add(name, documents, task["read"], written, DOCUMENTS, slots=slots)
-    writing = sum(task["written"] > 0 for task in tasks)
-    tally.section.launches += 1 + 2 * bool(writing)
-    tally.section.tasks += len(parts) * len(tasks) + 2 * writing
 
 
-def _openmed_stages(tally: Tally, params: Values, base: str) -> None:
+def _openmed_stages(tally: Tally, params: Values, base: str, beside: int) -> None:
     lengths, corpus, choices, machine = tally.lengths, params["corpus"], params["choices"], params["machine"]
     amounts = [(count or lengths.o1_set, sum(lengths.open)) for count in corpus["configs"].values()]
     amounts += [(count, lengths.seed + lengths.row) for count in corpus["synthetic"].values()]
     amounts += [(corpus["traces"] or lengths.trace_set, lengths.trace)]  # a trace counts as one row
     rows, tokens = sum(count for count, _ in amounts), sum(count * each for count, each in amounts)
     shared, pair, mfu = params["common"] | machine["compute"], sum(lengths.attempt), unit_costs().updates
-    how = {"model": base, "lane": base, "processes": machine["launch"]["processes"]}
+    how = {"beside": beside, "processes": machine["launch"]["processes"]}
     sft = {**shared, **params["adam"], **params["sft"], "max_length": params["filters"]["packed_length"]}
-    tally.sft(sft, tokens, tokens / rows, launch="sft", mfu=mfu, **how)
-    dpo, how["launch"] = shared | params["dpo"], "preference"
-    pairs = choices["dpo"]["size"] * lengths.paired  # both sides pass the policy and, forward alone, its parent
-    size = {"tokens": 2 * pairs * pair * dpo["num_train_epochs"], "document": pair}
-    size["held"] = 2 * dpo["per_device_train_batch_size"] * pair
-    tally.train(dpo, reference=True, mfu=mfu, **size, **how)
+    tally.sft(sft, base, tokens, tokens / rows, mfu=mfu, **how)
+    dpo = shared | params["dpo"]  # both sides of a pair pass the policy and, forward alone, its parent
+    tokens = 2 * choices["dpo"]["size"] * lengths.paired * pair * dpo["num_train_epochs"]
+    tally.train(dpo, base, tokens, pair, 2 * dpo["per_device_train_batch_size"] * pair, reference=True, mfu=mfu, **how)
     grpo = openmed.GRPO | shared | params["grpo"] | params["rollout"]
-    tally.rl(grpo, choices["rl"]["size"] or lengths.rl_set, pair, **how)
+    tally.rl(grpo, base, choices["rl"]["size"] or lengths.rl_set, pair, **how)
 
 
 COMPARING = ("01_backbone_selection", "02_teacher_selection", "06_answer_extraction", "07_main_results")
@@ -388,107 +407,33 @@ RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], None]] = {
 }
 
 
-def work(profile: str) -> list[Section]:
-    """Return what every section of `profile` does, in reading order: nothing where it has no rule.
+def work(profile: str, gpu: Gpu | None = None) -> pd.DataFrame:
+    """Return what the sections of `profile` do, in reading order: a row for each piece of work, at least one a section.
 
-    Raises:
-        strict.SettingsError: the profile or its parameters cannot be read, or one is missing.
+    Columns ``section``, ``what``, ``model`` and `SUMS`; of a training also ``document``, ``mfu``, ``operations`` per
+    parameter and token, tokens ``per_second`` of a process that samples, and whether its checkpoint is ``kept``.
+    A strict.SettingsError says that the profile or its parameters cannot be read, or that one is missing.
     """
-    tally, root, sections = Tally(study.load(profile)), study.find_root(), []
+    tally, root = Tally(study.load(profile), gpu), study.find_root()
     named = {name: path for name, path in run.notebooks().items() if (root / f"params/{profile}/{name}.yaml").is_file()}
     every = {name: run.profile_parameters(path, profile, root) for name, path in named.items()}
     for name, params in every.items():
-        tally.section = Section(name)
+        tally.section, unit = name, unit_costs().cpu
+        tally.note("notebook", seconds=tally.on(unit.notebook), memory=tally.on(unit.memory))
         try:
-            if name in RULES:
-                RULES[name](tally, params, every)
+            RULES.get(name, lambda *_: None)(tally, params, every)
         except KeyError as error:
             raise strict.SettingsError(f"params/{profile}/{name}.yaml: no forecast without {error}; add it") from error
-        sections.append(tally.section)
-    return sections
-
-
-def gpu_hours(section: Section, sizes: Sizes, gpu: Gpu) -> float:
-    """Return the GPU hours of `section`, over all GPUs together."""
-    serving = unit_costs().serving
-    served = {each.kept or each.model: each.model for each in section.asked if each.what != DOCUMENTS}
-    seconds = serving.start * (section.tasks + sum(costs.gpus_needed(sizes[name], gpu) for name in served.values()))
-    seconds += serving.gguf * sum(share * sizes[model].weights for model, share in section.quantized) / GIGA
-    seconds += serving.merge * sum(sizes[model].weights for model in section.merged) / GIGA
-    for each in section.asked:
-        size = replace(sizes[each.model], weights=sizes[each.model].weights * each.share)
-        writing = costs.writing_rate(size, gpu, each.read + each.written / 2, each.slots)
-        seconds += each.requests * (each.read / costs.reading_rate(size, gpu) + each.written / writing)
-    for each in section.trained:
-        rate = costs.training_rate(sizes[each.model], gpu, each.mfu, each.document)
-        seconds += each.tokens * each.operations / FULL / rate + each.sampled / each.per_second
-    return seconds / HOUR
-
-
-def gpu_memory(section: Section, sizes: Sizes, gpu: Gpu) -> float:
-    """Return the most GiB that `section` takes of one GPU: vLLM takes the same share of it whatever it serves."""
-    served = gpu.memory * GIGA * unit_costs().serving.memory / GIB if section.asked else 0.0
-    return max([served, *(_held(each, sizes) for each in section.trained)])
-
-
-def _held(each: Trained, sizes: Sizes) -> float:
-    how = {"checkpointing": each.checkpointing, "processes": each.processes, "states": each.states}
-    return memory(sizes[each.model].shape, int(each.held), **how)
-
-
-def cpu_hours(section: Section, sizes: Sizes) -> float:
-    """Return the hours of `section` on the reference machine if nothing else runs."""
-    unit = unit_costs().cpu
-    seconds = unit.notebook + section.drawn * unit.drawn + section.launches * unit.start
-    seconds += section.tasks * unit.task / cores() + len(section.merged) * unit.merge
-    seconds += len(section.quantized) * (unit.build + unit.measure)
-    for each in section.asked:  # what the harness asks, processes of its own ask: counted among the tasks
-        seconds += each.requests * (each.read * unit.read + each.written * unit.token)
-        seconds += unit.serve * (each.what != DOCUMENTS)
-    for stages, lanes in _launches(section):
-        seconds += unit.start
-        for each in stages:
-            operations = flops_per_token(sizes[each.model].shape, each.document) * each.operations / FULL
-            alone = each.tokens * operations / (unit.train[each.precision] * GIGA)
-            seconds += (alone + each.sampled / unit.sampled + each.updates * unit.update) / lanes
-    return seconds / HOUR
-
-
-def cpu_memory(section: Section, sizes: Sizes) -> float:
-    """Return the GiB of a notebook, its servers, and the training processes side by side."""
-    most = [sum(sorted(_held(each, sizes) for each in stages)[-lanes:]) for stages, lanes in _launches(section)]
-    return unit_costs().cpu.memory + max(most, default=0.0)
-
-
-def _launches(section: Section) -> list[tuple[list[Trained], int]]:
-    """Return stages by what is started together, in order, and how many processes of each run side by side here."""
-    launches: dict[str, list[Trained]] = {}
-    for each in section.trained:
-        launches.setdefault(each.launch, []).append(each)
-    return [(stages, min(len({each.lane for each in stages}), cores())) for stages in launches.values()]
-
-
-def disk(section: Section, sizes: Sizes, there: set[str], converts: bool) -> tuple[float, float]:
-    """Return the bytes that `section` downloads, and those it adds: models, checkpoints, GGUF files, responses. Models
-    that are `there` cost nothing again; those of `section` are added. An engine that `converts` writes a file of each.
-    """
-    fresh = [name for name in section.models if name not in there]
-    there |= set(fresh)
-    remote = sum(sizes[name].weights for name in fresh if sizes[name].remote)
-    added = sum(sizes[name].weights for name in fresh) if converts else 0.0
-    added += sum(KEPT_BYTES * sizes[each.model].shape.parameters for each in section.trained if each.kept)
-    added += sum(share * sizes[name].weights for name, share in (*section.quantized, *((m, 1) for m in section.merged)))
-    added += sum(each.requests * (each.read + each.written) for each in section.asked) * unit_costs().stored
-    return remote, remote + added
+    return pd.DataFrame(tally.rows)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a profile is expected to take: a row per section.
 
-    Columns: tokens ``read``, ``written``, ``trained`` on, and written ``elsewhere`` (by endpoints of the user's own, at
-    no cost here); ``hours`` of all GPUs or of this machine; ``memory`` (GiB at most, of one GPU or of this machine);
-    ``gpus`` that the largest model takes at a time; GB of ``disk``, and of these by ``download``.
+    Columns: tokens ``read``, ``written`` and ``trained`` on; ``hours`` of all GPUs or of this machine; ``memory`` (GiB
+    at most, of one GPU or of this machine); GB of ``disk``, and of these by ``download``. Models behind endpoints cost
+    nothing here.
     """
 
     profile: str
@@ -499,8 +444,14 @@ class Plan:
 
     @property
     def total(self) -> pd.Series:
-        """The sums over all sections; of memory and GPUs at a time the most."""
-        return self.sections.agg({name: "max" if name in ("memory", "gpus") else "sum" for name in self.sections})
+        """The sums over all sections; of memory the most."""
+        return self.sections.agg({name: "max" if name == "memory" else "sum" for name in self.sections})
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The sections with their ``money``, the total last."""
+        rows = pd.concat([self.sections, self.total.to_frame("total").T]).rename_axis("section")
+        return rows.assign(money=rows["hours"] * self.price if self.gpu else None)
 
     @property
     def wall(self) -> float:
@@ -527,95 +478,40 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
         raise ValueError(f"profile {profile} runs on the CPU of this machine; leave out --gpu and --price")
     name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
     card, slower = prices.gpus.get(name), 1.0 if name else costs.slowness() if slower is None else slower
-    sections, there, rows = work(profile), set(), {}
-    far = {name for name, model in settings.models.items() if model.base_url is not None}
-    named = {name for section in sections for name in section.models} - far
-    sizes = {name: costs.model_size(settings, name) for name in sorted(named)}
-    for section in sections:
-        here = replace(section, asked=[each for each in section.asked if each.model in sizes])
-        elsewhere = [each for each in section.asked if each.model not in sizes]
-        remote, added = disk(here, sizes, there, on_cpu and settings.engine == CONVERTS)
-        rows[section.name] = {
-            "read": sum(each.requests * each.read for each in here.asked),
-            "written": _written(here.asked) + sum(each.sampled for each in here.trained),
-            "trained": sum(each.tokens for each in here.trained),
-            "elsewhere": _written(elsewhere),
-            "hours": gpu_hours(here, sizes, card) if card else slower * cpu_hours(here, sizes),
-            "memory": gpu_memory(here, sizes, card) if card else cpu_memory(here, sizes),
-            "gpus": max([costs.gpus_needed(sizes[each.model], card) for each in here.asked if card], default=1),
-            "disk": added / GIGA,
-            "download": remote / GIGA,
-        }
-    price = card.price if card and price is None else price
-    return Plan(profile, pd.DataFrame.from_dict(rows, orient="index"), name, price, slower)
-
-
-def _written(asked: Iterable[Asked]) -> float:
-    return sum(each.requests * each.written for each in asked)
-
-
-LINE = "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}{:>11}{:>11}"
+    sections = work(profile, card).groupby("section", sort=False)
+    rows = sections[SUMS].sum().assign(memory=sections["memory"].max()).rename_axis(None)
+    rows["hours"] *= slower
+    return Plan(profile, rows, name, card.price if card and price is None else price, slower)
 
 
 def printed(plan: Plan) -> str:
     """Return `plan` as lines of text: a row per notebook, the total, and how to read it."""
-    names = ["section", "read", "written", "trained", "GPU hours" if plan.gpu else "minutes", "GiB", "GB of disk", "$"]
-    lines = [LINE.format(*names)]
-    for name, row in {**plan.sections.T, "total": plan.total}.items():
-        time, money = (row.hours, f"{row.hours * plan.price:,.0f}") if plan.gpu else (60 * row.hours, "")
-        amounts = map(_amount, (time, row.memory, row.disk))
-        lines.append(LINE.format(name, *map(_tokens, row[:3]), *amounts, money))
-    return "\n".join(line.rstrip() for line in [*lines, "", *_notes(plan)])
+    rows = plan.rows
+    shown = (rows[["read", "written", "trained"]] / 1e6).add_suffix(" (M)")
+    shown["GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
+    shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
+    if plan.gpu:
+        shown["$"] = rows["money"]
+    return "\n".join([shown.rename_axis(None).to_string(float_format="{:,.2f}".format), "", *_notes(plan)])
 
 
 def as_json(plan: Plan) -> dict:
     """Return `plan` as JSON-ready data: a row per section, as `Plan.sections` has it with its money, the total last."""
-    rows = [
-        {"section": name, **row, "money": row.hours * plan.price if plan.gpu else None}
-        for name, row in {**plan.sections.T, "total": plan.total}.items()
-    ]
     about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
-    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": rows}
-
-
-def _tokens(count: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:.0f}" if count else "–"
-
-
-def _amount(value: float) -> str:
-    if not value:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 0.1 else f"{value:.2f}"
+    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": plan.rows.reset_index().to_dict("records")}
 
 
 def _notes(plan: Plan) -> list[str]:
-    """Return how to read the rows, what has to be kept against what is free here, and how many GPUs it takes."""
+    """Return how to read the rows, and what has to be kept against what is free here."""
     total, free = plan.total, shutil.disk_usage(study.find_root()).free / GIGA
-    fits = "" if total.disk < free else ": too little; free some, or put the project on a larger disk"
-    room = f"{_amount(total.download)} GB to download, " if total.download else ""
-    room += f"{_amount(total.disk)} GB on the disk in all; {free:,.0f} GB are free here{fits}."
-    how = "Tokens of prompts, tokens generated, tokens trained on. What an earlier section asked is not asked again."
+    lines = ["Millions of tokens read, generated, trained on. What an earlier section asked is not asked again."]
     if unknown := [name for name in plan.sections.index if name not in RULES]:
-        how += f" Nothing is known of {', '.join(unknown)}."
-    if not plan.gpu:
-        return [
-            how,
-            "Minutes of this machine, one section after another; `make report` runs as many at a time as there are "
-            f"cores, and takes about {60 * plan.wall:.0f}.",
-            f"This machine takes {plan.slowness:.2f} times as long as the one that the costs were measured on.",
-            room,
-        ]
-    elsewhere = f"{_tokens(total.elsewhere)} further tokens are written by endpoints of yours (base_url in study.yaml)."
-    nights = math.ceil(total.hours / NIGHT)
-    enough = f"One {plan.gpu} is enough: {nights} night{'s' * (nights > 1)} of {NIGHT} hours."
-    return [
-        how,
-        f"Hours of one {plan.gpu} at ${plan.price:g}; total over all GPUs. GiB: of one GPU, at most.",
-        "Hours follow from data sheets and from public measurements of others, and may be off by two.",
-        *([elsewhere] if total.elsewhere else []),
-        room,
-        f"The largest model takes {total.gpus:.0f} {plan.gpu} at a time." if total.gpus > 1 else enough,
-    ]
+        lines.append(f"Nothing is known of {', '.join(unknown)}.")
+    if plan.gpu:
+        lines.append(f"Hours of one {plan.gpu} at ${plan.price:g}, from data sheets: they may be off by two.")
+    else:
+        lines.append(f"Minutes of one section after another; `make report` takes about {60 * plan.wall:.0f}.")
+        lines.append(f"This machine takes {plan.slowness:.2f} times as long as the one that the costs are of.")
+    lines.append(f"{total.download:,.1f} GB to download, {total.disk:,.1f} GB in all; {free:,.0f} GB are free here")
+    lines[-1] += "." if total.disk < free else ": too little; free some, or put the project on a larger disk."
+    return lines
