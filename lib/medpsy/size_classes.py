@@ -49,15 +49,13 @@ def by_stage(
     """
     place, ladders = Place(f"params/{study.profile}/{section}.yaml"), {}
     at, tables = place.at("stages"), [name for name in published.catalog().index if TABLES[kind] in name]
-    for stage in stages:
-        if stage not in ORDER:
-            raise at.error(f"stage {stage!r} is unknown; {nearest(stage, ORDER)}")
+    if strange := stages.keys() - set(ORDER):
+        raise at.error(f"stage {min(strange)!r} is unknown; {nearest(min(strange), ORDER)}")
     for size in dict.fromkeys(size for models in stages.values() for size in models):
         models = {stage: stages[stage][size] for stage in ORDER if size in stages.get(stage, {})}
         for stage in (BACKBONE, LAST):
             if stage not in models:
-                fix = "both ends are needed, the stages between may be left out"
-                raise at.at(stage).error(f"{size!r} is missing; {fix}")
+                raise at.at(stage).error(f"{size!r} is missing; both ends are needed, stages between may be left out")
         if len(set(models.values())) < len(models):
             raise at.error(f"{size!r} names a model twice, {list(models.values())}; every stage has its own")
         if (table := stands_for.get(size)) not in tables:
@@ -72,7 +70,7 @@ def by_stage(
 
 
 def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the models of every size class that are run, checked.
+    """Return the models of every size class that are run, checked; raises as `by_stage`.
 
     Args:
         classes: size class -> its models in the order of `CAPTIONS`, ``""`` for one that is not run.
@@ -80,20 +78,15 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     Returns:
         Columns ``size``, ``role`` (one of `ROLES`), ``row`` (of the report) and ``model`` (of the study, or a
         checkpoint), which is that row or plays its part.
-
-    Raises as `by_stage`, and for too few or too many models.
     """
     place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
     for size, names in classes.items():
-        at, captions = place.at(size), CAPTIONS.get(size, ())
-        if not captions:
-            raise at.error(f"no such size class; {nearest(size, CAPTIONS)}")
-        if len(names) != len(captions):
-            fix = f'must name {len(captions)} models, "" for one not run: {", ".join(captions)}'
-            raise at.error(f"{list(names)} {fix}")
-        if len(set(filter(None, names))) < len(list(filter(None, names))):
-            raise at.error(f"{list(names)} names a model twice; every row has its own")
-        rows += [(size, *row) for row in zip(ROLES, captions, names, strict=True)]
+        if size not in CAPTIONS:
+            raise place.at(size).error(f"no such size class; {nearest(size, CAPTIONS)}")
+        if len(names) != len(CAPTIONS[size]):
+            fix = f'must name {len(CAPTIONS[size])} models, "" for one not run: {", ".join(CAPTIONS[size])}'
+            raise place.at(size).error(f"{list(names)} {fix}")
+        rows += [(size, *row) for row in zip(ROLES, CAPTIONS[size], names, strict=True)]
     if not rows:
         raise place.error(f"names no size class; known are {', '.join(CAPTIONS)}")
     models = pd.DataFrame(rows, columns=["size", "role", "row", "model"])

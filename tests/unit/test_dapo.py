@@ -14,7 +14,7 @@ from medpsy.engines.chat import Chat
 from medpsy.training import rl
 from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
-from medpsy.training.data import write_questions
+from medpsy.training.data import write
 from medpsy.training.jobs import Job
 from medpsy.training.logs import curves
 from medpsy.training.rewards import HELD_OUT
@@ -44,8 +44,8 @@ def question(number: int) -> Question:
 
 @pytest.fixture
 def job(tmp_path):
-    train = write_questions(tmp_path / "train.parquet", [question(number) for number in range(6)])
-    held = write_questions(tmp_path / "held_out.parquet", [question(number) for number in range(10, 14)])
+    train = write(tmp_path / "train.parquet", [question(number) for number in range(6)])
+    held = write(tmp_path / "held_out.parquet", [question(number) for number in range(10, 14)])
     folders = {"parent": str(HUB / "qwen3-small"), "folder": str(tmp_path / "out"), "work": str(tmp_path / "work")}
     (tmp_path / "work").mkdir()
     files = (str(train), str(held))

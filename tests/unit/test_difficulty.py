@@ -157,6 +157,6 @@ def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):
 
 def test_questions_survive_their_file(tmp_path):
     some = (question(1), Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g"))
-    assert data.read_questions(data.write_questions(tmp_path / "q.parquet", some)) == some
-    with pytest.raises(ValueError, match="empty.parquet: it holds no question"):
-        data.read_questions(data.write_questions(tmp_path / "empty.parquet", ()))
+    assert data.read(data.write(tmp_path / "q.parquet", some), Question) == some
+    with pytest.raises(ValueError, match="empty.parquet: no question or pair"):
+        data.write(tmp_path / "empty.parquet", ())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from medpsy import strict
-from medpsy.training import recipe_job, write_open_questions
+from medpsy.training import recipe_job
+from medpsy.training.data import write
 from medpsy.training.rewards import Judge, Tier
 from test_dpo import CONFIG as PREFERENCE
 from test_judge_reward import QUESTIONS
@@ -31,7 +32,7 @@ def mini(tmp_path, monkeypatch):
 
 def gspo(mini, name="small-o1-gspo", parent="small-o1-sft", judge=JUDGE, lora=LORA, **changes):
     shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-o1-sft", dirs_exist_ok=True)
-    file = write_open_questions(mini.outputs / "questions.parquet", QUESTIONS)
+    file = write(mini.outputs / "questions.parquet", QUESTIONS)
     return recipe_job(
         mini, name, parent=parent, method="rl", config={**RL, **changes}, data=[file], judge=judge, lora=lora
     )

@@ -98,12 +98,6 @@ def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):
         sft.examples(one, tokenizer_of("qwen3-small"), 32)
 
 
-def test_an_empty_corpus_is_refused(tmp_path):
-    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=0))
-    with pytest.raises(ValueError, match="no rows; run 03_training_data"):
-        sft.examples(one, tokenizer_of("qwen3-small"), 128)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

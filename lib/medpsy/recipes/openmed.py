@@ -41,7 +41,7 @@ from medpsy.grading.readers import split
 from medpsy.recipes.medical_o1 import Say
 from medpsy.store import noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
-from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write_pairs
+from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write
 from medpsy.training.jobs import SUMMARY
 from medpsy.training.rewards import Reward
 from medpsy.training.stages import graded
@@ -136,29 +136,33 @@ def preference_pairs(
     """
     index = refuse_suites(study, questions)
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
-    spec, counts = study.model(model), Counter()
-    written: dict[str, dict[str, list[str]]] = {question.id: {"right": [], "wrong": []} for question in questions}
+    spec, counts, pairs = study.model(model), Counter(), []
+    written = {question.id: {"right": [], "wrong": []} for question in questions}
     for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
         for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
             side, text = _side(row, reward, spec), row.text.strip()
             counts[f"attempts {side}"] += 1
             if side in ("right", "wrong") and text not in written[question.id][side]:
                 written[question.id][side].append(text)
-    kinds = {(True, True): "paired", (True, False): "only right", (False, True): "only wrong"}
-    for sides in written.values():
-        counts[f"questions {kinds.get((bool(sides['right']), bool(sides['wrong'])), 'neither')}"] += 1
-    found = (_pair(question, **written[question.id], seed=study.seed) for question in questions)
-    rows = tuple(pair for pair in found if pair)
-    if not rows:
+    for question in questions:
+        right, wrong = written[question.id].values()
+        kind = ("paired" if wrong else "only right") if right else ("only wrong" if wrong else "neither")
+        counts[f"questions {kind}"] += 1
+        if kind == "paired":
+            ident = f"{question.suite}/{question.id}"
+            rng = random.Random(f"{study.seed}/{ident}")
+            chosen, rejected = (rng.sample(side, len(side))[0] for side in (right, wrong))
+            pairs.append(Pair(f"{ident}#0", prompts.closed_ended(question), chosen, rejected))
+    if not pairs:
         raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
     name = f"{PAIRS}/{model}"
     with whole_folder(folder(study, name)) as scratch:
-        file = write_pairs(scratch / "part-00000.parquet", rows)
+        file = write(scratch / "part-00000.parquet", pairs)
         inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
         inputs |= {f"{name}/{file.name}": file_digest(file)}
-        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model)
+        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(pairs), model=model)
         licences.write_card(scratch, dict(made_of or {}) | licences.of_model(spec), card)
-    return Pairs(rows, dict(counts), inputs, folder(study, name))
+    return Pairs(tuple(pairs), dict(counts), inputs, folder(study, name))
 
 
 def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contamination:
@@ -170,16 +174,6 @@ def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contam
             asked = f"one of {', '.join(sorted(hit.suites))} ({hit.rule})"
             raise ValueError(f"question {question.id!r} is {asked}; pairs are made of training ones")
     return index
-
-
-def _pair(question: Question, right: Sequence[str], wrong: Sequence[str], seed: int) -> Pair | None:
-    """Return a right and a wrong response to `question`, drawn by seed; None where one is missing."""
-    if not right or not wrong:
-        return None
-    name = f"{question.suite}/{question.id}"
-    rng = random.Random(f"{seed}/{name}")
-    good, bad = (rng.sample(side, len(side))[0] for side in (right, wrong))
-    return Pair(f"{name}#0", prompts.closed_ended(question), good, bad)
 
 
 def _side(row: Any, reward: Reward | None, model: ModelSpec) -> str:
@@ -273,9 +267,19 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
     key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
     if (stands := read_json(place / RECORD)).get("key") == key:
         return stands
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
     begun = time.monotonic()
     with whole_folder(place) as scratch:
-        _run_mergekit(configuration(method, tuple(map(str, folders)), dtype), scratch)
+        # Arcee Fusion finds its threshold on a sample where a tensor has more than a million elements: hence the seed
+        options = MergeOptions(device="cpu", random_seed=0, copy_tokenizer=False, write_model_card=False, quiet=True)
+        with tempfile.TemporaryDirectory(dir=scratch.parent) as made:
+            wanted = configuration(method, tuple(map(str, folders)), dtype)
+            run_merge(MergeConfiguration.model_validate(wanted), made, options)
+            for file in Path(made).glob("*.safetensors*"):  # and its index
+                shutil.move(file, scratch / file.name)
         for file, path in papers(folders[0]).items():  # configuration, tokenizer and template byte by byte
             if file not in (RECORD, SUMMARY):
                 shutil.copy(path, scratch / file)
@@ -293,16 +297,14 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
     Raises:
         OSError, ValueError: one is not to be had, or they do not fit; names both models and the first difference.
     """
+    from medpsy.training.save import shapes  # takes seconds, and a plan needs none of it
+
     folders = [model_folder(model) for model in (base, other)]
     kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
     differ = [f"architectures {kinds[0]} and {kinds[1]}"] if kinds[0] != kinds[1] else []
-    shapes: list[dict[str, tuple[int, ...]]] = [{}, {}]
-    for place, known in zip(folders, shapes, strict=True):
-        for path in weight_files(place):
-            with safe_open(path, framework="np") as file:  # reads the heads alone
-                known |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    for name in sorted(shapes[0].keys() | shapes[1].keys()):
-        first, second = (known.get(name) for known in shapes)
+    sizes = [shapes(weight_files(folder)) for folder in folders]
+    for name in sorted(sizes[0].keys() | sizes[1].keys()):
+        first, second = (known.get(name) for known in sizes)
         if first != second and (name != TIED or None not in (first, second)):
             differ.append(f"tensor {name} has shapes {first} and {second}")
     if differ:
@@ -326,19 +328,6 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     if method == "linear":
         return told
     return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
-
-
-def _run_mergekit(wanted: Mapping[str, Any], folder: Path) -> None:
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
-
-    # Arcee Fusion finds its threshold on a sample where a tensor has more than a million elements: hence the seed
-    options = MergeOptions(device="cpu", random_seed=0, copy_tokenizer=False, write_model_card=False, quiet=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        run_merge(MergeConfiguration.model_validate(wanted), scratch, options)
-        for file in [*Path(scratch).glob("*.safetensors"), *Path(scratch).glob("*.safetensors.index.json")]:
-            shutil.move(file, folder / file.name)
 
 
 LAYER = re.compile(r"\.layers\.(\d+)\.(?:.*\.)?(\w+)\.(?:weight|bias)$")

@@ -141,16 +141,14 @@ def reward_functions(
         text, question = decode(written), questions[name]
         return grade(text, question, **how), reward(text, question, **how)
 
-    def answer_reward(
-        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
-    ) -> list[float]:
+    def answer_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float]:
         pairs = [graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True)]
         log_shares(log_metric, [TIERS[read.value] for read, _ in pairs], TIERS.values())
         return [earned for _, earned in pairs]
 
-    def accuracy(*, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
-        pairs = (graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True))
-        return [float(read.right) for read, _ in pairs]
+    def accuracy(*, question_id, completion_ids, **_) -> list[float]:
+        pairs = zip(question_id, completion_ids, strict=True)
+        return [float(graded(name, tuple(ids))[0].right) for name, ids in pairs]
 
     return answer_reward, accuracy
 
@@ -168,6 +166,8 @@ def log_shares(log_metric: Callable[[str, float], None] | None, reached: Sequenc
 
 
 REFERENCE = "{reference}"  # in a criterion: where the question's reference goes
+OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
+Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]  # of conclusions
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,6 @@ class Tier:
     criterion: str  # what must be true of the conclusion; `REFERENCE` stands for the question's reference
     reward: float  # of a conclusion that meets this criterion and none before it
     points: float = 5.0  # shown to the judge, below 0 where the criterion names something bad; no part of the reward
-
-    def __post_init__(self) -> None:
-        if not self.criterion.strip():
-            raise ValueError("criterion: it is empty; say what must be true of the conclusion")
-        if not 0 < abs(self.points) <= 10:
-            raise ValueError(f"points: {self.points} must be -10 to 10 without 0")
 
 
 @dataclass(frozen=True)
@@ -195,8 +189,6 @@ class Judge:
     no_conclusion: float  # reward of a response whose reasoning never ended; no judge is asked about it
 
     def __post_init__(self) -> None:
-        if not any(tier.points > 0 for tier in self.tiers):
-            raise ValueError("tiers: none has points above 0; at least one has to name something good")
         if not any(REFERENCE in tier.criterion for tier in self.tiers):
             raise ValueError(f"tiers: no criterion holds {REFERENCE}, so the reference would not matter; write it in")
         if len({self.otherwise, *(tier.reward for tier in self.tiers)}) < 2:
@@ -205,10 +197,6 @@ class Judge:
     def names(self) -> list[str]:
         """Return what the log calls the tiers: place and reward, e.g. ``"1: +2"``."""
         return [f"{place}: {tier.reward:+g}" for place, tier in enumerate(self.tiers, start=1)]
-
-
-OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
-Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]  # of conclusions
 
 
 def judge_of(job: Job) -> Judge:
@@ -232,9 +220,7 @@ def reward_function(
     """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged."""
     talks = {question.id: conversation(question, judge) for question in questions}
 
-    def judge_reward(
-        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
-    ) -> list[float | None]:
+    def judge_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float | None]:
         texts = [decode(up_to(ids, end_ids)) for ids in completion_ids]
         results = earned([talks[name] for name in question_id], texts, judge, ask)
         log_shares(log_metric, [tier for tier, _ in results], [*judge.names(), OTHERWISE, NO_CONCLUSION])
@@ -273,6 +259,5 @@ def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | N
 
 def conversation(question: OpenQuestion, judge: Judge) -> Conversation:
     """Return `question` with a criterion per tier, its reference filled in."""
-    texts = [tier.criterion.replace(REFERENCE, question.reference) for tier in judge.tiers]
-    rubric = tuple(Criterion(text, tier.points, "") for text, tier in zip(texts, judge.tiers, strict=True))
-    return Conversation(question.id, "judge_reward", question.messages, rubric, theme="")
+    rubric = [Criterion(tier.criterion.replace(REFERENCE, question.reference), tier.points, "") for tier in judge.tiers]
+    return Conversation(question.id, "judge_reward", question.messages, tuple(rubric), theme="")
