@@ -8,7 +8,7 @@ import pandas as pd
 from medpsy import published
 from medpsy.store import replaying
 from medpsy.strict import Place, nearest
-from medpsy.study import CHECKPOINT, STAGES, Study
+from medpsy.study import CHECKPOINT, RECIPE, STAGES, Study
 
 BACKBONE, LAST = "backbone", STAGES[-1]
 ORDER = (BACKBONE, *STAGES)
@@ -61,8 +61,8 @@ def by_stage(
         if (table := stands_for.get(size)) not in tables:
             fix = f"{table!r} is no published {kind} table; {nearest(table, tables)}"
             raise place.at("stands_for").at(size).error(fix)
-        for stage, name in models.items():
-            _require(study, name, stage)
+        for name in models.values():
+            require(study, name)
         ladders[size] = Ladder(table, models)
     if not ladders:
         raise at.error("names no model; give at least those of backbone and rl2 of one size class")
@@ -97,13 +97,12 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     if pairs["row"].duplicated().any() or pairs["model"].duplicated().any():
         raise place.error("a row of the report has two models, or a model two rows; give each row a model of its own")
     for name in pairs["model"]:
-        trained = CHECKPOINT.fullmatch(name)
-        _require(study, name, trained and trained["stage"])
+        require(study, name)
     return models
 
 
-def _require(study: Study, name: str, stage: str | None) -> None:
-    """Refuse an unknown model and a checkpoint of `stage` that is not whole; a replay needs no weights."""
-    model = study.model(name)
-    if stage and name not in study.models and not replaying():
-        study.require_whole(model, stage)
+def require(study: Study, name: str) -> None:
+    """Refuse an unknown model, and a checkpoint that is not whole; a replay needs no weights."""
+    model, made = study.model(name), CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)
+    if made and name not in study.models and not replaying():
+        study.require_whole(model, made.groupdict().get("stage") or made["recipe"])

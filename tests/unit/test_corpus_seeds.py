@@ -67,7 +67,6 @@ def test_a_dialogue_rests_on_the_facts_that_a_good_response_says():
 @pytest.mark.parametrize(
     ("name", "kinds", "says"),
     [
-        ("corpus3", {"facts": 1}, "did you mean 'corpus"),
         ("corpus1", {}, "known are facts, explanations, questions"),
         ("corpus1", {"facts": 0}, "0 seeds"),
         ("corpus2", {"facts": 1}, "kind 'facts' is unknown"),

@@ -264,8 +264,6 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(job):
         train(replace(job, data=(job.data[0], job.data[0])))
     with pytest.raises(ValueError, match="opens_thinking: True in study.yaml"):
         train(replace(job, opens_thinking=True))
-    with pytest.raises(ValueError, match="lora_dropout: 0.1 would change the ratios"):
-        train(replace(job, lora={"lora_dropout": 0.1}))
 
 
 def test_a_reward_that_is_written_as_the_readme_says_is_what_a_policy_is_trained_with(job, tmp_path, root, monkeypatch):

@@ -116,8 +116,6 @@ def test_the_miniatures_choice_questions_are_its_rl_questions_and_none_is_a_suit
         openmed.choice_questions(mine, "medmcq", size=0, held_out=20, seed=7)
     with pytest.raises(ValueError, match="the miniature makes its own"):
         openmed.choice_questions(mine, "medmcqa", size=0, held_out=20, seed=7, origin={"data_dir": "x"})
-    with pytest.raises(ValueError, match="data_file 'x' has no use here"):
-        openmed.choice_questions(real(mine), "medmcqa", size=0, held_out=20, seed=7, origin={"data_file": "x"})
 
 
 def test_medmcqas_training_split_is_read_and_loses_what_a_suite_asks(mine, tmp_path, monkeypatch):

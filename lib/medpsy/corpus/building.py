@@ -134,12 +134,7 @@ def card(study: Study, corpus: str) -> Card:
 
 
 def load(study: Study, corpus: str):
-    """Return the rows of `corpus` as a `datasets.Dataset`; columns as in `medpsy.corpus.rows.SCHEMA`.
-
-    Raises:
-        FileNotFoundError: the corpus is not complete.
-        ValueError: it has another number of rows than its card says.
-    """
+    """Return the rows of `corpus` as a `datasets.Dataset`; one that is not as its card says is refused."""
     import datasets  # late: takes a second to import
 
     known = card(study, corpus)
@@ -167,18 +162,15 @@ def build(
 ) -> Written:
     """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card.
 
-    Responses come from the study's store; only missing ones are generated. The same responses give the same files.
+    Only missing responses are generated; the same ones give the same files. Bad settings, or no row that is left, are a
+    ValueError; then nothing is written, and an older corpus stays.
 
     Args:
         kinds: kind of seeds -> how many.
-        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        filters: fields of `medpsy.corpus.filters.Filters`.
+        sampling, filters: fields of `Sampling` but for the seed, which is the study's, and of `Filters`.
         batch: seeds that are in memory at a time.
         targets: models whose tokenizer and chat template measure a row; the study's own where none are given.
         origins: kind of seeds -> fields of `medpsy.corpus.seeds.HubCopy`.
-
-    Raises:
-        ValueError: bad settings, or no row is left; then nothing is written, and an older corpus stays.
     """
     started, place = perf_counter(), strict.Place(f"params/{study.profile}/03_training_data.yaml")
     how = strict.build(Sampling, dict(sampling), place.at("sampling"), seed=study.seed)

@@ -82,11 +82,9 @@ class Mark(NamedTuple):
 
 
 class Duplicates:
-    """The texts seen so far, in a file at `path`.
+    """The texts seen so far, in a file at `path`; "exact" disregards case and punctuation.
 
-    Args:
-        near: estimated Jaccard similarity of word runs from which two texts are near duplicates; 1 finds exact ones
-            alone. "Exact" disregards case and punctuation.
+    From an estimated Jaccard similarity `near` of word runs on two texts are near duplicates; 1 finds exact ones alone.
     """
 
     def __init__(self, path: Path, near: float) -> None:

@@ -133,12 +133,7 @@ class Form:
 
 
 def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
-    """Return how the model of `tokenizer` is written to, after looking at what its template really does.
-
-    Raises:
-        ValueError: the template opens the thinking and `opens_thinking` denies it, or the other way round; or its
-            turns do not end with one token of the vocabulary.
-    """
+    """Return how the model of `tokenizer` is written to, after looking at what its template really does."""
     asked = [{"role": "user", "content": PROBE}]
     (prompt,) = render(tokenizer, [asked], switches)
     if (opens := prompt.rstrip().endswith(OPEN)) != opens_thinking:

@@ -120,9 +120,7 @@ def copy(
 ) -> Copy:
     """Return the copy of set `name` that the study reads.
 
-    Args:
-        given: fields of `HubCopy` but for ``data_file`` (the files are known); none for the miniature.
-        write: writes the miniature's own copy to a folder.
+    `given`: fields of `HubCopy` but for ``data_file``; none for the miniature, whose copy `write` writes to a folder.
     """
     if study.source == "mini":
         if given:
@@ -150,11 +148,8 @@ def draw_seeds(
     """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
 
     Args:
-        kinds: kind -> number of seeds.
+        kinds: kind -> number of seeds; what cannot be meant is a ValueError before anything is read.
         origins: kind -> fields of `HubCopy`: another copy of its set.
-
-    Raises:
-        ValueError: an unknown kind or field, a number below 1, or no kind at all; before anything is read.
     """
     known = MINI_KINDS[corpus] if study.source == "mini" else tuple(SOURCES)
     if not kinds:
@@ -187,14 +182,6 @@ HEADED = re.compile(
 )
 
 
-def read_medmcqa(row: Row) -> Lettered:
-    return Lettered(row.text("question"), tuple(row.option(field) for field in MEDMCQA_OPTIONS))
-
-
-def read_medqa(row: Row) -> Lettered:
-    return Lettered(row.text("question"), medqa_options(row))
-
-
 def read_genesis(row: Row) -> Lettered | None:
     match = HEADED.search(row.text("text"))
     return split_options(f"{match['stem']}\n{match['options']}") if match else None
@@ -203,10 +190,6 @@ def read_genesis(row: Row) -> Lettered | None:
 def read_patient(row: Row) -> Lettered | None:
     """Return what a patient wrote to a doctor; an instruction to the model and the doctor's reply are not read."""
     return Lettered(asked, ()) if (asked := row.option("input")) else None
-
-
-def read_health(row: Row) -> Lettered:
-    return Lettered(row.text("question"), ())
 
 
 # ours: revisions are not stated; each is one of the set's page
@@ -222,9 +205,18 @@ SOURCES: dict[str, PublicSet] = {
     ),
     # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
     "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
-    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_health),
-    "medmcqa": PublicSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, read_medmcqa),
-    "medqa": PublicSet(MEDQA.hub_id, MEDQA.revision, MEDQA.licence, read_medqa),
+    "health_questions": PublicSet(
+        "lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", lambda row: Lettered(row.text("question"), ())
+    ),
+    "medmcqa": PublicSet(
+        MEDMCQA.hub_id,
+        MEDMCQA.revision,
+        MEDMCQA.licence,
+        lambda row: Lettered(row.text("question"), tuple(map(row.option, MEDMCQA_OPTIONS))),
+    ),
+    "medqa": PublicSet(
+        MEDQA.hub_id, MEDQA.revision, MEDQA.licence, lambda row: Lettered(row.text("question"), medqa_options(row))
+    ),
 }
 
 
@@ -237,11 +229,7 @@ def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[st
 
 
 def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
-    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out.
-
-    Raises:
-        DataError: the set is not to be had, a row is not as expected, or there are fewer questions than asked for.
-    """
+    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out. Fewer questions are a DataError."""
     made, apart = 0, 0
     for row in _hub_rows(study, kind, SOURCES[kind], copy):
         asked = SOURCES[kind].read(row)

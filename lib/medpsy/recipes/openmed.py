@@ -9,23 +9,18 @@ without training. Merged folders appear in one step and are made anew only if mo
 import hashlib
 import json
 import random
-import re
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from safetensors import safe_open
-
-from medpsy import licences, prompts, strict
+from medpsy import licences, prompts, size_classes, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
@@ -39,8 +34,8 @@ from medpsy.engines.models import file_digest, model_folder, papers, read_json, 
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
 from medpsy.recipes.medical_o1 import Say
-from medpsy.store import noted, replaying
-from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
+from medpsy.store import noted
+from medpsy.study import RECIPE, ModelSpec, Study
 from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write
 from medpsy.training.jobs import SUMMARY
 from medpsy.training.rewards import Reward
@@ -52,11 +47,7 @@ NAME = "openmed"
 def choice_questions(
     study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
 ) -> RlSet:
-    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; errors as of it.
-
-    Args:
-        origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
-    """
+    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; `origin`: as of `copy`."""
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
     known, read = SETS[name]
@@ -125,14 +116,11 @@ def preference_pairs(
 ) -> Pairs:
     """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
 
-    A question gives one pair at most. Responses come from the study's store; only missing ones are generated.
+    A question gives one pair at most. One that a suite asks, or no pair at all, is a ValueError; nothing is written.
 
     Args:
         sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
         made_of: source of the questions -> licence, as of an `RlSet`.
-
-    Raises:
-        ValueError: a question that a suite asks, bad settings, or no pair; nothing is written then.
     """
     index = refuse_suites(study, questions)
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
@@ -204,12 +192,8 @@ GRPO: dict[str, Any] = {
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
     """Return part -> model of every backbone that this recipe trains; parts are ``"base"`` and those of `STEPS`.
 
-    Args:
-        methods: last checkpoints of several methods, one of them at least this recipe's, whose name is
-            ``"<size or model>-openmed-merged"``; of several, the last is the card's.
-
-    Raises:
-        ValueError: no method is this recipe's, or the study knows neither such a size nor such a model.
+    `methods`: last checkpoints of several methods, one of them at least this recipe's, whose name is ``"<size or
+    model>-openmed-merged"``; of several, the last is the card's.
     """
     bases = [made["base"] for name in methods if (made := RECIPE.fullmatch(name)) and made["recipe"] == NAME]
     if not bases:
@@ -220,13 +204,11 @@ def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, st
 
 
 def require_methods(study: Study, methods: Iterable[str]) -> None:
-    """Raise FileNotFoundError, with the section to run first, unless what other sections leave of `methods` is there;
-    a replay needs no weights."""
+    """Raise FileNotFoundError, with the section to run, unless what other sections leave of `methods` is there."""
     for name in methods:
-        model, stage, recipe = study.model(name), CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
-        maker = stage["stage"] if stage else recipe["recipe"] if recipe else NAME
-        if maker != NAME and not replaying():
-            study.require_whole(model, maker)
+        made = RECIPE.fullmatch(name)
+        if not made or made["recipe"] != NAME:
+            size_classes.require(study, name)
 
 
 TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
@@ -241,16 +223,9 @@ and versions: `merging.json`."""
 
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
-    """Merge `other` into `base`, half and half or by Arcee Fusion, as the checkpoint `name`; a replay tells the record.
+    """Merge `other` into `base` by `method`, a value of `MERGES`, as the checkpoint `name`; a replay tells the record.
 
-    Args:
-        method: a value of `MERGES`.
-
-    Returns:
-        ``{key, name, configuration, digests, versions, seconds}``; names instead of paths.
-
-    Raises:
-        OSError, ValueError: an unknown method, a model that is not to be had, or two that do not fit together.
+    Returns ``{key, name, configuration, digests, versions, seconds}``, with names instead of paths.
     """
     return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
 
@@ -292,11 +267,7 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
 
 
 def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
-    """Return the folders of two models of the same architecture, tensors and shapes.
-
-    Raises:
-        OSError, ValueError: one is not to be had, or they do not fit; names both models and the first difference.
-    """
+    """Return the folders of two models; if they do not fit, a ValueError names the first difference."""
     from medpsy.training.save import shapes  # takes seconds, and a plan needs none of it
 
     folders = [model_folder(model) for model in (base, other)]
@@ -316,9 +287,7 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
 def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
     """Return mergekit's configuration: computed in float32, since small differences drown in fewer bits.
 
-    Args:
-        models: base and other, as paths for mergekit or as names for a record.
-        dtype: number format of what is written.
+    `models`: base and other, as paths for mergekit or as names for a record; `dtype`: of what is written.
     """
     if method not in MERGES.values():
         raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
@@ -328,38 +297,3 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     if method == "linear":
         return told
     return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
-
-
-LAYER = re.compile(r"\.layers\.(\d+)\.(?:.*\.)?(\w+)\.(?:weight|bias)$")
-
-
-def fused_counts(study: Study, merged: str, *, base: ModelSpec, other: ModelSpec) -> pd.DataFrame:
-    """Return one row per tensor of an Arcee Fusion; a replay tells what was noted.
-
-    An element counts as taken where the merged value lies nearer to the other model's than to the base's; elements
-    that are equal in both cannot be told apart.
-
-    Returns:
-        Columns layer (text; empty outside the layers), kind, elements, changed (differ between the two models) and
-        taken (of those).
-    """
-    count = partial(_counted, base, other, study.model(merged))
-    return pd.DataFrame(noted(study.store_dir, f"fused-{merged}", count))
-
-
-def _counted(*models: ModelSpec) -> list[dict[str, Any]]:
-    """Return the counts of every tensor that all of base, other and merged hold, in float32 on the CPU."""
-    rows = []
-    with ExitStack() as stack:
-        opened: list[dict[str, Any]] = []
-        for model in models:
-            files = [stack.enter_context(safe_open(path, framework="pt")) for path in weight_files(model_folder(model))]
-            opened.append({name: file for file in files for name in file.keys()})  # noqa: SIM118  # no mapping
-        for name in (name for name in opened[0] if all(name in files for files in opened)):
-            base, other, merged = (files[name].get_tensor(name).float() for files in opened)
-            changed = base != other
-            taken = changed & ((merged - other).abs() < (merged - base).abs())
-            layer, kind = place.groups() if (place := LAYER.search(name)) else ("", name.split(".")[-2])
-            counts = {"elements": base.numel(), "changed": int(changed.sum()), "taken": int(taken.sum())}
-            rows.append({"layer": layer, "kind": kind} | counts)
-    return rows

@@ -80,11 +80,8 @@ def tools(row: Row) -> Tools:
 
 
 def checked_call(call: object, offered: Tools) -> dict[str, object]:
-    """Return name and arguments of a call; arguments may be the JSON text of an object, and none may be null or blank.
-
-    Raises:
-        ValueError: says what is wrong with it.
-    """
+    """Return name and arguments of a call, or a ValueError; arguments may be the JSON text of an object, none null or
+    blank."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise ValueError(f"call {call!r:.80} has no function.name; write {{'type': 'function', 'function': ...}}")
@@ -121,12 +118,7 @@ def call_form(answer: str, offered: Tools) -> str:
 
 
 def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
-    """Yield a row of `corpus` for every assistant turn of one trace.
-
-    Raises:
-        DataError: a malformed call, a call without a result or a result without a call, or no closing answer; names
-            file, row, turn and fix.
-    """
+    """Yield a row of `corpus` for every assistant turn of a trace; a malformed one is a DataError with its turn."""
     offered, messages = tools(row), row.structure("messages")
     shown = json.dumps(row.structure("tools"), ensure_ascii=False) if offered else ""
     before: list[dict[str, str]] = []
@@ -234,11 +226,7 @@ def _literal(text: str, row: Row) -> object:
 
 
 def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[TrainingRow]]]:
-    """Return the traces of `source` to train on, and the held-out ones: the rows of each.
-
-    Raises:
-        DataError: the file is not there, or a trace of the user's is malformed; names file, row, turn and fix.
-    """
+    """Return the traces of `source` to train on, and the held-out ones: the rows of each."""
 
     def read(rows: Sequence[Row]) -> list[list[TrainingRow]]:
         return [list(turns(row, CORPUS, source.author)) for row in rows]

@@ -79,9 +79,7 @@ def model_card(job: Job, record: Mapping[str, Any]) -> str:
 def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
     """Write the scores of every checkpoint of the study into its card, for readers and for the hub.
 
-    Args:
-        scores, rubric: as `medpsy.scoring.closed_ended` and `medpsy.scoring.open_ended` return them.
-        judge: whose HealthBench scores are written.
+    `scores`, `rubric`: as of `medpsy.scoring`; HealthBench's are those by `judge`.
     """
     judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
     for name, rows in scores.groupby("model", sort=False):

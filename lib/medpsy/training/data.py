@@ -109,16 +109,12 @@ UNASKED = ("trial",)  # AlphaMedQA is made of MedQA and MedMCQA: no question abo
 
 
 def rl_set(study: Study, *, size: int, held_out: int, seed: int, questions: Sequence[Question] | None = None) -> RlSet:
-    """Return the study's questions for reinforcement learning.
+    """Return the study's questions for reinforcement learning; none to train on or to hold out is a ValueError.
 
     Args:
         size: questions to train on, drawn by seed; 0 means all there are.
         held_out: held-out questions; fewer where the miniature has no more.
         questions: training questions of another real set, in the place of AlphaMedQA.
-
-    Raises:
-        DataError: the set is not to be had, or a row is malformed.
-        ValueError: no question is left to train on, or none to hold out.
     """
     if study.source == "mini":
         train, apart, counts = miniature()

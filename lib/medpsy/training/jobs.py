@@ -119,11 +119,11 @@ RANKED = (
 
 @dataclass(frozen=True)
 class Sharing:
-    """How processes share a training; arguments as those of `launch`."""
+    """How processes share a training. Resume points also serve another number of them that shares the global batch."""
 
-    processes: int = 1
-    config: str = ""
-    restarts: int = 0
+    processes: int = 1  # per job, over all machines; more than one are started by `accelerate launch`
+    config: str = ""  # of ``configs``, without ``.yaml``: how they share the work, on how many machines; empty for one
+    restarts: int = 0  # how often all of a job start again from its last resume point when one has died
 
     def __post_init__(self) -> None:
         if self.processes < 1 or self.restarts < 0:
@@ -199,16 +199,10 @@ def launch(
 ) -> dict[str, dict]:
     """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
 
-    Args:
-        processes: per job, over all machines; more than one are started by `accelerate launch`.
-        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work, and on how many
-            machines; empty for one process.
-        restarts: how often all processes of a job start again by themselves, from its last resume point, when one of
-            them has died. Resume points also serve another number of processes that shares the global batch.
+    A process that fails is a TrainingError: the others are stopped, and what was done so far is kept.
 
-    Raises:
-        TrainingError: a process failed; the others are stopped, and what was done so far is kept.
-        ValueError: `processes`, `config` and `restarts` do not go together.
+    Args:
+        processes, config, restarts: as of `Sharing`.
     """
     if not replaying():
         train(sequences, Sharing(processes, config, restarts), progress or (lambda _: None))

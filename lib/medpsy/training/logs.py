@@ -52,11 +52,7 @@ def curves(log: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def loss_findings(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return a finding for each checkpoint: did its loss fall from the first tenth of its steps to the last?
-
-    Args:
-        records: name -> record of its training, as `medpsy.training.launch` returns them.
-    """
+    """Return a finding for each record of `launch`: did the loss fall from the first tenth of the steps to the last?"""
     findings = []
     for name, record in records.items():
         losses = np.array([row["loss"] for row in record["log"] if "loss" in row])

@@ -26,7 +26,7 @@ from medpsy import study as studies
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Sampling
 from medpsy.grading.readers import CLOSES, OPENS, split, strict, why_no_answer
-from medpsy.grading.rubric import MET, UNJUDGED
+from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
 from medpsy.judge import Judgment, judged
 from medpsy.store import OpenSession, ResponseStore
 from medpsy.study import find_root
@@ -234,27 +234,27 @@ def reward_function(
 def earned(
     talks: Sequence[Conversation], texts: Sequence[str], judge: Judge, ask: Ask
 ) -> list[tuple[str, float | None]]:
-    """Return of every response the tier it reached and its reward; None for one that stayed unjudged."""
+    """Return of every response the tier it reached and its reward; None for one that stayed unjudged.
+
+    The first tier that is met decides; a missing verdict before it leaves both open.
+    """
     conclusions = [conclusion(text) for text in texts]
     items = [(talk, ending) for talk, ending in zip(talks, conclusions, strict=True) if ending is not None]
     verdicts = iter(ask(items) if items else ())
+
+    def reached(judgments: Sequence[Judgment]) -> tuple[str, float | None]:
+        for name, tier, judgment in zip(judge.names(), judge.tiers, judgments, strict=True):
+            if judgment.outcome != NOT_MET:
+                return (name, tier.reward) if judgment.outcome == MET else (UNJUDGED, None)
+        return OTHERWISE, judge.otherwise
+
     none = (NO_CONCLUSION, judge.no_conclusion)
-    return [none if ending is None else settled(judge, next(verdicts)) for ending in conclusions]
+    return [none if ending is None else reached(next(verdicts)) for ending in conclusions]
 
 
 def conclusion(text: str) -> str | None:
     """Return what follows the reasoning in `text`, or None where no reasoning ended."""
     return split(text, opens_thinking=True, finish_reason=None).answer
-
-
-def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | None]:
-    """Return the first tier that is met and its reward; a missing verdict before it leaves both open."""
-    for name, tier, judgment in zip(judge.names(), judge.tiers, judgments, strict=True):
-        if judgment.outcome == UNJUDGED:
-            return UNJUDGED, None
-        if judgment.outcome == MET:
-            return name, tier.reward
-    return OTHERWISE, judge.otherwise
 
 
 def conversation(question: OpenQuestion, judge: Judge) -> Conversation:

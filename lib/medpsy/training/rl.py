@@ -55,9 +55,6 @@ def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any
     Returns:
         The trainer, whose model is the checkpoint that is kept; numbers for the record: counts of questions, accuracies
         in points; and the parent's folder if no checkpoint was better on the held-out questions, else None.
-
-    Raises:
-        ValueError: no question left, a question in both files or without gold, or a stage beyond the context.
     """
     config = rollout_arguments(job, processes)
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)

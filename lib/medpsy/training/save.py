@@ -110,11 +110,9 @@ def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
 
 
 def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, scratch: Path) -> tuple[Path, Path]:
-    """Write parent and adapter as one model, computed in float32; return the folders of the model and of the adapter.
+    """Write parent and adapter as one model, computed in float32; return the folders of both, made in `scratch`.
 
-    Args:
-        trained: folder with the adapter that a trainer saved; None for one that changes nothing.
-        scratch: where both folders are made.
+    `trained`: folder with the adapter that a trainer saved; None for one that changes nothing.
     """
     if trained is None:
         model, trained = get_peft_model(load_whole(parent), lora_config(lora)), scratch / "untrained"
@@ -151,10 +149,8 @@ def adapted(parent: Path, adapter: Path) -> PeftModel:
 def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
     """Write the checkpoint of `job`; every process calls it, the first one writes.
 
-    An adapter that was trained is written to a folder of its own, and merged into the parent.
-
-    Args:
-        weights: the parent's folder where that is to stay; by default the trainer's model as it is.
+    An adapter that was trained is written to a folder of its own, and merged into the parent. `weights`: the parent's
+    folder where that is to stay; by default the trainer's model as it is.
     """
     raw, parent = Path(job.work) / "final", Path(job.parent)
     if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
@@ -216,11 +212,8 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     """Write the model of the resume point `point` to the new folder `out`, whole or not at all; return `out`.
 
     For a training that is on its way, or will not go on: one that ended has left such a folder by itself. Convert what
-    you trained yourself: the list of shards is a pickle, as PyTorch writes it.
-
-    Args:
-        parent: folder of the model that the training started from; its architecture, tokenizer, template and number
-            format are taken over. A point that does not hold exactly its tensors is a ValueError.
+    you trained yourself: the list of shards is a pickle, as PyTorch writes it. Architecture, tokenizer, template and
+    number format are those of `parent`, from which it started; a point without exactly its tensors is a ValueError.
     """
     require(parent, "convert")
     if out.exists():
@@ -229,7 +222,11 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}-") as scratch:
         source = unsharded(point, parent, Path(scratch))
-        same_tensors(source, parent, point)
+        given, wanted = (shapes(folder.glob("model*.safetensors")) for folder in (source, parent))
+        for name in sorted((given.keys() | wanted.keys()) - tied(parent)):
+            if given.get(name) != wanted.get(name):
+                states = f"has shape {given.get(name)}, in {parent.name} {wanted.get(name)} (None: no such tensor)"
+                raise ValueError(f"{point}: tensor {name} {states}; is that its parent?")
         with whole_folder(out) as folder:
             keep_tokenizer(parent, folder, AutoTokenizer.from_pretrained(parent, trust_remote_code=False))
             cast(source, folder, parent)
@@ -256,15 +253,6 @@ def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
     if (point / "config.json").is_file() and list(point.glob("model*.safetensors")):
         return point
     raise ValueError(f"{point} holds no weights of a whole model; an adapter is loaded onto its parent, not converted")
-
-
-def same_tensors(source: Path, parent: Path, point: Path) -> None:
-    """Raise ValueError for the first tensor of the weights in `source` that is not as in `parent`."""
-    given, wanted = (shapes(folder.glob("model*.safetensors")) for folder in (source, parent))
-    for name in sorted((given.keys() | wanted.keys()) - tied(parent)):
-        if given.get(name) != wanted.get(name):
-            states = f"has shape {given.get(name)}, in {parent.name} {wanted.get(name)} (None: no such tensor)"
-            raise ValueError(f"{point}: tensor {name} {states}; is that its parent?")
 
 
 def shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:

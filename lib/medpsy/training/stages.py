@@ -62,11 +62,9 @@ def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> 
 def rl_jobs(
     study: Study, stage: str, config: Any, chosen: pd.DataFrame, questions: RlSet, seeds: Sequence[int]
 ) -> list[list[Job]]:
-    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed.
+    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed, by a `DapoConfig`.
 
-    Args:
-        config: a `medpsy.training.config.DapoConfig`; the seed is that of the checkpoint.
-        chosen: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
+    `chosen`: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
     """
     jobs = []
     for size, seed in targets(study, seeds):
@@ -134,10 +132,8 @@ PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave
 def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
     """Return short stages by what is left out: ``"all"`` parts on first, then each of `PARTS` off, in their order.
 
-    Args:
-        config: a `medpsy.training.config.DapoConfig` with all parts on, which keeps the last checkpoint: to choose the
-            best would hide a part without which training goes astray.
-        stage: the job whose parent, questions and seed they share.
+    They share parent, questions and seed with the job `stage`. `config` is a `DapoConfig` with all parts on that keeps
+    the last checkpoint: to choose the best would hide a part without which training goes astray.
     """
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
@@ -240,7 +236,7 @@ def recipe_job(
     lora: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
 ) -> Job:
-    """Return the job that leaves the checkpoint `name`, which `study.model` then finds.
+    """Return the job that leaves the checkpoint `name`, which `study.model` then finds; what does not fit is refused.
 
     Args:
         name: size or model, recipe, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
@@ -248,10 +244,6 @@ def recipe_job(
         data: files: a corpus (sft), pairs (dpo), questions to train on and held-out ones (rl), or, where a judge gives
             the reward instead of rules, open questions.
         lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-
-    Raises:
-        ValueError: an unknown argument or model, a name that the study would not find, or a parent of another
-            architecture.
     """
     import torch  # these take seconds, and a plan needs none of it
     from peft import LoraConfig
