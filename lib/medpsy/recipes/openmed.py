@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from medpsy import licences, prompts, size_classes, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
@@ -29,7 +31,6 @@ from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
 from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
 from medpsy.data.training_sets import plain, split_options
-from medpsy.engines.base import Sampling
 from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
@@ -38,8 +39,7 @@ from medpsy.store import noted
 from medpsy.study import RECIPE, ModelSpec, Study
 from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write
 from medpsy.training.jobs import SUMMARY
-from medpsy.training.rewards import Reward
-from medpsy.training.stages import graded
+from medpsy.training.stages import annotate_model
 
 NAME = "openmed"
 
@@ -123,15 +123,14 @@ def preference_pairs(
         made_of: source of the questions -> licence, as of an `RlSet`.
     """
     index = refuse_suites(study, questions)
-    how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
+    tried = annotate_model(study, model, questions, attempts=attempts, sampling=sampling, progress=progress)
     spec, counts, pairs = study.model(model), Counter(), []
     written = {question.id: {"right": [], "wrong": []} for question in questions}
-    for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
-        for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
-            side, text = _side(row, reward, spec), row.text.strip()
-            counts[f"attempts {side}"] += 1
-            if side in ("right", "wrong") and text not in written[question.id][side]:
-                written[question.id][side].append(text)
+    for row in tried.itertuples():
+        side, text = _side(row, spec), row.text.strip()
+        counts[f"attempts {side}"] += 1
+        if side in ("right", "wrong") and text not in written[row.question_id][side]:
+            written[row.question_id][side].append(text)
     for question in questions:
         right, wrong = written[question.id].values()
         kind = ("paired" if wrong else "only right") if right else ("only wrong" if wrong else "neither")
@@ -164,15 +163,15 @@ def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contam
     return index
 
 
-def _side(row: Any, reward: Reward | None, model: ModelSpec) -> str:
-    """Return what an attempt is: right, wrong, failed, or without a single option."""
-    if reward is None:
+def _side(row: Any, model: ModelSpec) -> str:
+    """Return what an attempt (a row of `annotate_model`) is: right, wrong, failed, or without a single option."""
+    if row.finish_reason == "failed":
         return "failed"
     parts = split(row.text, opens_thinking=model.opens_thinking, finish_reason=row.finish_reason)
     several = marked(without_opening(parts.reasoning)) or marked(parts.answer or "")
-    if row.finish_reason != "stop" or reward.chosen is None or several:
+    if row.finish_reason != "stop" or pd.isna(row.chosen) or several:
         return "without a single option"
-    return "right" if reward.right else "wrong"
+    return "right" if row.right else "wrong"
 
 
 MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with

@@ -6,7 +6,7 @@ comes from the study.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from medpsy.store import ResponseStore, Session, noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
 from medpsy.training.data import CORPUS, RlSet, question_files
 from medpsy.training.jobs import Job, summary
-from medpsy.training.rewards import Judge, Reward, grade
+from medpsy.training.rewards import Judge, grade
 
 Say = Callable[[str], None] | None
 
@@ -149,9 +149,9 @@ def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
 
 
 def annotate(study: Study, stage: str, questions: RlSet, seeds: Sequence[int], **how: Any) -> pd.DataFrame:
-    """Return the rows of `annotate_model` for the checkpoints of `stage` and all training questions.
+    """Let the checkpoints of `stage` attempt all training questions; `how` as of `annotate_model`.
 
-    With ``model``, ``label``, ``size`` and ``seed`` beside them; `how` as of `annotate_model`.
+    Returns the rows of `annotate_model`, with ``model``, ``label``, ``size`` and ``seed`` beside them.
     """
     frames = []
     for size, seed in targets(study, seeds):
@@ -162,10 +162,14 @@ def annotate(study: Study, stage: str, questions: RlSet, seeds: Sequence[int], *
 
 
 def annotate_job(study: Study, job: Job, questions: Sequence[Question], **how: Any) -> pd.DataFrame:
-    """Return the rows of `annotate_model` for the checkpoint of a job of `switch_jobs`, none of the study's."""
+    """Let the checkpoint of a job of `switch_jobs`, which is none of the study's, attempt `questions`."""
     path = Path(job.folder).relative_to(study.outputs.parents[1]).as_posix()
     spec = replace(study.checkpoint(job.name.partition("-")[0], "rl1"), name=job.name, path=path, label=job.name)
     return annotate_model(replace(study, models={**study.models, job.name: spec}), job.name, questions, **how)
+
+
+EARNED = ["value", "right", "chosen"]
+ANSWER = ["text", "finish_reason", "prompt_tokens", "completion_tokens"]
 
 
 def annotate_model(
@@ -174,55 +178,33 @@ def annotate_model(
     questions: Sequence[Question],
     *,
     attempts: int,
-    sampling: Mapping[str, Any],
+    sampling: Mapping[str, Any] | Sampling,
     progress: Say = None,
 ) -> pd.DataFrame:
-    """Let `model` attempt every question `attempts` times; `sampling`: as of `Sampling`, the seed is the study's.
+    """Let `model` attempt every question `attempts` times, as runs 0, 1, ... of the study's store.
+
+    Args:
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's; or a whole one.
 
     Returns:
-        One row per question, in order: ``question_id``, ``right``, ``attempts`` (those with a response),
-        ``prompt_tokens``, ``completion_tokens``: the mean of its attempts, and ``text``: the first attempt.
+        One row per run and question, in their order: ``question_id``, ``run``, `ANSWER`, and `EARNED` as of
+        `medpsy.training.rewards.Reward`, missing where the request failed.
     """
-    place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
-    how = {"sampling": strict.build(Sampling, dict(sampling), place, seed=study.seed), "progress": progress}
-    frame = pd.DataFrame({"question_id": [question.id for question in questions], "right": 0, "attempts": 0})
-    frame["prompt_tokens"], frame["completion_tokens"] = 0, 0.0
-    for answers, rewards in graded(study, model, questions, attempts=attempts, **how):
-        if "text" not in frame:
-            frame["text"] = answers["text"].to_numpy()
-        frame["right"] += [int(reward is not None and reward.right) for reward in rewards]
-        frame["attempts"] += [int(reward is not None) for reward in rewards]
-        frame["prompt_tokens"] = answers["prompt_tokens"].to_numpy()
-        frame["completion_tokens"] += answers["completion_tokens"].to_numpy() / attempts
-    return frame
-
-
-def graded(
-    study: Study,
-    model: str,
-    questions: Sequence[Question],
-    *,
-    attempts: int,
-    sampling: Sampling,
-    progress: Say = None,
-) -> Iterator[tuple[pd.DataFrame, list[Reward | None]]]:
-    """Yield every attempt at `questions`, a run of the store at a time: its rows, and what each earned, in their order.
-
-    A request that failed has no reward.
-    """
-    spec = study.model(model)
+    spec, frames = study.model(model), []
     if attempts < 1 or not questions:
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
+    if not isinstance(sampling, Sampling):
+        sampling = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
-    session = Session(study, ResponseStore(study.store_dir), progress)
-    for answers in session.ask(model, asked, range(attempts), sampling):
-        rewards = [
-            None
-            if reason == "failed"
-            else grade(text, question, opens_thinking=spec.opens_thinking, finished=reason == "stop")
-            for text, reason, question in zip(answers["text"], answers["finish_reason"], questions, strict=True)
-        ]
-        yield answers, rewards
+    session, names = Session(study, ResponseStore(study.store_dir), progress), [question.id for question in questions]
+    for run, answers in enumerate(session.ask(model, asked, range(attempts), sampling)):
+        frame = answers[ANSWER].reset_index(drop=True).assign(question_id=names, run=run)
+        earned: list[Mapping[str, Any]] = []
+        for question, text, reason in zip(questions, frame["text"], frame["finish_reason"], strict=True):
+            how = {"opens_thinking": spec.opens_thinking, "finished": reason == "stop"}
+            earned.append({} if reason == "failed" else vars(grade(text, question, **how)))
+        frames.append(frame.join(pd.DataFrame(earned, columns=EARNED).astype(float)))
+    return pd.concat(frames, ignore_index=True)
 
 
 def recipe_job(
