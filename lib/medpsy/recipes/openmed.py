@@ -124,22 +124,19 @@ def preference_pairs(
     """
     index = refuse_suites(study, questions)
     tried = annotate_model(study, model, questions, attempts=attempts, sampling=sampling, progress=progress)
-    spec, counts, pairs = study.model(model), Counter(), []
-    written = {question.id: {"right": [], "wrong": []} for question in questions}
-    for row in tried.itertuples():
-        side, text = _side(row, spec), row.text.strip()
-        counts[f"attempts {side}"] += 1
-        if side in ("right", "wrong") and text not in written[row.question_id][side]:
-            written[row.question_id][side].append(text)
+    spec, pairs = study.model(model), []
+    tried = tried.assign(side=[_side(row, spec) for row in tried.itertuples()], text=tried["text"].str.strip())
+    counts, by_question = Counter("attempts " + tried["side"]), dict(list(tried.groupby("question_id")))
     for question in questions:
-        right, wrong = written[question.id].values()
+        sides = by_question[question.id].groupby("side")["text"].unique()
+        right, wrong = (list(sides.get(side, ())) for side in ("right", "wrong"))
         kind = ("paired" if wrong else "only right") if right else ("only wrong" if wrong else "neither")
         counts[f"questions {kind}"] += 1
         if kind == "paired":
-            ident = f"{question.suite}/{question.id}"
-            rng = random.Random(f"{study.seed}/{ident}")
+            name = f"{question.suite}/{question.id}"
+            rng = random.Random(f"{study.seed}/{name}")
             chosen, rejected = (rng.sample(side, len(side))[0] for side in (right, wrong))
-            pairs.append(Pair(f"{ident}#0", prompts.closed_ended(question), chosen, rejected))
+            pairs.append(Pair(f"{name}#0", prompts.closed_ended(question), chosen, rejected))
     if not pairs:
         raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
     name = f"{PAIRS}/{model}"
