@@ -60,11 +60,6 @@ def test_an_unknown_name_is_still_an_error(mini, name):
         mini.model(name)
 
 
-def test_old_names_mean_what_they_meant(mini):
-    assert mini.model("small-sft1-seed8").label == "Qwen3 small, sft1, seed8"
-    assert mini.model("large-rl2").local_dir == mini.models_dir / "large-rl2"
-
-
 def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
     one = gspo(mini)
     assert one.judge["attempts"] == mini.judge_attempts and one.judge["sampling"]["temperature"] == 0.5

@@ -83,13 +83,6 @@ def test_a_model_that_is_not_run_is_left_out(trained, monkeypatch):
     assert small.loc["rival", ["row", "model"]].tolist() == ["MedGemma-1.5-4B-it", "smollm3-large"]
 
 
-def test_a_final_model_that_is_not_whole_names_the_section_to_run_first(trained):
-    assert len(size_classes.by_role(trained, CLASSES)) == 8
-    (trained.models_dir / "small-rl2/model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="'small-rl2'.*run section 05_rl first"):
-        size_classes.by_role(trained, CLASSES)
-
-
 def test_no_class_at_all_is_refused_with_the_file_that_names_them(trained):
     with pytest.raises(strict.SettingsError, match="params/mini/07_main_results.yaml"):
         size_classes.by_role(trained, {})

@@ -67,7 +67,8 @@ def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool
         opens_thinking: the chat template already wrote the opening marker, so the response starts in its reasoning.
         finished: False for a response that was stopped at the token limit; it has no valid structure.
     """
-    require_gold(question)
+    if question.gold is None:
+        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
     parts = split(text, opens_thinking=opens_thinking, finish_reason="stop" if finished else "length")
     reasoned = has_words(parts.reasoning) and parts.answer is not None
     if not finished:
@@ -86,11 +87,6 @@ def value(chosen: int | None, right: bool, reasoned: bool) -> float:
     if right:
         return RIGHT_REASONED if reasoned else RIGHT
     return FORMAT if reasoned else NOTHING
-
-
-def require_gold(question: Question) -> None:
-    if question.gold is None:
-        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
 
 
 def has_words(reasoning: str) -> bool:
@@ -127,12 +123,10 @@ def reward_functions(
     """Return the reward and the accuracy of TRL's contract.
 
     Args:
-        questions: by the column ``question_id``; one without gold is a ValueError.
+        questions: by the column ``question_id``.
         end_ids: tokens that end a response; one without them was cut off.
         reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
     """
-    for question in questions.values():
-        require_gold(question)
 
     @lru_cache(maxsize=KEPT)
     def graded(name: str, ids: tuple[int, ...]) -> tuple[Reward, float]:

@@ -150,8 +150,9 @@ def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase,
     ask = stack.enter_context(rewards.asking(job, judge))
     decode, ends = reading(job, tokenizer)
     judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
+    penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
     counts = {"questions": len(kept), "held_out": 0, "too_long": len(rows) - len(kept)}
-    return Asked(kept, None, [judged, length_penalty(config)], counts)
+    return Asked(kept, None, [judged, penalty], counts)
 
 
 def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
@@ -171,17 +172,14 @@ def rule_rewards(
     """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
     decode, ends = reading(job, tokenizer)
     how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
-    return [*reward_functions(questions, decode, **how), length_penalty(config)]
+    penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
+    return [*reward_functions(questions, decode, **how), penalty]
 
 
 def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
     """Return what makes text of token ids, special tokens kept, and the tokens that end a response."""
     decode = partial(tokenizer.decode, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return decode, frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
-
-
-def length_penalty(config: DapoConfig) -> Callable[..., list[float]]:
-    return get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
 
 
 def by_name(questions: Sequence[Question]) -> dict[str, Question]:
