@@ -47,7 +47,7 @@ KEPT, SEEDS = "kept", "seeds"
 STEPS = (SEEDS, *FILTERS, KEPT)
 FICTION = "All of it is fictional medicine: every name is invented, and nothing in it is medical advice."
 MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, and nothing in it is medical advice."
-MAKE = "run the section that makes it: 03_training_data, or of a sister recipe 12_gspo_judge or 13_openmed"
+MAKE = "run 03_training_data (for a corpus of a sister recipe 12_gspo_judge or 13_openmed)"
 
 
 @dataclass(frozen=True)
