@@ -188,7 +188,7 @@ def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch
     spread_rewards(monkeypatch, [0.1])
     outcome = train(job, reward_weights=[1.0, 0.0, 0.0], max_steps=2)
     got = rows(outcome)
-    expected = {"useful": 0.0, "drawn_equal": 1.0, "rounds": 2.0, "loss": 0.0}
+    expected = {"useful": 0.0, "equal": 1.0, "drawn_equal": 1.0, "rounds": 2.0, "loss": 0.0}
     assert {name: got[name].dropna().item() for name in expected} == expected
     start = load_file(HUB / "qwen3-small" / "model.safetensors")
     for name, value in outcome.trainer.model.state_dict().items():
