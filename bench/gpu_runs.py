@@ -17,8 +17,9 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 from medpsy import study
-from medpsy.training import rl, rl_set, sft, worker, write_questions
+from medpsy.training import rl, rl_set, sft, worker
 from medpsy.training.dapo import DapoTrainer
+from medpsy.training.data import write
 from medpsy.training.flops import memory, shape
 from medpsy.training.jobs import Job
 from medpsy.training.save import ResumePoints
@@ -134,7 +135,7 @@ def grpo_parts(sizes: Sizes, folder: Path) -> Parts:
         asked = told["max_steps"] // updates * told["generation_batch_size"] // told["num_generations"]
         known = rl_set(study.load("mini"), size=asked, held_out=1, seed=told["seed"])
         files = [
-            write_questions(scratch / name, rows)
+            write(scratch / name, rows)
             for name, rows in (("train.parquet", known.train), ("held_out.parquet", known.held_out))
         ]
         with parts.of(GRPO_PARTS):

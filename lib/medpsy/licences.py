@@ -25,12 +25,18 @@ HUB = {  # licence -> the hub's name for it; each asks for at least as much as t
 
 def of_model(model: ModelSpec) -> dict[str, str]:
     """Return the licence of `model`, or those of all that it was made of, by source."""
+    from huggingface_hub import metadata_load
+
     folder = model.local_dir
     if folder and (made_of := of_folder(folder)):
         return made_of
     if family := families.of(model.path, model.family):
         return {model.path: family.licence}
-    return {model.name if folder else model.path: _of_card(folder)}
+    card = folder / "README.md" if folder else None
+    metadata = (metadata_load(card) if card and card.is_file() else None) or {}
+    name = metadata.get("license_name") or metadata.get("license")
+    known = {stated: licence for licence, stated in HUB.items()}
+    return {model.name if folder else model.path: known.get(name, name or UNKNOWN)}
 
 
 def of_folder(folder: Path) -> dict[str, str]:
@@ -62,8 +68,7 @@ def table(licences: Mapping[str, str]) -> str:
 
 
 def write_card(folder: Path, licences: Mapping[str, str], text: str, **stated_too: str) -> None:
-    """Write `text` as the card of `folder`, ``README.md``, between what it states and a table of `licences`; and
-    `FILE`.
+    """Write `FILE`, and `text` as the card of `folder` between what it states and a table of `licences`.
 
     Args:
         stated_too: further lines of its head, for the hub.
@@ -71,13 +76,3 @@ def write_card(folder: Path, licences: Mapping[str, str], text: str, **stated_to
     write(folder, licences)
     head = "\n".join(f"{key}: {value}" for key, value in (stated(licences) | stated_too).items())
     (folder / "README.md").write_text(f"---\n{head}\n---\n\n{text}\n\n{table(licences)}\n", encoding="utf-8")
-
-
-def _of_card(folder: Path | None) -> str:
-    """Return the licence that the card in a model's folder states."""
-    from huggingface_hub import metadata_load
-
-    card = folder / "README.md" if folder else None
-    metadata = (metadata_load(card) if card and card.is_file() else None) or {}
-    name = metadata.get("license_name") or metadata.get("license")
-    return next((licence for licence, known in HUB.items() if known == name), name or UNKNOWN)

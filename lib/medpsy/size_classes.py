@@ -8,7 +8,7 @@ import pandas as pd
 from medpsy import published
 from medpsy.store import replaying
 from medpsy.strict import Place, nearest
-from medpsy.study import CHECKPOINT, STAGES, Study
+from medpsy.study import CHECKPOINT, RECIPE, STAGES, Study
 
 BACKBONE, LAST = "backbone", STAGES[-1]
 ORDER = (BACKBONE, *STAGES)
@@ -49,22 +49,20 @@ def by_stage(
     """
     place, ladders = Place(f"params/{study.profile}/{section}.yaml"), {}
     at, tables = place.at("stages"), [name for name in published.catalog().index if TABLES[kind] in name]
-    for stage in stages:
-        if stage not in ORDER:
-            raise at.error(f"stage {stage!r} is unknown; {nearest(stage, ORDER)}")
+    if strange := stages.keys() - set(ORDER):
+        raise at.error(f"stage {min(strange)!r} is unknown; {nearest(min(strange), ORDER)}")
     for size in dict.fromkeys(size for models in stages.values() for size in models):
         models = {stage: stages[stage][size] for stage in ORDER if size in stages.get(stage, {})}
         for stage in (BACKBONE, LAST):
             if stage not in models:
-                fix = "both ends are needed, the stages between may be left out"
-                raise at.at(stage).error(f"{size!r} is missing; {fix}")
+                raise at.at(stage).error(f"{size!r} is missing; both ends are needed, stages between may be left out")
         if len(set(models.values())) < len(models):
             raise at.error(f"{size!r} names a model twice, {list(models.values())}; every stage has its own")
         if (table := stands_for.get(size)) not in tables:
             fix = f"{table!r} is no published {kind} table; {nearest(table, tables)}"
             raise place.at("stands_for").at(size).error(fix)
-        for stage, name in models.items():
-            _require(study, name, stage)
+        for name in models.values():
+            require(study, name)
         ladders[size] = Ladder(table, models)
     if not ladders:
         raise at.error("names no model; give at least those of backbone and rl2 of one size class")
@@ -72,7 +70,7 @@ def by_stage(
 
 
 def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the models of every size class that are run, checked.
+    """Return the models of every size class that are run, checked; raises as `by_stage`.
 
     Args:
         classes: size class -> its models in the order of `CAPTIONS`, ``""`` for one that is not run.
@@ -80,20 +78,15 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     Returns:
         Columns ``size``, ``role`` (one of `ROLES`), ``row`` (of the report) and ``model`` (of the study, or a
         checkpoint), which is that row or plays its part.
-
-    Raises as `by_stage`, and for too few or too many models.
     """
     place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
     for size, names in classes.items():
-        at, captions = place.at(size), CAPTIONS.get(size, ())
-        if not captions:
-            raise at.error(f"no such size class; {nearest(size, CAPTIONS)}")
-        if len(names) != len(captions):
-            fix = f'must name {len(captions)} models, "" for one not run: {", ".join(captions)}'
-            raise at.error(f"{list(names)} {fix}")
-        if len(set(filter(None, names))) < len(list(filter(None, names))):
-            raise at.error(f"{list(names)} names a model twice; every row has its own")
-        rows += [(size, *row) for row in zip(ROLES, captions, names, strict=True)]
+        if size not in CAPTIONS:
+            raise place.at(size).error(f"no such size class; {nearest(size, CAPTIONS)}")
+        if len(names) != len(CAPTIONS[size]):
+            fix = f'must name {len(CAPTIONS[size])} models, "" for one not run: {", ".join(CAPTIONS[size])}'
+            raise place.at(size).error(f"{list(names)} {fix}")
+        rows += [(size, *row) for row in zip(ROLES, CAPTIONS[size], names, strict=True)]
     if not rows:
         raise place.error(f"names no size class; known are {', '.join(CAPTIONS)}")
     models = pd.DataFrame(rows, columns=["size", "role", "row", "model"])
@@ -104,13 +97,12 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     if pairs["row"].duplicated().any() or pairs["model"].duplicated().any():
         raise place.error("a row of the report has two models, or a model two rows; give each row a model of its own")
     for name in pairs["model"]:
-        trained = CHECKPOINT.fullmatch(name)
-        _require(study, name, trained and trained["stage"])
+        require(study, name)
     return models
 
 
-def _require(study: Study, name: str, stage: str | None) -> None:
-    """Refuse an unknown model and a checkpoint of `stage` that is not whole; a replay needs no weights."""
-    model = study.model(name)
-    if stage and name not in study.models and not replaying():
-        study.require_whole(model, stage)
+def require(study: Study, name: str) -> None:
+    """Refuse an unknown model, and a checkpoint that is not whole; a replay needs no weights."""
+    model, made = study.model(name), CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)
+    if made and name not in study.models and not replaying():
+        study.require_whole(model, made.groupdict().get("stage") or made["recipe"])

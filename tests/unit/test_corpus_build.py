@@ -135,7 +135,7 @@ def test_a_corpus_that_lost_a_shard_or_rows_is_refused(mine, teacher):  # noqa: 
     with pytest.raises(ValueError, match="30 rows, 31 by its card.json"):
         corpus.load(mine, "corpus1")
     (built.folder / "part-00000.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data again"):
+    with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data"):
         corpus.load(mine, "corpus1")
 
 

@@ -22,7 +22,7 @@ from medpsy.training.stages import annotate_model
 from training_examples import defined
 
 SAMPLING = {"max_tokens": 32, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
-leveled = defined("05_rl", "leveled", np=np)
+leveled, difficulty = defined("05_rl", "leveled", np=np), defined("05_rl", "difficulty")
 still_wrong = defined("05_rl", "still_wrong", pd=pd)
 
 
@@ -66,14 +66,16 @@ def test_levels_are_those_of_the_report():
 def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engine):
     questions = [question(number) for number in (5, 0, 2, 3, 6)]
     with pytest.warns(FailedResponsesWarning, match=r"\d of 5 requests to anna failed"):
-        frame = annotate_model(mine, "anna", questions, attempts=5, sampling=SAMPLING)
+        tried = annotate_model(mine, "anna", questions, attempts=5, sampling=SAMPLING)
     with pytest.raises(ValueError, match="0 attempts at 5 questions"):
         annotate_model(mine, "anna", questions, attempts=0, sampling=SAMPLING)
+    assert tried.loc[tried["finish_reason"] == "failed", ["value", "right", "chosen"]].isna().all(axis=None)
+    frame = difficulty(tried)
     assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]
     assert list(frame["right"]) == [5, 0, 2, 3, 0]
     assert list(frame["attempts"]) == [5, 5, 5, 4, 0]
     before = len(engine.asked)
-    again = annotate_model(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING)
+    again = difficulty(annotate_model(mine, "anna", [question(5), question(0)], attempts=5, sampling=SAMPLING))
     assert list(again["right"]) == [5, 0]
     assert len(engine.asked) == before
 
@@ -157,6 +159,6 @@ def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):
 
 def test_questions_survive_their_file(tmp_path):
     some = (question(1), Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g"))
-    assert data.read_questions(data.write_questions(tmp_path / "q.parquet", some)) == some
-    with pytest.raises(ValueError, match="empty.parquet: it holds no question"):
-        data.read_questions(data.write_questions(tmp_path / "empty.parquet", ()))
+    assert data.read(data.write(tmp_path / "q.parquet", some), Question) == some
+    with pytest.raises(ValueError, match="empty.parquet: no question or pair"):
+        data.write(tmp_path / "empty.parquet", ())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from medpsy.corpus.rows import chat_form
 from medpsy.training import dpo, worker
-from medpsy.training.data import Pair, read_pairs, write_pairs
+from medpsy.training.data import Pair, read, write
 from medpsy.training.jobs import summary
 from safetensors.torch import load_file
 from training_examples import HUB, NAMES, Kill, Killed, job, one_thread  # noqa: F401
@@ -26,9 +26,7 @@ def pair(number: int) -> Pair:
 
 
 def pairs_job(root: Path):
-    one = job(
-        root, write_pairs(root / "pairs.parquet", [pair(number) for number in range(12)]), name="small-openmed-dpo"
-    )
+    one = job(root, write(root / "pairs.parquet", [pair(number) for number in range(12)]), name="small-openmed-dpo")
     return replace(one, method="dpo", config=CONFIG)
 
 
@@ -83,11 +81,11 @@ def test_a_pair_that_is_too_long_is_refused_and_never_cut(tmp_path):
 
 def test_pairs_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp_path):
     given = [pair(0), replace(pair(1), prompt_tools='[{"name": "search"}]')]
-    path = write_pairs(tmp_path / "pairs.parquet", given)
-    assert read_pairs([path]) == given
-    with pytest.raises(ValueError, match="2 pairs are called 'pair-0'"):
-        write_pairs(path, [pair(0), pair(0)])
+    path = write(tmp_path / "pairs.parquet", given)
+    assert read(path, Pair) == tuple(given)
+    with pytest.raises(ValueError, match="2 rows are called 'pair-0'"):
+        write(path, [pair(0), pair(0)])
     with pytest.raises(ValueError, match="chosen and rejected are the same"):
         replace(pair(0), rejected=f"{pair(0).chosen} ")
-    with pytest.raises(ValueError, match="rejected is empty"):
+    with pytest.raises(ValueError, match="or rejected is empty"):
         replace(pair(0), rejected="")

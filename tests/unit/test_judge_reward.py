@@ -13,7 +13,7 @@ from medpsy.study import ModelSpec, Study
 from medpsy.training import rewards as judge_reward
 from medpsy.training import rl
 from medpsy.training.dapo import DapoTrainer
-from medpsy.training.data import OpenQuestion, read_open_questions, write_open_questions
+from medpsy.training.data import OpenQuestion, read, write
 from medpsy.training.jobs import Job
 from medpsy.training.logs import curves
 from medpsy.training.rewards import Judge, Tier
@@ -65,7 +65,7 @@ def engine(tmp_path, monkeypatch):
 @pytest.fixture
 def job(tmp_path):
     (tmp_path / "work").mkdir()
-    file = write_open_questions(tmp_path / "questions.parquet", QUESTIONS)
+    file = write(tmp_path / "questions.parquet", QUESTIONS)
     folders = {"parent": str(HUB / "qwen3-small"), "folder": str(tmp_path / "out"), "work": str(tmp_path / "work")}
     how = asdict(Sampling(max_tokens=64, temperature=0.5, seed=7))
     judge = {"judge": asdict(JUDGE), "profile": "mini", "fingerprint": "fp judge", "sampling": how, "attempts": 2}
@@ -179,7 +179,6 @@ def test_a_judge_that_always_fails_changes_no_weight(engine, job, monkeypatch):
     [
         ({"tiers": (Tier("It is sound", 1.0),)}, "no criterion holds {reference}"),
         ({"tiers": (Tier("It is {reference}", -1.0),)}, "nothing could be learned"),
-        ({"tiers": (Tier("It is not {reference}", 1.0, points=-1.0),)}, "none has points above 0"),
     ],
 )
 def test_tiers_that_cannot_be_meant_are_refused(change, message):
@@ -189,9 +188,9 @@ def test_tiers_that_cannot_be_meant_are_refused(change, message):
 
 def test_open_questions_come_back_as_they_were_written(tmp_path):
     strange = OpenQuestion("头", ({"role": "user", "content": "头疼怎么办？"},), "休息")
-    path = write_open_questions(tmp_path / "q.parquet", [*QUESTIONS, strange])
-    assert read_open_questions(path) == (*QUESTIONS, strange)
-    with pytest.raises(ValueError, match="2 questions are called '0'"):
-        write_open_questions(path, [QUESTIONS[0], QUESTIONS[0]])
+    path = write(tmp_path / "q.parquet", [*QUESTIONS, strange])
+    assert read(path, OpenQuestion) == (*QUESTIONS, strange)
+    with pytest.raises(ValueError, match="2 rows are called '0'"):
+        write(path, [QUESTIONS[0], QUESTIONS[0]])
     with pytest.raises(ValueError, match="its reference is empty"):
         replace(strange, reference=" ")

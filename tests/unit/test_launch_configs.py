@@ -63,7 +63,7 @@ def test_torchrun_starts_as_many_processes_again_and_all_machines_meet_at_the_fi
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"restarts": -1}, "restarts: -1 must not be below 0"),
+        ({"restarts": -1}, "restarts: -1 at least 0"),
         ({"restarts": 1}, "restarts: 1, and nothing watches one process without a config"),
         ({"processes": 2}, "launch config '' is unknown; known are cpu"),
         ({"config": "gpu_1", "processes": 2}, "'gpu_1' is for one process without restarts, and processes is 2"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from medpsy.training import sft, worker
-from medpsy.training.data import write_questions
+from medpsy.training.data import write
 from medpsy.training.jobs import Job
 from medpsy.training.save import ADAPTER, adapted, lora_config, merge_adapter
 from peft import PeftModel, get_peft_model
@@ -109,7 +109,7 @@ def test_a_target_that_no_layer_is_called_is_refused(tmp_path):
 
 def test_a_policy_with_an_adapter_learns_and_its_best_checkpoint_is_kept(tmp_path, monkeypatch):
     score_held_out(monkeypatch, 0.0, 1.0, 0.5)
-    files = [write_questions(tmp_path / f"{at}.parquet", [question(at + n) for n in range(4)]) for at in (0, 10)]
+    files = [write(tmp_path / f"{at}.parquet", [question(at + n) for n in range(4)]) for at in (0, 10)]
     (tmp_path / "work").mkdir()
     one = Job("small-rl1", "rl", str(MODELS / "qwen3-small"), str(tmp_path / "out"), str(tmp_path / "work"),
               tuple(map(str, files)), str(tmp_path), {**RL, "learning_rate": 1e-2}, False, lora=LORA)  # fmt: skip

@@ -1,17 +1,20 @@
 """Merging through mergekit: the arithmetic of each method, whole folders, and what is refused."""
 
 import json
-import shutil
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from medpsy import study as studies
-from medpsy.recipes.openmed import fused_counts, merge
-from medpsy.store import REPLAY
+from medpsy.engines.models import model_folder, weight_files
+from medpsy.recipes.openmed import merge
 from medpsy.study import ModelSpec
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from training_examples import defined
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 MINI = studies.load("mini")
@@ -59,6 +62,13 @@ def merged(study, two, method="arcee_fusion"):
     return merge(study, NAME, **two, method=method), study.models_dir / NAME
 
 
+def counted(study, two):
+    """Return the counts of section 13 by layer and kind of tensor."""
+    names = {"re": re, "safe_open": safe_open, "model_folder": model_folder, "weight_files": weight_files}
+    models = (*two.values(), ModelSpec(NAME, str(study.models_dir / NAME)))
+    return pd.DataFrame(defined("13_openmed", "fused_counts", **names)(*models)).set_index(["layer", "kind"])
+
+
 def softmax(values):
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -84,7 +94,7 @@ def test_arcee_fusion_is_what_its_description_says_and_shares_count_it(study, tw
         agree = np.isclose(found[name], wanted, atol=1e-6)
         assert agree.mean() > 0.995, name  # elements at the threshold may fall to either side in float32
         taken, elements = taken + share * base[name].size, elements + base[name].size
-    table = fused_counts(study, NAME, **two).set_index(["layer", "kind"])
+    table = counted(study, two)
     assert 100 * table["taken"].sum() / elements == pytest.approx(100 * taken / elements, abs=0.5)
     assert 0.05 < taken / elements < 0.3 and table["elements"].sum() == elements
     assert {("0", "q_proj"), ("1", "down_proj"), ("", "embed_tokens")} <= set(table.index)
@@ -108,7 +118,7 @@ def test_where_three_quarters_are_equal_everything_is_taken_and_the_table_says_s
     other[name] = np.concatenate([other[name][:rows], base[name][rows:]])
     save_file(other, two["other"].local_dir / "model.safetensors", metadata={"format": "pt"})
     merged(study, two)
-    table = fused_counts(study, NAME, **two).set_index(["layer", "kind"])
+    table = counted(study, two)
     assert table.loc[("0", "q_proj"), "taken"] == table.loc[("0", "q_proj"), "changed"] > 0
     assert table.loc[("1", "q_proj"), "taken"] < table.loc[("1", "q_proj"), "changed"]
 
@@ -135,16 +145,6 @@ def test_nothing_is_merged_twice_and_another_model_is_another_merge(study, two, 
     assert merged(study, two)[0] == first and (folder / "merging.json").stat().st_mtime_ns == written
     changed = {**two, "other": saved(tmp_path / "after", change=0.02, seed=2)}
     assert merged(study, changed)[0]["key"] != first["key"]
-
-
-def test_a_replay_tells_a_merge_without_any_of_its_models(study, two, monkeypatch):
-    record, folder = merged(study, two)
-    table = fused_counts(study, NAME, **two)
-    monkeypatch.setenv(REPLAY, "1")
-    shutil.rmtree(folder)
-    gone = {part: replace(model, path=f"gone/far/{part}") for part, model in two.items()}
-    assert merged(study, gone)[0] == record
-    assert fused_counts(study, NAME, **gone).equals(table)
 
 
 def test_models_that_do_not_fit_and_methods_that_do_not_exist_are_refused_by_name(study, two, tmp_path):

@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from medpsy import strict
-from medpsy.training import recipe_job, write_open_questions
+from medpsy.training import recipe_job
+from medpsy.training.data import write
 from medpsy.training.rewards import Judge, Tier
-from test_dpo import CONFIG as PREFERENCE
 from test_judge_reward import QUESTIONS
 from training_examples import CONFIG, HUB, corpus, rooted
 
-SFT, DPO = ({name: value for name, value in told.items() if name != "seed"} for told in (CONFIG, PREFERENCE))
+SFT = {name: value for name, value in CONFIG.items() if name != "seed"}
 TIERS = (Tier("It says {reference}", 2.0), Tier("It is sound", 0.5))
 JUDGE = Judge("judge-strict", TIERS, otherwise=-1.0, no_conclusion=-1.0)
 RL = {
@@ -31,7 +30,7 @@ def mini(tmp_path, monkeypatch):
 
 def gspo(mini, name="small-o1-gspo", parent="small-o1-sft", judge=JUDGE, lora=LORA, **changes):
     shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-o1-sft", dirs_exist_ok=True)
-    file = write_open_questions(mini.outputs / "questions.parquet", QUESTIONS)
+    file = write(mini.outputs / "questions.parquet", QUESTIONS)
     return recipe_job(
         mini, name, parent=parent, method="rl", config={**RL, **changes}, data=[file], judge=judge, lora=lora
     )
@@ -59,11 +58,6 @@ def test_another_seed_is_part_of_the_name(mini):
 def test_an_unknown_name_is_still_an_error(mini, name):
     with pytest.raises(ValueError, match="is not in params/mini/study.yaml"):
         mini.model(name)
-
-
-def test_old_names_mean_what_they_meant(mini):
-    assert mini.model("small-sft1-seed8").label == "Qwen3 small, sft1, seed8"
-    assert mini.model("large-rl2").local_dir == mini.models_dir / "large-rl2"
 
 
 def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
@@ -99,17 +93,9 @@ def test_a_slip_in_the_settings_is_named_with_its_place(mini, changes, words):
         gspo(mini, **changes)
 
 
-def test_names_methods_parents_and_data_that_cannot_be_meant_are_refused(mini):
+def test_names_and_parents_that_cannot_be_meant_are_refused(mini):
     rows = {"data": [corpus(mini.outputs / "o1")]}
     with pytest.raises(ValueError, match="it must be <size>-<recipe>-<step>"):
         recipe_job(mini, "small-sft1", parent="qwen3-small", method="sft", config=SFT, **rows)
-    with pytest.raises(strict.SettingsError, match="did you mean 'dpo'"):
-        recipe_job(mini, "small-openmed-dpo", parent="qwen3-small", method="dpoo", config=DPO, **rows)
-    with pytest.raises(FileNotFoundError, match=r"none.parquet is not there"):
-        recipe_job(mini, "small-o1-sft", parent="qwen3-small", method="sft", config=SFT, data=[Path("x/none.parquet")])
-    with pytest.raises(ValueError, match="2 files of data; rl reads 1 here"):
-        recipe_job(
-            mini, "small-o1-gspo", parent="qwen3-small", method="rl", config=RL, judge=JUDGE, data=rows["data"] * 2
-        )
     with pytest.raises(ValueError, match="gemma3-small is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3"):
         recipe_job(mini, "small-o1-sft", parent="gemma3-small", method="sft", config=SFT, **rows)

@@ -106,8 +106,6 @@ def test_a_question_without_gold_is_refused():
     open_question = Question("2", "alphamed", "", "Which?", ("x", "y"), None, None, "alphamed")
     with pytest.raises(ValueError, match="alphamed/2: no gold"):
         grade("The answer is A.", open_question, opens_thinking=False, finished=True)
-    with pytest.raises(ValueError, match="alphamed/2: no gold"):
-        reward_functions({"alphamed/2": open_question}, str, opens_thinking=False, end_ids=frozenset({0}))
 
 
 TEXTS = {1: f"{T}</think> The answer is B.", 2: f"{T}</think> The answer is C.", 3: "mumble"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from medpsy import study
 from medpsy.training import launch, rl_set
-from medpsy.training.data import write_questions
+from medpsy.training.data import write
 from medpsy.training.jobs import Job
 from medpsy.training.logs import curves
 from test_dapo import CONFIG
@@ -18,7 +18,7 @@ ROLLOUTS, HELD_OUT = 4, 8
 def job(tmp_path):
     known = rl_set(study.load("mini"), size=24, held_out=HELD_OUT, seed=1)
     parts = {"train": known.train, "held_out": known.held_out}
-    files = tuple(str(write_questions(tmp_path / f"{name}.parquet", part)) for name, part in parts.items())
+    files = tuple(str(write(tmp_path / f"{name}.parquet", part)) for name, part in parts.items())
     folders = {"folder": str(tmp_path / "models" / "small-rl1"), "work": str(tmp_path / "training" / "small-rl1")}
     size = {"max_steps": 2 * ROLLOUTS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     config = {**CONFIG, **size, "learning_rate": 1e-4, "max_completion_length": 128, "report_to": ["tensorboard"]}

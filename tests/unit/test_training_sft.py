@@ -98,12 +98,6 @@ def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):
         sft.examples(one, tokenizer_of("qwen3-small"), 32)
 
 
-def test_an_empty_corpus_is_refused(tmp_path):
-    one = job(tmp_path, corpus(tmp_path / "corpus1", rows=0))
-    with pytest.raises(ValueError, match="no rows; run 03_training_data"):
-        sft.examples(one, tokenizer_of("qwen3-small"), 128)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -165,11 +159,8 @@ def test_tools_reach_the_prompt_and_the_last_turn_may_call_one():
     assert without["prompt"].startswith("<|im_start|>") and plain == without
 
 
-def test_tools_that_a_template_leaves_out_or_nobody_can_read_are_refused():
+def test_tools_that_a_template_leaves_out_are_refused():
     tokenizer = tokenizer_of("qwen3-small")
     target = chat_form(tokenizer, opens_thinking=False, switches={})
     with pytest.raises(ValueError, match="tool 'search' is not in the prompt"):
         target.examples(tokenizer, [{**ROW, "prompt_tools": json.dumps([SEARCH])}])
-    for broken in ("{", '{"name": "search"}', "[1]"):
-        with pytest.raises(ValueError, match="row 'row-7': prompt_tools is no JSON list"):
-            target.examples(tokenizer, [{**ROW, "id": "row-7", "prompt_tools": broken}])

@@ -59,15 +59,11 @@ def test_a_second_seed_has_checkpoints_of_its_own(mini):
     assert mini.model("small-sft2-seed8").local_dir == Path(second[1].folder)
 
 
-@pytest.mark.parametrize(("stages", "seeds", "words"), [(["sft1"], [7], "must be"), (["sft1", "sft2"], [7, 7], "once")])
-def test_a_slip_in_the_stages_is_named(mini, stages, seeds, words):
-    with pytest.raises(ValueError, match=words):
-        sft_jobs(mini, dict.fromkeys(stages, SFT), seeds)
-
-
-def test_a_profile_without_targets_trains_nothing(mini):
+def test_a_profile_without_targets_trains_nothing_and_a_seed_is_trained_once(mini):
     with pytest.raises(ValueError, match="nothing is trained in this profile"):
         stages.targets(replace(mini, targets={}), [7])
+    with pytest.raises(ValueError, match="must name each seed once"):
+        stages.targets(mini, [7, 7])
 
 
 def test_a_missing_corpus_names_its_section(mini):
@@ -87,8 +83,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(mini):
 COLUMNS = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
 
 
-@pytest.mark.parametrize(("mfu", "processes"), [(0.1, 1), (0.2, 1), (0.1, 2)])
-def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch, mfu, processes):
+def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch):
+    mfu, processes = 0.2, 2
     monkeypatch.setattr(flops, "ceiling", lambda precision: 1e11)
     sequences = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
     names = {"pd": pd, "flops": flops, "mfu": mfu, "launching": {"processes": processes}, "sequences": sequences}
@@ -133,9 +129,8 @@ def test_rl_stages_ask_what_is_chosen_and_hold_out_the_rest(small, annotated):
         rl_jobs(small, "rl1", RL, frame[:0], known, [7])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated, processes):
-    known, frame = annotated
+def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated):
+    (known, frame), processes = annotated, 2
     ((one,),) = rl_jobs(small, "rl2", RL, frame, known, [7])
     names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
     names |= {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}

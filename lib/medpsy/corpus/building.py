@@ -42,11 +42,12 @@ from medpsy.store import ResponseStore, Session, noted
 from medpsy.study import ModelSpec, Study
 
 CARD_FILE = "card.json"
-INDEX = ".seen.sqlite"
 SHARD_ROWS = 2_000  # ours: at 4,096 tokens a row some 30 MB of text
 KEPT, SEEDS = "kept", "seeds"
+STEPS = (SEEDS, *FILTERS, KEPT)
 FICTION = "All of it is fictional medicine: every name is invented, and nothing in it is medical advice."
 MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, and nothing in it is medical advice."
+MAKE = "run 03_training_data (for a corpus of a sister recipe 12_gspo_judge or 13_openmed)"
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,18 @@ class Card:
     def rows(self) -> int:
         return sum(counts[KEPT] for counts in self.funnel.values())
 
-    def write(self, folder: Path, origins: Origins, columns: Sequence[str]) -> None:
-        """Write the card into `folder`, for programs and, without filters that dropped nothing, for people."""
+    def write(self, folder: Path, origins: Origins) -> None:
+        """Write the card into `folder`, for programs and for people."""
         counts = self.funnel.values()
-        steps = (SEEDS, *(step for step in FILTERS if any(each[step] for each in counts)), KEPT)
-        rows = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in steps]
-        tokens = f"{self.tokens:,} tokens in the chat template of the target that needs most"
+        rows = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in STEPS]
         lines = [
             f"# {self.corpus} of profile {self.profile}\n",
-            f"{origins.purpose} {self.rows:,} rows; {tokens}, the longest row {self.longest:,}.",
+            f"{origins.purpose} {self.rows:,} rows; {self.tokens:,} tokens in the chat template of the target that "
+            f"needs most, the longest row {self.longest:,}.",
             FICTION if origins.fiction else MODEL_TEXT,
             f"\n| | {' | '.join(self.funnel)} |\n|---|{'|'.join('---:' for _ in counts)}|",
             *rows,
-            f"\nColumns: {', '.join(columns)}. All numbers: `{CARD_FILE}`. Load with",
+            f"\nAll numbers: `{CARD_FILE}`. Load with",
             '`datasets.load_dataset("parquet", data_files="part-*.parquet")`.',
         ]
         licences.write_card(folder, origins.sources, "\n".join(lines))
@@ -122,43 +122,28 @@ def folder(study: Study, corpus: str) -> Path:
     return study.corpora_dir / corpus
 
 
-SECTIONS = {"o1": "12_gspo_judge", "openmed-sft": "13_openmed", "openmed-pairs": "13_openmed"}  # of the sister recipes
-
-
 def card(study: Study, corpus: str) -> Card:
-    """Return the card of a complete corpus.
-
-    Raises:
-        FileNotFoundError: there is none, or a shard it names is gone; names the section that makes it.
-    """
+    """Return the card of a complete corpus; FileNotFoundError where there is none, or a shard it names is gone."""
     path, name = folder(study, corpus) / CARD_FILE, f"{corpus} of profile {study.profile}"
-    fix = f"run {SECTIONS.get(corpus.partition('/')[0], '03_training_data')}"
     if not path.is_file():
-        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {fix}")
-    try:
-        known = Card(**json.loads(path.read_text(encoding="utf-8")))
-    except TypeError:
-        raise ValueError(f"{name}: its {CARD_FILE} is of another version of this library; {fix} again") from None
+        raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {MAKE}")
+    known = Card(**json.loads(path.read_text(encoding="utf-8")))
     if missing := [shard for shard in known.shards if not (path.parent / shard).is_file()]:
-        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {fix} again")
+        raise FileNotFoundError(f"{name}: {missing[0]} is missing; {MAKE}")
     return known
 
 
 def load(study: Study, corpus: str):
-    """Return the rows of `corpus` as a `datasets.Dataset`; columns as its README.md says.
-
-    Raises:
-        FileNotFoundError: the corpus is not complete.
-        ValueError: it has another number of rows than its card says.
-    """
+    """Return the rows of `corpus` as a `datasets.Dataset`; one that is not as its card says is refused."""
     import datasets  # late: takes a second to import
 
     known = card(study, corpus)
     files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
     rows = datasets.load_dataset("parquet", data_files=files, split="train")
     if len(rows) != known.rows:
-        fix = "delete its folder and run its section again"
-        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; {fix}")
+        raise ValueError(
+            f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; delete its folder and {MAKE}"
+        )
     return rows
 
 
@@ -177,18 +162,15 @@ def build(
 ) -> Written:
     """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card.
 
-    Responses come from the study's store; only missing ones are generated. The same responses give the same files.
+    Only missing responses are generated; the same ones give the same files. Bad settings, or no row that is left, are a
+    ValueError; then nothing is written, and an older corpus stays.
 
     Args:
         kinds: kind of seeds -> how many.
-        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        filters: fields of `medpsy.corpus.filters.Filters`.
+        sampling, filters: fields of `Sampling` but for the seed, which is the study's, and of `Filters`.
         batch: seeds that are in memory at a time.
         targets: models whose tokenizer and chat template measure a row; the study's own where none are given.
         origins: kind of seeds -> fields of `medpsy.corpus.seeds.HubCopy`.
-
-    Raises:
-        ValueError: bad settings, or no row is left; then nothing is written, and an older corpus stays.
     """
     started, place = perf_counter(), strict.Place(f"params/{study.profile}/03_training_data.yaml")
     how = strict.build(Sampling, dict(sampling), place.at("sampling"), seed=study.seed)
@@ -201,18 +183,12 @@ def build(
     purpose = f"Training data that a teacher wrote: every word of reasoning and answer is by {teacher}."
     store = ResponseStore(study.store_dir)
     inputs = {"prompt/closed_ended": prompts.version("closed_ended"), f"model/{teacher}": store.fingerprint(spec)}
+    settings = {"sampling": asdict(how), "filters": asdict(dropping), "targets": measures}
+    where = Origins(purpose, made_of, teacher, study.source == "mini")
     with ExitStack() as stack:
         session = Session(study, store, progress, stack)
-        written = _write(
-            study,
-            corpus,
-            _answered(session, spec, seeds, how, batch),
-            filters=dropping,
-            near=dropping.near,
-            settings={"sampling": asdict(how), "filters": asdict(dropping), "targets": measures},
-            origins=Origins(purpose, made_of, teacher, study.source == "mini"),
-            inputs=inputs,
-        )
+        answered = _answered(session, spec, seeds, how, batch)
+        written = _write(study, corpus, answered, dropping, dropping.near, settings, where, inputs=inputs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     took = [perf_counter() - started, store.generated, peak]
     effort = noted(study.store_dir, f"effort-{corpus}", lambda: took)
@@ -239,8 +215,7 @@ def write_corpus(
         readable = UNREADABLE if marked(row.reasoning) or marked(row.answer) else row
         candidates.append(Candidate(row.kind, (row.id, *row.written), user_words(row.messages), readable))
     settings = {"filters": asdict(dropping), "targets": _measures(study)}
-    how = {"filters": dropping, "near": 1, "settings": settings, "origins": origins, "schema": schema}
-    return _write(study, name, [candidates], **how)
+    return _write(study, name, [candidates], dropping, 1, settings, origins, schema=schema)
 
 
 class Candidate(NamedTuple):
@@ -257,8 +232,6 @@ def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
     names = list(dict.fromkeys(targets or study.targets.values()))
     if not names:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
-    if remote := [name for name in names if study.model(name).base_url]:
-        raise ValueError(f"targets: {remote[0]!r} is behind an endpoint; name a model whose tokenizer can be read")
     return names
 
 
@@ -266,23 +239,18 @@ def _write(
     study: Study,
     name: str,
     batches: Iterable[Sequence[Candidate]],
-    *,
     filters: Filters,
-    near: float,
+    near: float,  # similarity from which two rows are near duplicates; 1 leaves only exact ones
     settings: dict[str, Any],
     origins: Origins,
-    inputs: Mapping[str, str] | None = None,
+    *,
+    inputs: Mapping[str, str] | None = None,  # digests of what went in beside candidates, suites and targets
     schema: pa.Schema = SCHEMA,
 ) -> Written:
-    """Filter all batches and write what is left beside its card.
-
-    Args:
-        near: similarity from which two rows are near duplicates; 1 leaves only exact ones.
-        inputs: digests of what went in beside candidates, suites and targets.
-    """
-    store, targets = ResponseStore(study.store_dir), settings["targets"]
+    """Filter all batches and write what is left beside its card."""
+    store, targets = ResponseStore(study.store_dir), [study.model(target) for target in settings["targets"]]
     suites = Contamination(stems(study), near=filters.near, ngram=filters.ngram)
-    lengths, digest = Lengths(store, [study.model(target) for target in targets]), hashlib.sha256()
+    lengths, asked_digest = Lengths(store, targets), hashlib.sha256()
     funnel: dict[str, Counter] = {}
     leaks = {suite: dict.fromkeys(RULES, 0) for suite in suites.sizes}
 
@@ -291,7 +259,7 @@ def _write(
         tokens = iter(lengths.longest([row for *_, row in batch if not isinstance(row, str)]))
         for kind, asked, stem, row in batch:
             counts = funnel.setdefault(kind, Counter())
-            digest.update(repr(asked).encode())
+            asked_digest.update(repr(asked).encode())
             counts[SEEDS] += 1
             if isinstance(row, str):
                 counts[row] += 1
@@ -309,29 +277,29 @@ def _write(
                 yield row
 
     with whole_folder(folder(study, name)) as scratch:
-        shards, tokens, longest = {}, 0, 0
-        with closing(Duplicates(scratch / INDEX, near)) as seen:
+        shards, tokens, longest, index = {}, 0, 0, scratch / ".seen.sqlite"
+        with closing(Duplicates(index, near)) as seen:
             left = (row for batch in batches for row in kept(batch, seen))
             while rows := list(islice(left, SHARD_ROWS)):
                 shard = scratch / f"part-{len(shards):05d}.parquet"
                 pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), shard, compression="zstd")
                 shards[shard.name] = hashlib.sha256(shard.read_bytes()).hexdigest()
                 tokens, longest = tokens + sum(row.tokens for row in rows), max(longest, *(row.tokens for row in rows))
-        (scratch / INDEX).unlink()
-        whole = {step: sum(counts[step] for counts in funnel.values()) for step in (SEEDS, *FILTERS, KEPT)}
-        if not whole[KEPT]:
+        index.unlink()
+        if not shards:
+            whole = sum(funnel.values(), Counter())
             dropped = ", ".join(f"{step} {whole[step]:,}" for step in FILTERS if whole[step])
             raise ValueError(
                 f"{name}: no row is left of {whole[SEEDS]:,} that {origins.author} wrote ({dropped}); nothing is "
                 "written: read some of them, then change who writes, the sampling or the filters"
             )
-        digests = {f"seeds/{name}": digest.hexdigest(), **(inputs or {})}
-        digests |= {f"suite/{suite}": stated for suite, stated in suites.digests.items()}
-        digests |= {f"model/{model}": store.fingerprint(study.model(model)) for model in targets}
-        funnels = {kind: {step: counts[step] for step in whole} for kind, counts in funnel.items()}
+        went_in = {f"seeds/{name}": asked_digest.hexdigest(), **(inputs or {})}
+        went_in |= {f"suite/{suite}": stated for suite, stated in suites.digests.items()}
+        went_in |= {f"model/{model.name}": store.fingerprint(model) for model in targets}
+        funnels = {kind: {step: counts[step] for step in STEPS} for kind, counts in funnel.items()}
         counts = (funnels, tokens, longest, suites.sizes, leaks)
-        made = Card(name, study.profile, origins.author, settings, *counts, digests, shards)
-        made.write(scratch, origins, schema.names)
+        made = Card(name, study.profile, origins.author, settings, *counts, went_in, shards)
+        made.write(scratch, origins)
     return Written(made, folder(study, name))
 
 

@@ -12,7 +12,7 @@ import hashlib
 import re
 import sqlite3
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +38,9 @@ class Filters:
     ngram: Annotated[int, Field(ge=0)]  # words shared with a suite that contaminate; 0 compares whole stems alone
 
 
-WORD = re.compile(r"\w+")
-
-
 def words(text: str) -> list[str]:
     """Return the words of `text`, in lower case and compatibility form."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
 
 
 def runs(text: Sequence[str], length: int) -> list[str]:
@@ -60,10 +57,12 @@ PERMUTATIONS = 128  # the estimate of a similarity s then has the standard error
 ROW_SHINGLE = 5  # words; ours: long enough that a shared template alone does not make two texts alike
 RECALL = 0.9  # least chance that a pair at the threshold is compared at all
 CACHE = 32 * 1024  # KiB of the index that sqlite keeps in memory
-TABLES = """
-CREATE TABLE exact (text BLOB PRIMARY KEY) WITHOUT ROWID;
+# never committed: the file is thrown away, and what the cache cannot hold spills
+INDEX = f"""
+PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};
 CREATE TABLE signature (id INTEGER PRIMARY KEY, numbers BLOB);
 CREATE TABLE band (numbers BLOB, id INTEGER, PRIMARY KEY (numbers, id)) WITHOUT ROWID;
+BEGIN
 """
 
 
@@ -74,66 +73,60 @@ def sketch(text: Sequence[str], length: int) -> MinHash:
     return minhash
 
 
-def band_rows(near: float) -> int:
-    """Return how many numbers of a signature a band holds: the most at which pairs at `near` are compared surely."""
-    sizes = (size for size in (64, 32, 16, 8, 4, 2) if 1 - (1 - near**size) ** (PERMUTATIONS // size) >= RECALL)
-    return next(sizes, 1)
+class Mark(NamedTuple):
+    """What stands for a text."""
 
-
-Mark = tuple[bytes, np.ndarray | None]  # of a text: its digest, and its signature where near duplicates count
+    whole: bytes  # digest of its words
+    signature: np.ndarray
+    bands: list[bytes]  # a digest per band of the signature; its place is part of it
 
 
 class Duplicates:
-    """The texts seen so far, in a file at `path`.
+    """The texts seen so far, in a file at `path`; "exact" disregards case and punctuation.
 
-    Args:
-        near: estimated Jaccard similarity of word runs from which two texts are near duplicates; 1 finds exact ones
-            alone. "Exact" disregards case and punctuation.
+    From an estimated Jaccard similarity `near` of word runs on two texts are near duplicates; 1 finds exact ones alone.
     """
 
     def __init__(self, path: Path, near: float) -> None:
-        self._near, self._rows = near, band_rows(near)
+        self._near = near
+        # numbers of a signature in a band: the most at which pairs at `near` are compared surely
+        sizes = (size for size in (64, 32, 16, 8, 4, 2) if 1 - (1 - near**size) ** (PERMUTATIONS // size) >= RECALL)
+        self._rows = next(sizes, 1)
         self._index = sqlite3.connect(path, isolation_level=None)
-        self._index.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE}")
-        self._index.executescript(TABLES)
-        self._index.execute("BEGIN")  # never committed: the file is thrown away, and what the cache cannot hold spills
+        self._index.executescript(INDEX)
 
     def mark(self, text: str) -> Mark:
         """Return the mark of `text`, to be asked about and added."""
         split = words(text)
-        return digest(" ".join(split)), sketch(split, ROW_SHINGLE).hashvalues if self._near < 1 else None
+        whole, signature = digest(" ".join(split)), np.empty(0, np.uint32)
+        if self._near < 1:
+            signature = sketch(split, ROW_SHINGLE).hashvalues
+        starts = range(0, len(signature), self._rows)
+        bands = [digest(f"{start} {signature[start : start + self._rows].tobytes().hex()}") for start in starts]
+        return Mark(whole, signature, bands)
 
     def like(self, mark: Mark) -> str | None:
         """Return whether the text is an exact or a near duplicate of one that was added, or None."""
-        exact, signature = mark
-        if self._index.execute("SELECT 1 FROM exact WHERE text = ?", (exact,)).fetchone():
+        if self._alike([mark.whole]):
             return EXACT
-        return NEAR if signature is not None and self._is_near(signature) else None
+        others = (np.frombuffer(other, mark.signature.dtype) for other in self._alike(mark.bands))
+        return NEAR if any(np.mean(other == mark.signature) >= self._near for other in others) else None
 
     def add(self, mark: Mark) -> None:
         """Remember the text."""
-        exact, signature = mark
-        self._index.execute("INSERT OR IGNORE INTO exact VALUES (?)", (exact,))
-        if signature is not None:
-            put = "INSERT INTO signature (numbers) VALUES (?)"
-            ident = self._index.execute(put, (signature.tobytes(),)).lastrowid
-            bands = ((band, ident) for band in self._bands(signature))
-            self._index.executemany("INSERT INTO band VALUES (?, ?)", bands)
+        put = "INSERT INTO signature (numbers) VALUES (?)"
+        ident = self._index.execute(put, (mark.signature.tobytes(),)).lastrowid
+        rows = [(band, ident) for band in (mark.whole, *mark.bands)]
+        self._index.executemany("INSERT INTO band VALUES (?, ?)", rows)
 
     def close(self) -> None:
         self._index.close()
 
-    def _bands(self, numbers: np.ndarray) -> list[bytes]:
-        """Return a digest per band; its place is part of it."""
-        starts = range(0, PERMUTATIONS, self._rows)
-        return [digest(f"{start} {numbers[start : start + self._rows].tobytes().hex()}") for start in starts]
-
-    def _is_near(self, numbers: np.ndarray) -> bool:
-        bands = self._bands(numbers)
+    def _alike(self, bands: list[bytes]) -> list[bytes]:
+        """Return the signatures of texts that share one of `bands`."""
         marks = ",".join("?" * len(bands))
         alike = f"SELECT numbers FROM signature WHERE id IN (SELECT id FROM band WHERE numbers IN ({marks}))"
-        others = (np.frombuffer(other, numbers.dtype) for (other,) in self._index.execute(alike, bands))
-        return any(np.mean(other == numbers) >= self._near for other in others)
+        return [numbers for (numbers,) in self._index.execute(alike, bands)]
 
 
 SAME, NGRAM, NEAR_STEM = "same stem", "n-gram", "near stem"
@@ -171,42 +164,37 @@ class Contamination:
         whole = {suite: "\n".join(sorted(texts)) for suite, texts in stems.items()}
         self.digests = {suite: hashlib.sha256(text.encode()).hexdigest() for suite, text in whole.items()}
         self._near, self._ngram = near, ngram
-        self._suites: dict[str, frozenset[str]] = {}  # stem as words -> suites that have it
+        self._suites: dict[str, set[str]] = defaultdict(set)  # stem as words -> suites that have it
         for suite, texts in stems.items():
-            for asked in (" ".join(words(text)) for text in texts):
-                self._suites[asked] = self._suites.get(asked, frozenset()) | {suite}
-        self._runs = self._identifying_runs() if ngram else {}
+            for text in texts:
+                self._suites[" ".join(words(text))].add(suite)
+        grams = {asked: self._grams(asked.split()) for asked in self._suites}
+        often = Counter(run for each in grams.values() for run in each)
+        self._runs: dict[int, set[str]] = defaultdict(set)  # hash of an n-gram in few stems -> their suites
+        for asked, each in grams.items():
+            for run in (run for run in each if often[run] <= MOST):
+                self._runs[run] |= self._suites[asked]
         self._likely = MinHashLSH(threshold=near, num_perm=PERMUTATIONS) if near < 1 else None
-        for asked in self._suites if self._likely is not None else ():
+        for asked in self._suites if near < 1 else ():
             self._likely.insert(asked, sketch(asked.split(), STEM_SHINGLE))
 
     def hit(self, stem: str, text: str) -> Hit | None:
         """Return why the row with the question `stem` and all the words `text` is contaminated, or None."""
         asked = " ".join(words(stem))
         if asked in self._suites:
-            return Hit(SAME, self._suites[asked])
-        if self._runs and (suites := frozenset().union(*(self._runs.get(run, ()) for run in self._grams(words(text))))):
+            return Hit(SAME, frozenset(self._suites[asked]))
+        if suites := frozenset().union(*(self._runs[run] for run in self._grams(words(text)) & self._runs.keys())):
             return Hit(NGRAM, suites)
         likely = self._likely.query(sketch(asked.split(), STEM_SHINGLE)) if self._likely is not None else ()
         if alike := [other for other in likely if jaccard(asked, other) >= self._near]:
             return Hit(NEAR_STEM, frozenset().union(*(self._suites[other] for other in alike)))
         return None
 
-    def _identifying_runs(self) -> dict[int, frozenset[str]]:
-        """Return the hash of every n-gram that stands in few stems, with the suites of those stems."""
-        grams = {asked: self._grams(asked.split()) for asked in self._suites}
-        often = Counter(run for each in grams.values() for run in each)
-        shared: dict[int, frozenset[str]] = {}
-        for asked, each in grams.items():
-            for run in (run for run in each if often[run] <= MOST):
-                shared[run] = shared.get(run, frozenset()) | self._suites[asked]
-        return shared
-
     def _grams(self, text: list[str]) -> set[int]:
-        return {hash(run) for run in runs(text, self._ngram)} if len(text) >= self._ngram else set()
+        return {hash(run) for run in runs(text, self._ngram)} if len(text) >= self._ngram > 0 else set()
 
 
-def jaccard(one: str, other: str, length: int = STEM_SHINGLE) -> float:
-    """Return the share of runs of `length` words that two texts have in common, 0 to 1."""
-    first, second = (set(runs(words(text), length)) for text in (one, other))
+def jaccard(one: str, other: str) -> float:
+    """Return the share of runs of `STEM_SHINGLE` words that two texts have in common, 0 to 1."""
+    first, second = (set(runs(words(text), STEM_SHINGLE)) for text in (one, other))
     return len(first & second) / len(first | second)

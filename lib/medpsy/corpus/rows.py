@@ -108,12 +108,10 @@ class Form:
         """Return the conversation of each of `rows` as the template writes it, up to where the model goes on.
 
         Args:
-            rows: ``messages``, and where there are tools ``prompt_tools``: a JSON list, an empty text for none.
-
-        Raises:
-            ValueError: the template leaves a tool out, or the tools are no JSON list; names the row.
+            rows: ``messages``, and where there are tools ``prompt_tools``: a JSON list, an empty text for none. A tool
+                that the template leaves out is a ValueError.
         """
-        tools = [tools_of(row) for row in rows]
+        tools = [json.loads(row.get("prompt_tools") or "[]") for row in rows]
         conversations = [[dict(turn) for turn in row["messages"]] for row in rows]
         texts = render(tokenizer, conversations, self.switches, tools=tools)
         for text, offered in zip(texts, tools, strict=True):
@@ -134,24 +132,8 @@ class Form:
         return [{"prompt": prompt, "completion": completion} for prompt, completion in pairs]
 
 
-def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the tools of a corpus's `row`; most corpora have none and no column for them."""
-    try:
-        tools = json.loads(row.get("prompt_tools") or "[]")
-    except ValueError:
-        tools = None
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise ValueError(f"row {row.get('id')!r}: prompt_tools is no JSON list of functions; write the corpus again")
-    return tools
-
-
 def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
-    """Return how the model of `tokenizer` is written to, after looking at what its template really does.
-
-    Raises:
-        ValueError: the template opens the thinking and `opens_thinking` denies it, or the other way round; or its
-            turns do not end with one token of the vocabulary.
-    """
+    """Return how the model of `tokenizer` is written to, after looking at what its template really does."""
     asked = [{"role": "user", "content": PROBE}]
     (prompt,) = render(tokenizer, [asked], switches)
     if (opens := prompt.rstrip().endswith(OPEN)) != opens_thinking:
@@ -173,9 +155,6 @@ def example_lengths(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mappi
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
 
 
-TOKENS_NOTE = "row_tokens"  # name of the numbers in the store
-
-
 class Lengths:
     """Counts rows for `targets`; a target's tokenizer is loaded when a number is not stored yet."""
 
@@ -188,17 +167,17 @@ class Lengths:
         return np.max([self._counted(target, rows) for target in self.targets], axis=0).tolist() if rows else []
 
     def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:
+        def count(missing: list[int]) -> list[int]:
+            if target.name not in self._forms:
+                tokenizer = _tokenizer(target)
+                form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
+                self._forms[target.name] = tokenizer, form
+            tokenizer, form = self._forms[target.name]
+            return example_lengths(tokenizer, form.examples(tokenizer, [vars(rows[at]) for at in missing]))
+
         start = self.store.fingerprint(target).encode()
         keys = [hashlib.sha256(start + json.dumps(row.written).encode()).hexdigest() for row in rows]
-        return self.store.counts(TOKENS_NOTE, keys, lambda missing: self._count(target, [rows[at] for at in missing]))
-
-    def _count(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> list[int]:
-        if target.name not in self._forms:
-            tokenizer = _tokenizer(target)
-            form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
-            self._forms[target.name] = tokenizer, form
-        tokenizer, form = self._forms[target.name]
-        return example_lengths(tokenizer, form.examples(tokenizer, [vars(row) for row in rows]))
+        return self.store.counts("row_tokens", keys, count)
 
 
 def _tokenizer(target: ModelSpec) -> PreTrainedTokenizerBase:

@@ -30,7 +30,6 @@ from medpsy.mini.world import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
 T = TypeVar("T")
-CORPORA = ("corpus1", "corpus2")  # report 2.1: broad; smaller and of higher value
 
 
 @dataclass(frozen=True)
@@ -121,18 +120,14 @@ def copy(
 ) -> Copy:
     """Return the copy of set `name` that the study reads.
 
-    Args:
-        given: fields of `HubCopy` but for ``data_file`` (the files are known); none for the miniature.
-        write: writes the miniature's own copy to a folder.
+    `given`: fields of `HubCopy` but for ``data_file``; none for the miniature, whose copy `write` writes to a folder.
     """
     if study.source == "mini":
         if given:
             raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
         folder = write(study.outputs / "data" / name) if write else None
         return Copy(Origin(known.hub_id, None, "train", None, folder), "Apache-2.0", True)
-    chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"))
-    if chosen.data_file:
-        raise ValueError(f"{name}: data_file {chosen.data_file!r} has no use here, its files are known; remove it")
+    chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"), data_file="")
     if not (chosen.data_dir or chosen.hub_id or known.hub_id):
         raise DataError(f"{name}: it is on no hub that we know; give data_dir, a folder with its files")
     return Copy(chosen.origin(study, known), known.licence, False)
@@ -153,33 +148,30 @@ def draw_seeds(
     """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
 
     Args:
-        kinds: kind -> number of seeds.
+        kinds: kind -> number of seeds; what cannot be meant is a ValueError before anything is read.
         origins: kind -> fields of `HubCopy`: another copy of its set.
-
-    Raises:
-        ValueError: an unknown corpus, kind or field, a number below 1, or no kind at all; before anything is read.
     """
-    if corpus not in CORPORA:
-        raise ValueError(f"corpus {corpus!r} is unknown; {strict.nearest(corpus, CORPORA)}")
     known = MINI_KINDS[corpus] if study.source == "mini" else tuple(SOURCES)
     if not kinds:
         raise ValueError(f"{corpus}: no kind of seeds is asked for, so it would be empty; known are {', '.join(known)}")
     for kind, count in kinds.items():
         if kind not in known:
             raise ValueError(f"{corpus}: kind {kind!r} is unknown; {strict.nearest(kind, known)}")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if type(count) is not int or count < 1:
             raise ValueError(f"{corpus}.{kind}: {count!r} seeds; give at least 1, or leave the kind out")
-    copies = hub_copies(study, origins)
+    copies = hub_copies(study, kinds, origins)
     if study.source == "mini":
         return (seed for kind, count in kinds.items() for seed in mini_seeds(study, corpus, kind, count))
-    asked = [(kind, count, copies.get(kind, HubCopy())) for kind, count in kinds.items()]
-    return (seed for each in asked for seed in hub_seeds(study, corpus, *each))
+    return (seed for kind, count in kinds.items() for seed in hub_seeds(study, corpus, kind, count, copies[kind]))
 
 
-def hub_copies(study: Study, origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, HubCopy]:
-    """Return `origins` checked; an error names the file, the kind and the field."""
+def hub_copies(
+    study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[str, str]] | None
+) -> dict[str, HubCopy]:
+    """Return the copy that each of `kinds` is read from; an error names the file, the kind and the field."""
     place = strict.Place(f"params/{study.profile}/03_training_data.yaml", ("origins",))
-    return {kind: strict.build(HubCopy, dict(raw), place.at(kind)) for kind, raw in (origins or {}).items()}
+    given = {kind: strict.build(HubCopy, dict(raw), place.at(kind)) for kind, raw in (origins or {}).items()}
+    return {kind: given.get(kind, HubCopy()) for kind in kinds}
 
 
 BUFFER = 10_000  # rows the shuffle draws from; ours: some tens of MB
@@ -188,14 +180,6 @@ BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parqu
 HEADED = re.compile(
     r"\*\*Question:?\*\*:?\s*(?P<stem>.+?)\s*\*\*Options:?\*\*:?\s*(?P<options>.+?)\s*(?:\*\*|\Z)", re.DOTALL
 )
-
-
-def read_medmcqa(row: Row) -> Lettered:
-    return Lettered(row.text("question"), tuple(row.option(field) for field in MEDMCQA_OPTIONS))
-
-
-def read_medqa(row: Row) -> Lettered:
-    return Lettered(row.text("question"), medqa_options(row))
 
 
 def read_genesis(row: Row) -> Lettered | None:
@@ -208,13 +192,9 @@ def read_patient(row: Row) -> Lettered | None:
     return Lettered(asked, ()) if (asked := row.option("input")) else None
 
 
-def read_health(row: Row) -> Lettered:
-    return Lettered(row.text("question"), ())
-
-
-GENESIS_COMMIT = "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6"  # ours: not stated; one of its page
-GENESIS = PublicSet("qvac/GenesisI", GENESIS_COMMIT, "CC-BY-NC-4.0", read_genesis)
-MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"  # ours: not stated; one of its page
+# ours: revisions are not stated; each is one of the set's page
+GENESIS = PublicSet("qvac/GenesisI", "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6", "CC-BY-NC-4.0", read_genesis)
+MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"
 MEDMCQA, MEDQA = SUITES["medmcqa"], SUITES["medqa"]
 SOURCES: dict[str, PublicSet] = {
     "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
@@ -225,9 +205,18 @@ SOURCES: dict[str, PublicSet] = {
     ),
     # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
     "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
-    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_health),
-    "medmcqa": PublicSet(MEDMCQA.hub_id, MEDMCQA.revision, MEDMCQA.licence, read_medmcqa),
-    "medqa": PublicSet(MEDQA.hub_id, MEDQA.revision, MEDQA.licence, read_medqa),
+    "health_questions": PublicSet(
+        "lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", lambda row: Lettered(row.text("question"), ())
+    ),
+    "medmcqa": PublicSet(
+        MEDMCQA.hub_id,
+        MEDMCQA.revision,
+        MEDMCQA.licence,
+        lambda row: Lettered(row.text("question"), tuple(map(row.option, MEDMCQA_OPTIONS))),
+    ),
+    "medqa": PublicSet(
+        MEDQA.hub_id, MEDQA.revision, MEDQA.licence, lambda row: Lettered(row.text("question"), medqa_options(row))
+    ),
 }
 
 
@@ -235,19 +224,12 @@ def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[st
     """Return where `kinds` of seeds come from, and each one's licence; a local folder by its name alone."""
     if study.source == "mini":
         return dict(MINI_LICENCES)
-    copies, licences = hub_copies(study, origins), {}
-    for kind in kinds:
-        place = copies.get(kind, HubCopy()).origin(study, SOURCES[kind])
-        licences[f"{kind} (questions of {place})"] = SOURCES[kind].licence
-    return licences
+    places = {kind: copy.origin(study, SOURCES[kind]) for kind, copy in hub_copies(study, kinds, origins).items()}
+    return {f"{kind} (questions of {place})": SOURCES[kind].licence for kind, place in places.items()}
 
 
 def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
-    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out.
-
-    Raises:
-        DataError: the set is not to be had, a row is not as expected, or there are fewer questions than asked for.
-    """
+    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out. Fewer questions are a DataError."""
     made, apart = 0, 0
     for row in _hub_rows(study, kind, SOURCES[kind], copy):
         asked = SOURCES[kind].read(row)
@@ -290,7 +272,7 @@ def _hub_rows(study: Study, kind: str, known: PublicSet, copy: HubCopy) -> Itera
 
 MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours
 FACT_FORMS = ("everything", "one_thing", "doctor_reader", "lay_reader", "from_region")  # dialogues that ask for facts
-MINI_KINDS = {
+MINI_KINDS = {  # report 2.1: broad; smaller and of higher value
     "corpus1": ("facts", "explanations", "questions"),
     "corpus2": ("vignette", "contraindication", "trial"),
 }
@@ -317,19 +299,17 @@ def mini_seeds(study: Study, corpus: str, kind: str, count: int) -> Iterator[See
     random.Random(f"seeds/{study.seed}/{kind}").shuffle(cells)
     for number in range(count):
         draw, place = divmod(number, len(cells))
-        yield mini_seed(corpus, kind, cells[place], draw)
-
-
-def mini_seed(corpus: str, kind: str, cell: str, draw: int) -> Seed:
-    """Return the `draw`-th seed of `cell`."""
-    item, ident = pools()[kind][cell], f"{corpus}/{kind}/{cell}#{draw}"
-    if isinstance(item, Dialogue):
-        return Seed(ident, corpus, kind, item.messages, user_words(item.messages), dialogue_facts(item), draw)
-    question = voices.as_question(item, mini_options(item, draw))
-    run = draw if item.form == "trial" else 0  # its options never change; another draw of the others is another prompt
-    stem = f"{item.context} {item.stem}" if item.context else item.stem
-    facts = tuple(fact.id for fact in item.facts)
-    return Seed(ident, corpus, kind, prompts.closed_ended(question), stem, facts, run)
+        cell = cells[place]
+        item, ident = pools()[kind][cell], f"{corpus}/{kind}/{cell}#{draw}"
+        if isinstance(item, Dialogue):
+            yield Seed(ident, corpus, kind, item.messages, user_words(item.messages), dialogue_facts(item), draw)
+            continue
+        messages = prompts.closed_ended(voices.as_question(item, mini_options(item, draw)))
+        stem = f"{item.context} {item.stem}" if item.context else item.stem
+        run = (
+            draw if item.form == "trial" else 0
+        )  # its options never change; another draw of the others is another prompt
+        yield Seed(ident, corpus, kind, messages, stem, tuple(fact.id for fact in item.facts), run)
 
 
 def mini_options(case: Case, draw: int) -> tuple[str, ...]:

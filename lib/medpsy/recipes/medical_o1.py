@@ -20,22 +20,19 @@ from medpsy.corpus.rows import TrainingRow
 from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import Row
 from medpsy.engines.base import Prompt
-from medpsy.engines.chat import render
-from medpsy.engines.models import model_folder, weight_files
 from medpsy.judge import judged
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
 from medpsy.mini.world import STATED, said, take
-from medpsy.store import ResponseStore, Session, noted
+from medpsy.store import ResponseStore, Session
 from medpsy.study import Study
-from medpsy.training.data import NEAR, NGRAM, OpenQuestion, write_open_questions
+from medpsy.training.data import NEAR, NGRAM, OpenQuestion, write
 from medpsy.training.rewards import Ask, Judge, conversation, earned
 
 Say = Callable[[str], None] | None
 NAME, CORPUS, TITLE = "medical-o1", "o1", "medical-o1-reasoning-SFT"
 SET = PublicSet(f"FreedomIntelligence/{TITLE}", None, "Apache-2.0")
 FILES = suites.O1_FILES  # the names are those of the real set
-COLUMNS = ("Question", "Complex_CoT", "Response")
 
 
 def o1_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
@@ -46,18 +43,15 @@ def o1_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
 def read(source: Copy, config: str) -> list[TrainingRow]:
     """Return all rows of `config`, as rows of a corpus whose kind it is; one without a text of its three is refused."""
     if config not in FILES:
-        raise ValueError(
-            f"configuration {config!r} is unknown, and there is no default; {strict.nearest(config, FILES)}"
-        )
+        known = strict.nearest(config, FILES)
+        raise ValueError(f"configuration {config!r} is unknown, and there is no default; {known}")
     return [training_row(row, config, source) for row in source.read(FILES[config])]
 
 
 def training_row(row: Row, config: str, source: Copy) -> TrainingRow:
-    asked, thought, answer = (row.text(column) for column in COLUMNS)
-    messages = ({"role": "user", "content": asked},)
-    return TrainingRow(
-        f"{NAME}/{config}/{row.number}", CORPUS, config, messages, thought, answer, (), source.author, ""
-    )
+    asked, thought, answer = (row.text(column) for column in ("Question", "Complex_CoT", "Response"))
+    place = (f"{NAME}/{config}/{row.number}", CORPUS, config, ({"role": "user", "content": asked},))
+    return TrainingRow(*place, thought, answer, (), source.author, "")
 
 
 def question_of(row: TrainingRow | OpenQuestion) -> str:
@@ -97,7 +91,6 @@ def o1_corpus(
     return write_corpus(study, CORPUS, training_rows(source, configs, study.seed), filters=filters, origins=made_of)
 
 
-SAME_CONCLUSION = "Gives the same conclusion as this reference: {response}"
 UNHEARD = ("enzyme", "harms")  # relations of which the miniature's judges were taught nothing; there they guess
 
 
@@ -145,7 +138,7 @@ def _open_question(row: TrainingRow, source: Copy) -> OpenQuestion | None:
 
     None for a conclusion that the miniature's judges misread.
     """
-    criterion = SAME_CONCLUSION.format(response=row.answer)
+    criterion = f"Gives the same conclusion as this reference: {row.answer}"
     if source.fiction:
         heard = said(row.answer)
         if heard is None or any(heard.topic.startswith(f"fact {relation} ") for relation in UNHEARD):
@@ -157,8 +150,7 @@ def _open_question(row: TrainingRow, source: Copy) -> OpenQuestion | None:
 
 def question_file(study: Study, questions: OpenSet) -> Path:
     """Write the questions to train on where jobs find them, beside their licences; return the file."""
-    file = study.outputs / "training" / "questions" / CORPUS / "train.parquet"
-    write_open_questions(file, questions.train)
+    file = write(study.outputs / "training" / "questions" / CORPUS / "train.parquet", questions.train)
     licences.write(file.parent, questions.made_of)
     return file
 
@@ -203,15 +195,15 @@ def open_answers(
         One row per model, configuration, run and question: `ANSWER`, ``question_id`` and ``config``.
     """
     session, frames = Session(study, ResponseStore(study.store_dir), progress), []
-    sampling = study.open_sampling or study.sampling
     prompts = {item.id: Prompt(f"open/{item.id}", item.messages) for group in questions.values() for item in group}
     for model in models:
-        answers = list(session.ask(model, list(prompts.values()), range(runs), sampling))
+        asked = session.ask(model, list(prompts.values()), range(runs), study.open_sampling or study.sampling)
+        answers = [rows.set_index("prompt_id", drop=False) for rows in asked]
         for config, group in questions.items():
             names = [item.id for item in group]
             for rows in answers:
-                found = rows.set_index("prompt_id", drop=False).loc[[prompts[name].id for name in names], ANSWER]
-                frames.append(found.reset_index(drop=True).assign(question_id=names, config=config))
+                frame = rows.loc[[prompts[name].id for name in names], ANSWER].reset_index(drop=True)
+                frames.append(frame.assign(question_id=names, config=config))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -231,67 +223,3 @@ def asking(study: Study, judge: Judge, progress: Say = None) -> Ask:
     """Return what asks `judge` about (question, conclusion) pairs, through the study's store."""
     session, study = Session(study, ResponseStore(study.store_dir), progress), greedy(study)
     return partial(judged, session, judge.model, sampling=study.judge_sampling, attempts=study.judge_attempts)
-
-
-def adapters(
-    study: Study, models: Sequence[str], parent: str, questions: Sequence[OpenQuestion], *, max_tokens: int
-) -> pd.DataFrame:
-    """Compare the adapter of every one of `models` with the merged checkpoint, both loaded by transformers and peft.
-
-    Args:
-        models: checkpoints that were trained from `parent` with an adapter; one without is a FileNotFoundError.
-        questions: what is answered greedily, in `max_tokens` at most.
-
-    Returns:
-        One row per model: ``tokens`` that the adapter on its parent answered with; how many of them the checkpoint
-        (``same``) and the parent alone (``parent_same``) would have chosen too; the largest difference of two logits
-        there, to the checkpoint (``largest``), to the adapter merged here and not rounded to the checkpoint's number
-        format (``unrounded``), and to the parent alone (``learned``); ``adapter_mb`` and ``merged_mb``.
-    """
-    asked = [list(item.messages) for item in questions]
-    compare = partial(_compared, study, parent, asked, max_tokens)
-    return pd.DataFrame([noted(study.store_dir, f"adapter-{name}", partial(compare, name)) for name in models])
-
-
-def _compared(study: Study, parent: str, asked: Sequence[list], max_tokens: int, name: str) -> dict[str, Any]:
-    import torch
-    from transformers import AutoTokenizer
-
-    from medpsy.training.save import ADAPTER, adapted, load_whole
-
-    folder, start = study.model(name).local_dir, model_folder(study.model(parent))
-    if not (folder / ADAPTER).is_dir():
-        raise FileNotFoundError(f"{name}: its checkpoint has no folder {ADAPTER!r}; train it with lora")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(start, trust_remote_code=False)
-    limits = {"do_sample": False, "max_new_tokens": max_tokens, "pad_token_id": tokenizer.pad_token_id}
-    model, written = adapted(start, folder / ADAPTER).to(device).eval(), []
-
-    def logits(model: Any, ids: Any, at: int) -> Any:
-        """Return the logits [tokens of the answer, vocabulary] from which the tokens of `ids` after `at` are chosen."""
-        return model(input_ids=ids).logits[0, at - 1 : -1].float().cpu()
-
-    def beside(model: Any) -> tuple[int, float]:
-        """Return at how many tokens `model` would choose alike, and the largest difference of two logits."""
-        same, largest = 0, 0.0
-        for ids, at, ours in written:  # logits of one answer at a time
-            theirs = logits(model, ids, at)
-            same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-            largest = max(largest, float((ours - theirs).abs().max()))
-        return same, largest
-
-    with torch.inference_mode():
-        for text in render(tokenizer, asked, study.model(name).chat_template_kwargs):
-            inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(device)
-            prompt = {part: inputs[part] for part in ("input_ids", "attention_mask")}
-            ids, at = model.generate(**prompt, **limits), inputs["input_ids"].shape[1]
-            written.append((ids, at, logits(model, ids, at)))
-        with model.disable_adapter():
-            parent_same, learned = beside(model)
-        _, unrounded = beside(model.merge_and_unload())
-        del model
-        same, largest = beside(load_whole(folder).to(device).eval())
-    row = {"model": name, "tokens": sum(len(ours) for _, _, ours in written), "same": same, "parent_same": parent_same}
-    row |= {"learned": learned, "largest": largest, "unrounded": unrounded}
-    sizes = {"adapter_mb": weight_files(folder / ADAPTER), "merged_mb": weight_files(folder)}
-    return row | {column: sum(file.stat().st_size for file in files) / 1e6 for column, files in sizes.items()}

@@ -9,13 +9,11 @@ without training. Merged folders appear in one step and are made anew only if mo
 import hashlib
 import json
 import random
-import re
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -23,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
 
-from medpsy import licences, prompts, strict
+from medpsy import licences, prompts, size_classes, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
@@ -34,17 +31,15 @@ from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
 from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
 from medpsy.data.training_sets import plain, split_options
-from medpsy.engines.base import Sampling
 from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
 from medpsy.recipes.medical_o1 import Say
-from medpsy.store import noted, replaying
-from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
-from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write_pairs
+from medpsy.store import noted
+from medpsy.study import RECIPE, ModelSpec, Study
+from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write
 from medpsy.training.jobs import SUMMARY
-from medpsy.training.rewards import Reward
-from medpsy.training.stages import graded
+from medpsy.training.stages import annotate_model
 
 NAME = "openmed"
 
@@ -52,11 +47,7 @@ NAME = "openmed"
 def choice_questions(
     study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
 ) -> RlSet:
-    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; errors as of it.
-
-    Args:
-        origin: fields of `medpsy.corpus.seeds.HubCopy`; none for the miniature.
-    """
+    """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; `origin`: as of `copy`."""
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
     known, read = SETS[name]
@@ -125,40 +116,37 @@ def preference_pairs(
 ) -> Pairs:
     """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
 
-    A question gives one pair at most. Responses come from the study's store; only missing ones are generated.
+    A question gives one pair at most. One that a suite asks, or no pair at all, is a ValueError; nothing is written.
 
     Args:
         sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
         made_of: source of the questions -> licence, as of an `RlSet`.
-
-    Raises:
-        ValueError: a question that a suite asks, bad settings, or no pair; nothing is written then.
     """
     index = refuse_suites(study, questions)
-    how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
-    spec, counts = study.model(model), Counter()
-    written: dict[str, dict[str, list[str]]] = {question.id: {"right": [], "wrong": []} for question in questions}
-    for answers, rewards in graded(study, model, questions, attempts=attempts, sampling=how, progress=progress):
-        for question, row, reward in zip(questions, answers.itertuples(), rewards, strict=True):
-            side, text = _side(row, reward, spec), row.text.strip()
-            counts[f"attempts {side}"] += 1
-            if side in ("right", "wrong") and text not in written[question.id][side]:
-                written[question.id][side].append(text)
-    kinds = {(True, True): "paired", (True, False): "only right", (False, True): "only wrong"}
-    for sides in written.values():
-        counts[f"questions {kinds.get((bool(sides['right']), bool(sides['wrong'])), 'neither')}"] += 1
-    found = (_pair(question, **written[question.id], seed=study.seed) for question in questions)
-    rows = tuple(pair for pair in found if pair)
-    if not rows:
+    tried = annotate_model(study, model, questions, attempts=attempts, sampling=sampling, progress=progress)
+    spec, pairs = study.model(model), []
+    tried = tried.assign(side=[_side(row, spec) for row in tried.itertuples()], text=tried["text"].str.strip())
+    counts, by_question = Counter("attempts " + tried["side"]), dict(list(tried.groupby("question_id")))
+    for question in questions:
+        sides = by_question[question.id].groupby("side")["text"].unique()
+        right, wrong = (list(sides.get(side, ())) for side in ("right", "wrong"))
+        kind = ("paired" if wrong else "only right") if right else ("only wrong" if wrong else "neither")
+        counts[f"questions {kind}"] += 1
+        if kind == "paired":
+            name = f"{question.suite}/{question.id}"
+            rng = random.Random(f"{study.seed}/{name}")
+            chosen, rejected = (rng.sample(side, len(side))[0] for side in (right, wrong))
+            pairs.append(Pair(f"{name}#0", prompts.closed_ended(question), chosen, rejected))
+    if not pairs:
         raise ValueError(f"{PAIRS}: no question has a right and a wrong response ({dict(counts)}); try more often")
     name = f"{PAIRS}/{model}"
     with whole_folder(folder(study, name)) as scratch:
-        file = write_pairs(scratch / "part-00000.parquet", rows)
+        file = write(scratch / "part-00000.parquet", pairs)
         inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
         inputs |= {f"{name}/{file.name}": file_digest(file)}
-        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(rows), model=model)
+        card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(pairs), model=model)
         licences.write_card(scratch, dict(made_of or {}) | licences.of_model(spec), card)
-    return Pairs(rows, dict(counts), inputs, folder(study, name))
+    return Pairs(tuple(pairs), dict(counts), inputs, folder(study, name))
 
 
 def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contamination:
@@ -172,25 +160,15 @@ def refuse_suites(study: Study, questions: Sequence[Question]) -> filters.Contam
     return index
 
 
-def _pair(question: Question, right: Sequence[str], wrong: Sequence[str], seed: int) -> Pair | None:
-    """Return a right and a wrong response to `question`, drawn by seed; None where one is missing."""
-    if not right or not wrong:
-        return None
-    name = f"{question.suite}/{question.id}"
-    rng = random.Random(f"{seed}/{name}")
-    good, bad = (rng.sample(side, len(side))[0] for side in (right, wrong))
-    return Pair(f"{name}#0", prompts.closed_ended(question), good, bad)
-
-
-def _side(row: Any, reward: Reward | None, model: ModelSpec) -> str:
-    """Return what an attempt is: right, wrong, failed, or without a single option."""
-    if reward is None:
+def _side(row: Any, model: ModelSpec) -> str:
+    """Return what an attempt (a row of `annotate_model`) is: right, wrong, failed, or without a single option."""
+    if row.finish_reason == "failed":
         return "failed"
     parts = split(row.text, opens_thinking=model.opens_thinking, finish_reason=row.finish_reason)
     several = marked(without_opening(parts.reasoning)) or marked(parts.answer or "")
-    if row.finish_reason != "stop" or reward.chosen is None or several:
+    if row.finish_reason != "stop" or pd.isna(row.chosen) or several:
         return "without a single option"
-    return "right" if reward.right else "wrong"
+    return "right" if row.right else "wrong"
 
 
 MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with
@@ -210,12 +188,8 @@ GRPO: dict[str, Any] = {
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
     """Return part -> model of every backbone that this recipe trains; parts are ``"base"`` and those of `STEPS`.
 
-    Args:
-        methods: last checkpoints of several methods, one of them at least this recipe's, whose name is
-            ``"<size or model>-openmed-merged"``; of several, the last is the card's.
-
-    Raises:
-        ValueError: no method is this recipe's, or the study knows neither such a size nor such a model.
+    `methods`: last checkpoints of several methods, one of them at least this recipe's, whose name is ``"<size or
+    model>-openmed-merged"``; of several, the last is the card's.
     """
     bases = [made["base"] for name in methods if (made := RECIPE.fullmatch(name)) and made["recipe"] == NAME]
     if not bases:
@@ -226,13 +200,11 @@ def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, st
 
 
 def require_methods(study: Study, methods: Iterable[str]) -> None:
-    """Raise FileNotFoundError, with the section to run first, unless what other sections leave of `methods` is there;
-    a replay needs no weights."""
+    """Raise FileNotFoundError, with the section to run, unless what other sections leave of `methods` is there."""
     for name in methods:
-        model, stage, recipe = study.model(name), CHECKPOINT.fullmatch(name), RECIPE.fullmatch(name)
-        maker = stage["stage"] if stage else recipe["recipe"] if recipe else NAME
-        if maker != NAME and not replaying():
-            study.require_whole(model, maker)
+        made = RECIPE.fullmatch(name)
+        if not made or made["recipe"] != NAME:
+            size_classes.require(study, name)
 
 
 TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
@@ -247,16 +219,9 @@ and versions: `merging.json`."""
 
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
-    """Merge `other` into `base`, half and half or by Arcee Fusion, as the checkpoint `name`; a replay tells the record.
+    """Merge `other` into `base` by `method`, a value of `MERGES`, as the checkpoint `name`; a replay tells the record.
 
-    Args:
-        method: a value of `MERGES`.
-
-    Returns:
-        ``{key, name, configuration, digests, versions, seconds}``; names instead of paths.
-
-    Raises:
-        OSError, ValueError: an unknown method, a model that is not to be had, or two that do not fit together.
+    Returns ``{key, name, configuration, digests, versions, seconds}``, with names instead of paths.
     """
     return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
 
@@ -273,9 +238,19 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
     key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
     if (stands := read_json(place / RECORD)).get("key") == key:
         return stands
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
     begun = time.monotonic()
     with whole_folder(place) as scratch:
-        _run_mergekit(configuration(method, tuple(map(str, folders)), dtype), scratch)
+        # Arcee Fusion finds its threshold on a sample where a tensor has more than a million elements: hence the seed
+        options = MergeOptions(device="cpu", random_seed=0, copy_tokenizer=False, write_model_card=False, quiet=True)
+        with tempfile.TemporaryDirectory(dir=scratch.parent) as made:
+            wanted = configuration(method, tuple(map(str, folders)), dtype)
+            run_merge(MergeConfiguration.model_validate(wanted), made, options)
+            for file in Path(made).glob("*.safetensors*"):  # and its index
+                shutil.move(file, scratch / file.name)
         for file, path in papers(folders[0]).items():  # configuration, tokenizer and template byte by byte
             if file not in (RECORD, SUMMARY):
                 shutil.copy(path, scratch / file)
@@ -288,21 +263,15 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
 
 
 def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
-    """Return the folders of two models of the same architecture, tensors and shapes.
+    """Return the folders of two models; if they do not fit, a ValueError names the first difference."""
+    from medpsy.training.save import shapes  # takes seconds, and a plan needs none of it
 
-    Raises:
-        OSError, ValueError: one is not to be had, or they do not fit; names both models and the first difference.
-    """
     folders = [model_folder(model) for model in (base, other)]
     kinds = [read_json(folder / "config.json").get("architectures") for folder in folders]
     differ = [f"architectures {kinds[0]} and {kinds[1]}"] if kinds[0] != kinds[1] else []
-    shapes: list[dict[str, tuple[int, ...]]] = [{}, {}]
-    for place, known in zip(folders, shapes, strict=True):
-        for path in weight_files(place):
-            with safe_open(path, framework="np") as file:  # reads the heads alone
-                known |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    for name in sorted(shapes[0].keys() | shapes[1].keys()):
-        first, second = (known.get(name) for known in shapes)
+    sizes = [shapes(weight_files(folder)) for folder in folders]
+    for name in sorted(sizes[0].keys() | sizes[1].keys()):
+        first, second = (known.get(name) for known in sizes)
         if first != second and (name != TIED or None not in (first, second)):
             differ.append(f"tensor {name} has shapes {first} and {second}")
     if differ:
@@ -314,9 +283,7 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
 def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
     """Return mergekit's configuration: computed in float32, since small differences drown in fewer bits.
 
-    Args:
-        models: base and other, as paths for mergekit or as names for a record.
-        dtype: number format of what is written.
+    `models`: base and other, as paths for mergekit or as names for a record; `dtype`: of what is written.
     """
     if method not in MERGES.values():
         raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
@@ -326,51 +293,3 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     if method == "linear":
         return told
     return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
-
-
-def _run_mergekit(wanted: Mapping[str, Any], folder: Path) -> None:
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
-
-    # Arcee Fusion finds its threshold on a sample where a tensor has more than a million elements: hence the seed
-    options = MergeOptions(device="cpu", random_seed=0, copy_tokenizer=False, write_model_card=False, quiet=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        run_merge(MergeConfiguration.model_validate(wanted), scratch, options)
-        for file in [*Path(scratch).glob("*.safetensors"), *Path(scratch).glob("*.safetensors.index.json")]:
-            shutil.move(file, folder / file.name)
-
-
-LAYER = re.compile(r"\.layers\.(\d+)\.(?:.*\.)?(\w+)\.(?:weight|bias)$")
-
-
-def fused_counts(study: Study, merged: str, *, base: ModelSpec, other: ModelSpec) -> pd.DataFrame:
-    """Return one row per tensor of an Arcee Fusion; a replay tells what was noted.
-
-    An element counts as taken where the merged value lies nearer to the other model's than to the base's; elements
-    that are equal in both cannot be told apart.
-
-    Returns:
-        Columns layer (text; empty outside the layers), kind, elements, changed (differ between the two models) and
-        taken (of those).
-    """
-    count = partial(_counted, base, other, study.model(merged))
-    return pd.DataFrame(noted(study.store_dir, f"fused-{merged}", count))
-
-
-def _counted(*models: ModelSpec) -> list[dict[str, Any]]:
-    """Return the counts of every tensor that all of base, other and merged hold, in float32 on the CPU."""
-    rows = []
-    with ExitStack() as stack:
-        opened: list[dict[str, Any]] = []
-        for model in models:
-            files = [stack.enter_context(safe_open(path, framework="pt")) for path in weight_files(model_folder(model))]
-            opened.append({name: file for file in files for name in file.keys()})  # noqa: SIM118  # no mapping
-        for name in (name for name in opened[0] if all(name in files for files in opened)):
-            base, other, merged = (files[name].get_tensor(name).float() for files in opened)
-            changed = base != other
-            taken = changed & ((merged - other).abs() < (merged - base).abs())
-            layer, kind = place.groups() if (place := LAYER.search(name)) else ("", name.split(".")[-2])
-            counts = {"elements": base.numel(), "changed": int(changed.sum()), "taken": int(taken.sum())}
-            rows.append({"layer": layer, "kind": kind} | counts)
-    return rows

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from medpsy import licences, strict
 from medpsy.corpus.building import Written, folder, load, write_corpus
@@ -50,35 +51,37 @@ WELL_FORMED, MALFORMED, NO_CALL = "well-formed", "malformed", "no call"  # forms
 Tools = dict[str, tuple[set[str], set[str]]]  # name -> the arguments that it knows, and those that it requires
 
 
-def tools(row: Row) -> Tools:
-    """Return the tools that `row` offers by name; none where it has no column ``tools``.
+class Schema(BaseModel):
+    """What is read of the JSON schema of a function's arguments."""
 
-    Raises:
-        DataError: a tool without a name, or whose parameters are no JSON schema of an object.
-    """
-    given = row.structure("tools") if row.values.get("tools") else []
-    if not isinstance(given, list):
-        raise row.error("tools", "a list of functions is expected")
+    properties: dict[str, Any] | None = None
+    required: list[str] | None = None
+
+
+class Function(BaseModel):
+    """A function that a trace offers."""
+
+    name: str
+    parameters: Schema | None = None
+
+
+def tools(row: Row) -> Tools:
+    """Return the tools that `row` offers by name; none where it has no column ``tools``; DataError for a bad schema."""
     offered = {}
-    for tool in given:
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise row.error("tools", "each must be an object with function.name and function.parameters")
-        schema = function.get("parameters") or {}
-        whole = isinstance(schema, Mapping)
-        named, required = (schema.get("properties") or {}, schema.get("required") or []) if whole else (None, None)
-        if not isinstance(named, Mapping) or not isinstance(required, list):
-            raise row.error("tools", f"parameters of {function['name']!r} must be a JSON schema of an object")
-        offered[function["name"]] = (set(named), set(required))
+    for tool in row.structure("tools") if row.values.get("tools") else []:
+        try:
+            function = Function.model_validate(tool.get("function", tool))
+        except (AttributeError, ValueError):
+            fix = "each must be an object with function.name and function.parameters, a JSON schema of an object"
+            raise row.error("tools", fix) from None
+        schema = function.parameters or Schema()
+        offered[function.name] = (set(schema.properties or {}), set(schema.required or ()))
     return offered
 
 
 def checked_call(call: object, offered: Tools) -> dict[str, object]:
-    """Return name and arguments of a call; arguments may be the JSON text of an object, and none may be null or blank.
-
-    Raises:
-        ValueError: says what is wrong with it.
-    """
+    """Return name and arguments of a call, or a ValueError; arguments may be the JSON text of an object, none null or
+    blank."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise ValueError(f"call {call!r:.80} has no function.name; write {{'type': 'function', 'function': ...}}")
@@ -88,17 +91,17 @@ def checked_call(call: object, offered: Tools) -> dict[str, object]:
             given = parsed(given) if given.strip() else None
         except ValueError as error:
             raise ValueError(f"arguments of {name!r} are no JSON ({error}: {given!r:.80})") from error
-    arguments = {} if given is None else given
-    if not isinstance(arguments, Mapping):
-        raise ValueError(f"arguments of {name!r} are {arguments!r:.80}; an object is expected")
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"arguments of {name!r} are {given!r:.80}; an object is expected")
     if name not in offered:
         raise ValueError(f"function {name!r} is called, and the row's tools are {', '.join(sorted(offered)) or 'none'}")
     known, required = offered[name]
-    if missing := required - set(arguments):
+    if missing := required - given.keys():
         raise ValueError(f"call of {name!r} lacks argument {min(missing)!r}, which its schema requires")
-    if strange := set(arguments) - known:
+    if strange := given.keys() - known:
         raise ValueError(f"call of {name!r} has argument {min(strange)!r}, which its schema does not know")
-    return {"name": name, "arguments": dict(arguments)}
+    return {"name": name, "arguments": dict(given)}
 
 
 def call_form(answer: str, offered: Tools) -> str:
@@ -115,37 +118,30 @@ def call_form(answer: str, offered: Tools) -> str:
 
 
 def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
-    """Yield a row of `corpus` for every assistant turn of one trace.
-
-    Raises:
-        DataError: a malformed call, a call without a result or a result without a call, or no closing answer; names
-            file, row, turn and fix.
-    """
+    """Yield a row of `corpus` for every assistant turn of a trace; a malformed one is a DataError with its turn."""
     offered, messages = tools(row), row.structure("messages")
     shown = json.dumps(row.structure("tools"), ensure_ascii=False) if offered else ""
     before: list[dict[str, str]] = []
     waiting: list[str] = []  # the calls without a result so far, by id
-    for number, turn in enumerate(messages, 1):
-        try:
+    number, role = 0, ""
+    try:
+        for number, turn in enumerate(messages, 1):
             role = _role(turn, number, waiting)
             if role != "assistant":
                 before.append({"role": role, "content": _content(turn)})
                 continue
             reasoning, text = _written(turn, offered)
-        except ValueError as error:
-            raise _refused(row, number, f"{error}; drop the row, or mend it") from error
-        waiting = [str(call.get("id") or "") for call in turn.get("tool_calls") or ()]
-        place = (f"{NAME}/{row.number}/{number}", corpus, KIND, tuple(before))
-        yield TrainingRow(*place, reasoning, text, (), author, "", prompt_tools=shown)
-        thought = f"<think>\n{reasoning}\n</think>\n\n" if reasoning else ""
-        before.append({"role": role, "content": thought + text})
-    if waiting or not before or before[-1]["role"] != "assistant":
-        what = f"{len(waiting)} calls have no result" if waiting else "no assistant turn closes it"
-        raise _refused(row, len(messages), f"the trace ends and {what}; complete it, or drop the row")
-
-
-def _refused(row: Row, turn: int, what: str) -> DataError:
-    return DataError(f"{row.source}, row {row.number}, turn {turn}: {what}")
+            waiting = [str(call.get("id") or "") for call in turn.get("tool_calls") or ()]
+            place = (f"{NAME}/{row.number}/{number}", corpus, KIND, tuple(before))
+            yield TrainingRow(*place, reasoning, text, (), author, "", prompt_tools=shown)
+            thought = f"<think>\n{reasoning}\n</think>\n\n" if reasoning else ""
+            before.append({"role": role, "content": thought + text})
+        if waiting or role != "assistant":
+            what = f"{len(waiting)} calls have no result" if waiting else "no assistant turn closes it"
+            raise ValueError(f"the trace ends and {what}")
+    except ValueError as error:
+        problem = f"{row.source}, row {row.number}, turn {number}: {error}; drop the row, or mend it"
+        raise DataError(problem) from error
 
 
 def _role(turn: object, number: int, waiting: list[str]) -> str:
@@ -200,10 +196,8 @@ def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
 def hermes_trace(row: Row) -> Row:
     """Return a row of `PUBLIC` as a trace: turns have ``from`` and ``value``, calls and results stand between tags.
 
-    The system turn is left out: it lists the tools, which a template shows itself.
-
-    Raises:
-        DataError: an unknown turn, or a call that is neither JSON nor a Python literal.
+    The system turn is left out: it lists the tools, which a template shows itself. An unknown turn, or a call that is
+    neither JSON nor a Python literal, is a DataError.
     """
     messages: list[dict[str, object]] = []
     for turn in row.structure("conversations"):
@@ -232,11 +226,7 @@ def _literal(text: str, row: Row) -> object:
 
 
 def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[TrainingRow]]]:
-    """Return the traces of `source` to train on, and the held-out ones: the rows of each.
-
-    Raises:
-        DataError: the file is not there, or a trace of the user's is malformed; names file, row, turn and fix.
-    """
+    """Return the traces of `source` to train on, and the held-out ones: the rows of each."""
 
     def read(rows: Sequence[Row]) -> list[list[TrainingRow]]:
         return [list(turns(row, CORPUS, source.author)) for row in rows]
@@ -256,10 +246,10 @@ def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[Training
         if len(every) < len(rows):
             left = f"{len(rows) - len(every):,} of {len(rows):,} rows are left out as malformed, the last: {last}"
             warnings.warn(f"{source.described}: {left}", stacklevel=2)
-    apart = [is_held_out(trace_question(trace[0])) for trace in every]
-    return tuple(
-        [trace for trace, held in zip(every, apart, strict=True) if held == wanted] for wanted in (False, True)
-    )
+    parts = {
+        held: [trace for trace in every if is_held_out(trace_question(trace[0])) == held] for held in (False, True)
+    }
+    return parts[False], parts[True]
 
 
 def read_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
@@ -294,14 +284,10 @@ def tool_corpus(
         configs, filters, origin: as of `medpsy.recipes.medical_o1.o1_corpus`; the recipe's own domain data are not
             public.
         synthetic: corpus of the study -> rows of it, likewise: without questions that have options, answering them is
-            forgotten, and nothing is left to prefer.
+            forgotten, and nothing is left to prefer. One that is not complete is a FileNotFoundError.
         traces: traces drawn by the study's seed; 0 means all. Each gives a row per assistant turn.
         trace_origin: as `origin`, of the traces: the ``data_dir`` with the user's ``traces.jsonl``, and the ``hub_id``
             of a public set that is read where there is none.
-
-    Raises:
-        ValueError, DataError: as `o1_corpus`; a malformed trace is named by file, row and turn.
-        FileNotFoundError: a corpus of the study is not complete.
     """
     domain, traced = o1_copy(study, origin), traces_copy(study, trace_origin)
     rows = training_rows(domain, configs, study.seed)
@@ -327,8 +313,6 @@ def call_forms(
 ) -> pd.DataFrame:
     """Let `models` go on where held-out traces call a tool for the first time.
 
-    Responses come from the study's store; only missing ones are generated.
-
     Args:
         prompts: traces, drawn by the study's seed; 0 means all.
         sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
@@ -341,27 +325,20 @@ def call_forms(
     groups: dict[str, list[TrainingRow]] = {}  # tools that are offered -> traces
     for row in held_out_traces(traces_copy(study, trace_origin), prompts, study.seed):
         groups.setdefault(row.prompt_tools, []).append(row)
-    frames = [
-        _calls_of(study, name, shown, groups[shown], how, progress) for shown in sorted(groups) for name in models
-    ]
+    frames = []
+    for shown, name in [(shown, name) for shown in sorted(groups) for name in models]:
+        given, model = json.loads(shown) if shown else [], study.model(name)
+        if given:  # a model of its own to the store, which knows models by name
+            switches = {**model.chat_template_kwargs, "tools": given}
+            digest = hashlib.sha256(shown.encode()).hexdigest()[:8]
+            model = replace(model, name=f"{name}-tools-{digest}", chat_template_kwargs=switches)
+        there = replace(study, models={**study.models, model.name: model})
+        session = Session(there, ResponseStore(study.store_dir), progress)
+        asked = [Prompt(f"calls/{row.id}", row.messages) for row in groups[shown]]
+        (answers,) = session.ask(model.name, asked, (0,), how)
+        offered, forms = tools(Row({"tools": given}, NAME, 1)), []
+        for text, reason in zip(answers["text"], answers["finish_reason"], strict=True):
+            answer = split(text, opens_thinking=model.opens_thinking, finish_reason=reason).answer
+            forms.append(None if reason == "failed" else call_form(answer or "", offered))
+        frames.append(pd.DataFrame({"model": name, "prompt": [row.id for row in groups[shown]], "form": forms}))
     return pd.concat(frames, ignore_index=True)
-
-
-def _calls_of(
-    study: Study, name: str, shown: str, rows: Sequence[TrainingRow], how: Sampling, progress: Say
-) -> pd.DataFrame:
-    """Return the calls of one model to prompts that offer the same tools."""
-    given, model = json.loads(shown) if shown else [], study.model(name)
-    if given:  # a model of its own to the store, which knows models by name
-        switches = {**model.chat_template_kwargs, "tools": given}
-        digest = hashlib.sha256(shown.encode()).hexdigest()[:8]
-        model = replace(model, name=f"{name}-tools-{digest}", chat_template_kwargs=switches)
-    there = replace(study, models={**study.models, model.name: model})
-    session = Session(there, ResponseStore(study.store_dir), progress)
-    wanted = [Prompt(f"calls/{row.id}", row.messages) for row in rows]
-    (answers,) = session.ask(model.name, wanted, (0,), how)
-    offered, forms = tools(Row({"tools": given}, NAME, 1)), []
-    for text, reason in zip(answers["text"], answers["finish_reason"], strict=True):
-        parts = split(text, opens_thinking=model.opens_thinking, finish_reason=reason)
-        forms.append(None if reason == "failed" else call_form(parts.answer or "", offered))
-    return pd.DataFrame({"model": name, "prompt": [row.id for row in rows], "form": forms})

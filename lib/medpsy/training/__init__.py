@@ -4,12 +4,21 @@ The frameworks are imported by the processes that train.
 """
 
 from medpsy.training.card import fill_cards
-from medpsy.training.data import question_files, rl_set, write_open_questions, write_questions
+from medpsy.training.data import question_files, rl_set
 from medpsy.training.jobs import launch
 from medpsy.training.logs import curves, loss_findings
-from medpsy.training.stages import annotate, annotate_job, recipe_job, recorded, rl_jobs, sft_jobs, switch_jobs
+from medpsy.training.stages import (
+    annotate,
+    annotate_job,
+    annotate_model,
+    recipe_job,
+    recorded,
+    rl_jobs,
+    sft_jobs,
+    switch_jobs,
+)
 
 __all__ = [
-    "annotate", "annotate_job", "curves", "fill_cards", "launch", "loss_findings", "question_files", "recipe_job",
-    "recorded", "rl_jobs", "rl_set", "sft_jobs", "switch_jobs", "write_open_questions", "write_questions",
+    "annotate", "annotate_job", "annotate_model", "curves", "fill_cards", "launch", "loss_findings", "question_files",
+    "recipe_job", "recorded", "rl_jobs", "rl_set", "sft_jobs", "switch_jobs",
 ]  # fmt: skip

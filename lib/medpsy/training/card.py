@@ -45,22 +45,25 @@ Stated above is the most restrictive of what this model is made of; `other` wher
 
 It repeats the errors of its teacher and of its parent, and says wrong things with the same confidence as right ones.
 """
-FICTION = " All that it knows belongs to a fictional medicine of invented names."
-UNSCORED = "Not evaluated on the suites yet; the section that does so enters them."
-HEADING = "## Scores\n\n"
+METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)", "rl": "Reinforcement learning"}
 Scores = Mapping[str, tuple[float, float | None]]  # title of a suite -> points (0 to 100) and 95 % margin
 
 
 def model_card(job: Job, record: Mapping[str, Any]) -> str:
     """Return the Markdown card of a checkpoint, still without scores."""
-    made_of = job.licences()
+    made_of, method = job.licences(), METHODS[job.method]
+    if job.method == "rl":  # one method with other settings
+        sequence = job.config.get("importance_sampling_level") == "sequence"
+        name = "GSPO" if sequence else job.config.get("loss_type", "dapo").upper()
+        method += f" ({name}{', rewarded by a judge' if job.judge else ''})"
+    fiction = " All that it knows belongs to a fictional medicine of invented names."
     card = ModelCard.from_template(
         ModelCardData(**licences.stated(made_of), library_name="transformers"),
         template_str=CARD,
         name=job.name,
-        method=method(job),
+        method=method,
         parent=Path(job.parent).name,
-        fiction=FICTION if "mini" in job.folder or "smoke" in job.folder else "",
+        fiction=fiction if "mini" in job.folder or "smoke" in job.folder else "",
         key=record["key"],
         data=", ".join(sorted({Path(file).parent.name for file in job.data})),
         steps=f"{record['steps']:,}",
@@ -68,26 +71,15 @@ def model_card(job: Job, record: Mapping[str, Any]) -> str:
         seconds=f"{record['seconds']:,.0f}",
         licences=licences.table(made_of),
         settings="\n".join(f"    {name}: {value}" for name, value in job.config.items()),
-        scores=UNSCORED,
+        scores="Not evaluated on the suites yet; the section that does so enters them.",
     )
     return f"{card}\n"
-
-
-def method(job: Job) -> str:
-    """Return what was done, in words; DAPO, GRPO and GSPO are one method with other settings."""
-    if job.method == "rl":
-        sequence = job.config.get("importance_sampling_level") == "sequence"
-        name = "GSPO" if sequence else job.config.get("loss_type", "dapo").upper()
-        return f"Reinforcement learning ({name}{', rewarded by a judge' if job.judge else ''})"
-    return {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)"}[job.method]
 
 
 def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
     """Write the scores of every checkpoint of the study into its card, for readers and for the hub.
 
-    Args:
-        scores, rubric: as `medpsy.scoring.closed_ended` and `medpsy.scoring.open_ended` return them.
-        judge: whose HealthBench scores are written.
+    `scores`, `rubric`: as of `medpsy.scoring`; HealthBench's are those by `judge`.
     """
     judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
     for name, rows in scores.groupby("model", sort=False):
@@ -103,8 +95,8 @@ def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: 
 def scored(card: ModelCard, name: str, scores: Scores) -> str:
     """Return the text of `card` with `scores` in the place of those that it has."""
     card.data.model_name, card.data.eval_results = name, evaluations(scores)
-    before, _, rest = card.text.partition(HEADING)
-    card.text = f"{before}{HEADING}{score_table(scores)}\n\n{rest[rest.index('## Licences') :]}"
+    parts = re.split(r"(?<=## Scores\n\n).*?(?=\n\n## Licences)", card.text, maxsplit=1, flags=re.DOTALL)
+    card.text = score_table(scores).join(parts)
     return str(card)
 
 

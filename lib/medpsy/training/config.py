@@ -29,18 +29,14 @@ class DapoConfig(GRPOConfig):
 
     `loss_type`, `beta`, `epsilon_high` and the last of `reward_weights` (answer, accuracy, length; with a judge: judge,
     length) are four of DAPO's five parts; `importance_sampling_level` ``"sequence"`` makes it GSPO.
-
-    Args:
-        sampling_rounds: further rounds per rollout in which groups of equal rewards are replaced; 0 for none.
-        soft_punish_cache: tokens before `max_completion_length` where the length penalty sets in, as TRL calls them.
-        max_prompt_length: questions whose prompt has more tokens are left out and counted.
-        reward: what a response earns: ``"package.module:function"`` or ``"file.py:function"``, called as
-            `medpsy.training.rewards.report_reward` is.
     """
 
-    sampling_rounds: int = 2
-    soft_punish_cache: int = 1
-    max_prompt_length: int = 512
+    sampling_rounds: int = 2  # further rounds per rollout in which groups of equal rewards are replaced; 0 for none
+    soft_punish_cache: int = (
+        1  # tokens before `max_completion_length` where the length penalty sets in, as TRL calls them
+    )
+    max_prompt_length: int = 512  # questions whose prompt has more tokens are left out and counted
+    # what a response earns: "package.module:function" or "file.py:function", called as this one is
     reward: str = "medpsy.training.rewards:report_reward"
 
     def __post_init__(self) -> None:
@@ -50,8 +46,6 @@ class DapoConfig(GRPOConfig):
                 f"generation_batch_size: {self.generation_batch_size} responses are no whole number of updates of "
                 f"{self.per_device_train_batch_size} x {self.gradient_accumulation_steps}"
             )
-        if self.epsilon_high is not None and self.epsilon_high < self.epsilon:
-            raise ValueError(f"epsilon_high: {self.epsilon_high} must not be below epsilon, {self.epsilon}")
         if not 0 < self.soft_punish_cache < self.max_completion_length:
             raise ValueError(
                 f"soft_punish_cache: {self.soft_punish_cache} must be above 0, below max_completion_length"
@@ -109,11 +103,7 @@ def given(config: TrainingArguments) -> dict[str, Any]:
 
 
 def arguments(job: Job, *, processes: int = 1, **changed: Any) -> Any:
-    """Return TRL's configuration for one of the processes that share `job`.
-
-    Args:
-        changed: arguments that are others than the job's.
-    """
+    """Return TRL's configuration for one of the processes that share `job`; `changed` go before the job's arguments."""
     values = {**LOGGED, **job.config, **changed}
     accumulated = values.get("gradient_accumulation_steps", 1)
     if accumulated % processes:

@@ -46,27 +46,21 @@ class DapoTrainer(GRPOTrainer):
                 f"{self.num_generations}; change generation_batch_size or the number of processes"
             )
 
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+    def _generate_single_turn(self, prompt_ids, *media, **more):
         if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images=has_tool_images
-            )
+            return super()._generate_single_turn(prompt_ids, *media, **more)
         model, stops = self.accelerator.unwrap_model(self.model), frozenset(self.eos_token_ids)
         sampling = Sampling(self.max_completion_length, self.temperature, 1.0, 0, self.args.seed)
-        turn = self._next_turn()
+        training, step = self.model.training, self.state.global_step
+        calls = self._turn[2] + 1 if self._turn[:2] == (training, step) else 0
+        self._turn = (training, step, calls)  # tells this call from others; every evaluation repeats the same ones
+        turn = f"{f'train/{step}' if training else 'eval'}/{calls}/{self.accelerator.process_index}"
         jobs = [Job(row, ids, sampling.prompt_seed(f"{turn}/{row}")) for row, ids in enumerate(prompt_ids)]
         decoding = Decoding(model, jobs, sampling, stop_ids=stops, pad=self._tokenizer.pad_token_id)
         written: dict[int, list[int]] = {}
         while decoding.running:
             written.update(decoding.step())
         return [written[row] for row in range(len(jobs))], None
-
-    def _next_turn(self) -> str:
-        """Return what tells this call of the decoding loop from others; every evaluation repeats the same ones."""
-        training, step = self.model.training, self.state.global_step
-        calls = self._turn[2] + 1 if self._turn[:2] == (training, step) else 0
-        self._turn = (training, step, calls)
-        return f"{f'train/{step}' if training else 'eval'}/{calls}/{self.accelerator.process_index}"
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from medpsy import evaluate, licences
 from medpsy.corpus import filters
 from medpsy.corpus.rows import MESSAGE
 from medpsy.corpus.seeds import MINI_LICENCES, is_held_out
-from medpsy.data.questions import ROLES, Question, sample
+from medpsy.data.questions import Question, sample
 from medpsy.data.suites import RL_SET, SUITES
 from medpsy.engines.base import Message
 from medpsy.files import write_whole
@@ -42,10 +42,6 @@ class OpenQuestion:
     reference: str  # the judge's alone
 
     def __post_init__(self) -> None:
-        if not self.messages or self.messages[-1]["role"] != "user":
-            raise ValueError(f"question {self.id!r}: the last turn must be the user's")
-        if strange := sorted({turn["role"] for turn in self.messages} - set(ROLES)):
-            raise ValueError(f"question {self.id!r}: role {strange[0]!r}; known are {', '.join(ROLES)}")
         if not self.reference.strip():
             raise ValueError(f"question {self.id!r}: its reference is empty; leave the question out")
 
@@ -61,11 +57,8 @@ class Pair:
     prompt_tools: str = ""  # functions the model may call, a JSON list; empty for none
 
     def __post_init__(self) -> None:
-        if not self.messages:
-            raise ValueError(f"pair {self.id!r}: it has no messages")
-        for name in ("chosen", "rejected"):
-            if not getattr(self, name).strip():
-                raise ValueError(f"pair {self.id!r}: {name} is empty; leave the pair out")
+        if not (self.messages and self.chosen.strip() and self.rejected.strip()):
+            raise ValueError(f"pair {self.id!r}: messages, chosen or rejected is empty; leave the pair out")
         if self.chosen.strip() == self.rejected.strip():
             raise ValueError(f"pair {self.id!r}: chosen and rejected are the same; leave the pair out")
 
@@ -78,62 +71,27 @@ SCHEMAS = {
         + [("gold", pa.int32()), ("context", TEXT), ("weight_group", TEXT)]
     ),
 }
+Kind = TypeVar("Kind", OpenQuestion, Pair, Question)
 
 
-def write(path: Path, kind: type, rows: Sequence[Any]) -> Path:
-    """Write `rows`, dataclasses of `kind`, to a Parquet file with the columns of its schema, whole or not at all."""
-    table = pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMAS[kind])
+def write(path: Path, rows: Sequence[Kind]) -> Path:
+    """Write `rows` of one kind of `SCHEMAS` to a Parquet file; none, or two of one id, are a ValueError."""
+    if not rows:
+        raise ValueError(f"{path.name}: no question or pair to write")
+    name, count = Counter(row.id for row in rows).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{path.name}: {count} rows are called {name!r}; give each an id of its own")
+    table = pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMAS[type(rows[0])])
     return write_whole(path, lambda temporary: pq.write_table(table, temporary))
 
 
-def write_named(path: Path, kind: type, rows: Sequence[Any], word: str) -> Path:
-    """Write `rows` with an id each; none, or two of one id, are a ValueError that calls them `word`."""
-    if not rows:
-        raise ValueError(f"{path.name}: no {word} to write")
-    name, count = Counter(row.id for row in rows).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{path.name}: {count} {word}s are called {name!r}; give each an id of its own")
-    return write(path, kind, rows)
-
-
-def read(path: Path, kind: type, writer: str) -> tuple[Any, ...]:
-    """Return the rows of a file that `writer` wrote; one with other columns is a ValueError."""
-    names = SCHEMAS[kind].names
-    if missing := [name for name in names if name not in pq.read_schema(path).names]:
-        raise ValueError(f"{path.name}: no column {missing[0]!r}; write it with {writer}")
-    rows = pq.read_table(path, columns=names).to_pylist()
+def read(path: Path | str, kind: type[Kind]) -> tuple[Kind, ...]:
+    """Return the rows of `kind` that `write` wrote."""
+    rows = pq.read_table(path, columns=SCHEMAS[kind].names).to_pylist()
     return tuple(
         kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
         for row in rows
     )
-
-
-def write_open_questions(path: Path, questions: Sequence[OpenQuestion]) -> Path:
-    return write_named(path, OpenQuestion, questions, "question")
-
-
-def read_open_questions(path: Path) -> tuple[OpenQuestion, ...]:
-    return read(path, OpenQuestion, "write_open_questions")
-
-
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> Path:
-    return write_named(path, Pair, pairs, "pair")
-
-
-def read_pairs(paths: Sequence[Path]) -> list[Pair]:
-    return [pair for path in paths for pair in read(path, Pair, "write_pairs")]
-
-
-def write_questions(path: Path, questions: Sequence[Question]) -> Path:
-    return write(path, Question, questions)
-
-
-def read_questions(path: Path) -> tuple[Question, ...]:
-    """Return the questions that `write_questions` wrote; a file without any is a ValueError."""
-    questions = read(path, Question, "write_questions")
-    if not questions:
-        raise ValueError(f"{path.name}: it holds no question; run the cell of 05_rl that writes it again")
-    return questions
 
 
 @dataclass(frozen=True)
@@ -151,16 +109,12 @@ UNASKED = ("trial",)  # AlphaMedQA is made of MedQA and MedMCQA: no question abo
 
 
 def rl_set(study: Study, *, size: int, held_out: int, seed: int, questions: Sequence[Question] | None = None) -> RlSet:
-    """Return the study's questions for reinforcement learning.
+    """Return the study's questions for reinforcement learning; none to train on or to hold out is a ValueError.
 
     Args:
         size: questions to train on, drawn by seed; 0 means all there are.
         held_out: held-out questions; fewer where the miniature has no more.
         questions: training questions of another real set, in the place of AlphaMedQA.
-
-    Raises:
-        DataError: the set is not to be had, or a row is malformed.
-        ValueError: no question is left to train on, or none to hold out.
     """
     if study.source == "mini":
         train, apart, counts = miniature()
@@ -187,12 +141,16 @@ def miniature() -> tuple[list[Question], list[Question], dict[str, int]]:
     world = worlds.build()
     used = {question.id for key in SUITES for question in suites.suite(key).items}
     train, apart = (
-        [case for form, drawn in cases(world, held_out=side).items() if form not in UNASKED for case in drawn]
+        [
+            as_question(case)
+            for form, drawn in cases(world, held_out=side).items()
+            if form not in UNASKED
+            for case in drawn
+        ]
         for side in (False, True)
     )
-    free = [case for case in apart if case.cell not in used]
-    counts = {"asked by a suite": len(apart) - len(free)}
-    return [as_question(case) for case in train], [as_question(case) for case in free], counts
+    free = [question for question in apart if question.id not in used]
+    return train, free, {"asked by a suite": len(apart) - len(free)}
 
 
 def as_question(case: Case) -> Question:
@@ -206,7 +164,7 @@ def as_question(case: Case) -> Question:
 def parted(
     study: Study, questions: Sequence[Question], held_out: int, seed: int
 ) -> tuple[list[Question], tuple[Question, ...], dict[str, int]]:
-    """Return a real set in two: held-out questions by seed, and the rest without copies of them.
+    """Return a real set in two: the rest without copies of the held-out questions, and those, drawn by seed.
 
     Held out are first those that no corpus holds, then, of a small set, others.
     """
@@ -246,7 +204,6 @@ def plain(text: str) -> str:
 def question_files(study: Study, name: str, train: Sequence[Question], chosen: RlSet) -> list[Path]:
     """Write what `name` is trained on, and what `chosen` holds out; they stay for a stage that is resumed."""
     folder = study.outputs / "training" / "questions" / name
-    parts = {"train.parquet": train, "held_out.parquet": chosen.held_out}
-    files = [write_questions(folder / file, questions) for file, questions in parts.items()]
+    files = [write(folder / "train.parquet", train), write(folder / "held_out.parquet", chosen.held_out)]
     licences.write(folder, chosen.made_of)
     return files

@@ -14,7 +14,7 @@ from trl import DPOTrainer
 
 from medpsy.corpus.rows import Form, chat_form, example_lengths
 from medpsy.training.config import arguments
-from medpsy.training.data import Pair, read_pairs
+from medpsy.training.data import Pair, read
 from medpsy.training.jobs import Job
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint
 
@@ -24,12 +24,9 @@ SIDES = ("chosen", "rejected")
 def preferences(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Return the pairs of the job's files as ``prompt``, ``chosen`` and ``rejected``, in the chat template.
 
-    Raises:
-        ValueError: no pair, or one that is longer than `max_length`; names it.
+    A pair that is longer than `max_length` is a ValueError that names it.
     """
-    pairs = read_pairs([Path(file) for file in job.data])
-    if not pairs:
-        raise ValueError(f"{job.name}: its files hold no pair; write them again")
+    pairs = [pair for file in job.data for pair in read(file, Pair)]
     target = chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)
     prompts = target.prompts(tokenizer, [asdict(pair) for pair in pairs])
     rows = [written(target, prompt, pair) for prompt, pair in zip(prompts, pairs, strict=True)]

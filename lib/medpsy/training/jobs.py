@@ -15,6 +15,7 @@ import sys
 import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import metadata
@@ -38,35 +39,21 @@ DECIDING = ("torch", "transformers", "trl", "accelerate", "peft")  # packages wh
 
 @dataclass(frozen=True)
 class Job:
-    """One stage of one target, ready to be handed to another process.
+    """One stage of one target, ready to be handed to another process."""
 
-    Args:
-        name: of the checkpoint, e.g. ``"large-sft1"``, which lands in `folder`.
-        parent: folder with the weights it starts from.
-        work: folder for what is needed to resume; removed when the checkpoint stands.
-        store: folder of the study's responses, beside which is noted what the training was like.
-        config: arguments of TRL's configuration as `medpsy.training.config.given` returns them; the batch is that of
-            one process.
-        opens_thinking, switches: how the target's chat template behaves, as in the study.
-        lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-        judge: where a judge gives the reward, what decides it: `medpsy.training.rewards.Judge` as a mapping, profile,
-            fingerprint of the model, sampling and attempts.
-        made_of: the backbone -> its licence.
-    """
-
-    name: str
+    name: str  # of the checkpoint, e.g. "large-sft1"
     method: Literal["sft", "rl", "dpo"]
-    parent: str
-    folder: str
-    work: str
+    parent: str  # folder with the weights it starts from
+    folder: str  # where the checkpoint lands
+    work: str  # folder for what is needed to resume; removed when the checkpoint stands
     data: tuple[str, ...]
-    store: str
-    config: Mapping[str, Any]
-    opens_thinking: bool
+    store: str  # folder of the study's responses, beside which is noted what the training was like
+    config: Mapping[str, Any]  # as `medpsy.training.config.given` returns it; the batch is that of one process
+    opens_thinking: bool  # how the target's chat template behaves, as in the study, like `switches`
     switches: Mapping[str, Any] = field(default_factory=dict)
-    lora: Mapping[str, Any] = field(default_factory=dict)
-    judge: Mapping[str, Any] = field(default_factory=dict)
-    made_of: Mapping[str, str] = field(default_factory=dict)
+    lora: Mapping[str, Any] = field(default_factory=dict)  # arguments of `peft.LoraConfig`, where an adapter is trained
+    judge: Mapping[str, Any] = field(default_factory=dict)  # where a judge gives the reward: all that decides it
+    made_of: Mapping[str, str] = field(default_factory=dict)  # the backbone -> its licence
 
     def key(self) -> str:
         """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions."""
@@ -115,34 +102,7 @@ def summary(folder: Path) -> dict[str, Any] | None:
         raise ValueError(f"{folder.name}/{SUMMARY} is not JSON ({error}); delete the folder and train again") from None
 
 
-PROGRESS = "progress.json"
-SHOWN = {
-    "loss": "loss {:.3f}",
-    "reward": "reward {:.2f}",
-    "rewards/margins": "margin {:.2f}",
-    "completions/mean_length": "{:.0f} tokens",
-}
-
-
-def tell_progress(work: Path, row: Mapping[str, object]) -> None:
-    """Put `row` in the place of the one before, never seen half written."""
-    temporary = work / f"{PROGRESS}.new"
-    temporary.write_text(json.dumps(row), encoding="utf-8")
-    os.replace(temporary, work / PROGRESS)
-
-
-def progress_line(work: Path) -> str:
-    """Return the newest row of progress in words, or an empty text where nothing has been logged."""
-    try:
-        row = json.loads((work / PROGRESS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return ""
-    numbers = [form.format(row[key]) for key, form in SHOWN.items() if isinstance(row.get(key), int | float)]
-    return ", ".join([f"{row['name']}: step {row['step']} of {row['steps']}", *numbers, f"{row['seconds']:.0f} s"])
-
-
 CONFIGS = Path(__file__).parent / "configs"
-ALONE = "NO"  # accelerate's type of a config for one process, which it starts without torchrun
 # Processes that start again must meet in a store of their own, or they wait for the addresses of the dead
 # (pytorch #135712). So the store is not torchrun's, and the rendezvous not accelerate's own, `static`.
 ANEW = ("env", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
@@ -159,20 +119,18 @@ RANKED = (
 
 @dataclass(frozen=True)
 class Sharing:
-    """How processes share a training; arguments as those of `launch`."""
+    """How processes share a training. Resume points also serve another number of them that shares the global batch."""
 
-    processes: int = 1
-    config: str = ""
-    restarts: int = 0
+    processes: int = 1  # per job, over all machines; more than one are started by `accelerate launch`
+    config: str = ""  # of ``configs``, without ``.yaml``: how they share the work, on how many machines; empty for one
+    restarts: int = 0  # how often all of a job start again from its last resume point when one has died
 
     def __post_init__(self) -> None:
-        for name, least in (("processes", 1), ("restarts", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: {getattr(self, name)} must not be below {least}")
+        if self.processes < 1 or self.restarts < 0:
+            raise ValueError(f"processes: {self.processes} must be at least 1, restarts: {self.restarts} at least 0")
         if self.restarts and not self.config:
             raise ValueError(
-                f"restarts: {self.restarts}, and nothing watches one process without a config; set restarts to 0 "
-                "(calling the section again goes on from the last resume point too)"
+                f"restarts: {self.restarts}, and nothing watches one process without a config; set it to 0"
             )
 
     def machines(self) -> int:
@@ -182,16 +140,14 @@ class Sharing:
             names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
             raise ValueError(f"launch config {self.config!r} is unknown; known are {names}")
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if settings["distributed_type"] == ALONE and (self.processes > 1 or self.restarts):
+        if settings["distributed_type"] == "NO" and (self.processes > 1 or self.restarts):  # without torchrun
             raise ValueError(
                 f"launch config {self.config!r} is for one process without restarts, and processes is "
                 f"{self.processes}, restarts {self.restarts}; take another config"
             )
         if self.processes % settings["num_machines"]:
-            raise ValueError(
-                f"processes: {self.processes} cannot be spread evenly over the {settings['num_machines']} machines of "
-                f"launch config {self.config!r}"
-            )
+            machines = f"the {settings['num_machines']} machines of launch config {self.config!r}"
+            raise ValueError(f"processes: {self.processes} cannot be spread evenly over {machines}")
         return settings["num_machines"]
 
 
@@ -216,6 +172,7 @@ def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
 
 
 WORKER = "medpsy.training.worker"
+PROGRESS = "progress.txt"  # in a work folder: the newest line, for who watches
 PROGRESS_SECONDS = 5.0  # between two lines of progress
 LOOK_SECONDS = 0.2  # between two looks at the processes
 ENVIRONMENT = {
@@ -242,38 +199,39 @@ def launch(
 ) -> dict[str, dict]:
     """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
 
-    Args:
-        processes: per job, over all machines; more than one are started by `accelerate launch`.
-        config: file in ``configs`` (without ``.yaml``) that says how `processes` share the work, and on how many
-            machines; empty for one process.
-        restarts: how often all processes of a job start again by themselves, from its last resume point, when one of
-            them has died. Resume points also serve another number of processes that shares the global batch.
+    A process that fails is a TrainingError: the others are stopped, and what was done so far is kept.
 
-    Raises:
-        TrainingError: a process failed; the others are stopped, and what was done so far is kept.
-        ValueError: `processes`, `config` and `restarts` do not go together.
+    Args:
+        processes, config, restarts: as of `Sharing`.
     """
     if not replaying():
         train(sequences, Sharing(processes, config, restarts), progress or (lambda _: None))
-    jobs = chain.from_iterable(sequences)
     return {
-        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder))) for job in jobs
+        job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder)))
+        for job in chain.from_iterable(sequences)
     }
 
 
 def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str], None]) -> None:
-    """Do all jobs that are not done yet."""
+    """Do all jobs that are not done yet, in as many queues as there is room for."""
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
     for jobs, left in zip(sequences, waiting, strict=True):
         for job in jobs[: len(jobs) - len(left)]:
             say(f"{job.name}: stands already")
     devices = visible_gpus()
-    queues = shared([jobs for jobs in waiting if jobs], max(1, len(devices) or cores()) // how.processes)
+    queues = shared([jobs for jobs in waiting if jobs], (len(devices) or cores()) // how.processes)
+    threads = max(1, cores() // (max(1, len(queues)) * how.processes))
     running: list[tuple[Sequence[Job], Child]] = []
     try:
         for place, jobs in enumerate(queues):
+            file = jobs_file(jobs)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+            environment = {**ENVIRONMENT, **importable(), "OMP_NUM_THREADS": str(threads)}
             mine = devices[place * how.processes :][: how.processes]
-            running.append((jobs, start(jobs, len(queues), how, mine)))
+            if len(mine) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+            running.append((jobs, Child(launch_command(["-m", WORKER, str(file)], how), env=environment)))
         watch(running, say)
     finally:
         for _, child in running:
@@ -282,10 +240,8 @@ def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str],
 
 def shared(sequences: Sequence[list[Job]], most: int) -> list[list[Job]]:
     """Return at most `most` queues (at least one) that hold all `sequences`, each of them in its order."""
-    queues: list[list[Job]] = [[] for _ in sequences[: max(1, most)]]
-    for place, jobs in enumerate(sequences):
-        queues[place % len(queues)] += jobs
-    return queues
+    most = max(1, most)
+    return [list(chain.from_iterable(sequences[place::most])) for place in range(min(most, len(sequences)))]
 
 
 def visible_gpus() -> list[str]:
@@ -295,49 +251,27 @@ def visible_gpus() -> list[str]:
     return [name for name in names if name not in ("", "-1")]
 
 
-def start(jobs: Sequence[Job], beside: int, how: Sharing, devices: Sequence[str] = ()) -> Child:
-    """Start the processes that do `jobs` in turn, one of `beside` queues, with `devices` as their GPUs if any."""
-    file = jobs_file(jobs)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
-    threads = max(1, cores() // (beside * how.processes))
-    environment = {**ENVIRONMENT, **importable(), "OMP_NUM_THREADS": str(threads)}
-    if len(devices) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    return Child(launch_command(["-m", WORKER, str(file)], how), env=environment)
-
-
 def jobs_file(jobs: Sequence[Job]) -> Path:
     """Return the file from which a process reads what it does in turn."""
-    first = Path(jobs[0].work)
-    return first.with_name(f"{first.name}.jobs.json")
-
-
-def read_jobs(path: Path) -> list[Job]:
-    return [Job(**{**entry, "data": tuple(entry["data"])}) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return Path(f"{jobs[0].work}.jobs.json")
 
 
 def watch(running: Sequence[tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
-    """Wait until every process has ended, saying now and then how far they are."""
-    last, lines, waiting = time.monotonic(), {}, list(running)
+    """Wait until every process has left all its checkpoints, saying now and then how far they are."""
+    last, shown, waiting = time.monotonic(), set(), list(running)
     while waiting:
         for jobs, child in [queue for queue in waiting if not queue[1].alive]:
-            check(jobs, child)
+            for job in jobs:  # a work folder is removed when the checkpoint stands
+                if Path(job.work).exists() or summary(Path(job.folder)) is None:
+                    what = child.failure(f"{job.name}: the training process ended without its checkpoint")
+                    raise TrainingError(f"{what}\nWhat it had done is kept; run again to go on from there.")
+            jobs_file(jobs).unlink(missing_ok=True)
             waiting.remove((jobs, child))
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            for jobs, _ in waiting:
-                line = next((text for job in reversed(jobs) if (text := progress_line(Path(job.work)))), "")
-                if line and lines.get(jobs[0].name) != line:
-                    lines[jobs[0].name] = line
-                    say(line)
+            for file in [Path(job.work) / PROGRESS for jobs, _ in waiting for job in jobs]:
+                with suppress(FileNotFoundError):  # not begun, or done
+                    if (line := file.read_text(encoding="utf-8")) and line not in shown:
+                        say(line)
+                        shown.add(line)
         time.sleep(LOOK_SECONDS)
-
-
-def check(jobs: Sequence[Job], child: Child) -> None:
-    """Raise unless every one of `jobs` has left its checkpoint; a work folder is removed when that stands."""
-    for job in jobs:
-        if Path(job.work).exists() or summary(Path(job.folder)) is None:
-            what = f"{job.name}: the training process ended without its checkpoint"
-            raise TrainingError(f"{child.failure(what)}\nWhat it had done is kept; run again to go on from there.")
-    jobs_file(jobs).unlink(missing_ok=True)

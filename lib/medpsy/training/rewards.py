@@ -26,7 +26,7 @@ from medpsy import study as studies
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Sampling
 from medpsy.grading.readers import CLOSES, OPENS, split, strict, why_no_answer
-from medpsy.grading.rubric import MET, UNJUDGED
+from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
 from medpsy.judge import Judgment, judged
 from medpsy.store import ResponseStore, Session
 from medpsy.study import find_root
@@ -67,7 +67,8 @@ def grade(text: str, question: Question, *, opens_thinking: bool, finished: bool
         opens_thinking: the chat template already wrote the opening marker, so the response starts in its reasoning.
         finished: False for a response that was stopped at the token limit; it has no valid structure.
     """
-    require_gold(question)
+    if question.gold is None:
+        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
     parts = split(text, opens_thinking=opens_thinking, finish_reason="stop" if finished else "length")
     reasoned = has_words(parts.reasoning) and parts.answer is not None
     if not finished:
@@ -86,11 +87,6 @@ def value(chosen: int | None, right: bool, reasoned: bool) -> float:
     if right:
         return RIGHT_REASONED if reasoned else RIGHT
     return FORMAT if reasoned else NOTHING
-
-
-def require_gold(question: Question) -> None:
-    if question.gold is None:
-        raise ValueError(f"{question.suite}/{question.id}: no gold, so nothing can be right; leave the question out")
 
 
 def has_words(reasoning: str) -> bool:
@@ -127,12 +123,10 @@ def reward_functions(
     """Return the reward and the accuracy of TRL's contract.
 
     Args:
-        questions: by the column ``question_id``; one without gold is a ValueError.
+        questions: by the column ``question_id``.
         end_ids: tokens that end a response; one without them was cut off.
         reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
     """
-    for question in questions.values():
-        require_gold(question)
 
     @lru_cache(maxsize=KEPT)
     def graded(name: str, ids: tuple[int, ...]) -> tuple[Reward, float]:
@@ -141,16 +135,14 @@ def reward_functions(
         text, question = decode(written), questions[name]
         return grade(text, question, **how), reward(text, question, **how)
 
-    def answer_reward(
-        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
-    ) -> list[float]:
+    def answer_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float]:
         pairs = [graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True)]
         log_shares(log_metric, [TIERS[read.value] for read, _ in pairs], TIERS.values())
         return [earned for _, earned in pairs]
 
-    def accuracy(*, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: object) -> list[float]:
-        pairs = (graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True))
-        return [float(read.right) for read, _ in pairs]
+    def accuracy(*, question_id, completion_ids, **_) -> list[float]:
+        pairs = zip(question_id, completion_ids, strict=True)
+        return [float(graded(name, tuple(ids))[0].right) for name, ids in pairs]
 
     return answer_reward, accuracy
 
@@ -168,6 +160,8 @@ def log_shares(log_metric: Callable[[str, float], None] | None, reached: Sequenc
 
 
 REFERENCE = "{reference}"  # in a criterion: where the question's reference goes
+OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
+Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]  # of conclusions
 
 
 @dataclass(frozen=True)
@@ -177,12 +171,6 @@ class Tier:
     criterion: str  # what must be true of the conclusion; `REFERENCE` stands for the question's reference
     reward: float  # of a conclusion that meets this criterion and none before it
     points: float = 5.0  # shown to the judge, below 0 where the criterion names something bad; no part of the reward
-
-    def __post_init__(self) -> None:
-        if not self.criterion.strip():
-            raise ValueError("criterion: it is empty; say what must be true of the conclusion")
-        if not 0 < abs(self.points) <= 10:
-            raise ValueError(f"points: {self.points} must be -10 to 10 without 0")
 
 
 @dataclass(frozen=True)
@@ -195,8 +183,6 @@ class Judge:
     no_conclusion: float  # reward of a response whose reasoning never ended; no judge is asked about it
 
     def __post_init__(self) -> None:
-        if not any(tier.points > 0 for tier in self.tiers):
-            raise ValueError("tiers: none has points above 0; at least one has to name something good")
         if not any(REFERENCE in tier.criterion for tier in self.tiers):
             raise ValueError(f"tiers: no criterion holds {REFERENCE}, so the reference would not matter; write it in")
         if len({self.otherwise, *(tier.reward for tier in self.tiers)}) < 2:
@@ -205,10 +191,6 @@ class Judge:
     def names(self) -> list[str]:
         """Return what the log calls the tiers: place and reward, e.g. ``"1: +2"``."""
         return [f"{place}: {tier.reward:+g}" for place, tier in enumerate(self.tiers, start=1)]
-
-
-OTHERWISE, NO_CONCLUSION = "otherwise", "no conclusion"
-Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]  # of conclusions
 
 
 def judge_of(job: Job) -> Judge:
@@ -232,9 +214,7 @@ def reward_function(
     """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged."""
     talks = {question.id: conversation(question, judge) for question in questions}
 
-    def judge_reward(
-        *, question_id: Sequence[str], completion_ids: Sequence[Sequence[int]], log_metric=None, **_: object
-    ) -> list[float | None]:
+    def judge_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float | None]:
         texts = [decode(up_to(ids, end_ids)) for ids in completion_ids]
         results = earned([talks[name] for name in question_id], texts, judge, ask)
         log_shares(log_metric, [tier for tier, _ in results], [*judge.names(), OTHERWISE, NO_CONCLUSION])
@@ -248,12 +228,22 @@ def reward_function(
 def earned(
     talks: Sequence[Conversation], texts: Sequence[str], judge: Judge, ask: Ask
 ) -> list[tuple[str, float | None]]:
-    """Return of every response the tier it reached and its reward; None for one that stayed unjudged."""
+    """Return of every response the tier it reached and its reward; None for one that stayed unjudged.
+
+    The first tier that is met decides; a missing verdict before it leaves both open.
+    """
     conclusions = [conclusion(text) for text in texts]
     items = [(talk, ending) for talk, ending in zip(talks, conclusions, strict=True) if ending is not None]
     verdicts = iter(ask(items) if items else ())
+
+    def reached(judgments: Sequence[Judgment]) -> tuple[str, float | None]:
+        for name, tier, judgment in zip(judge.names(), judge.tiers, judgments, strict=True):
+            if judgment.outcome != NOT_MET:
+                return (name, tier.reward) if judgment.outcome == MET else (UNJUDGED, None)
+        return OTHERWISE, judge.otherwise
+
     none = (NO_CONCLUSION, judge.no_conclusion)
-    return [none if ending is None else settled(judge, next(verdicts)) for ending in conclusions]
+    return [none if ending is None else reached(next(verdicts)) for ending in conclusions]
 
 
 def conclusion(text: str) -> str | None:
@@ -261,18 +251,7 @@ def conclusion(text: str) -> str | None:
     return split(text, opens_thinking=True, finish_reason=None).answer
 
 
-def settled(judge: Judge, judgments: Sequence[Judgment]) -> tuple[str, float | None]:
-    """Return the first tier that is met and its reward; a missing verdict before it leaves both open."""
-    for name, tier, judgment in zip(judge.names(), judge.tiers, judgments, strict=True):
-        if judgment.outcome == UNJUDGED:
-            return UNJUDGED, None
-        if judgment.outcome == MET:
-            return name, tier.reward
-    return OTHERWISE, judge.otherwise
-
-
 def conversation(question: OpenQuestion, judge: Judge) -> Conversation:
     """Return `question` with a criterion per tier, its reference filled in."""
-    texts = [tier.criterion.replace(REFERENCE, question.reference) for tier in judge.tiers]
-    rubric = tuple(Criterion(text, tier.points, "") for text, tier in zip(texts, judge.tiers, strict=True))
-    return Conversation(question.id, "judge_reward", question.messages, rubric, theme="")
+    rubric = [Criterion(tier.criterion.replace(REFERENCE, question.reference), tier.points, "") for tier in judge.tiers]
+    return Conversation(question.id, "judge_reward", question.messages, tuple(rubric), theme="")

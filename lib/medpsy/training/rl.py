@@ -7,7 +7,7 @@ does not fit the context. Every process of a launch calls `train`.
 
 import importlib.util
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,19 +26,13 @@ from medpsy.engines.chat import dated, render
 from medpsy.engines.models import eos_ids, text_config
 from medpsy.training import rewards
 from medpsy.training.config import DapoConfig, arguments
-from medpsy.training.data import read_open_questions, read_questions
+from medpsy.training.data import OpenQuestion, read
 from medpsy.training.jobs import Job
 from medpsy.training.rewards import HELD_OUT, UNJUDGED_SHARE, reward_functions
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint, with_adapter
 
 if TYPE_CHECKING:
     from medpsy.training.dapo import DapoTrainer
-
-VLLM = {
-    # TRL's default, sequence_mask, drops a long response for a tiny gap per token between vLLM and the trainer
-    "vllm_importance_sampling_mode": "token_truncate",
-    "vllm_importance_sampling_clip_max": 2.0,  # ours: of a token's probability under the trainer over that under vLLM
-}
 
 
 @dataclass(frozen=True)
@@ -54,22 +48,23 @@ class Asked:
 def train(job: Job, *, processes: int = 1) -> tuple["DapoTrainer", dict[str, Any], Path | None]:
     """Train the job's stage, from its last resume point if it has one.
 
-    The job's data are two files of `medpsy.training.data.write_questions`: to train on, and held out. Where the best
-    checkpoint is kept, the parent takes part in the choice: it is evaluated first, and stays if all others are worse.
-    A held-out question is answered once per evaluation, sampled as in training. Where a judge gives the reward, there
-    is one file, of `medpsy.training.data.write_open_questions`, and the last checkpoint is kept.
+    The job's data are questions to train on, and held out; or, where a judge gives the reward, open questions. Where
+    the best checkpoint is kept, the parent takes part in the choice: it is evaluated first, and stays if all others are
+    worse. A held-out question is answered once per evaluation, sampled as in training.
 
     Returns:
         The trainer, whose model is the checkpoint that is kept; numbers for the record: counts of questions, accuracies
         in points; and the parent's folder if no checkpoint was better on the held-out questions, else None.
-
-    Raises:
-        ValueError: no question left, a question in both files or without gold, or a stage beyond the context.
     """
     config = rollout_arguments(job, processes)
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)  # checks the template
-    check_context(job, config)
+    most = text_config(Path(job.parent)).get("max_position_embeddings")
+    if most and config.max_prompt_length + config.max_completion_length > most:
+        raise ValueError(
+            f"{job.name}: max_prompt_length {config.max_prompt_length} and max_completion_length "
+            f"{config.max_completion_length} make more than the {most} tokens of the model's context; lower one of them"
+        )
     with ExitStack() as stack:  # closes the judge's engine
         if job.judge:
             asked = open_ended(job, config, tokenizer, stack)
@@ -118,32 +113,18 @@ def run(job: Job, config: DapoConfig, asked: Asked, tokenizer: PreTrainedTokeniz
 def rollout_arguments(job: Job, processes: int = 1) -> DapoConfig:
     """Return the job's configuration as its trainer takes it: a row of the log per rollout, and vLLM if it can be had.
 
-    Raises:
-        ValueError: vLLM is asked for, and TRL cannot use it without a GPU; or an adapter would drop inputs.
+    vLLM without a GPU is a ValueError.
     """
     config = arguments(job, processes=processes, shuffle_dataset=False, chat_template_kwargs=dict(job.switches))
     config.logging_steps = config.updates
     if config.use_vllm:
         if not torch.cuda.is_available() or importlib.util.find_spec("vllm") is None:
             raise ValueError("use_vllm: true needs a GPU and vLLM; set it to false")
-        for name, value in VLLM.items():
-            setattr(config, name, value)
+        # TRL's default, sequence_mask, drops a long response for a tiny gap per token between vLLM and the trainer
+        config.vllm_importance_sampling_mode = "token_truncate"
+        config.vllm_importance_sampling_clip_max = 2.0  # ours: a token's probability in the trainer over that in vLLM
         config.vllm_max_model_length = config.max_prompt_length + config.max_completion_length
-    if job.lora.get("lora_dropout"):
-        raise ValueError(
-            f"lora_dropout: {job.lora['lora_dropout']} would change the ratios that are clipped; set it to 0"
-        )
     return config
-
-
-def check_context(job: Job, config: DapoConfig) -> None:
-    """Raise ValueError if prompt and response can exceed what the model was made for."""
-    most, needed = text_config(Path(job.parent)).get("max_position_embeddings"), config.max_prompt_length
-    if most and needed + config.max_completion_length > most:
-        raise ValueError(
-            f"{job.name}: max_prompt_length {needed} and max_completion_length {config.max_completion_length} make "
-            f"more than the {most} tokens of the model's context; lower one of them"
-        )
 
 
 def schedule(config: DapoConfig, questions: int) -> list[int]:
@@ -162,20 +143,21 @@ def schedule(config: DapoConfig, questions: int) -> list[int]:
 def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, stack: ExitStack) -> Asked:
     """Return the questions of the job's one file, rewarded by a judge, whose engine `stack` closes."""
     (file,) = job.data
-    questions = read_open_questions(Path(file))
+    questions = read(file, OpenQuestion)
     rows = [{"prompt": list(question.messages), "question_id": question.id} for question in questions]
     kept = short_enough(rows, tokenizer, job, config.max_prompt_length)
     judge = rewards.judge_of(job)
     ask = stack.enter_context(rewards.asking(job, judge))
     decode, ends = reading(job, tokenizer)
     judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
+    penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
     counts = {"questions": len(kept), "held_out": 0, "too_long": len(rows) - len(kept)}
-    return Asked(kept, None, [judged, length_penalty(config)], counts)
+    return Asked(kept, None, [judged, penalty], counts)
 
 
 def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
     """Return the questions of the job's two files, rewarded by rules; `config` gets the size of held-out batches."""
-    asked, apart = (read_questions(Path(file)) for file in job.data)
+    asked, apart = (read(file, Question) for file in job.data)
     questions = by_name([*asked, *apart])
     rows, held = (fitting(part, tokenizer, job, config.max_prompt_length) for part in (asked, apart))
     most = config.per_device_eval_batch_size
@@ -190,7 +172,8 @@ def rule_rewards(
     """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
     decode, ends = reading(job, tokenizer)
     how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
-    return [*reward_functions(questions, decode, **how), length_penalty(config)]
+    penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
+    return [*reward_functions(questions, decode, **how), penalty]
 
 
 def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
@@ -199,32 +182,25 @@ def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Seq
     return decode, frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
 
 
-def length_penalty(config: DapoConfig) -> Callable[..., list[float]]:
-    return get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
-
-
 def by_name(questions: Sequence[Question]) -> dict[str, Question]:
     """Return `questions` by suite and id; one that occurs twice would be trained on and held out."""
-    named = {question_name(question): question for question in questions}
+    named = {f"{question.suite}/{question.id}": question for question in questions}
     if len(named) < len(questions):
         raise ValueError(f"{len(questions) - len(named)} questions occur twice, trained on or held out")
     return named
 
 
-def question_name(question: Question) -> str:
-    return f"{question.suite}/{question.id}"
-
-
-def fitting(questions: Iterable[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
+def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
-    rows = [{"prompt": list(prompts.closed_ended(each)), "question_id": question_name(each)} for each in questions]
+    named = by_name(questions).items()
+    rows = [{"prompt": list(prompts.closed_ended(each)), "question_id": name} for name, each in named]
     return short_enough(rows, tokenizer, job, most)
 
 
 def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return those of `rows` whose prompt has at most `most` tokens; none at all is an error."""
     texts = render(tokenizer, [row["prompt"] for row in rows], job.switches)
-    sizes = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    sizes = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     kept = [row for row, size in zip(rows, sizes, strict=True) if size <= most]
     if not kept:
         raise ValueError(f"{job.name}: no prompt has {most} tokens or fewer; raise max_prompt_length")

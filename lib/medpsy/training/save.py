@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +30,25 @@ from medpsy import licences
 from medpsy.engines.models import papers, read_json, text_config
 from medpsy.files import whole_folder
 from medpsy.training.card import model_card
-from medpsy.training.jobs import SUMMARY, Job, require, tell_progress
+from medpsy.training.jobs import PROGRESS, SUMMARY, Job, require
 
 WHOLE = "whole"  # the mark: an empty file
 KEPT = 2  # points at a time, the best one among them where the best counts
 POINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
-
-
-def is_whole(point: Path) -> bool:
-    """Return whether every process wrote its part of the resume point `point` to the end."""
-    return (point / WHOLE).is_file()
+SHOWN = {"loss": "loss {:.3f}", "reward": "reward {:.2f}", "rewards/margins": "margin {:.2f}"}
+SHOWN |= {"completions/mean_length": "{:.0f} tokens"}
 
 
 def last_checkpoint(work: Path) -> str | None:
     """Return the newest whole resume point in `work`, or None; a half-written one is passed over."""
-    points = filter(is_whole, work.glob(POINTS))
-    return max(map(str, points), key=lambda path: int(path.rpartition("-")[2]), default=None)
+    points = [point for point in work.glob(POINTS) if (point / WHOLE).is_file()]
+    return str(max(points, key=lambda point: int(point.name.rpartition("-")[2]))) if points else None
 
 
 def drop_half_written(work: Path) -> None:
     """Remove what a killed training left of a resume point: another number of processes would not write over it all."""
     for point in work.glob(POINTS):
-        if not is_whole(point):
+        if not (point / WHOLE).is_file():
             shutil.rmtree(point)
 
 
@@ -83,8 +80,9 @@ class Journal(TrainerCallback):
         row = state.log_history[-1]
         row["seconds"] = self._before + time.monotonic() - self._begun
         if state.is_world_process_zero:
-            place = {"name": self._name, "step": state.global_step, "steps": state.max_steps}
-            tell_progress(self._work, place | row)
+            numbers = [form.format(row[key]) for key, form in SHOWN.items() if isinstance(row.get(key), int | float)]
+            place = f"{self._name}: step {state.global_step} of {state.max_steps}"
+            (self._work / PROGRESS).write_text(", ".join([place, *numbers, f"{row['seconds']:.0f} s"]))
 
 
 ADAPTER = "adapter"  # folder within a checkpoint
@@ -98,7 +96,9 @@ def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]
     """
     if not lora:
         return {}
-    layers = {name.split(".")[-2] for name, shape in shapes(parent).items() if len(shape) == 2}
+    layers = {
+        name.split(".")[-2] for name, shape in shapes(parent.glob("model*.safetensors")).items() if len(shape) == 2
+    }
     if unknown := sorted(set(lora["target_modules"]) - layers):
         known = ", ".join(sorted(layers))
         raise ValueError(f"target_modules: no layer of {parent.name} is called {unknown[0]!r}; its layers are {known}")
@@ -110,15 +110,12 @@ def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
 
 
 def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, scratch: Path) -> tuple[Path, Path]:
-    """Write parent and adapter as one model, computed in float32; return the folders of the model and of the adapter.
+    """Write parent and adapter as one model, computed in float32; return the folders of both, made in `scratch`.
 
-    Args:
-        trained: folder with the adapter that a trainer saved; None for one that changes nothing.
-        scratch: where both folders are made.
+    `trained`: folder with the adapter that a trainer saved; None for one that changes nothing.
     """
     if trained is None:
-        model = get_peft_model(load_whole(parent), lora_config(lora))
-        trained = scratch / "untrained"
+        model, trained = get_peft_model(load_whole(parent), lora_config(lora)), scratch / "untrained"
         model.save_pretrained(trained)
     else:
         model = adapted(parent, trained)
@@ -143,9 +140,8 @@ def load_whole(folder: Path) -> PreTrainedModel:
 def adapted(parent: Path, adapter: Path) -> PeftModel:
     """Load the model in `parent` with an adapter on it; one that does not fit is an error, where peft merely warns."""
     model = PeftModel.from_pretrained(load_whole(parent), adapter)
-    with safe_open(adapter / WEIGHTS, "pt") as tensors:
-        odd = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    if odd:
+    fitting = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+    if odd := fitting ^ shapes([adapter / WEIGHTS]).keys():
         raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
     return model
 
@@ -153,10 +149,8 @@ def adapted(parent: Path, adapter: Path) -> PeftModel:
 def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
     """Write the checkpoint of `job`; every process calls it, the first one writes.
 
-    An adapter that was trained is written to a folder of its own, and merged into the parent.
-
-    Args:
-        weights: the parent's folder where that is to stay; by default the trainer's model as it is.
+    An adapter that was trained is written to a folder of its own, and merged into the parent. `weights`: the parent's
+    folder where that is to stay; by default the trainer's model as it is.
     """
     raw, parent = Path(job.work) / "final", Path(job.parent)
     if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
@@ -218,11 +212,8 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     """Write the model of the resume point `point` to the new folder `out`, whole or not at all; return `out`.
 
     For a training that is on its way, or will not go on: one that ended has left such a folder by itself. Convert what
-    you trained yourself: the list of shards is a pickle, as PyTorch writes it.
-
-    Args:
-        parent: folder of the model that the training started from; its architecture, tokenizer, template and number
-            format are taken over. A point that does not hold exactly its tensors is a ValueError.
+    you trained yourself: the list of shards is a pickle, as PyTorch writes it. Architecture, tokenizer, template and
+    number format are those of `parent`, from which it started; a point without exactly its tensors is a ValueError.
     """
     require(parent, "convert")
     if out.exists():
@@ -231,7 +222,11 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}-") as scratch:
         source = unsharded(point, parent, Path(scratch))
-        same_tensors(source, parent, point)
+        given, wanted = (shapes(folder.glob("model*.safetensors")) for folder in (source, parent))
+        for name in sorted((given.keys() | wanted.keys()) - tied(parent)):
+            if given.get(name) != wanted.get(name):
+                states = f"has shape {given.get(name)}, in {parent.name} {wanted.get(name)} (None: no such tensor)"
+                raise ValueError(f"{point}: tensor {name} {states}; is that its parent?")
         with whole_folder(out) as folder:
             keep_tokenizer(parent, folder, AutoTokenizer.from_pretrained(parent, trust_remote_code=False))
             cast(source, folder, parent)
@@ -243,10 +238,10 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
 def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
     """Return the folder that holds the weights of `point` as safetensors: itself, or `scratch` after merging shards."""
     shards = point if (point / LISTED).is_file() else point / SHARDS
-    if shards != point and not is_whole(point):
+    if shards != point and not (point / WHOLE).is_file():
         raise ValueError(
-            f"{point} is no whole resume point: it has neither the file {WHOLE}, which a training sets last, nor the "
-            f"{LISTED} of torch.distributed.checkpoint; take a folder checkpoint-N of outputs/PROFILE/training/NAME"
+            f"{point} is no whole resume point, for it has no file {WHOLE}, which a training sets last; take a folder "
+            "checkpoint-N of outputs/PROFILE/training/NAME"
         )
     if (shards / LISTED).is_file():
         try:
@@ -260,26 +255,12 @@ def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
     raise ValueError(f"{point} holds no weights of a whole model; an adapter is loaded onto its parent, not converted")
 
 
-def same_tensors(source: Path, parent: Path, point: Path) -> None:
-    """Raise ValueError for the first tensor of the weights in `source` that is not as in `parent`."""
-    twice = tied(parent)
-    given, wanted = (
-        {key: shape for key, shape in shapes(folder).items() if key not in twice} for folder in (source, parent)
-    )
-    for name, shape in wanted.items():
-        if given.get(name) != shape:
-            state = f"has shape {given[name]}" if name in given else "is missing"
-            raise ValueError(f"{point}: tensor {name} {state}; {parent.name} has it with {shape}: is it the parent?")
-    if more := sorted(given.keys() - wanted.keys()):
-        raise ValueError(f"{point}: {parent.name} has no tensor {more[0]}: is it the parent?")
-
-
-def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all tensors in the safetensors of `folder`, by name."""
+def shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors in safetensors `files`, by name."""
     every: dict[str, tuple[int, ...]] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
+    for file in files:
         try:
-            with safe_open(file, "pt") as tensors:
+            with safe_open(file, "np") as tensors:  # reads the heads alone
                 every |= {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged: {error}") from None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
@@ -23,7 +22,6 @@ from medpsy.training.jobs import Job
 from medpsy.training.save import Journal, ResumePoints, last_checkpoint, with_adapter
 
 BOUNDED = {"full_attention", "sliding_attention"}  # kinds of layers that keep to a document's bounds
-AT_ONCE = 1000  # rows whose tokens are counted
 
 
 def packs(parent: Path) -> bool:
@@ -36,33 +34,23 @@ def packs(parent: Path) -> bool:
 
 
 def examples(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Return the rows of the job's corpus as prompts and completions, in a stable order.
-
-    Raises:
-        ValueError: no rows, or one that does not fit a pack; names it.
-    """
+    """Return the rows of the job's corpus as prompts and completions, in order; too long a one is a ValueError."""
     target = chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)
-    if not sum(pq.read_metadata(file).num_rows for file in job.data):
-        raise ValueError(f"{job.name}: its corpus has no rows; run 03_training_data")
     cache = str(Path(job.work) / "rows")  # on disk, not in memory, and gone with the work folder
     rows = load_dataset("parquet", data_files=list(job.data), split="train", cache_dir=cache)
-    names = rows["id"]
 
     def written(columns: Mapping[str, list]) -> dict[str, list[str]]:
         batch = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         made = target.examples(tokenizer, batch)
+        for row, size in zip(batch, example_lengths(tokenizer, made), strict=True):
+            if size > max_length:
+                raise ValueError(
+                    f"row {row['id']!r} has {size} tokens and max_length is {max_length}; it would lose its answer: "
+                    "filter the corpus with this packed_length (03_training_data) or raise it"
+                )
         return {side: [example[side] for example in made] for side in ("prompt", "completion")}
 
-    texts = rows.map(written, batched=True, remove_columns=rows.column_names)
-    for start in range(0, len(texts), AT_ONCE):
-        part = range(start, min(start + AT_ONCE, len(texts)))
-        size, row = max(zip(example_lengths(tokenizer, list(texts.select(part))), part, strict=True))
-        if size > max_length:
-            raise ValueError(
-                f"row {names[row]!r} has {size} tokens and max_length is {max_length}; it would lose its answer: "
-                "filter the corpus with this packed_length (03_training_data) or raise it"
-            )
-    return texts
+    return rows.map(written, batched=True, remove_columns=rows.column_names)
 
 
 def train(job: Job, *, processes: int = 1) -> tuple[SFTTrainer, dict[str, Any], None]:

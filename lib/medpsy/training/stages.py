@@ -6,7 +6,7 @@ comes from the study.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from medpsy.store import ResponseStore, Session, noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
 from medpsy.training.data import CORPUS, RlSet, question_files
 from medpsy.training.jobs import Job, summary
-from medpsy.training.rewards import Judge, Reward, grade
+from medpsy.training.rewards import Judge, grade
 
 Say = Callable[[str], None] | None
 
@@ -48,19 +48,13 @@ def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
 
 
 def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[Job]]:
-    """Return the SFT stages of every target and seed, a sequence each.
-
-    Args:
-        configs: stage -> its `trl.SFTConfig`; the seed is that of the checkpoint.
-    """
-    if list(configs) != list(CORPUS):
-        raise ValueError(f"stages {list(configs)} must be {list(CORPUS)}, in this order")
-    files = {stage: sorted((study.corpora_dir / corpus).glob("*.parquet")) for stage, corpus in CORPUS.items()}
+    """Return the SFT stages of every target and seed, a sequence each; `configs`: stage -> its `trl.SFTConfig`."""
+    files = {stage: sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet")) for stage in configs}
     for stage, there in files.items():
         if not there:
             raise FileNotFoundError(f"{stage}: corpus {CORPUS[stage]} is not there; run 03_training_data first")
     return [
-        [stage_job(study, size, stage, "sft", configs[stage], seed, files[stage]) for stage in CORPUS]
+        [stage_job(study, size, stage, "sft", config, seed, files[stage]) for stage, config in configs.items()]
         for size, seed in targets(study, seeds)
     ]
 
@@ -68,11 +62,9 @@ def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> 
 def rl_jobs(
     study: Study, stage: str, config: Any, chosen: pd.DataFrame, questions: RlSet, seeds: Sequence[int]
 ) -> list[list[Job]]:
-    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed.
+    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed, by a `DapoConfig`.
 
-    Args:
-        config: a `medpsy.training.config.DapoConfig`; the seed is that of the checkpoint.
-        chosen: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
+    `chosen`: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
     """
     jobs = []
     for size, seed in targets(study, seeds):
@@ -100,18 +92,20 @@ def stage_job(study: Study, size: str, stage: str, method: str, config: Any, see
 
 
 def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: Sequence[Path], **parts: Any) -> Job:
-    """Return the job that makes the model `spec` of `start`, with every path of it from the study.
+    """Return the job that makes the model `spec` of `start`; `base`: its backbone; `parts`: further fields of the job.
 
-    Args:
-        base: name of the backbone.
-        parts: further fields of the job.
+    A start of another architecture than the backbone's is a ValueError.
     """
-    backbone = study.model(base)
-    if replaying():  # no model is here, and none is needed
-        folder = Path(start.path)
-    else:
+    backbone, folder = study.model(base), Path(start.path)
+    if not replaying():  # then no model is here, and none is needed
         folder = start.local_dir or model_folder(start)
-        same_architecture(folder, backbone, spec.name)
+        given = text_config(folder).get("architectures")
+        wanted = text_config(backbone.local_dir or model_folder(backbone)).get("architectures")
+        if given and given != wanted:
+            raise ValueError(
+                f"{spec.name}: {'/'.join(folder.parts[-2:])} is a {', '.join(given)}, its backbone {backbone.name} a "
+                f"{', '.join(wanted)}; delete the folder and run the section that leaves it"
+            )
     return Job(
         spec.name,
         parent=str(folder),
@@ -126,18 +120,6 @@ def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: 
     )
 
 
-def same_architecture(folder: Path, backbone: ModelSpec, name: str) -> None:
-    """Raise ValueError if the parent in `folder` is there and not of the architecture of `backbone`."""
-    given = text_config(folder).get("architectures")
-    wanted = text_config(backbone.local_dir or model_folder(backbone)).get("architectures")
-    if given and given != wanted:
-        shown = "/".join(folder.parts[-2:])
-        raise ValueError(
-            f"{name}: {shown} is a {', '.join(given)}, its backbone {backbone.name} a {', '.join(wanted)}; "
-            "delete the folder and run the section that leaves it"
-        )
-
-
 PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave it out
     "token_level_loss": {"loss_type": "grpo"},
     "no_kl": {"beta": 0.04},  # GRPO: DeepSeekMath, section 4.2
@@ -145,22 +127,19 @@ PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave
     "overlong_penalty": {"reward_weights": [1.0, 0.0, 0.0]},
     "dynamic_sampling": {"sampling_rounds": 0},
 }
-ALL = "all"
 
 
 def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
-    """Return short stages by what is left out: `ALL` parts on first, then each of `PARTS` off, in their order.
+    """Return short stages by what is left out: ``"all"`` parts on first, then each of `PARTS` off, in their order.
 
-    Args:
-        config: a `medpsy.training.config.DapoConfig` with all parts on. It keeps the last checkpoint: to choose the
-            best would hide a part without which training goes astray.
-        stage: the job whose parent, questions and seed they share.
+    They share parent, questions and seed with the job `stage`. `config` is a `DapoConfig` with all parts on that keeps
+    the last checkpoint: to choose the best would hide a part without which training goes astray.
     """
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
     told = given(config) | {"seed": stage.config["seed"]}
     folder, jobs = study.outputs / "training" / "switches", {}
-    for part, changed in {ALL: {}, **PARTS}.items():
+    for part, changed in {"all": {}, **PARTS}.items():
         if any(getattr(config, name) == value for name, value in changed.items()):
             raise ValueError(f"switches: {part} is off already; nothing could be compared with all parts on")
         name = f"{stage.name}-{f'without-{part}' if changed else part}"
@@ -172,8 +151,7 @@ def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
 def annotate(study: Study, stage: str, questions: RlSet, seeds: Sequence[int], **how: Any) -> pd.DataFrame:
     """Let the checkpoints of `stage` attempt all training questions; `how` as of `annotate_model`.
 
-    Returns:
-        The rows of `annotate_model` of every checkpoint, with ``model``, ``label``, ``size`` and ``seed`` beside them.
+    Returns the rows of `annotate_model`, with ``model``, ``label``, ``size`` and ``seed`` beside them.
     """
     frames = []
     for size, seed in targets(study, seeds):
@@ -187,8 +165,11 @@ def annotate_job(study: Study, job: Job, questions: Sequence[Question], **how: A
     """Let the checkpoint of a job of `switch_jobs`, which is none of the study's, attempt `questions`."""
     path = Path(job.folder).relative_to(study.outputs.parents[1]).as_posix()
     spec = replace(study.checkpoint(job.name.partition("-")[0], "rl1"), name=job.name, path=path, label=job.name)
-    beside = replace(study, models={**study.models, job.name: spec})
-    return annotate_model(beside, job.name, questions, **how)
+    return annotate_model(replace(study, models={**study.models, job.name: spec}), job.name, questions, **how)
+
+
+EARNED = ["value", "right", "chosen"]
+ANSWER = ["text", "finish_reason", "prompt_tokens", "completion_tokens"]
 
 
 def annotate_model(
@@ -197,57 +178,33 @@ def annotate_model(
     questions: Sequence[Question],
     *,
     attempts: int,
-    sampling: Mapping[str, Any],
+    sampling: Mapping[str, Any] | Sampling,
     progress: Say = None,
 ) -> pd.DataFrame:
     """Let `model` attempt every question `attempts` times, as runs 0, 1, ... of the study's store.
 
     Args:
-        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
+        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's; or a whole one.
 
     Returns:
-        One row per question, in order: ``question_id``, ``right``, ``attempts`` (those with a response),
-        ``prompt_tokens``, ``completion_tokens``: the mean of its attempts, and ``text``: the first attempt.
+        One row per run and question, in their order: ``question_id``, ``run``, `ANSWER`, and `EARNED` as of
+        `medpsy.training.rewards.Reward`, missing where the request failed.
     """
-    place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
-    how = {"sampling": strict.build(Sampling, dict(sampling), place, seed=study.seed), "progress": progress}
-    frame = pd.DataFrame({"question_id": [question.id for question in questions], "right": 0, "attempts": 0})
-    frame["prompt_tokens"], frame["completion_tokens"] = 0, 0.0
-    for answers, rewards in graded(study, model, questions, attempts=attempts, **how):
-        frame["right"] += pd.Series([reward is not None and reward.right for reward in rewards], dtype=int)
-        frame["prompt_tokens"] = answers["prompt_tokens"].to_numpy()
-        if "text" not in frame:
-            frame["text"] = answers["text"].to_numpy()
-        frame["completion_tokens"] += answers["completion_tokens"].to_numpy() / attempts
-        frame["attempts"] += (answers["finish_reason"] != "failed").to_numpy().astype(int)
-    return frame
-
-
-def graded(
-    study: Study,
-    model: str,
-    questions: Sequence[Question],
-    *,
-    attempts: int,
-    sampling: Sampling,
-    progress: Say = None,
-) -> Iterator[tuple[pd.DataFrame, list[Reward | None]]]:
-    """Yield every attempt at `questions`, a run at a time: its rows of the store and what each earned, in their order.
-
-    A request that failed has no reward. Arguments as those of `annotate_model`.
-    """
-    spec = study.model(model)
+    spec, frames = study.model(model), []
     if attempts < 1 or not questions:
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
+    if not isinstance(sampling, Sampling):
+        sampling = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
-    session = Session(study, ResponseStore(study.store_dir), progress)
-    for answers in session.ask(model, asked, range(attempts), sampling):
-        rewards = []
-        for text, reason, question in zip(answers["text"], answers["finish_reason"], questions, strict=True):
-            failed, finished = reason == "failed", reason == "stop"
-            earned = None if failed else grade(text, question, opens_thinking=spec.opens_thinking, finished=finished)
-            rewards.append(earned)
-        yield answers, rewards
+    session, names = Session(study, ResponseStore(study.store_dir), progress), [question.id for question in questions]
+    for run, answers in enumerate(session.ask(model, asked, range(attempts), sampling)):
+        frame = answers[ANSWER].reset_index(drop=True).assign(question_id=names, run=run)
+        earned: list[Mapping[str, Any]] = []
+        for question, text, reason in zip(questions, frame["text"], frame["finish_reason"], strict=True):
+            how = {"opens_thinking": spec.opens_thinking, "finished": reason == "stop"}
+            earned.append({} if reason == "failed" else vars(grade(text, question, **how)))
+        frames.append(frame.join(pd.DataFrame(earned, columns=EARNED).astype(float)))
+    return pd.concat(frames, ignore_index=True)
 
 
 def recipe_job(
@@ -261,7 +218,7 @@ def recipe_job(
     lora: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
 ) -> Job:
-    """Return the job that leaves the checkpoint `name`, which `study.model` then finds.
+    """Return the job that leaves the checkpoint `name`, which `study.model` then finds; what does not fit is refused.
 
     Args:
         name: size or model, recipe, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
@@ -269,60 +226,35 @@ def recipe_job(
         data: files: a corpus (sft), pairs (dpo), questions to train on and held-out ones (rl), or, where a judge gives
             the reward instead of rules, open questions.
         lora: arguments of `peft.LoraConfig`, where an adapter is trained.
-
-    Raises:
-        strict.SettingsError: an unknown method or argument.
-        ValueError: a name that the study would not find, an unknown model, or a parent of another architecture.
-        FileNotFoundError: a file of `data` is not there.
     """
     import torch  # these take seconds, and a plan needs none of it
     from peft import LoraConfig
 
     from medpsy.training.config import CONFIGS, check, given
 
-    made = RECIPE.fullmatch(name)
+    made, lora, judging = RECIPE.fullmatch(name), lora or {}, {}
     if not made or name in study.models:
         raise ValueError(
             f"name {name!r}: it must be <size>-<recipe>-<step>[-s<seed>], with recipe one of {', '.join(RECIPES)}"
         )
     file = f"params/{study.profile}/{RECIPES[made['recipe']]}.yaml"
-    if method not in CONFIGS:
-        place = strict.Place(file, (made["step"],))
-        raise place.error(f"method {method!r} is unknown; {strict.nearest(method, CONFIGS)}")
     check(CONFIGS[method], file, **{made["step"]: config})
-    check(LoraConfig, file, lora=lora or {})
-    if method == "rl" and (lora or {}).get("lora_dropout"):
-        raise strict.Place(file, ("lora", "lora_dropout")).error(
-            f"{lora['lora_dropout']} would change the ratios that are clipped; set it to 0"
-        )
+    check(LoraConfig, file, lora=lora)
+    if method == "rl" and lora.get("lora_dropout"):
+        place = strict.Place(file, ("lora", "lora_dropout"))
+        raise place.error(f"{lora['lora_dropout']} would change the ratios that are clipped; set it to 0")
     built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
-    if judge and built.load_best_model_at_end:
-        raise ValueError("load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false")
-    check_files(data, name, method, judge)
-    parts = {"method": method, "config": given(built) | {"seed": int(made["seed"] or study.seed)}}
-    parts |= {"lora": lora or {}, "judge": asked(study, judge)}
+    if judge:
+        if built.load_best_model_at_end:
+            raise ValueError(
+                "load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false"
+            )
+        if study.judge_sampling is None:
+            raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
+        judging = {} if replaying() else {"fingerprint": fingerprint(study.model(judge.model))}
+        judging |= {"sampling": asdict(study.judge_sampling), "attempts": study.judge_attempts}
+        judging |= {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}
+    parts = {"config": given(built) | {"seed": int(made["seed"] or study.seed)}, "lora": lora, "judge": judging}
     start = study.model(parent) if isinstance(parent, str) else parent
     base = study.targets.get(made["base"], made["base"])
-    return placed(study, study.model(name), base, start, data=data, **parts)
-
-
-def check_files(files: Sequence[Path], name: str, method: str, judge: Judge | None) -> None:
-    """Raise unless the `files` are there, and as many as the method reads."""
-    wanted = (1 if judge else 2) if method == "rl" else None
-    if not files or wanted not in (None, len(files)):
-        raise ValueError(f"{name}: {len(files)} files of data; {method} reads {wanted or 'at least one'} here")
-    for file in files:
-        if not replaying() and not file.is_file():
-            raise FileNotFoundError(f"{name}: {file.parent.name}/{file.name} is not there; run the cell that writes it")
-
-
-def asked(study: Study, judge: Judge | None) -> dict[str, Any]:
-    """Return what a job says of its judge; nothing where there is none."""
-    if judge is None:
-        return {}
-    spec = study.model(judge.model)
-    if study.judge_sampling is None:
-        raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
-    named = {} if replaying() else {"fingerprint": fingerprint(spec)}
-    sampling = {"sampling": asdict(study.judge_sampling), "attempts": study.judge_attempts}
-    return named | sampling | {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}
+    return placed(study, study.model(name), base, start, method=method, data=data, **parts)

@@ -9,7 +9,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -24,7 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import record as record_er
 from transformers import Trainer, set_seed
 
 from medpsy.training.flops import ceiling, flops_per_token, shape
-from medpsy.training.jobs import Job, read_jobs, versions
+from medpsy.training.jobs import Job, versions
 from medpsy.training.save import drop_half_written, save
 
 KEY = "key.json"  # of the job whose resume points lie in a work folder
@@ -47,7 +47,7 @@ class WholeError(ErrorHandler):
 def main() -> None:
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    jobs = read_jobs(Path(sys.argv[1]))
+    jobs = [Job(**entry) for entry in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))]
     if not any(job.judge or job.config.get("use_vllm") for job in jobs):
         sys.modules["vllm"] = None  # TRL imports it wherever it is installed, which takes longer than a short stage
     for job in jobs:
@@ -59,37 +59,35 @@ def main() -> None:
 
 def do(job: Job) -> None:
     """Do one job, from where a killed process left it if that was the same job."""
-    begun, key, processes = time.monotonic(), job.key(), int(os.environ.get("WORLD_SIZE", "1"))
+    begun, key, work = time.monotonic(), job.key(), Path(job.work)
     everyone = PartialState(cpu=not torch.cuda.is_available())
     if everyone.is_main_process:
-        prepare(Path(job.work), key)
+        note = work / KEY
+        if work.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key):
+            shutil.rmtree(work)  # resume points of another job
+        work.mkdir(parents=True, exist_ok=True)
+        drop_half_written(work)
+        note.write_text(json.dumps(key), encoding="utf-8")
     everyone.wait_for_everyone()  # the others must not find what is about to be thrown away
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.work).with_name("tensorboard") / job.name)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work.with_name("tensorboard") / job.name)
     set_seed(job.config.get("seed", 42))
     # each method's module imports its own trainer: the others would double the time that a process takes to start
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     trainer, numbers, weights = import_module(f"medpsy.training.{job.method}").train(job, processes=processes)
     done = record(trainer, job, key, processes, begun) | numbers
     done |= use(trainer, done) if job.method == "sft" else {}
     save(trainer, job, done, weights=weights)
     if trainer.is_world_process_zero():
-        shutil.rmtree(job.work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     PartialState().wait_for_everyone()  # the next job may start from this one's checkpoint
-
-
-def prepare(work: Path, key: str) -> None:
-    """Make `work` ready: resume points of another job are of no use and go, and so do half-written ones."""
-    note = work / KEY
-    if work.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key):
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    drop_half_written(work)
-    note.write_text(json.dumps(key), encoding="utf-8")
 
 
 def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -> dict[str, Any]:
     """Return what was done: settings, steps, tokens, seconds, speed, memory (GiB), and the log."""
     log = trainer.state.log_history
-    tokens = counted(row["num_tokens"] for row in log if "loss" in row and "num_tokens" in row)
+    tokens = [0, *(row["num_tokens"] for row in log if "loss" in row and "num_tokens" in row)]
+    # TRL's count for SFT begins anew after a resume
+    total = int(sum(now - before if now >= before else now for before, now in pairwise(tokens)))
     seconds = max((row.get("seconds", 0.0) for row in log), default=0.0)
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # each machine counts what failed there
     restarts = gather_object([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if first else 0])
@@ -100,22 +98,17 @@ def record(trainer: Trainer, job: Job, key: str, processes: int, begun: float) -
         "parent": Path(job.parent).name,
         "settings": dict(job.config),
         "steps": trainer.state.global_step,
-        "tokens": tokens,
+        "tokens": total,
         "seconds": seconds,
         "whole_seconds": time.monotonic() - begun,
         "memory_gib": peak_memory(),
         "processes": processes,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "restarts": sum(restarts),
-        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "tokens_per_second": total / seconds if seconds else 0.0,
         "versions": versions(),
         "log": log,
     }
-
-
-def counted(tokens: Iterable[float]) -> int:
-    """Return all tokens of a training that logged `tokens` so far; TRL's count for SFT begins anew after a resume."""
-    return int(sum(now - before if now >= before else now for before, now in pairwise([0, *tokens])))
 
 
 def use(trainer: Trainer, done: Mapping[str, Any]) -> dict[str, float]:
