@@ -224,7 +224,7 @@ def _reading(reply: Any, part: Split, question: Question) -> Reading:
 
 
 def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the length of every response of `graded` and `judged`, a row with `LENGTHS` each; failed ones are left out.
+    """Return the length of every response of `graded` and `judged` that did not fail: a row with `LENGTHS` each.
 
     ``tokens`` were counted as they were generated; ``reasoning`` ends at the end marker and ``answer`` is all the rest
     (both missing for models behind an endpoint); ``cut_off`` says that the response hit the token limit; ``outcome`` is

@@ -264,7 +264,7 @@ def _by_judges(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the agreement of each pair of judges on the criteria that both judged: ``first``, ``second``, ``criteria``,
+    """Return the agreement of each pair of judges on criteria that both judged: ``first``, ``second``, ``criteria``,
     ``same`` (per cent with one outcome), ``kappa`` (Cohen's; missing where chance alone explains all)."""
     wide, rows = _by_judges(frame), []
     for first, second in combinations(wide.columns, 2):

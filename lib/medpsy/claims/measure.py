@@ -1,8 +1,7 @@
 """What a section says: rows of the published claims that it answers for, and its findings, from the same replicates.
 
 A claim's own formula sees our numbers in the place of the printed ones, replicate by replicate. What the documents
-state without a formula, and what a section finds besides, are the rows of `patterns.csv`: formulas on our models, by
-role, read by the same evaluator.
+state without a formula, and what a section finds besides, are the rows of `patterns.csv`: formulas on our models.
 """
 
 import csv
@@ -44,6 +43,7 @@ UNBOUNDED = (*RATIOS, "tokens", "GB")  # units that are no points
 ORDERS = ("rank", "judges", "dimensions", "columns", "")  # units of claims that hold or do not, as their rule says
 SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
 BRACES = re.compile(r"\{(.+?)(?::([^{}]*))?\}")  # in a pattern's texts: a formula and the format of its value
+DECIMALS = {"nats per token": 4}  # of a finding's number, 2 in any other unit
 UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
 
 
@@ -68,7 +68,6 @@ def measure(
         context: further names that formulas see.
     """
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
-    claims = {claim.id: claim for claim in published.every_claim() if claim.notebook == section}
     settled, findings = {}, []
     for pattern in patterns(section):
         for names in _scopes(pattern["each"], scopes):
@@ -77,7 +76,8 @@ def measure(
                 settled.setdefault(pattern["claim"], finding)
             else:
                 findings.append({"text": finding.text, "verdict": finding.verdict, "note": finding.note})
-    rows = [settled[name].row(claim) if name in settled else claim_row(claim, places) for name, claim in claims.items()]
+    claims = [claim for claim in published.every_claim() if claim.notebook == section]
+    rows = [settled[claim.id].row(claim) if claim.id in settled else claim_row(claim, places) for claim in claims]
     return Measured(rows, findings)
 
 
@@ -148,13 +148,9 @@ def effort(
     draws: Draws, behind: Iterable[Cell], values: Values | None = None, noise: Values | None = None,
     share: float | None = None,
 ) -> dict:  # fmt: skip
-    """Return what stood behind a claim, so that the ledger can plan how to settle it.
-
-    Returns:
-        ``questions`` and ``runs``; ``tokens``, written per question and run by all its models together; ``run_share``,
-        share of the squared margin that is run noise, None where one run cannot tell; ``suite``, questions there are in
-        all, None where new ones can be written or a sample was asked; ``share``, of an order.
-    """
+    """Return what stood behind a claim, so that the ledger can plan how to settle it: the fields of `Behind`;
+    ``run_share`` of the squared margin, None where one run cannot tell; ``suite``, questions there are in all, None
+    where new ones can be written or a sample was asked; ``share``, of an order."""
     about = draws.behind(behind)
     spread = float(np.var(values[1:])) if values is not None else 0.0
     run_share = min(1.0, float(np.var(noise[1:])) / spread) if noise is not None and spread else None
@@ -218,16 +214,11 @@ class _Finding:
             raise
         except UNMEASURED as missing:
             self._not_measured(pattern, str(missing))
-            return
-        parts = value if isinstance(value, dict) else {"": value}
-        if parts:
-            self._measured(pattern, parts)
         else:
-            self._not_measured(pattern, "nothing to compare")
+            self._measured(pattern, value if isinstance(value, dict) else {"": value})
 
     def row(self, claim: Claim) -> dict:
-        """Return the row of the published claim that this pattern settles: by the claim's number or sign if the pattern
-        has no rule of its own."""
+        """Return the row of the published claim that this pattern settles, by its own rule if it has one."""
         if self.values is None:
             return entry(claim, NOT_TESTABLE, note=self.note)
         if not self.rule:
@@ -291,6 +282,9 @@ class _Finding:
         return number
 
     def _measured(self, pattern: Mapping[str, str], parts: Mapping[str, Values]) -> None:
+        if not parts:
+            self._not_measured(pattern, "nothing to compare")
+            return
         margins = {name: self.places.draws.margin(values, self.behind) for name, values in parts.items()}
         closest, least = min(parts, key=lambda name: parts[name][0]), np.min(list(parts.values()), axis=0)
         share, self.values = _share(least), least if self.rule == "together" else parts[closest]
@@ -339,4 +333,5 @@ def _share(values: Values) -> float:
 def _number(value: float, margin: float | None, unit: str) -> str:
     if unit == "x":
         return f"{value + 1:.2f}" + (f" ± {margin:.2f}" if known(margin) else ", no margin")
-    return f"{value:+.2f}" + (f" ± {margin:.2f} {unit}" if known(margin) else f" {unit}, no margin")
+    places = DECIMALS.get(unit, 2)
+    return f"{value:+.{places}f}" + (f" ± {margin:.{places}f} {unit}" if known(margin) else f" {unit}, no margin")
