@@ -33,24 +33,15 @@ class NotMeasured(LookupError):
 
 @dataclass(frozen=True)
 class Places:
-    """Who stands where.
-
-    Args:
-        plays: printed model -> model of the study that it is, or whose part it plays.
-        judges: the report's name of a judge -> judge of the study, likewise.
-    """
+    """Who stands where."""
 
     study: Study
     draws: Draws
-    plays: Mapping[str, str]
-    judges: Mapping[str, str] = field(default_factory=dict)
+    plays: Mapping[str, str]  # printed model -> model of the study that it is, or whose part it plays
+    judges: Mapping[str, str] = field(default_factory=dict)  # the report's name of a judge -> judge of the study
 
     def at(self, cell) -> tuple[Values, set[Cell]]:
-        """Return our numbers for a printed cell, and the measures and models behind them.
-
-        Raises:
-            NotMeasured: naming the model, measure or row.
-        """
+        """Return our numbers for a printed cell, and what stands behind them; `NotMeasured` names what is missing."""
         if cell.model and cell.measure:
             return self.score(cell.model, cell.measure)
         if pair := cells()["differences"].get(cell.table, {}).get(cell.row):
@@ -158,13 +149,8 @@ def value_status(
     printed: float | None, ours: float | None, margin: float | None, *, resolution: float = RESOLUTION,
     half_unit: float = 0.0,
 ) -> str:  # fmt: skip
-    """Return the status of a published value.
-
-    Args:
-        margin: half width of the 95 % interval of ``ours - printed``.
-        resolution: widest margin at which being inside it counts as agreement.
-        half_unit: half a unit of the last printed digit.
-    """
+    """Return the status of a published value, `margin` being that of ``ours - printed``, `resolution` the widest one at
+    which being inside it counts as agreement, and `half_unit` half a unit of the last printed digit."""
     if not (known(printed) and known(ours)):
         return NOT_TESTABLE
     if not known(margin):
@@ -206,12 +192,8 @@ def status(
     printed: float | None, ours: float, margin: float | None, tier: str, *, compares: bool = True, neutral: float = 0.0,
     resolution: float = RESOLUTION, half_unit: float = 0.0,
 ) -> str:  # fmt: skip
-    """Return the status that a tier allows on a published number: its value, or the sign of a difference.
-
-    Args:
-        compares: the number sets several models against each other; that of a single other model cannot be tested.
-        neutral: the number that claims no difference: 0, or 1 of a ratio.
-    """
+    """Return the status that a tier allows on a published number: its value, or the sign of its difference from
+    `neutral`, 0 or of a ratio 1, where it `compares` several models."""
     if not (known(printed) and known(ours)) or (tier == STAND_IN and not compares):
         return NOT_TESTABLE
     if tier != STAND_IN:
