@@ -12,7 +12,7 @@ import pandas as pd
 
 from medpsy import stats
 from medpsy.claims.draws import DRAWS
-from medpsy.claims.places import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
+from medpsy.claims.measure import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
 from medpsy.published import Claim, every_claim, recompute
 from medpsy.published.audit import DOCUMENTS
 
