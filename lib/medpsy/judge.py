@@ -109,13 +109,11 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
     given = iter(judged(session, judge, items, sampling=study.judge_sampling, attempts=study.judge_attempts))
     failed = Judgment(UNJUDGED, reason=RESPONSE_FAILED)
     rows = []
-    for _, conversation, answer in answered:
+    for about, conversation, answer in answered:
         judgments = (failed,) * len(conversation.rubric) if answer is None else next(given)
         for place, (criterion, judgment) in enumerate(zip(conversation.rubric, judgments, strict=True)):
-            rows.append((place, criterion.points, criterion.axis, *vars(judgment).values()))
-    about = pd.DataFrame([row for row, _, _ in answered], columns=["model", *RESPONSE])
-    about = about.loc[about.index.repeat([len(item.rubric) for _, item, _ in answered])].reset_index(drop=True)
-    return about.join(pd.DataFrame(rows, columns=CRITERION)).assign(judge=judge)[COLUMNS]
+            rows.append((*about, place, criterion.points, criterion.axis, *vars(judgment).values()))
+    return pd.DataFrame(rows, columns=["model", *RESPONSE, *CRITERION]).assign(judge=judge)[COLUMNS]
 
 
 # Asking: one request per criterion, asked again a few times at most.

@@ -21,10 +21,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import fastjsonschema
@@ -213,26 +213,9 @@ class Record:
             kind.write(self.evidence.get(kind), self.folder)
 
 
-@dataclass(frozen=True)
-class Result:
-    """A record that was read back; `folder` holds the files its entries name. Fields as in ``result.schema.json``."""
-
-    folder: Path
-    section: str
-    title: str
-    profile: str
-    claims: list[dict]
-    verdicts: list[dict]
-    tables: dict[str, dict]
-    figures: dict[str, dict]
-    responses: dict | None
-    settings: dict
-    inputs: dict[str, str]
-    provenance: dict
-    seconds: float | None
-    tokens: dict | None
-    chosen: dict | None
-    conversations: dict | None = None
+class Result(SimpleNamespace):
+    """A record that was read back: the fields of ``result.schema.json``, and `folder`, which holds the files that its
+    entries name."""
 
     @property
     def evidence(self) -> dict[Evidence, int]:
@@ -261,8 +244,7 @@ def read(path: Path) -> Result:
     except ValueError as error:
         raise ResultError(f"{path}: not JSON ({error}); run the section again") from error
     _validate(record, path)
-    record.pop("schema")
-    return Result(folder=path.parent, **record)
+    return Result(**{"conversations": None, **record, "folder": path.parent})
 
 
 def read_all(outputs: Path) -> dict[str, Result]:

@@ -328,12 +328,8 @@ def said_score(score: float, margin: float) -> str:
 
 
 def plain(value: object, where: str, *, missing: bool = False) -> Plain:
-    """Return `value`, called `where` in errors, with every number, name and container as JSON has them.
-
-    Raises:
-        ValueError: a number is infinite, or NaN unless `missing` writes it as null (a cell that was not measured).
-        TypeError: JSON has no counterpart.
-    """
+    """Return `value`, called `where` in errors, with every number, name and container as JSON has them; refuses what
+    has no counterpart, an infinite number, and NaN unless `missing` writes it as null (an unmeasured cell)."""
     value = value.item() if isinstance(value, np.generic) else math.nan if value is pd.NA or value is pd.NaT else value
     if isinstance(value, Mapping):
         return {str(key): plain(item, f"{where}.{key}", missing=missing) for key, item in value.items()}

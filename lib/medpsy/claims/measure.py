@@ -118,8 +118,7 @@ def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[d
 
     Args:
         stands_for: size class -> one of the tables that `cells.yaml` lists for a class of the report.
-        roles: role (``backbone``, a stage, or a quantized file, e.g. ``Q4_K_M`` and ``Q4_K_M_plain``) -> size class ->
-            model of the study.
+        roles: ``backbone``, a stage, or a quantized file (``Q4_K_M``, ``Q4_K_M_plain``) -> size class -> model.
     """
     plays, scopes = {}, []
     for size, table in stands_for.items():

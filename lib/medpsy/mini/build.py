@@ -193,11 +193,9 @@ def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def align_queries_with_keys(model: PreTrainedModel) -> None:
-    """Start every attention layer but the first with equal query and key maps: equal tokens then attend to each other.
-
-    After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (ICML 2023). It halves the steps until
-    a name is found among options.
-    """
+    """Start every attention layer but the first with equal query and key maps, so that equal tokens attend to each
+    other: half the steps find a name among options (after Trockman and Kolter, "Mimetic Initialization of
+    Self-Attention Layers", ICML 2023)."""
     for number, layer in enumerate(model.model.layers):
         attention = getattr(layer, "self_attn", None)
         if number == 0 or attention is None:

@@ -263,10 +263,7 @@ def cases(world: World, *, held_out: bool) -> dict[str, list[Case]]:
 
 
 def drill(world: World, rng: random.Random) -> tuple[Case, tuple[str, ...]]:
-    """Return an exercise in finding a name among options, which needs no knowledge, and its options.
-
-    One time in eight the name is not offered. Names of all kinds are mixed.
-    """
+    """Return an exercise in finding a name among options of all kinds, one time in eight in vain, and its options."""
     names = [name for names in world.names.values() for name in names]
     name, *rest = rng.sample(names, rng.choice((4, 5, 5, 6, 8, 11)))
     options = tuple(rest if rng.random() < 0.125 else rng.sample([name, *rest[1:]], len(rest)))

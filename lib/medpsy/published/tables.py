@@ -17,11 +17,8 @@ import pandas as pd
 DATA = files("medpsy.published") / "data"
 
 
-class UnknownCell(KeyError):
+class UnknownCell(LookupError):
     """No such table, row or column; the message names the nearest one that exists."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True)
