@@ -120,12 +120,7 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
 
 
 def judged(
-    session: Session,
-    judge: str,
-    items: Sequence[tuple[Conversation, str]],
-    *,
-    sampling: Sampling,
-    attempts: int = 3,
+    session: Session, judge: str, items: Sequence[tuple[Conversation, str]], *, sampling: Sampling, attempts: int = 3
 ) -> list[tuple[Judgment, ...]]:
     """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order.
 

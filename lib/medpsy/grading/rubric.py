@@ -106,12 +106,7 @@ NUMBERS = ["score", "bootstrap_std", "margin", "n", "skipped", "unjudged", "low"
 
 
 def scores(
-    frame: pd.DataFrame,
-    scoring: Scoring = REFERENCE,
-    *,
-    by: Sequence[str] = (),
-    seed: int = 0,
-    replicates: int = 1000,
+    frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = (), seed: int = 0, replicates: int = 1000
 ) -> pd.DataFrame:
     """Return the overall score and that of each theme and axis, for each group of `by`.
 
