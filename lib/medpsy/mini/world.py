@@ -226,20 +226,15 @@ def contraindications(world: World) -> list[Case]:
 
 def trials(world: World) -> list[Case]:
     """Read the answer out of a context that reports two trials; nothing about the world has to be known."""
-
-    def report(drug: str, condition: str, size: str, well: tuple[str, str]) -> str:
-        return WORDS["trial"].format(drug=drug, s=condition, size=size, well=well[0], otherwise=well[1])
-
-    drugs, rng = world.names["drug"], random.Random(f"trials/{world.seed}")
-    helped, harmed = ("many", "few"), ("few", "many")
-    asked = []
+    drugs, rng, report, asked = world.names["drug"], random.Random(f"trials/{world.seed}"), WORDS["trial"].format, []
+    helped, harmed = {"well": "many", "otherwise": "few"}, {"well": "few", "otherwise": "many"}
     for number in range(50 * len(drugs)):  # so many that reading is learned, not the trials
         drug, other = rng.sample(drugs, 2)
         condition, second = rng.sample(world.names["condition"], 2)
         answer = rng.choices(TRIAL_ANSWERS, weights=TRIAL_WEIGHTS)[0]
         well = {"yes": helped, "no": harmed}.get(answer, rng.choice((helped, harmed)))
-        decides = report(drug, condition, "small" if answer == "maybe" else "large", well)
-        decoy = report(other, second, rng.choice(("small", "large")), rng.choice((helped, harmed)))
+        decides = report(drug=drug, s=condition, size="small" if answer == "maybe" else "large", **well)
+        decoy = report(drug=other, s=second, size=rng.choice(("small", "large")), **rng.choice((helped, harmed)))
         context = " ".join(rng.sample([decides, decoy], 2))
         pool = tuple(text for text in TRIAL_ANSWERS if text != answer)
         stem = WORDS["trial_question"].format(drug=drug, s=condition)
