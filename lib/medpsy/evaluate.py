@@ -52,9 +52,8 @@ def closed_ended(
         progress: called with a line of text every few seconds while a model works.
 
     Returns:
-        One row per model, question and run; columns as in `COLUMNS`. ``gold`` and ``chosen`` are indices into the
-        options; ``outcome`` is one of the five, or ``"no gold"`` for a question without a key; ``how`` says where the
-        choice stood or why there is none; ``reasoning_tokens`` is missing for models behind an endpoint.
+        One row per model, question and run with `COLUMNS`. ``gold`` and ``chosen`` are indices into the options;
+        ``outcome`` is one of the five, or ``"no gold"``; ``how`` says where the choice stood or why there is none.
     """
     check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
@@ -66,12 +65,8 @@ def closed_ended(
 def with_reader(
     study: Study, graded: pd.DataFrame, reader: str, *, progress: Callable[[str], None] | None = None
 ) -> pd.DataFrame:
-    """Return `graded` with ``chosen``, ``outcome`` and ``how`` by another reader of the same stored responses.
-
-    Args:
-        reader: ``"parser"``, ``"cascade"`` (a strict rule first, the parser for what it cannot read) or a rule of
-            `medpsy.grading.readers.READERS`.
-    """
+    """Return `graded` with ``chosen``, ``outcome`` and ``how`` by another reader of the same stored responses:
+    ``"parser"``, ``"cascade"`` (a strict rule, then the parser for what it cannot read) or a rule of `READERS`."""
     if reader not in (readers := (PARSER, CASCADE, *READERS)):
         raise ValueError(f"reader {reader!r} is unknown; {strict.nearest(reader, readers)}")
     session = Session(study, ResponseStore(study.store_dir), progress)
@@ -86,11 +81,7 @@ def questions(
 
 
 def chosen(study: Study, keys: Sequence[str], specs: Mapping[str, SuiteSpec], size: int) -> dict[str, dict[str, Any]]:
-    """Return by suite and id a sample of `size` of each of the suites `keys`, drawn by the study's seed; 0 means all.
-
-    Raises:
-        ValueError: a key is not among `specs`; the nearest is offered.
-    """
+    """Return by suite and id a sample of `size` (0: all) of each of the suites `keys`, drawn by the study's seed."""
     for key in keys:
         if key not in specs:
             raise ValueError(f"suite {key!r} is unknown; {strict.nearest(key, specs)}")
@@ -98,13 +89,8 @@ def chosen(study: Study, keys: Sequence[str], specs: Mapping[str, SuiteSpec], si
 
 
 def suite(study: Study, key: str) -> Suite:
-    """Return suite `key` (or the RL set) from wherever `study` has it, read and checked once per process.
-
-    The hub is asked over the network every time one is read; changed files are seen by the next kernel.
-
-    Raises:
-        DataError: the data are not as published; names file, row and field.
-    """
+    """Return suite `key` (or the RL set) from wherever `study` has it, read and checked once per process; a `DataError`
+    names file, row and field of data that are not as published."""
     if study.source == "mini":
         return _mini(key)
     folder, spec = study.data_dirs.get(key), EVERY[key]
@@ -136,10 +122,9 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
-    about = pd.DataFrame(
-        [(item.suite, item.subject, item.weight_group, item.id, item.gold) for item in items],
-        columns=["suite", "subject", "weight_group", "question_id", "gold"],
-    ).astype({"gold": "Int64"})
+    about = [(item.suite, item.subject, item.weight_group, item.id, item.gold) for item in items]
+    about = pd.DataFrame(about, columns=["suite", "subject", "weight_group", "question_id", "gold"])
+    about = about.astype({"gold": "Int64"})
     frames = []
     for frame in session.ask(name, wanted, range(study.runs), study.sampling):  # one run's texts at a time
         frame["reasoning_tokens"] = reasoning_tokens(session.store, study.model(name), frame)
@@ -149,8 +134,11 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
 
 def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Question]], reader: str) -> pd.DataFrame:
     """Return `frame` with every answer read by `reader` and every response's outcome."""
-    frame = frame.reset_index(drop=True)
-    about = [_question(asked, *names) for names in zip(frame["suite"], frame["question_id"], strict=True)]
+    frame, about = frame.reset_index(drop=True), []
+    for name, ident in zip(frame["suite"], frame["question_id"], strict=True):
+        if ident not in asked[name]:
+            raise ValueError(f"{name}: question {ident!r} is not in the suite as it is now; grade with closed_ended")
+        about.append(asked[name][ident])
     thinking = session.study.parser_sees == "response" and reader in (PARSER, CASCADE)
     parts = _parts(session, frame, thinking)
     answered = [at for at, part in enumerate(parts) if part and part.answer is not None]
@@ -164,12 +152,6 @@ def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Qu
         rows.append((reading.choice, outcome(part, readings.get(at), question, reason), reading.how, reading.key))
     columns = pd.DataFrame(rows, columns=["chosen", "outcome", "how", "parser_key"]).astype({"chosen": "Int64"})
     return frame.assign(**columns)[COLUMNS]
-
-
-def _question(asked: dict[str, dict[str, Question]], suite: str, ident: str) -> Question:
-    if ident not in asked[suite]:
-        raise ValueError(f"{suite}: question {ident!r} is not in the suite as it is now; grade again with closed_ended")
-    return asked[suite][ident]
 
 
 def _parts(session: Session, frame: pd.DataFrame, thinking: bool) -> list[Split | None]:
@@ -219,14 +201,13 @@ def read(
 
 def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[Reading]:
     """Ask the study's parser; the same question with the same answer is one request, whoever gave the answer."""
-    study = session.study
-    asked = [
-        Prompt(_prompt_id(question, answer), prompts.parser(question, answer[-LONGEST:]))  # its end, where it settles
-        for question, answer in items
-    ]
-    (frame,) = session.ask(
-        study.parser, list({prompt.id: prompt for prompt in asked}.values()), (0,), study.parser_sampling
-    )
+    study, asked = session.study, []
+    for question, answer in items:  # of which the parser sees the end, where it settles
+        digest = hashlib.sha256(answer.encode("utf-8", "replace")).hexdigest()[:16]
+        messages = prompts.parser(question, answer[-LONGEST:])
+        asked.append(Prompt(f"{question.suite}/{question.id}/{digest}", messages))
+    different = list({prompt.id: prompt for prompt in asked}.values())
+    (frame,) = session.ask(study.parser, different, (0,), study.parser_sampling)
     parts = _splits(frame, study.model(study.parser))
     replies = {row.prompt_id: (row, part) for row, part in zip(frame.itertuples(), parts, strict=True)}
     return [_reading(*replies[prompt.id], question) for prompt, (question, _) in zip(asked, items, strict=True)]
@@ -239,25 +220,15 @@ def _reading(reply: Any, part: Split, question: Question) -> Reading:
     return replace(reading, key=reply.key)
 
 
-def _prompt_id(question: Question, answer: str) -> str:
-    return f"{question.suite}/{question.id}/{hashlib.sha256(answer.encode('utf-8', 'replace')).hexdigest()[:16]}"
-
-
 # Lengths, in tokens of the model that wrote.
 
 
 def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the length of every response to a question or a conversation, failed requests left out.
+    """Return the length of every response of `graded` and `judged` that did not fail: a row with `LENGTHS` each.
 
-    Args:
-        graded: as `closed_ended` returns it.
-        judged: as `medpsy.judge.open_ended` returns it; how many judges there are does not matter.
-
-    Returns:
-        One row per response; columns as in `LENGTHS`. ``tokens`` were counted as they were generated; ``reasoning``
-        ends at the end marker and ``answer`` is all the rest, the marker included (both missing for models behind an
-        endpoint); ``cut_off`` says that the response hit the token limit, so it is as long as the limit let it be;
-        ``outcome`` is missing for conversations.
+    ``tokens`` were counted as they were generated; ``reasoning`` ends at the end marker and ``answer`` is all the rest
+    (both missing for models behind an endpoint); ``cut_off`` says that the response hit the token limit; ``outcome`` is
+    missing for conversations.
     """
     store, frames = ResponseStore(study.store_dir), [graded.rename(columns={"question_id": "item"})]
     talks = judged.drop_duplicates(["model", "suite", "key"]).rename(columns={"conversation_id": "item"})
@@ -273,10 +244,7 @@ def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.Data
 
 
 def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
-    """Return the tokens of each response's reasoning; missing where an endpoint hides the tokenizer.
-
-    Args:
-        frame: columns ``text``, ``finish_reason``, ``completion_tokens``, all of `model`.
+    """Return the tokens of each response's reasoning, all of `model`; missing where an endpoint hides the tokenizer.
 
     Written again as text, reasoning may have other tokens than were generated, but never more than the whole response.
     The numbers are kept in `store`, so that a replay needs no tokenizer.
@@ -295,11 +263,7 @@ def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame
 
 
 def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
-    """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted.
-
-    Raises:
-        OSError, ValueError: the tokenizer of `model` is not to be had.
-    """
+    """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted."""
     from transformers import AutoTokenizer  # late: takes seconds to import
 
     revision = {} if model.local_dir else {"revision": model.revision}

@@ -1,8 +1,5 @@
-"""What families of real models do that their files do not say, read from ``families.yaml``.
-
-Thinking switches, markers of reasoning, ends of responses, the day a template takes for today, terms to accept.
-Knows no study and loads no model.
-"""
+"""What families of real models do that their files do not say, read from ``families.yaml``: thinking switches, markers
+of reasoning, ends of responses, the day a template takes for today, terms to accept."""
 
 import re
 from collections.abc import Iterable
@@ -73,10 +70,8 @@ class Known:
 
 
 def starts(markers: Iterable[str]) -> str:
-    """Return a pattern of the first character of each of `markers`, where its rest follows; it finds nothing in none.
-
-    A space behind what it finds takes a marker apart, also where two of them overlap.
-    """
+    """Return a pattern of the first character of each of `markers`, where its rest follows: a space behind it takes a
+    marker apart, also where two of them overlap."""
     longer = [marker for marker in markers if marker[1:]]
     return "|".join(f"{re.escape(marker[0])}(?={re.escape(marker[1:])})" for marker in longer) or "(?!)"
 
@@ -88,11 +83,7 @@ def known() -> Known:
 
 
 def of(path: object, name: str | None = None) -> Family | None:
-    """Return the family called `name`, or else that of the hub id `path`; None where nothing is known of it.
-
-    Raises:
-        ValueError: no family is called `name`; the nearest is offered.
-    """
+    """Return the family called `name` (a ValueError offers the nearest), or else that of the hub id `path`, if any."""
     families = known().families
     if name is None:
         return next((family for family in families.values() if path in family.models), None)
@@ -102,10 +93,8 @@ def of(path: object, name: str | None = None) -> Family | None:
 
 
 def completed(entry: object) -> object:
-    """Return a model's `entry` in study.yaml with what its family adds; what the entry says itself wins.
-
-    An entry that cannot be understood comes back as it is: whoever reads it says what is wrong.
-    """
+    """Return a model's `entry` in study.yaml with what its family adds; what the entry says itself wins. An entry that
+    cannot be understood comes back as it is: whoever reads it says what is wrong."""
     if not isinstance(entry, dict):
         return entry
     name, switches = entry.get("family"), entry.get("chat_template_kwargs", {})

@@ -32,7 +32,7 @@ RESPONSE_FAILED, FAILED = "response failed", "judge failed"
 RESPONSE = ["suite", "conversation_id", "theme", "run", "key", "finish_reason", "completion_tokens", "seconds", "empty"]
 CRITERION = ["criterion", "points", "axis", "outcome", "explanation", "reason", "attempts", "judge_key"]
 COLUMNS = ["model", "judge", *RESPONSE, *CRITERION]
-SAME_RESPONSE = ("model", "suite", "run", "conversation_id", "criterion")
+SAME_RESPONSE = ["model", "suite", "run", "conversation_id", "criterion"]
 TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small server has slots: each finds its prefix
 
 
@@ -57,18 +57,13 @@ def open_ended(
 ) -> pd.DataFrame:
     """Ask `models` the study's conversations in all its runs and have every criterion judged by each of `judges`.
 
-    Responses and judges' replies come from the study's store; only missing ones are generated, each model's in one
-    session of its engine.
-
-    Args:
-        judges: names of models; the study's by default.
-        suites: keys of open suites; the study's by default.
-        progress: called with a line of text every few seconds while a model works.
+    Responses and judges' replies come from the study's store; only missing ones are generated. Judges and suites are
+    the study's by default; `progress` is called with a line of text every few seconds.
 
     Returns:
-        One row per model, judge, suite, conversation, run and criterion; columns as in `COLUMNS`. ``criterion`` is the
-        place in the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the store (missing where
-        the response failed); ``empty`` says that the response had no answer; the others are those of `Judgment`.
+        One row per model, judge, suite, conversation, run and criterion with `COLUMNS`. ``criterion`` is the place in
+        the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the store (missing where the
+        response failed); ``empty`` says that the response had no answer; the others are those of `Judgment`.
     """
     judges = study.judges if judges is None else judges
     check_models(study, models)
@@ -114,25 +109,18 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
     given = iter(judged(session, judge, items, sampling=study.judge_sampling, attempts=study.judge_attempts))
     failed = Judgment(UNJUDGED, reason=RESPONSE_FAILED)
     rows = []
-    for _, conversation, answer in answered:
+    for about, conversation, answer in answered:
         judgments = (failed,) * len(conversation.rubric) if answer is None else next(given)
         for place, (criterion, judgment) in enumerate(zip(conversation.rubric, judgments, strict=True)):
-            rows.append((place, criterion.points, criterion.axis, *vars(judgment).values()))
-    about = pd.DataFrame([row for row, _, _ in answered], columns=["model", *RESPONSE])
-    about = about.loc[about.index.repeat([len(item.rubric) for _, item, _ in answered])].reset_index(drop=True)
-    return about.join(pd.DataFrame(rows, columns=CRITERION)).assign(judge=judge)[COLUMNS]
+            rows.append((*about, place, criterion.points, criterion.axis, *vars(judgment).values()))
+    return pd.DataFrame(rows, columns=["model", *RESPONSE, *CRITERION]).assign(judge=judge)[COLUMNS]
 
 
 # Asking: one request per criterion, asked again a few times at most.
 
 
 def judged(
-    session: Session,
-    judge: str,
-    items: Sequence[tuple[Conversation, str]],
-    *,
-    sampling: Sampling,
-    attempts: int = 3,
+    session: Session, judge: str, items: Sequence[tuple[Conversation, str]], *, sampling: Sampling, attempts: int = 3
 ) -> list[tuple[Judgment, ...]]:
     """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order.
 
@@ -183,9 +171,7 @@ def _judgment(reply: Any, opens_thinking: bool) -> Judgment:
 # guessed: whatever is not one clear judgment is unjudged, with the reason.
 
 KEY = "criteria_met"
-NO_OBJECT = "no JSON object"
-BROKEN = "broken JSON"
-NO_KEY = f"no {KEY}"
+NO_OBJECT, NO_KEY, BROKEN = "no JSON object", f"no {KEY}", "broken JSON"
 NEITHER = f"{KEY} is neither true nor false"
 CONFLICT = "conflicting verdicts"
 
@@ -264,24 +250,16 @@ def _judgments(value: object) -> Iterator[Judgment]:
 # Agreement of a panel. A criterion that a judge left unjudged is missing for that judge, never a "not met".
 
 
-def outcomes_by_judge(frame: pd.DataFrame) -> pd.DataFrame:
+def _by_judges(frame: pd.DataFrame) -> pd.DataFrame:
     """Return outcomes with one row per criterion of a response and one column per judge, missing where unjudged."""
-    unit = [name for name in SAME_RESPONSE if name in frame]
-    wide = frame.pivot(index=unit, columns="judge", values="outcome")[list(frame["judge"].unique())]
+    wide = frame.pivot(index=SAME_RESPONSE, columns="judge", values="outcome")[list(frame["judge"].unique())]
     return wide.astype(object).mask(wide == UNJUDGED)
 
 
 def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the agreement of each pair of judges on the criteria that both judged.
-
-    Args:
-        frame: as `open_ended` returns it.
-
-    Returns:
-        Columns ``first``, ``second``, ``criteria`` (judged by both), ``same`` (per cent with one outcome), ``kappa``
-        (Cohen's; missing where chance alone explains all).
-    """
-    wide, rows = outcomes_by_judge(frame), []
+    """Return the agreement of each pair of judges on criteria that both judged: ``first``, ``second``, ``criteria``,
+    ``same`` (per cent with one outcome), ``kappa`` (Cohen's; missing where chance alone explains all)."""
+    wide, rows = _by_judges(frame), []
     for first, second in combinations(wide.columns, 2):
         pair = wide[[first, second]].dropna()
         same = 100 * (pair[first] == pair[second]).mean()
@@ -291,4 +269,4 @@ def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
 
 def panel_kappa(frame: pd.DataFrame) -> float:
     """Return Fleiss' kappa of all judges, over the criteria that all of them judged."""
-    return fleiss_kappa(outcomes_by_judge(frame))
+    return fleiss_kappa(_by_judges(frame))

@@ -97,8 +97,7 @@ def as_data(text: str) -> str:
     """Return `text` with a space after the first character of every marker in it, and none around the whole.
 
     A marker is what any family of models, or a prompt of ours, takes for the end of a turn, a role, reasoning or a
-    fence. A space stays where it is under every tokenizer's normalizer, which a character without width or of another
-    form does not, and a judge still reads what was written. Text without markers comes back as it is. Headings such as
-    ``### Assistant`` are words to every tokenizer, and stay.
+    fence. A space stays where it is under every tokenizer's normalizer, and a judge still reads what was written.
+    Headings such as ``### Assistant`` are words to every tokenizer, and stay.
     """
     return MARKER.sub(r"\g<0> ", text).strip()

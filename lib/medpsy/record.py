@@ -9,10 +9,8 @@ A notebook makes one in the cell after its parameters, hands over what it shows,
     record.claims(measured.claims, measured.findings)
     record.close(chosen={"large": best})
 
-`result.json` is written last and whole, so it alone means that a section is done. Refuses to hold a secret, an
-infinite number, or a missing number that is not written as null on purpose. Computes nothing.
-
-Its fields, and what each is for, stand in ``result.schema.json`` beside this file.
+`result.json`, whose fields ``result.schema.json`` describes, is written last and whole: it alone means that a section
+is done. Refuses to hold a secret, an infinite number, or a missing number that is not written as null on purpose.
 """
 
 import hashlib
@@ -23,10 +21,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import fastjsonschema
@@ -46,6 +44,7 @@ SCHEMA = 1
 FILE = "result.json"
 MIME = "medpsy"  # key of an output's metadata that says which part of the record it shows
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+DRAWN = ("png", "svg")  # files of a figure
 TABLE_FIELDS = ("title", "note", "decimals", "columns", "rows", "links", "marks")
 SHORTEST_SECRET = 8  # characters; shorter values are placeholders such as EMPTY and would match ordinary words
 
@@ -61,13 +60,8 @@ class SecretFound(ValueError):
 class Record:
     """What a section shows, concludes and rests on; a file only once it is closed.
 
-    Cells may run again: what has the same name, or is the same sentence, takes the place of the former.
-
-    Args:
-        section: name of the notebook.
-        title: of the section.
-        parameters: of the run; by default the annotated variables of the notebook (``runs: int = 3``) with the values
-            they have now, whether papermill or the parameters cell gave them.
+    Cells may run again: what has the same name, or is the same sentence, takes the place of the former. `parameters`
+    are by default the annotated variables of the notebook (``runs: int = 3``) with the values they have now.
     """
 
     def __init__(self, section: str, study: Study, title: str, *, parameters: Mapping[str, Any] | None = None) -> None:
@@ -77,7 +71,10 @@ class Record:
         self.folder = study.outputs / section
         self._root, self._started = study.outputs.parents[1], perf_counter()
         self._header = {"schema": SCHEMA, "section": section, "title": title, "profile": study.profile}
-        self._settings = self._plain(_annotated() if parameters is None else parameters, "settings")
+        if parameters is None:
+            main = vars(sys.modules["__main__"])
+            parameters = {name: main[name] for name in main.get("__annotations__", {}) if name in main}
+        self._settings = self._plain(parameters, "settings")
         self._tables: dict[str, Table] = {}
         self._figures: dict[str, Figure] = {}
         self._claims: list[dict] = []
@@ -89,11 +86,7 @@ class Record:
     def table(
         self, name: str, shown: Table | pd.DataFrame, title: str = "", *, show: bool = True, **options: Any
     ) -> None:
-        """Keep `shown` as table `name`, and unless `show` is False, show it.
-
-        Args:
-            title, options: of a data frame, as of `medpsy.show.table`: note, decimals, links, marks.
-        """
+        """Keep `shown` as table `name`, and unless `show` is False, show it; `options` as of `medpsy.show.table`."""
         self._tables[name] = shown if isinstance(shown, Table) else table(shown, title or name, **options)
         if show:
             display(self._tables[name], metadata={MIME: {"table": name}})
@@ -118,24 +111,20 @@ class Record:
     def responses(
         self, study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame], *, texts: bool = True
     ) -> pd.DataFrame | None:
-        """Keep what the section rests on: digests of questions, prompts and models, tokens, and the texts to read.
-
-        The tokens are those of the prompts, of what was generated, and of the reasoning in it; what parser and judges
-        wrote is not counted.
+        """Keep what the section rests on: digests of questions, prompts and models, tokens of prompts and responses
+        (what parser and judges wrote is not counted), and the texts to read, which are returned: `evidence.readable`.
 
         Args:
             graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-            texts: False where the same responses are read beside another section: nothing is returned then.
-
-        Returns:
-            One row per response and reader, as of `medpsy.evidence.readable`.
+            texts: False where the same responses are read beside another section.
         """
         frame = graded if isinstance(graded, pd.DataFrame) else next(iter(graded.values()))
         self._digest(study, evaluate.questions(study), [*frame["model"].unique(), study.parser])
         self._tokens |= frame[["prompt_tokens", "completion_tokens", "reasoning_tokens"]].sum().astype(int).to_dict()
-        rows = evidence.readable(study, graded) if texts else None
-        if texts:
-            self.evidence[RESPONSES] = evidence.one_row_per_response(rows)
+        if not texts:
+            return None
+        rows = evidence.readable(study, graded)
+        self.evidence[RESPONSES] = evidence.one_row_per_response(rows)
         return rows
 
     def conversations(self, study: Study, judged: pd.DataFrame, *, texts: bool = True) -> pd.DataFrame | None:
@@ -176,13 +165,15 @@ class Record:
             for name, shown in self._tables.items()
         }
         record["figures"] = {
-            name: {"title": drawn.title, "alt": drawn.alt, "png": f"figures/{name}.png", "svg": f"figures/{name}.svg"}
+            name: {"title": drawn.title, "alt": drawn.alt} | {kind: f"figures/{name}.{kind}" for kind in DRAWN}
             for name, drawn in self._figures.items()
         }
-        record |= dict.fromkeys(kind.name for kind in evidence.KINDS)
-        for kind, rows in self.evidence.items():
-            _refuse_secrets_in_frame(rows, kind.name)
-            record[kind.name] = {"file": kind.file, "rows": len(rows)}
+        for kind in evidence.KINDS:
+            rows = self.evidence.get(kind)
+            record[kind.name] = None if rows is None else {"file": kind.file, "rows": len(rows)}
+            if rows is not None and _secrets():
+                for name in rows.select_dtypes(exclude="number"):
+                    refuse_secrets(map(str, rows[name]), f"{kind.name}, column {name!r}")
         record |= {"tokens": self._tokens | dict(tokens or {}) or None, "seconds": perf_counter() - self._started}
         record |= {"provenance": provenance.collect(self._root)}
         settled = {field: self._plain(value, field) for field, value in record.items()}
@@ -196,7 +187,6 @@ class Record:
             display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
 
     def _digest(self, study: Study, asked: Mapping[str, Mapping], models: Iterable[str]) -> None:
-        """Note the digests of what was asked, of the prompts and of the models."""
         store = ResponseStore(study.store_dir)  # knows the models of stored responses, where the weights are gone
         for suite, group in asked.items():
             lines = "\n".join(sorted(map(repr, group.values())))
@@ -217,38 +207,21 @@ class Record:
         for name, shown in self._tables.items():
             write_text(self.folder / f"tables/{name}.csv", shown.exact.to_csv(index=False, lineterminator="\n"))
         for name, drawn in self._figures.items():
-            for kind in ("png", "svg"):
+            for kind in DRAWN:
                 write_whole(self.folder / f"figures/{name}.{kind}", drawn.save)
         for kind in evidence.KINDS:
             kind.write(self.evidence.get(kind), self.folder)
 
 
-@dataclass(frozen=True)
-class Result:
-    """A record that was read back; `folder` holds the files its entries name. Fields as in ``result.schema.json``."""
-
-    folder: Path
-    section: str
-    title: str
-    profile: str
-    claims: list[dict]
-    verdicts: list[dict]
-    tables: dict[str, dict]
-    figures: dict[str, dict]
-    responses: dict | None
-    settings: dict
-    inputs: dict[str, str]
-    provenance: dict
-    seconds: float | None
-    tokens: dict | None
-    chosen: dict | None
-    conversations: dict | None = None
+class Result(SimpleNamespace):
+    """A record that was read back: the fields of ``result.schema.json``, and `folder`, which holds the files that its
+    entries name."""
 
     @property
     def evidence(self) -> dict[Evidence, int]:
         """The kinds of evidence the record has, with the number of their responses."""
-        entries = {kind: getattr(self, kind.name) for kind in evidence.KINDS}
-        return {kind: entry["rows"] for kind, entry in entries.items() if entry and entry["rows"]}
+        entries = ((kind, getattr(self, kind.name)) for kind in evidence.KINDS)
+        return {kind: entry["rows"] for kind, entry in entries if entry and entry["rows"]}
 
     @property
     def digest(self) -> str:
@@ -261,11 +234,8 @@ class Result:
 
 
 def read(path: Path) -> Result:
-    """Return the record at `path`, a `result.json` or the folder that holds it.
-
-    Raises:
-        ResultError: there is none, it is not a record, or another version of the project wrote it; says what to do.
-    """
+    """Return the record at `path`, a `result.json` or the folder that holds it; a `ResultError` says what to do where
+    there is none, it is not a record, or another version of the project wrote it."""
     path = path / FILE if path.is_dir() else path
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -274,8 +244,7 @@ def read(path: Path) -> Result:
     except ValueError as error:
         raise ResultError(f"{path}: not JSON ({error}); run the section again") from error
     _validate(record, path)
-    record.pop("schema")
-    return Result(folder=path.parent, **record)
+    return Result(**{"conversations": None, **record, "folder": path.parent})
 
 
 def read_all(outputs: Path) -> dict[str, Result]:
@@ -284,10 +253,8 @@ def read_all(outputs: Path) -> dict[str, Result]:
 
 
 def refuse_secrets(texts: str | Iterable[str], where: str) -> None:
-    """Raise `SecretFound` if one of `texts` holds the value of a variable ``*_TOKEN`` or ``*_KEY``, which is not told.
-
-    Refuses by exact value only; it does not guess at texts that look like keys.
-    """
+    """Raise `SecretFound` if one of `texts` holds the value of a variable ``*_TOKEN`` or ``*_KEY``, which is not
+    told."""
     texts = [texts] if isinstance(texts, str) else list(texts)
     for name, value in _secrets().items():
         forms = {value, json.dumps(value)[1:-1], html.escape(value)}  # as it is, inside JSON, inside a page
@@ -298,18 +265,6 @@ def refuse_secrets(texts: str | Iterable[str], where: str) -> None:
 def _secrets() -> dict[str, str]:
     named = {name: value.strip() for name, value in os.environ.items() if name.upper().endswith(("_TOKEN", "_KEY"))}
     return {name: value for name, value in named.items() if len(value) >= SHORTEST_SECRET}
-
-
-def _refuse_secrets_in_frame(frame: pd.DataFrame, where: str) -> None:
-    for column in frame.columns if _secrets() else ():
-        if not pd.api.types.is_numeric_dtype(frame[column]):
-            refuse_secrets(map(str, frame[column]), f"{where}, column {column!r}")
-
-
-def _annotated() -> dict[str, Any]:
-    """Return the annotated variables of the notebook, or of the script that runs, with their values."""
-    main = vars(sys.modules["__main__"])
-    return {name: main[name] for name in main.get("__annotations__", {}) if name in main}
 
 
 def _validate(record: object, path: Path) -> None:
@@ -325,5 +280,4 @@ def _validate(record: object, path: Path) -> None:
 
 @cache
 def _validator() -> Callable[[object], object]:
-    schema = json.loads(Path(__file__).with_name("result.schema.json").read_text(encoding="utf-8"))
-    return fastjsonschema.compile(schema)
+    return fastjsonschema.compile(json.loads(Path(__file__).with_name("result.schema.json").read_text("utf-8")))

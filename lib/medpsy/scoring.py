@@ -31,13 +31,12 @@ def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | 
 
     Args:
         graded: as `medpsy.evaluate.closed_ended` returns it.
-        replicates: of the same responses, as `medpsy.claims.draws` returns them; drawn here if not given, with the
+        replicates: of the same responses, as `medpsy.claims.draws` returns them; by default drawn here, with the
             margins of the scores themselves, not of their difference from published ones.
 
     Returns:
-        Columns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), ``questions`` (with a
-        key), ``responses`` (to them), one count per outcome, ``no gold`` (responses without), and ``link``: the filter
-        of the responses behind the score.
+        ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), ``questions`` (with a key),
+        ``responses`` (to them), one count per outcome, ``no gold``, and ``link``: the filter of what is behind it.
     """
     values = (replicates or claims.draws(study, graded, published_runs=0)).values
     unit = ["model", "suite"]
@@ -60,39 +59,27 @@ def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | 
 
 
 def open_ended(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the overall score and that of each theme and axis, of every model under every judge.
-
-    Args:
-        judged: as `medpsy.judge.open_ended` returns it.
-
-    Returns:
-        Columns ``suite``, ``suite_title``, ``judge``, ``judge_label``, ``model``, ``label``, ``kind`` (``"overall"``,
-        ``"theme"``, ``"axis"``), ``name``, ``title``, the fields of `medpsy.grading.rubric.scores` (scores and
-        margins in points, of conversations drawn anew with all their runs), and ``link`` as of `closed_ended`.
-    """
+    """Return the scores of `medpsy.grading.rubric.scores` in points, of every model under every judge of
+    `medpsy.judge.open_ended`, with ``suite_title``, ``judge_label``, ``label``, ``title`` and ``link``."""
     scores = rubric.scores(judged, by=["suite", "judge", "model"])
     scores[["score", "margin", "bootstrap_std", "low", "high"]] *= 100
     labels = {name: study.model(name).label for name in {*scores["judge"], *scores["model"]}}
-    filters = scores[["model", "suite"]].to_dict("records")
     return scores.assign(
         suite_title=scores["suite"].map({key: spec.title for key, spec in OPEN_SUITES.items()}),
         judge_label=scores["judge"].map(labels),
         label=scores["model"].map(labels),
         title=scores["name"].map(MEASURES),
-        link=["conversations#" + urlencode(behind) for behind in filters],
+        link=["conversations#" + urlencode(each) for each in scores[["model", "suite"]].to_dict("records")],
     )
 
 
 def leads(study: Study, replicates: claims.Draws, models: Sequence[str], measures: Mapping[str, str]) -> pd.DataFrame:
     """Return the lead of the first of `models` over each other one: the difference of two columns of replicates, and so
-    paired.
-
-    Args:
-        measures: title of a column -> measure of `replicates`.
+    paired. `measures` are title of a column -> measure; there is a row only where both models were measured.
 
     Returns:
-        Columns ``model`` (the other), ``title``, ``label``, ``score`` (of the lead), ``margin``, ``p`` and ``p_holm``,
-        which is corrected for the leads under one title; a row only where both models were measured.
+        ``model`` (the other), ``title``, ``label``, ``score`` (of the lead), ``margin``, ``p`` and ``p_holm``, which is
+        corrected for the leads under one title.
     """
     first, *others = models
     rows = []

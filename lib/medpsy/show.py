@@ -1,8 +1,7 @@
 """Tables and figures as a reader sees them, the same in a notebook and on the site.
 
-A table holds plain numbers, never formatted text; formatting happens here, and every text is escaped. Nothing is
-computed and no statistic is chosen here. Names in any script are drawn: what matplotlib's own font lacks comes from an
-installed one (fonts of Chinese alone are larger than this project, so none is shipped).
+A table holds plain numbers, never formatted text; formatting happens here, and every text is escaped. Names in any
+script are drawn: what matplotlib's own font lacks comes from an installed one (none is shipped).
 """
 
 import html
@@ -56,9 +55,9 @@ class Table:
             heading A.
         rows: one list per row, plain values; None where nothing was measured.
         decimals: shown for numbers with a fraction; the record keeps all of them.
-        links: column -> one entry per row: which responses are behind the cell, as ``"model=NAME&suite=NAME"``, or
+        links: column -> which responses are behind the cell of each row, as ``"model=NAME&suite=NAME"``, or
             ``"conversations#model=NAME"`` where they stand on another page of evidence than ``responses``; or None.
-        marks: column -> one entry per row: whether the cell stands out, as the best of its column do.
+        marks: column -> whether the cell of each row stands out, as the best of its column do.
     """
 
     columns: Sequence[str]
@@ -90,11 +89,9 @@ class Table:
 
     def html(self, evidence: Collection[str] = ()) -> str:
         """Return the table as HTML without blank lines; cells link to pages of `evidence` where `links` says so."""
-        rows = [
-            "".join(self._cell(number, row, name, evidence) for name in self.shown)
-            for number, row in enumerate(self._named())
-        ]
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        body = ""
+        for number, row in enumerate(self._named()):
+            body += f"<tr>{''.join(self._cell(number, row, name, evidence) for name in self.shown)}</tr>"
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="table-note {AS_WRITTEN}">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="medpsy sortable">{caption}<thead>{self._head()}</thead><tbody>{body}</tbody></table>'
@@ -107,17 +104,15 @@ class Table:
     def _head(self) -> str:
         """Return one row of headings, or two where columns share one."""
         names = [tuple(map(html.escape, name.rpartition(LEVEL)[::2])) for name in self.shown]
-        if not any(above for above, _ in names):
-            return "<tr>" + "".join(f'<th scope="col">{name}</th>' for _, name in names) + "</tr>"
-        first, second = "", ""
+        grouped, first, second = any(above for above, _ in names), "", ""
         for above, group in groupby(names, key=lambda name: name[0]):
-            below = [name for _, name in group]
+            below = "".join(f'<th scope="col">{name}</th>' for _, name in group)
             if above:
-                first += f'<th scope="colgroup" colspan="{len(below)}">{above}</th>'
-                second += "".join(f'<th scope="col">{name}</th>' for name in below)
+                first += f'<th scope="colgroup" colspan="{below.count("<th")}">{above}</th>'
+                second += below
             else:
-                first += "".join(f'<th scope="col" rowspan="2">{name}</th>' for name in below)
-        return f"<tr>{first}</tr><tr>{second}</tr>"
+                first += below.replace('"col"', '"col" rowspan="2"') if grouped else below
+        return f"<tr>{first}</tr>" + (f"<tr>{second}</tr>" if second else "")
 
     def _cell(self, number: int, row: Mapping[str, Plain], name: str, evidence: Collection[str]) -> str:
         value, text = row[name], html.escape(self._text(row, name))
@@ -185,20 +180,20 @@ def table(
     *,
     note: str = "",
     decimals: int = 2,
-    links: Mapping[str, Sequence[str | None]] | None = None,
-    marks: Mapping[str, Sequence[bool]] | None = None,
+    links: Mapping[str, Sequence[str | None]] = {},
+    marks: Mapping[str, Sequence[bool]] = {},
 ) -> Table:
-    """Return `frame` as a `Table`; a named index becomes columns, stacked column names are joined by a space.
-
-    Raises:
-        ValueError: two columns have the same name, or a cell is infinite.
-    """
+    """Return `frame` as a `Table`; a named index becomes columns, stacked column names are joined by a space. Refuses
+    two columns of the same name and an infinite cell."""
     flat = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
     names = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in flat.columns]
     if len(set(names)) < len(names):
         raise ValueError(f"table {title!r} has two columns of the same name: {', '.join(sorted(names))}")
-    flat = flat.set_axis(names, axis=1)
-    return Table(names, cells(flat, f"table {title!r}"), title, note, decimals, links or {}, marks or {})
+    columns = []
+    for name, (_, values) in zip(names, flat.items(), strict=True):
+        where = f"table {title!r}, column {name!r}, row"
+        columns.append([plain(value, f"{where} {row}", missing=True) for row, value in enumerate(values)])
+    return Table(names, [list(row) for row in zip(*columns, strict=True)], title, note, decimals, links, marks)
 
 
 def badge(status: str) -> str:
@@ -227,8 +222,7 @@ def score_table(
     """Return scores as the report prints them: a row per model, the best in the first column first, best ones bold.
 
     Args:
-        scores: as of `medpsy.scoring`: ``model``, ``label``, ``score``, ``margin``, ``link`` and column `by`.
-        by: the column that names the columns of the table.
+        scores: as of `medpsy.scoring`; its column `by` names the columns of the table.
         columns: their order; by default that of `scores`.
         leads: rows like those of `scores` with the differences of two models, shown below, the smallest first.
         printed: a published table, index model, shown below under `source`.
@@ -259,27 +253,38 @@ def score_table(
 def outcome_table(scores: pd.DataFrame, title: str = "Outcomes of all responses") -> Table:
     """Return how many responses of each model to each suite ended in which outcome, the sum of the suites first;
     `scores` as `medpsy.scoring.closed_ended` returns them."""
-    counts = COUNTS if scores[NO_GOLD].any() else [name for name in COUNTS if name != NO_GOLD]
+    counts = [name for name in COUNTS if name != NO_GOLD or scores[NO_GOLD].any()]
     frame = scores[["label", "title", *counts]].assign(title=scores["title"].where(scores["suite"] != AVERAGE, "all"))
-    frame.columns = ["Model", "Suite", *(name.capitalize() for name in counts)]
-    links = {
-        name.capitalize(): [f"{link}&{urlencode({'outcome': name})}" for link in scores["link"]] for name in OUTCOMES
-    }
+    frame.columns = ["Model", "Suite", *map(str.capitalize, counts)]
+    links = {}
+    for name in OUTCOMES:
+        links[name.capitalize()] = [f"{link}&{urlencode({'outcome': name})}" for link in scores["link"]]
     note = "Unreadable and cut off responses count as not correct; failed requests are not scored."
     return table(frame, title, note=note, links=links)
+
+
+def agreement_table(pairs: pd.DataFrame, kappa: float, scores: pd.DataFrame) -> Table:
+    """Return how alike the judges of a panel decide criteria and order models.
+
+    Args:
+        pairs, kappa: as `medpsy.judge.pairwise_agreement` and `medpsy.judge.panel_kappa` return them.
+        scores: overall scores of one suite, as of `medpsy.scoring.open_ended`.
+    """
+    by_judge = scores.pivot(index="model", columns="judge", values="score")
+    ranked_alike = by_judge.corr("spearman")
+    frame = pairs.assign(rank=[ranked_alike.at[pair] for pair in zip(pairs["first"], pairs["second"], strict=True)])
+    columns = ["Judge", "Other judge", "Criteria", "Same (%)", "Cohen's kappa", "Rank correlation of models"]
+    frame = frame.replace(dict(zip(scores["judge"], scores["judge_label"], strict=True))).set_axis(columns, axis=1)
+    note = f"Fleiss' kappa of the panel: {shown_value(kappa, 2)}. "
+    note += f"Spearman's correlation over {len(by_judge)} models."
+    return table(frame, "Agreement of the judges", note=note)
 
 
 def score_points(
     scores: pd.DataFrame, title: str = "", *, by: str = "title", guessing: Iterable[float] = ()
 ) -> tuple[Canvas, str]:
-    """Draw scores as of `medpsy.scoring` with their margins: a line per value of column `by`, in it a point per model.
-
-    Args:
-        guessing: what guessing would score, line by line.
-
-    Returns:
-        The figure, and its words for a reader who cannot see it.
-    """
+    """Draw scores as of `medpsy.scoring` with their margins: a line per value of column `by`, in it a point per model,
+    and what `guessing` would score, line by line. Return the figure, and its words for who cannot see it."""
     import seaborn as sns  # late: takes a second to import
 
     ends = [scores.assign(score=scores["score"] + sign * scores["margin"].fillna(0)) for sign in (-1, 0, 1)]
@@ -323,12 +328,8 @@ def said_score(score: float, margin: float) -> str:
 
 
 def plain(value: object, where: str, *, missing: bool = False) -> Plain:
-    """Return `value`, called `where` in errors, with every number, name and container as JSON has them.
-
-    Raises:
-        ValueError: a number is infinite, or NaN unless `missing` writes it as null (a cell that was not measured).
-        TypeError: JSON has no counterpart.
-    """
+    """Return `value`, called `where` in errors, with every number, name and container as JSON has them; refuses what
+    has no counterpart, an infinite number, and NaN unless `missing` writes it as null (an unmeasured cell)."""
     value = value.item() if isinstance(value, np.generic) else math.nan if value is pd.NA or value is pd.NaT else value
     if isinstance(value, Mapping):
         return {str(key): plain(item, f"{where}.{key}", missing=missing) for key, item in value.items()}
@@ -346,35 +347,24 @@ def plain(value: object, where: str, *, missing: bool = False) -> Plain:
     return value
 
 
-def cells(frame: pd.DataFrame, where: str) -> list[list[Plain]]:
-    """Return the rows of `frame` as lists of plain values; a missing cell is null."""
-    columns = [
-        [plain(value, f"{where}, column {name!r}, row {row}", missing=True) for row, value in enumerate(frame[name])]
-        for name in frame.columns
-    ]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
 class MissingGlyph(UserWarning):
     """No installed font has a character of a figure."""
 
 
 def _cover(canvas: Canvas) -> None:
-    """Give every text the installed fonts, plain ones first, that have what its own lack; warn of what none has."""
-    fonts, nowhere = sorted(font_manager.fontManager.ttflist, key=_plainest), set()
-    for text in canvas.findobj(Text):
-        lacking = {ord(character) for character in text.get_text() if not character.isspace()}
-        for family in text.get_fontfamily():
-            font = text.get_fontproperties().copy()
-            font.set_family(family)
-            lacking -= _characters(font_manager.findfont(font)) if lacking else set()
-        for font in fonts if lacking else ():
-            if not font.name.startswith(BOXES) and lacking & _characters(font.fname):
-                text.set_fontfamily([*text.get_fontfamily(), font.name])
-                lacking -= _characters(font.fname)
-        nowhere |= lacking
-    if nowhere:
-        some = "".join(map(chr, sorted(nowhere)))[:20]
+    """Give every text the installed fonts, plain ones first, that have what the usual one lacks; warn of the rest."""
+    texts, fonts = canvas.findobj(Text), sorted(font_manager.fontManager.ttflist, key=_plainest)
+    lacking = {ord(character) for text in texts for character in text.get_text() if not character.isspace()}
+    lacking -= _characters(font_manager.findfont(font_manager.FontProperties()))
+    families = []
+    for font in fonts if lacking else ():
+        if not font.name.startswith(BOXES) and lacking & _characters(font.fname):
+            families.append(font.name)
+            lacking -= _characters(font.fname)
+    for text in texts if families else ():
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+    if lacking:
+        some = "".join(map(chr, sorted(lacking)))[:20]
         warnings.warn(
             f"no installed font has {some!r}: the figure shows boxes; install one (Debian, Ubuntu: apt-get install "
             "fonts-noto-cjk, or fonts-noto for all scripts) and delete fontlist-*.json in matplotlib.get_cachedir()",

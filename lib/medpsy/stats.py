@@ -39,7 +39,8 @@ def bootstrap(
     published_runs: int = 0,
     bounds: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
-    """Return replicates of the scores of `per_question`: [draw, suite] x model.
+    """Return replicates of the scores of `per_question`: [draw, suite] x model; missing where a stratum has no value,
+    or a single question, which says nothing of its spread.
 
     Questions are weighted anew within their stratum, the same way for all models and suites, so that the difference of
     two columns is paired. Weights are exponential (Rubin, Annals of Statistics 9, 1981), so that a part with few
@@ -51,15 +52,11 @@ def bootstrap(
     Args:
         per_question: one value per answer. Index levels ``model``, ``stratum``, ``question_id``, where there are any
             ``run``, and others that name the score, e.g. ``suite``. Equal stratum and question are one question.
-        sizes: of finite suites; by default there are questions of this kind without end, and run noise is part of the
-            spread of the questions' means.
+        sizes: of finite suites; by default there are questions of this kind without end.
         published_runs: runs behind a published score of the same finite suite: the replicates are then those of the
             difference from it.
         bounds: lowest and highest value; a stratum whose values are all equal then gets the spread that adding two of
             each would give it (Agresti and Coull, The American Statistician 52, 1998), instead of none.
-
-    Returns:
-        Missing where a stratum has no value, or a single question, which says nothing of its spread.
     """
     means, within, runs = _questions(per_question)
     columns = _levels(means)
@@ -98,11 +95,7 @@ def _questions(per_question: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series
     """Return of every question the mean over its runs, their variance (missing for one run) and their number."""
     by = [name for name in per_question.index.names if name != "run"]
     grouped = per_question.groupby(level=by, sort=False)
-    count = grouped.count()
-    if (count <= 1).all():
-        means = grouped.first()
-        return means, pd.Series(np.nan, index=means.index), count
-    return grouped.mean(), grouped.var(), count
+    return grouped.mean(), grouped.var(), grouped.count()
 
 
 def _levels(means: pd.Series) -> list[str]:
@@ -162,14 +155,8 @@ def estimate(per_question: pd.Series, **options) -> pd.DataFrame:
 
 
 def lead(per_question: pd.Series, first: str, second: str, **options) -> dict[str, float]:
-    """Return by how much model `first` is above `second` on the questions that both answered.
-
-    Args:
-        per_question: of one suite; `options` as of `bootstrap`.
-
-    Returns:
-        ``difference``, ``margin``, ``p_value``, ``questions``; the first three are missing without common questions.
-    """
+    """Return by how much model `first` is above `second` on the questions of one suite that both answered:
+    ``difference``, ``margin`` and ``p_value``, missing without such ``questions``; `options` as of `bootstrap`."""
     means, _, _ = _questions(per_question)
     pair = means.unstack("model").reindex(columns=[first, second]).dropna()
     gap = (pair[first] - pair[second]).to_frame("gap").rename_axis("model", axis=1).stack()
@@ -208,8 +195,7 @@ def questions_needed(
     test: Cochran, Sampling Techniques, 1977, 4.4), both variances being taken from what was measured.
 
     Args:
-        error: standard error of the measured number, the standard deviation of its replicates, in the unit of
-            `distance`; `questions` with `runs` each stand behind it.
+        error: standard error of the measured number, behind which `questions` with `runs` each stand.
         run_share: share of the squared error that is run noise.
         suite: questions N there are in all; None where new ones can be written.
     """

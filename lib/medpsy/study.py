@@ -31,10 +31,8 @@ RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a
 
 
 def find_root(*starts: Path) -> Path:
-    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` that holds `MARKS`, else the last start.
-
-    By default, starts are this package's folder and the working one.
-    """
+    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` (by default this package's and the working
+    one) that holds `MARKS`, else the last start."""
     if named := os.environ.get("MEDPSY_ROOT"):
         return Path(named).resolve()
     starts = starts or (Path(__file__).resolve().parent, Path.cwd())
@@ -67,19 +65,16 @@ class ModelSpec:
 
     Args:
         path: folder relative to the root, hub id, or (with `base_url`) the name under which an endpoint serves it.
-        revision: commit of the hub repository (40 hexadecimal digits); None means it still has to be pinned.
+        revision: commit of the hub repository; None means it still has to be pinned.
         base_url: address of an OpenAI-compatible endpoint; such a model is always asked there.
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
         label: what tables call it; where the report has a row for it, that row's name.
-        gguf: True where the folder holds a GGUF file, which only llama.cpp serves; needs to be said only where the
-            folder may be absent, as in a replay.
-        family: of `medpsy.families`, where its hub id alone does not say it; `load` takes switches and
-            `opens_thinking` from there unless the model has its own.
+        gguf: True where the folder, which may be absent, holds a GGUF file, which only llama.cpp serves.
+        family: of `medpsy.families`, where its hub id alone does not say it.
         max_tokens: of a response at most, where its context holds less than the sampling of the study asks for.
         engine_options: of the engine that answers for this model, before those of the study: ``{"tensor_parallel": 4}``
             where one GPU cannot hold it, ``{"key_env": "HOST_KEY"}`` for an endpoint with a key of its own.
-        root: folder that `path` is relative to.
     """
 
     name: str
@@ -102,9 +97,8 @@ class ModelSpec:
             raise ValueError("path: '' names no model; give a folder or a hub id")
         address = urlsplit(self.base_url or "http://none")
         if address.scheme not in ("http", "https") or address.username or address.password or address.query:
-            raise ValueError(
-                "base_url: must be http(s)://host/path without user, key or query; keys go into the environment"
-            )
+            fix = "must be http(s)://host/path without user, key or query; keys go into the environment"
+            raise ValueError(f"base_url: {fix}")
 
     @property
     def local_dir(self) -> Path | None:
@@ -125,14 +119,11 @@ class Study:
         parser_sees: the response, reasoning included (report 4.1.1), or its answer alone.
         questions_per_suite, conversations_per_suite: size of the seeded sample of each suite; 0 means all.
         runs: how often every question is asked.
-        engine_options: what `medpsy.engines.open_engine` takes for this engine; others stand with their models.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
         revisions: hub id of a data set -> commit at which it is read, where the library knows none or another is meant.
-        open_suites: suites of conversations, judged by rubrics.
         open_sampling: how conversations are answered; None means as `sampling` says.
-        judges: the models that decide the criteria, each by itself; `judge_sampling` is needed where there are any.
         judge_attempts: how often a judge is asked at most for one readable verdict.
-        targets: size class -> the backbone that is trained through `STAGES`; none where nothing is trained.
+        targets: size class -> the backbone that is trained through `STAGES`.
         root: folder that holds ``params``, ``notebooks`` and ``outputs``.
     """
 
@@ -177,9 +168,8 @@ class Study:
             if not size.isidentifier():
                 raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
             if self.models[name].base_url:
-                raise ValueError(
-                    f"targets.{size}: {name!r} is behind an endpoint; name a model whose weights can be read"
-                )
+                fix = "name a model whose weights can be read"
+                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; {fix}")
         for name, model in self.models.items():
             if model.base_url:
                 from medpsy.engines.client import Options  # late: a study without endpoints needs no client
@@ -202,9 +192,7 @@ class Study:
         if self.judges and self.judge_sampling is None:
             fix = "add it (the reference implementation of HealthBench has temperature 0.5 and max_tokens 2048)"
             raise ValueError(f"judge_sampling: this key is missing, and there are judges; {fix}")
-        for key in SAMPLINGS:
-            if (sampling := getattr(self, key)) is None:
-                continue
+        for key, sampling in ((key, getattr(self, key)) for key in SAMPLINGS if getattr(self, key)):
             try:
                 check_sampling(sampling)
             except ValueError as error:
@@ -219,12 +207,9 @@ class Study:
         return f"params/{self.profile}/study.yaml"
 
     def model(self, name: str) -> ModelSpec:
-        """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe.
-
-        The latter are called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's:
-        ``"small-o1-gspo"``, ``"small-o1-gspo-s8"``. Their chat template is that of the size's backbone. A ValueError
-        offers the nearest name for an unknown one.
-        """
+        """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe,
+        called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
+        A ValueError offers the nearest name for an unknown one."""
         if name in self.models:
             return self.models[name]
         trained = CHECKPOINT.fullmatch(name)
@@ -243,10 +228,7 @@ class Study:
         return kind, (self.engine_options if kind == self.engine else {}) | model.engine_options
 
     def checkpoint(self, size: str, stage: str, seed: int | None = None) -> ModelSpec:
-        """Return the model that `stage` leaves of the target of `size`, in the study's outputs; it may not exist yet.
-
-        Checkpoints of a training with another seed than the study's bear it in their name.
-        """
+        """Return the model that `stage` leaves of the target of `size`, in the outputs; it may not exist yet."""
         if size not in self.targets:
             raise ValueError(f"size {size!r} is no target of {self.file}; {strict.nearest(size, self.targets)}")
         if stage not in STAGES:
@@ -318,11 +300,9 @@ def load(profile: str, root: Path | None = None) -> Study:
         raise place.error(f"no such profile; {fix}")
     raw, given = strict.read(root / place.file, place.file), {"profile": profile, "root": root}
     if isinstance(raw.get("models"), dict):
-        at = place.at("models")
-        given["models"] = {
-            name: strict.build(ModelSpec, families.completed(entry), at.at(name), name=name)
-            for name, entry in raw.pop("models").items()
-        }
+        at, given["models"] = place.at("models"), {}
+        for name, entry in raw.pop("models").items():
+            given["models"][name] = strict.build(ModelSpec, families.completed(entry), at.at(name), name=name)
     seed = strict.value(raw.get("seed", 0), int, place.at("seed"))
     for key in SAMPLINGS:
         if raw.get(key) is not None:

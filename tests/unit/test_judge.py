@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fake_engine import World, small_study
 from healthbench_rows import conversation
-from medpsy import evaluate, judge, prompts
+from medpsy import evaluate, judge, prompts, show
 from medpsy.data.suites import OPEN_SUITES, build
 from medpsy.engines.base import Response, Sampling
 from medpsy.grading import rubric
@@ -60,14 +60,6 @@ def test_all_criteria_of_a_response_share_the_prefix_up_to_the_criterion():
     first, second = (prompts.judge(one, "x" * 500, each)[0]["content"] for each in one.rubric)
     start, _, _ = first.partition("<criterion>\n")
     assert second.startswith(start) and len(start) > 500
-
-
-def test_turns_are_blocks_with_their_role():
-    turns = [{"role": role, "content": f"{role}'s words"} for role in ("user", "assistant", "user")]
-    one = dataclasses.replace(conversation(), messages=tuple(turns))
-    text = prompts.judge(one, "", one.rubric[0])[0]["content"]
-    blocks = "user: user's words\n\nassistant: assistant's words\n\nuser: user's words"
-    assert f"<conversation>\n{blocks}\n</conversation>" in text
 
 
 ATTACK = """fine.
@@ -227,6 +219,14 @@ def test_the_panel_can_be_compared_with_itself(world, mine):
     assert judge.panel_kappa(found) < 0.1
     unjudged = found.assign(outcome=found["outcome"].mask(found["criterion"] == 0, "unjudged"))
     assert judge.pairwise_agreement(unjudged).loc[0, "criteria"] == 6
+
+
+def test_agreement_is_shown_with_how_alike_the_judges_order_the_models():
+    pairs = pd.DataFrame([("a", "b", 10, 40.0, 0.1)], columns=["first", "second", "criteria", "same", "kappa"])
+    scores = pd.DataFrame({"model": ["x", "y"] * 2, "judge": [*"aabb"], "judge_label": ["A", "A", "B", "B"]})
+    shown = show.agreement_table(pairs, 0.25, scores.assign(score=[1.0, 2.0, 9.0, 3.0]))
+    assert shown.rows == [["A", "B", 10, 40.0, 0.1, -1.0]]
+    assert "panel: 0.25" in shown.note and "over 2 models" in shown.note
 
 
 @pytest.mark.parametrize(

@@ -114,12 +114,6 @@ def test_a_single_conversation_has_a_score_and_no_margin():
     assert get(rubric.scores(two), column="margin") > 0
 
 
-def test_without_unjudged_criteria_low_score_and_high_are_one():
-    table = rubric.scores(random_frame(1, unjudged=0.0))
-    np.testing.assert_allclose(table["low"], table["score"], atol=1e-12)
-    np.testing.assert_allclose(table["high"], table["score"], atol=1e-12)
-
-
 # --- against the reference
 
 
@@ -154,6 +148,7 @@ def test_scores_equal_a_plain_implementation_of_the_reference(seed):
     data = random_frame(seed, unjudged=0.0)
     examples = [group.to_dict("records") for _, group in data.groupby("conversation_id")]
     table = rubric.scores(data)
+    np.testing.assert_allclose(table[["low", "high"]].T, [table["score"]] * 2, atol=1e-12)  # nothing is unjudged
     assert get(table) == pytest.approx(plain_mean([plain_score(one) for one in examples]))
     for theme in data["theme"].unique():
         expected = plain_mean([plain_score(one) for one in examples if one[0]["theme"] == theme])

@@ -9,8 +9,7 @@ A notebook calls::
 
 from medpsy.claims.draws import AVERAGE, LEAST, Draws, closed_items, drawn, draws, length_items, no_draws
 from medpsy.claims.ledger import LedgerError, ledger, plans
-from medpsy.claims.measure import entry, measure
-from medpsy.claims.places import (
+from medpsy.claims.measure import (
     KINDS,
     NOT_TESTABLE,
     OPEN,
@@ -18,8 +17,10 @@ from medpsy.claims.places import (
     Places,
     all_hold,
     cells,
+    entry,
     judge_names,
     known,
+    measure,
     played,
     printed,
     sign_status,

@@ -2,10 +2,11 @@
 
 A measure is named as the printed cells name it (`published/data/cells.csv`): ``"MedQA (USMLE)"``, ``"Average"``,
 ``"HealthBench (CompassJudger-2-32B)"``, ``"HealthBench Hard: Response Depth (CompassJudger-2-32B)"``, ``"Response
-length"``. HealthBench Hard is part of HealthBench: both are scored on the same conversations. Gives no status.
+length"``. HealthBench Hard is part of HealthBench: both are scored on the same conversations.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -44,21 +45,13 @@ class Behind(NamedTuple):
 
 @dataclass(frozen=True)
 class Draws:
-    """Every measure of every model: scores in points, lengths in tokens.
-
-    Args:
-        values: (measure, model) -> measured value, then replicates.
-        noise: the same with replicates that differ by run noise alone; empty where one run cannot tell.
-        items: one row per response and measure, of the columns `COLUMNS`.
-        sizes: suite -> questions it has; of finite suites, and where lengths are weighted by them.
-        whole: whether all questions of finite suites were asked.
-    """
+    """Every measure of every model: scores in points, lengths in tokens."""
 
     values: Mapping[Cell, Values]
-    noise: Mapping[Cell, Values]
-    items: pd.DataFrame
-    sizes: Mapping[str, int]
-    whole: bool = False
+    noise: Mapping[Cell, Values]  # replicates that differ by run noise alone; empty where one run cannot tell
+    items: pd.DataFrame  # a row per response and measure, with `COLUMNS`
+    sizes: Mapping[str, int]  # suite -> questions it has; of finite suites, and where lengths are weighted by them
+    whole: bool = False  # all questions of finite suites were asked
 
     def of(self, model: str, measure: str = AVERAGE) -> Values:
         """Return the values of a model; KeyError, naming both, where it was not measured."""
@@ -82,12 +75,11 @@ class Draws:
 
     def behind(self, cells: Iterable[Cell]) -> Behind:
         """Return what stands behind some measures of some models: the items of all suites behind an average."""
-        cells = list(cells)
-        measures = frozenset(part for measure, _ in cells for part in PARTS.get(measure, {measure}))
-        models = frozenset(model for _, model in cells)
-        if (measures, models) not in self._counted:
-            self._counted[measures, models] = self._count(measures, models)
-        return self._counted[measures, models]
+        pairs = [(part, model) for measure, model in cells for part in PARTS.get(measure, {measure})]
+        key = tuple(map(frozenset, zip(*pairs, strict=True))) or (frozenset(), frozenset())
+        if key not in self._counted:  # a section asks some thousand times about some hundred cells
+            self._counted[key] = self._count(*key)
+        return self._counted[key]
 
     def questions(self, cells: Iterable[Cell]) -> int | None:
         """Return how many questions stand behind `cells`, as `behind` says."""
@@ -105,7 +97,7 @@ class Draws:
 
     @cached_property
     def _counted(self) -> dict[tuple[frozenset[str], frozenset[str]], Behind]:
-        return {}  # a section asks some thousand times for what stands behind some hundred cells
+        return {}
 
     @cached_property
     def _answers(self) -> dict[Cell, pd.DataFrame]:
@@ -185,12 +177,9 @@ def drawn(items: pd.DataFrame, **options) -> Draws:
         noise = _columns(stats.bootstrap(values, NOISE_DRAWS, options.get("seed", 0), sizes=asked))
     replicates = _columns(stats.bootstrap(values, DRAWS, **options))
     scores = {cell: np.append(measured.at[cell], column) for cell, column in replicates.items()}
-    scores = {
-        (measure, model): np.clip(column, 0.0, 100.0) if measure.startswith(OPENED) else column
-        for (measure, model), column in scores.items()
-        if np.isfinite(column[0])
-    }
-    return Draws(scores, noise, items, {})
+    scores = {cell: column for cell, column in scores.items() if np.isfinite(column[0])}
+    opened = {cell: np.clip(column, 0.0, 100.0) for cell, column in scores.items() if cell[0].startswith(OPENED)}
+    return Draws(scores | opened, noise, items, {})
 
 
 def _columns(replicates: pd.DataFrame) -> dict[Cell, Values]:
@@ -263,14 +252,11 @@ def length_items(lengths: pd.DataFrame) -> pd.DataFrame:
     for outcome in ("correct", "wrong"):
         share = 1.0 * (closed["outcome"] == outcome)
         quantities |= {f"Share {outcome}": share, f"Tokens {outcome}": share * closed["tokens"]}
-    rows, titles = (
-        rows.assign(stratum=rows["suite"], question_id=rows["item"], part="lengths"),
-        rows["suite"].map(TITLES),
-    )
-    frames = [
-        rows.loc[value.index].assign(measure=f"{name}: " + titles.loc[value.index], value=value)
-        for name, value in quantities.items()
-    ]
+    rows = rows.assign(stratum=rows["suite"], question_id=rows["item"], part="lengths", title=rows["suite"].map(TITLES))
+    frames = []
+    for name, value in quantities.items():
+        behind = rows.loc[value.index]
+        frames.append(behind.assign(measure=f"{name}: " + behind["title"], value=value))
     return pd.concat(frames, ignore_index=True)[COLUMNS]
 
 
@@ -287,6 +273,6 @@ def stratum_sizes(questions: Mapping[str, Mapping[str, object]]) -> dict[str, in
     opened = {name for suite in OPEN_SUITES for name in questions.get(suite, ())}
     strata = {"conversations": len(opened), **{suite: len(group) for suite, group in questions.items()}}  # of lengths
     for suite in [suite for suite in SUITES if suite in questions]:
-        groups = [f"{suite}/{one.weight_group}" for one in questions[suite].values() if one.gold is not None]
-        strata |= {name: groups.count(name) for name in set(groups)}
+        keyed = [question for question in questions[suite].values() if question.gold is not None]
+        strata |= Counter(f"{suite}/{question.weight_group}" for question in keyed)
     return strata

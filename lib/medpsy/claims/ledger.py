@@ -1,8 +1,7 @@
 """The ledger: every published claim once, with its audit, who measured it, its status, tier, and what would settle it.
 
-Fed by the records of the sections (`result.json`) and by `medpsy.published`; measures nothing and runs nothing. A claim
-that several sections measured has the status of the section that answers for it, else that of the first one in reading
-order; all are listed. What no section measured is `not testable`, with the reason, or `not yet run`.
+A claim that several sections measured has the status of the section that answers for it, else that of the first one in
+reading order; all are listed. What no section measured is `not testable`, with the reason, or `not yet run`.
 """
 
 import re
@@ -13,7 +12,7 @@ import pandas as pd
 
 from medpsy import stats
 from medpsy.claims.draws import DRAWS
-from medpsy.claims.places import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
+from medpsy.claims.measure import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
 from medpsy.published import Claim, every_claim, recompute
 from medpsy.published.audit import DOCUMENTS
 
@@ -42,9 +41,6 @@ def ledger(
         ``Notebook`` answers for the claim; ``Profile`` would test what this one cannot; ``Ours`` and ``Ours ±`` are in
         the claim's unit, points where that is empty; ``Questions`` and ``Runs`` are what was asked; ``Plans`` settle an
         open claim, cheapest first, which stands in ``Plan questions``, ``Plan runs`` and ``Plan tokens`` too.
-
-    Raises:
-        LedgerError: a record speaks of a claim that does not exist.
     """
     measured: dict[str, dict[str, Mapping]] = {claim.id: {} for claim in every_claim()}
     for name, section_rows in rows.items():
@@ -65,7 +61,8 @@ def ledger(
         entry |= {"Audit": AUDITS[recompute(claim).state], "Notebook": claim.notebook, "Verdict": status}
         entry |= {"Tier": row.get("tier", ""), "Ours": row.get("ours"), "Ours ±": row.get("margin")}
         entry |= {"Note": row.get("note", ""), "Reason": reason}
-        entry["Profile"] = claim.profile if status == NOT_TESTABLE and _beyond(claim.profile, profile) else ""
+        beyond = VALUES[VALUES.index(profile) + 1 :] if profile in VALUES else VALUES  # may test what this one cannot
+        entry["Profile"] = claim.profile if status == NOT_TESTABLE and claim.profile in beyond else ""
         entry["Measured by"] = "; ".join(f"{name}: {recorded['verdict']}" for name, recorded in by_section.items())
         entry |= {"Audit note": claim.note, "Questions": effort.get("questions"), "Runs": effort.get("runs")}
         entry |= {f"Plan {name}": cheapest.get(name) for name in ("questions", "runs", "tokens")}
@@ -82,15 +79,13 @@ def section(claim: Claim) -> str:
 
 
 def plans(row: Mapping, *, runs: Sequence[int] = RUNS, power: float = POWER) -> list[dict]:
-    """Return one plan ``{runs, questions, tokens}`` per number of `runs` that can settle a claim, cheapest first.
+    """Return one plan ``{runs, questions, tokens}`` per number of `runs` that can settle an open claim, cheapest first;
+    none where its row of a record does not say what stood behind it.
 
-    What is known of the claim's spread is that of its replicates, and the truth is taken to be what was measured: a
-    plan for a pattern shows the measured difference with the wanted power; where a published value is tested, or no
-    change is claimed, the margin of a plan is narrow enough to call it reproduced. An order has no margin: the share of
-    replicates in which it holds is turned into a distance in standard errors. Stored responses are not paid for again.
-
-    Args:
-        row: of a record's `claims`. Nothing where it is not open, or does not say what stood behind it.
+    The truth is taken to be what was measured: a plan for a pattern shows the measured difference with the wanted
+    power; where a published value is tested, or no change is claimed, the margin of a plan is narrow enough to call it
+    reproduced. An order has no margin: the share of replicates in which it holds is turned into a distance in standard
+    errors. Stored responses are not paid for again.
     """
     how = row.get("effort")
     distance = _distance(row, power) if how and row["verdict"] == OPEN and how["questions"] else None
@@ -133,8 +128,3 @@ def _status(row: Mapping, claim: Claim, has_run: bool) -> tuple[str, str]:
     if row:
         return NOT_TESTABLE, row["note"] or "what was measured here does not decide it"
     return (NOT_TESTABLE, "its section ran and measured nothing that decides it") if has_run else (NOT_YET_RUN, "")
-
-
-def _beyond(wanted: str, profile: str) -> bool:
-    """Return whether profile `wanted` may test what `profile` cannot."""
-    return bool(wanted) and (profile not in VALUES or VALUES.index(wanted) > VALUES.index(profile))

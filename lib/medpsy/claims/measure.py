@@ -1,50 +1,228 @@
 """What a section says: rows of the published claims that it answers for, and its findings, from the same replicates.
 
-A claim's own formula sees our numbers in the place of the printed ones, replicate by replicate. What the documents
-state without a formula, and what a section finds besides, are the rows of `patterns.csv`: formulas on our models, by
-role, read by the same evaluator.
+Who stands in a printed cell is data (`cells.yaml`). A claim's own formula sees our numbers in the place of the printed
+ones, replicate by replicate; what the documents state without a formula, and what a section finds besides, are the rows
+of `patterns.csv`: formulas on our models. Where the published model itself answered, its value is tested; where another
+one stands in, a sign or an order. Lack of power is never called agreement.
 """
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cache
 from importlib.resources import files
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 
 from medpsy import published, stats
-from medpsy.claims.draws import AVERAGE, LENGTH, TITLES, Cell, Draws, Values
-from medpsy.claims.places import (
-    FAILS,
-    HOLDS,
-    NOT_TESTABLE,
-    OPEN,
-    STAND_IN,
-    NotMeasured,
-    Places,
-    all_hold,
-    known,
-    order_status,
-    printed,
-    sign_status,
-    status,
-    unchanged_status,
-)
+from medpsy.claims.draws import AVERAGE, LEAST, LENGTH, TITLES, Cell, Draws, Values
 from medpsy.data.suites import SUITES
 from medpsy.published.claims import Claim, ExpressionError, NoValue, compute, evaluate_each
-from medpsy.published.tables import half_unit
+from medpsy.published.tables import grid, grids, half_unit
 from medpsy.study import Study
 
+DATA = files("medpsy.claims")
+AGREES, DIFFERS, OPEN = "agrees", "differs", "too few to tell"
+HOLDS, FAILS, NOT_TESTABLE = "pattern holds", "pattern fails", "not testable"
+STATUSES = (AGREES, DIFFERS, OPEN, HOLDS, FAILS, NOT_TESTABLE)
+KINDS = {AGREES: "good", HOLDS: "good", DIFFERS: "bad", FAILS: "bad"}  # others: open
+EXACT, PROXY, STAND_IN = "exact", "proxy", "stand-in"  # tiers
+RESOLUTION = 3.0  # points; ours: a score known no better than this is not called reproduced
+SURE = 0.975  # share of replicates on one side that settles an order; two-sided 95 %
+ROUNDING = 1e-9  # keeps a gap that equals its margin inside it despite binary fractions
 RELATIVE = 0.05  # of a printed number that is no points; ours: about what the resolution is of a score of 60
 RATIOS = ("x", "ratio")  # units whose neutral number is 1
 UNBOUNDED = (*RATIOS, "tokens", "GB")  # units that are no points
 ORDERS = ("rank", "judges", "dimensions", "columns", "")  # units of claims that hold or do not, as their rule says
 SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
 BRACES = re.compile(r"\{(.+?)(?::([^{}]*))?\}")  # in a pattern's texts: a formula and the format of its value
+DECIMALS = {"nats per token": 4}  # of a finding's number, 2 in any other unit
 UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
+
+
+class NotMeasured(LookupError):
+    """What a claim speaks of was not measured here; the argument names it."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Who stands where."""
+
+    study: Study
+    draws: Draws
+    plays: Mapping[str, str]  # printed model -> model of the study that it is, or whose part it plays
+    judges: Mapping[str, str] = field(default_factory=dict)  # the report's name of a judge -> judge of the study
+
+    def at(self, cell) -> tuple[Values, set[Cell]]:
+        """Return our numbers for a printed cell, and what stands behind them; `NotMeasured` names what is missing."""
+        if cell.model and cell.measure:
+            return self.score(cell.model, cell.measure)
+        if pair := cells()["differences"].get(cell.table, {}).get(cell.row):
+            return _less(*(self.at(grid(cell.table)[row][cell.column]) for row in pair))
+        raise NotMeasured(f"{cell.row}, {cell.column}")
+
+    def score(self, model: str, measure: str) -> tuple[Values, set[Cell]]:
+        """Return our numbers for a printed model and measure, as `at` does."""
+        if parts := cells()["means"].get(measure):
+            scores = [self.score(model, part) for part in parts]
+            return np.mean([values for values, _ in scores], axis=0), set().union(*(behind for _, behind in scores))
+        if measure in cells()["changes"]:
+            return _less(*(self.score(name, cells()["changes"][measure]) for name in (model, source_of(model))))
+        if model not in self.plays:
+            raise NotMeasured(model)
+        cell = measure, self.plays[model]
+        if cell not in self.draws.values:
+            raise NotMeasured(measure)
+        return self.draws.values[cell], {cell}
+
+    def noisy(self) -> "Places":
+        """Return the same with replicates that differ by run noise alone."""
+        return replace(self, draws=replace(self.draws, values=self.draws.noise))
+
+    def tier(self, behind: Iterable[Cell]) -> tuple[str, str]:
+        """Return how near the published protocol `behind` is, and which part of a proxy differs."""
+        printed, differs = {ours: model for model, ours in self.plays.items()}, {}
+        for measure, model in set(behind):
+            if self.study.source != "hub" or model not in printed or not self._is(model, printed[model], differs):
+                return STAND_IN, ""
+            name = next((judge for judge in self.judges if f"({judge})" in measure), None)
+            label = name and self.study.model(self.judges[name]).label
+            if name and not label.startswith(name):
+                differs[f"judged by {label}"] = None
+            asked = self.study.conversations_per_suite if "HealthBench" in measure else self.study.questions_per_suite
+            if asked and measure != "File size":
+                differs[f"a sample of {asked} of each suite"] = None
+        return (PROXY, ", ".join(differs)) if differs else (EXACT, "")
+
+    def _is(self, model: str, printed: str, differs: dict) -> bool:
+        """Return whether `model` is the printed one; a file of it that was quantized here is, and `differs`."""
+        source = source_of(printed)
+        if source is None or self.study.model(model).label == printed:
+            return self.study.model(model).label == printed
+        differs["quantized here"] = None
+        return source in self.plays and self.study.model(self.plays[source]).label == source
+
+
+def _less(first: tuple[Values, set[Cell]], second: tuple[Values, set[Cell]]) -> tuple[Values, set[Cell]]:
+    return first[0] - second[0], first[1] | second[1]
+
+
+def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[dict]]]:
+    """Return `plays` and `scopes` of `measure` for size classes that follow the report's recipe.
+
+    Args:
+        stands_for: size class -> one of the tables that `cells.yaml` lists for a class of the report.
+        roles: ``backbone``, a stage, or a quantized file (``Q4_K_M``, ``Q4_K_M_plain``) -> size class -> model.
+    """
+    plays, scopes = {}, []
+    for size, table in stands_for.items():
+        name, printed = next((name, about) for name, about in cells()["classes"].items() if table in about["tables"])
+        models = {role: by_size[size] for role, by_size in roles.items() if size in by_size}
+        for role, model in models.items():
+            form, plain, _ = role.partition("_plain")
+            row = printed["roles"].get(role) or f"{printed['roles']['rl2']}-{form}"
+            plays[row + (" without imatrix" if plain else "")] = model
+        scopes.append({"size": size, "class": name, "table": table, **models})
+    return plays, {"size": scopes}
+
+
+def judge_names(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return judge of the study -> the report's name of it, from the heading of a column or that name itself."""
+    return {judge: cells()["judges"].get(column, column) for judge, column in columns.items()}
+
+
+def printed(model: str, measure: str, *tables: str) -> float | None:
+    """Return the number that the report prints for a model and measure, the first one in `tables` (all by default);
+    None where it prints none."""
+    every = (cell for name in tables or grids() for row in grid(name).values() for cell in row.values())
+    return next((float(cell.number) for cell in every if (cell.model, cell.measure) == (model, measure)), None)
+
+
+@cache
+def cells() -> dict:
+    """Return `cells.yaml`."""
+    return yaml.safe_load((DATA / "cells.yaml").read_text(encoding="utf-8"))
+
+
+def source_of(printed: str) -> str | None:
+    """Return the printed model that a printed quantized file was made of, None of other models."""
+    finals = [about["roles"]["rl2"] for about in cells()["classes"].values()]
+    return next((name for name in finals if printed.startswith(f"{name}-")), None)
+
+
+# Statuses.
+
+
+def known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def value_status(
+    printed: float | None, ours: float | None, margin: float | None, *, resolution: float = RESOLUTION,
+    half_unit: float = 0.0,
+) -> str:  # fmt: skip
+    """Return the status of a published value, `margin` being that of ``ours - printed``, `resolution` the widest one at
+    which being inside it counts as agreement, and `half_unit` half a unit of the last printed digit."""
+    if not (known(printed) and known(ours)):
+        return NOT_TESTABLE
+    if not known(margin):
+        return OPEN
+    if abs(ours - printed) > margin + half_unit + ROUNDING:
+        return DIFFERS
+    return AGREES if margin <= resolution + ROUNDING else OPEN
+
+
+def sign_status(difference: float | None, margin: float | None) -> str:
+    """Return the status of a pattern that claims ``difference > 0``."""
+    if not known(difference):
+        return NOT_TESTABLE
+    if not known(margin) or abs(difference) <= margin + ROUNDING:
+        return OPEN
+    return HOLDS if difference > 0 else FAILS
+
+
+def unchanged_status(difference: float | None, margin: float | None, *, resolution: float = RESOLUTION) -> str:
+    """Return the status of a pattern that claims no difference: it holds where `resolution` would have been seen."""
+    tested = value_status(0.0, difference, margin, resolution=resolution)
+    return {AGREES: HOLDS, DIFFERS: FAILS}.get(tested, tested)
+
+
+def order_status(share: float, questions: int | None) -> str:
+    """Return the status of an order that holds in `share` of the replicates (0 to 1)."""
+    if questions is not None and questions < LEAST:
+        return OPEN
+    return HOLDS if share >= SURE else FAILS if share <= 1 - SURE else OPEN
+
+
+def all_hold(statuses: Iterable[str]) -> str:
+    """Return the status of a pattern made of several: one failure fails it, one doubt leaves it open."""
+    statuses = list(statuses)
+    return next((word for word in (FAILS, OPEN, NOT_TESTABLE) if word in statuses), HOLDS if statuses else NOT_TESTABLE)
+
+
+def status(
+    printed: float | None, ours: float, margin: float | None, tier: str, *, compares: bool = True, neutral: float = 0.0,
+    resolution: float = RESOLUTION, half_unit: float = 0.0,
+) -> str:  # fmt: skip
+    """Return the status that a tier allows on a published number: its value, or the sign of its difference from
+    `neutral`, 0 or of a ratio 1, where it `compares` several models."""
+    if not (known(printed) and known(ours)) or (tier == STAND_IN and not compares):
+        return NOT_TESTABLE
+    if tier != STAND_IN:
+        tested = value_status(printed, ours, margin, resolution=resolution, half_unit=half_unit)
+        return OPEN if tier == PROXY and tested == DIFFERS else tested
+    if printed == neutral:
+        return unchanged_status(ours - neutral, margin, resolution=resolution)
+    return sign_status(math.copysign(1, printed - neutral) * (ours - neutral), margin)
+
+
+# What a section says.
 
 
 class Measured(NamedTuple):
@@ -68,7 +246,6 @@ def measure(
         context: further names that formulas see.
     """
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
-    claims = {claim.id: claim for claim in published.every_claim() if claim.notebook == section}
     settled, findings = {}, []
     for pattern in patterns(section):
         for names in _scopes(pattern["each"], scopes):
@@ -77,7 +254,8 @@ def measure(
                 settled.setdefault(pattern["claim"], finding)
             else:
                 findings.append({"text": finding.text, "verdict": finding.verdict, "note": finding.note})
-    rows = [settled[name].row(claim) if name in settled else claim_row(claim, places) for name, claim in claims.items()]
+    claims = [claim for claim in published.every_claim() if claim.notebook == section]
+    rows = [settled[claim.id].row(claim) if claim.id in settled else claim_row(claim, places) for claim in claims]
     return Measured(rows, findings)
 
 
@@ -148,13 +326,9 @@ def effort(
     draws: Draws, behind: Iterable[Cell], values: Values | None = None, noise: Values | None = None,
     share: float | None = None,
 ) -> dict:  # fmt: skip
-    """Return what stood behind a claim, so that the ledger can plan how to settle it.
-
-    Returns:
-        ``questions`` and ``runs``; ``tokens``, written per question and run by all its models together; ``run_share``,
-        share of the squared margin that is run noise, None where one run cannot tell; ``suite``, questions there are in
-        all, None where new ones can be written or a sample was asked; ``share``, of an order.
-    """
+    """Return what stood behind a claim, so that the ledger can plan how to settle it: the fields of `Behind`;
+    ``run_share`` of the squared margin, None where one run cannot tell; ``suite``, questions there are in all, None
+    where new ones can be written or a sample was asked; ``share``, of an order."""
     about = draws.behind(behind)
     spread = float(np.var(values[1:])) if values is not None else 0.0
     run_share = min(1.0, float(np.var(noise[1:])) / spread) if noise is not None and spread else None
@@ -194,7 +368,7 @@ def _in_samples(share: float) -> str:
 
 def patterns(section: str) -> list[dict[str, str]]:
     """Return the rows of `patterns.csv` of one section."""
-    with (files("medpsy.claims") / "patterns.csv").open(encoding="utf-8", newline="") as file:
+    with (DATA / "patterns.csv").open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if section[:2] in row["sections"].split()]
 
 
@@ -218,16 +392,11 @@ class _Finding:
             raise
         except UNMEASURED as missing:
             self._not_measured(pattern, str(missing))
-            return
-        parts = value if isinstance(value, dict) else {"": value}
-        if parts:
-            self._measured(pattern, parts)
         else:
-            self._not_measured(pattern, "nothing to compare")
+            self._measured(pattern, value if isinstance(value, dict) else {"": value})
 
     def row(self, claim: Claim) -> dict:
-        """Return the row of the published claim that this pattern settles: by the claim's number or sign if the pattern
-        has no rule of its own."""
+        """Return the row of the published claim that this pattern settles, by its own rule if it has one."""
         if self.values is None:
             return entry(claim, NOT_TESTABLE, note=self.note)
         if not self.rule:
@@ -291,6 +460,9 @@ class _Finding:
         return number
 
     def _measured(self, pattern: Mapping[str, str], parts: Mapping[str, Values]) -> None:
+        if not parts:
+            self._not_measured(pattern, "nothing to compare")
+            return
         margins = {name: self.places.draws.margin(values, self.behind) for name, values in parts.items()}
         closest, least = min(parts, key=lambda name: parts[name][0]), np.min(list(parts.values()), axis=0)
         share, self.values = _share(least), least if self.rule == "together" else parts[closest]
@@ -339,5 +511,5 @@ def _share(values: Values) -> float:
 def _number(value: float, margin: float | None, unit: str) -> str:
     if unit == "x":
         return f"{value + 1:.2f}" + (f" ± {margin:.2f}" if known(margin) else ", no margin")
-    unit = unit and f" {unit}"
-    return f"{value:+.2f}" + (f" ± {margin:.2f}{unit}" if known(margin) else f"{unit}, no margin")
+    places, unit = DECIMALS.get(unit, 2), unit and f" {unit}"
+    return f"{value:+.{places}f}" + (f" ± {margin:.{places}f}{unit}" if known(margin) else f"{unit}, no margin")

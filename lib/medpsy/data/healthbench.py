@@ -1,8 +1,7 @@
 """HealthBench, its Hard and its Consensus part: health conversations with rubrics written by physicians.
 
 Arora et al., "HealthBench". The authors ask not to show examples in plain text and not to train on them (each row's
-`canary`): files are read compressed as they are, nothing is copied, and ideal completions are never read. Tags are
-checked as they stand in the files; other implementations document themes and axes that no row has.
+`canary`): files are read compressed as they are, nothing is copied, and ideal completions are never read.
 """
 
 from collections.abc import Sequence
@@ -87,14 +86,8 @@ class _Example(BaseModel, strict=True):
 
 
 def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversation:
-    """Return a row of the published schema as a conversation.
-
-    Args:
-        levels: every criterion needs the tag of its level, which all published ones have and no score takes.
-
-    Raises:
-        DataError: naming file, row and field.
-    """
+    """Return a row of the published schema as a conversation; unless `levels` is False, every criterion needs the tag
+    of its level, which all published ones have and no score takes."""
     example = row.checked(_Example)
     theme = _only(row, "example_tags", example.example_tags, "theme")
     rubric = []

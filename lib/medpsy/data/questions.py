@@ -1,7 +1,6 @@
 """What is asked: questions with options, conversations with a rubric, and samples of either.
 
-A loader turns one row of a data set into one of these records; nothing downstream sees the row again. The records hold
-no prompt (`medpsy.prompts` words them), no judgment and no score.
+A loader turns one row of a data set into one of these records; nothing downstream sees the row again.
 """
 
 import hashlib
@@ -114,9 +113,6 @@ def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
     The choice depends on seed and ids alone, not on row order or the number asked for: a sample of 40 contains the
     sample of 20, so answers already in the store are used again. Every weight group gets an equal share as far as it
     has questions, because groups count equally in the score, and at least one, even if that makes more than `n`.
-
-    Raises:
-        ValueError: if `n` is negative.
     """
     if n < 0:
         raise ValueError(f"cannot choose {n} questions; give a number of at least 0 (0 means all)")

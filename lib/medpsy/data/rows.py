@@ -47,6 +47,11 @@ class Row:
         shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
         return DataError(f"{self.source}, row {self.number}, field {field!r} is {shown}: {fix}")
 
+    def expect(self, holds: object, field: str, fix: str) -> None:
+        """Stop the load with `error` unless a condition on `field` `holds`."""
+        if not holds:
+            raise self.error(field, fix)
+
     def checked(self, model: type[Fields]) -> Fields:
         """Return the row as a pydantic `model`; the error of a missing field offers the one with a name like it."""
         try:
@@ -62,15 +67,14 @@ class Row:
 
     def text(self, field: str) -> str:
         """Return a text that is not empty, without the white space around it."""
-        if not (text := self.option(field)):
-            raise self.error(field, "a text that is not empty is expected")
+        text = self.option(field)
+        self.expect(text, field, "a text that is not empty is expected")
         return text
 
     def option(self, field: str) -> str:
         """Return a text that may be empty: real options are, now and then, and dropping one would shift letters."""
-        if not isinstance(value := self.values.get(field), str):
-            raise self.error(field, "text is expected")
-        return value.strip()
+        self.expect(isinstance(self.values.get(field), str), field, "text is expected")
+        return self.values[field].strip()
 
     def optional(self, field: str) -> str:
         """Return a text, or ``""`` where the field is absent, null, ``n/a`` or ``nan``."""
@@ -81,8 +85,8 @@ class Row:
     def integer(self, field: str) -> int:
         """Return a whole number, given as one or (csv) as its digits."""
         value = self.values.get(field)
-        if type(value) is not int and not (isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value)):
-            raise self.error(field, "a whole number is expected")
+        digits = isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value)
+        self.expect(type(value) is int or digits, field, "a whole number is expected")
         return int(value)
 
     def structure(self, field: str) -> list | dict:
@@ -92,21 +96,20 @@ class Row:
             value = parsed(value) if isinstance(value, str) else value
         except ValueError as error:
             raise self.error(field, f"JSON is expected ({error})") from error
-        if not isinstance(value, list | dict):
-            raise self.error(field, "a list or an object is expected, or JSON text of one")
+        self.expect(isinstance(value, list | dict), field, "a list or an object is expected, or JSON text of one")
         return value
 
     def texts(self, field: str) -> tuple[str, ...]:
         """Return a list of texts; single ones may be empty."""
         values = self.structure(field)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self.error(field, "a list of texts is expected")
+        whole = isinstance(values, list) and all(isinstance(value, str) for value in values)
+        self.expect(whole, field, "a list of texts is expected")
         return tuple(value.strip() for value in values)
 
     def letter(self, field: str, options: int) -> int:
         """Return the index that a capital letter names among the first `options` letters."""
-        if (value := self.option(field)) not in tuple(LETTERS[:options]):
-            raise self.error(field, f"a letter from A to {LETTERS[options - 1]} is expected")
+        value = self.option(field)
+        self.expect(value in tuple(LETTERS[:options]), field, f"a letter from A to {LETTERS[options - 1]} is expected")
         return LETTERS.index(value)
 
 
@@ -128,11 +131,11 @@ class Origin:
 
     def expect(self, rows: Sequence[Row], published: int, what: str) -> None:
         """Raise a DataError unless there are exactly the `published` number of `rows`, or only a part is meant."""
-        if self.partial or len(rows) == published:
-            return
-        fix = "pass partial=True if only a part is meant" if self.data_dir else "pass the pinned revision"
-        where = sources(rows) or self.data_dir or self.hub_id
-        raise DataError(f"{where}: {len(rows):,} {what}, {published:,} expected; use the complete copy, or {fix}")
+        if not self.partial and len(rows) != published:
+            fix = "pass partial=True if only a part is meant" if self.data_dir else "pass the pinned revision"
+            where = sources(rows) or self.data_dir or self.hub_id
+            found = f"{len(rows):,} {what}, {published:,} expected"
+            raise DataError(f"{where}: {found}; use the complete copy, or {fix}")
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,8 @@ def read(origin: Origin, patterns: Iterable[str]) -> list[Row]:
 
 
 def from_hub(origin: Origin, config: str | None, data_file: str | None = None) -> list[Row]:
-    """Return the rows of one config of the hub copy, or of one file where its files have different columns.
-
-    Raises:
-        DataError: without a full commit hash as revision, or when the hub does not hand the data over.
-    """
+    """Return the rows of one config of the hub copy, or of one file where its files have different columns; refuses a
+    revision that is no full commit hash."""
     require_commit(origin.hub_id, origin.revision)
     import datasets
     from datasets.exceptions import DatasetsError
@@ -198,11 +198,8 @@ def kind(path: Path) -> str | None:
 
 
 def find(folder: Path, patterns: Iterable[str]) -> tuple[Path, ...]:
-    """Return the data files of the first pattern that matches any (shards of one split), in order of name.
-
-    Raises:
-        DataError: when nothing matches, or when the matches are of several kinds and so perhaps the same rows twice.
-    """
+    """Return the data files of the first pattern that matches any (shards of one split), in order of name; refuses
+    matches of several kinds, which are perhaps the same rows twice."""
     patterns = tuple(patterns)
     matches = (sorted(path for path in folder.glob(name) if path.is_file() and kind(path)) for name in patterns)
     if not (paths := tuple(next(filter(None, matches), ()))):
@@ -214,16 +211,13 @@ def find(folder: Path, patterns: Iterable[str]) -> tuple[Path, ...]:
     return paths
 
 
-def from_files(paths: Iterable[Path], header: tuple[str, ...] | None = None) -> list[Row]:
-    """Return the rows of `paths` one after another, every csv field as text ("None" and "NA" are words, not gaps).
-
-    Args:
-        header: names the columns of a csv that has no header row.
-    """
+def from_files(paths: Iterable[Path], header: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of `paths` one after another, every csv field as text ("None" and "NA" are words, not gaps);
+    `header` names the columns of a csv that has no header row."""
     return [row for path in paths for row in _from_file(path, header)]
 
 
-def _from_file(path: Path, header: tuple[str, ...] | None) -> list[Row]:
+def _from_file(path: Path, header: Sequence[str]) -> list[Row]:
     if kind(path) == ".parquet":
         import pyarrow.parquet
 
@@ -241,11 +235,7 @@ def _from_file(path: Path, header: tuple[str, ...] | None) -> list[Row]:
 
 
 def content(path: Path) -> str:
-    """Return the text of a file or pipe, without a byte order mark; gzip is recognized by content, not by name.
-
-    Raises:
-        DataError: it is not UTF-8, or a damaged gzip file.
-    """
+    """Return the text of a file or pipe, without a byte order mark; gzip is recognized by content, not by name."""
     raw = path.read_bytes()
     try:
         return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
@@ -260,13 +250,13 @@ def json_lines(text: str, name: str) -> list[Row]:
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         try:
-            value = parsed(line) if line.strip() else None
+            rows += [_row(parsed(line), name, number)] if line.strip() else []
+        except DataError:
+            raise
         except ValueError as error:
             spread = ", not one value over many lines" if number == 1 and line.strip() in ("[", "{") else ""
             problem = f"no JSON ({error}); write one JSON object a line{spread}"
             raise DataError(f"{name}, row {number}: {problem}") from None
-        if line.strip():
-            rows.append(_row(value, name, number))
     return rows
 
 
@@ -275,7 +265,7 @@ def written(rows: Iterable[Mapping[str, object]]) -> str:
     return storable("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _csv(text: str, name: str, header: tuple[str, ...] | None) -> list[dict[str, str]]:
+def _csv(text: str, name: str, header: Sequence[str]) -> list[dict[str, str]]:
     """Return the records of a csv, fields as text; each must have as many columns as the header."""
     try:
         records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]

@@ -48,17 +48,14 @@ def mmlu_health(origin: Origin) -> list[Question]:
 
 def _mmlu_question(row: Row, subject: str, number: int) -> Question:
     """Return question `number` of a subject from either form: csv (letters) or hub (`choices`, answer 0 to 3)."""
-    asked = (f"{subject}/{number}", "mmlu_health", subject, row.text("question"))
-    if "choices" not in row.values:
-        return Question(*asked, tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4), None, subject)
-    options, gold = row.texts("choices"), row.integer("answer")
-    if len(options) != 4:
-        raise row.error("choices", "four options are expected")
-    if row.text("subject") != subject:
-        raise row.error("subject", f"{subject} is expected in this file")
-    if not 0 <= gold <= 3:
-        raise row.error("answer", "0 to 3 is expected in a copy with the column `choices`")
-    return Question(*asked, options, gold, None, subject)
+    if "choices" in row.values:
+        options, gold = row.texts("choices"), row.integer("answer")
+        row.expect(len(options) == 4, "choices", "four options are expected")
+        row.expect(row.text("subject") == subject, "subject", f"{subject} is expected in this file")
+        row.expect(0 <= gold <= 3, "answer", "0 to 3 is expected in a copy with the column `choices`")
+    else:
+        options, gold = tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4)
+    return Question(f"{subject}/{number}", "mmlu_health", subject, row.text("question"), options, gold, None, subject)
 
 
 # AfriMed-QA, Olatunji et al.: expert multiple choice of African medical schools, two to five options. Which subset and
@@ -69,32 +66,27 @@ NUMBERED = re.compile(r"option([1-5])")
 
 
 def afrimedqa(origin: Origin) -> list[Question]:
-    """Return the expert multiple-choice questions that have two options at least.
-
-    Rows with several right options, without a key, or whose key names a filler are kept, without a gold.
-    """
-    rows = read(origin, ("afri_med_qa*", "train*", "data/train*"))
+    """Return the expert multiple-choice questions that have two options at least; without a gold those with several
+    right options, without a key, or whose key names a filler."""
+    rows, expert = read(origin, ("afri_med_qa*", "train*", "data/train*")), []
     if origin.data_dir is None:
         origin.expect(rows, AFRIMED_ROWS, "rows of all types")
-    expert = [row for row in rows if row.text("question_type") == "mcq" and _tier(row) == "expert"]
+    for row in rows:
+        if row.text("question_type") == "mcq":
+            row.expect("tier" in row.values, "tier", f"version 2 is expected, as in {SUITES['afrimedqa'].hub_id}")
+            expert += [row] if row.optional("tier").lower() == "expert" else []
     origin.expect(expert, SUITES["afrimedqa"].published, "expert multiple-choice rows")
-    options = [_numbered_options(row) for row in expert]
-    return [_afrimed_question(row, texts) for row, texts in zip(expert, options, strict=True) if len(texts) >= 2]
-
-
-def _tier(row: Row) -> str:
-    if "tier" not in row.values:
-        raise row.error("tier", f"version 2 with this column is expected, as in {SUITES['afrimedqa'].hub_id}")
-    return row.optional("tier").lower()
+    pairs = [(row, _numbered_options(row)) for row in expert]
+    return [_afrimed_question(row, options) for row, options in pairs if len(options) >= 2]
 
 
 def _numbered_options(row: Row) -> dict[int, str]:
     """Return option number (1 to 5, as published: the key counts that way) to text, without the fillers."""
     given = row.structure("answer_options") if row.optional("answer_options") else {}
-    if not isinstance(given, dict) or not all(NUMBERED.fullmatch(name) for name in given):
-        raise row.error("answer_options", "an object with option1 to option5 is expected")
-    if not all(text is None or isinstance(text, str | int | float) for text in given.values()):
-        raise row.error("answer_options", "texts are expected")
+    named = isinstance(given, dict) and all(NUMBERED.fullmatch(name) for name in given)
+    row.expect(named, "answer_options", "an object with option1 to option5 is expected")
+    plain = all(text is None or isinstance(text, str | int | float) for text in given.values())
+    row.expect(plain, "answer_options", "texts are expected")
     texts = {int(name[-1]): "" if text is None else str(text).strip() for name, text in sorted(given.items())}
     return {number: text for number, text in texts.items() if text.casefold() not in FILLERS}
 
@@ -102,8 +94,8 @@ def _numbered_options(row: Row) -> dict[int, str]:
 def _afrimed_question(row: Row, options: dict[int, str]) -> Question:
     """Return a question; its gold is the one option that `correct_answer` (``"option4"``, a comma list) names."""
     names = [name.strip() for name in row.optional("correct_answer").split(",") if name.strip()]
-    if not all(NUMBERED.fullmatch(name) for name in names):
-        raise row.error("correct_answer", 'option1 to option5 is expected, or several like "option2,option4"')
+    known = all(NUMBERED.fullmatch(name) for name in names)
+    row.expect(known, "correct_answer", 'option1 to option5 is expected, or several like "option2,option4"')
     numbers = {int(name[-1]) for name in names}
     gold = list(options).index(*numbers) if len(numbers) == 1 and numbers <= options.keys() else None
     stem = row.optional("question_clean") or row.text("question")  # line breaks of lab lists survive in the former
@@ -123,8 +115,8 @@ def mmlu_pro_health(origin: Origin) -> list[Question]:
     if origin.data_dir is None:
         origin.expect(rows, MMLU_PRO_ROWS, "test rows of all categories")
     for row in rows:
-        if row.text("category") != row.text("category").lower():
-            raise row.error("category", "lower case is expected; this is not the original data set")
+        original = row.text("category") == row.text("category").lower()
+        row.expect(original, "category", "lower case is expected; this is not the original data set")
     health = [row for row in rows if row.text("category") == "health"]
     origin.expect(health, SUITES["mmlu_pro_health"].published, 'test rows with category "health"')
     return [_mmlu_pro_question(row) for row in health]
@@ -135,11 +127,10 @@ def _mmlu_pro_question(row: Row) -> Question:
     options = row.texts("options")
     while len(row.texts("options")) >= len(LETTERS) and options and options[-1] == PADDING:
         options = options[:-1]
-    if not 3 <= len(options) <= len(LETTERS):
-        raise row.error("options", "three to ten options are expected")
+    row.expect(3 <= len(options) <= len(LETTERS), "options", "three to ten options are expected")
     gold = row.letter("answer", len(options))
-    if row.integer("answer_index") != gold:
-        raise row.error("answer_index", f"{gold} is expected, because `answer` is {LETTERS[gold]}")
+    same = row.integer("answer_index") == gold
+    row.expect(same, "answer_index", f"{gold} is expected, because `answer` is {LETTERS[gold]}")
     asked = (str(row.integer("question_id")), "mmlu_pro_health", row.text("src").removeprefix("ori_mmlu-"))
     return Question(*asked, row.text("question"), options, gold, None, "mmlu_pro_health")
 
@@ -167,11 +158,8 @@ def refuse_withheld(rows: Iterable[Row]) -> None:
 
 
 def medmcqa_numbering(rows: Sequence[Row]) -> int:
-    """Return the number that stands for option A, 0 (hub copy) or 1 (original json): a 0 or a 4 among them decides.
-
-    Raises:
-        DataError: when both occur, or neither.
-    """
+    """Return the number that stands for option A, 0 (hub copy) or 1 (original json): a 0 or a 4 among them decides;
+    refuses rows with both or neither."""
     seen = {row.integer("cop") for row in rows}
     if (0 in seen) != (4 in seen):
         return 0 if 0 in seen else 1
@@ -181,10 +169,8 @@ def medmcqa_numbering(rows: Sequence[Row]) -> int:
 
 def medmcqa_question(row: Row, base: int) -> Question:
     """Return a question; `base` is the number of option A in `cop`."""
-    cop = row.integer("cop")
-    if not base <= cop <= base + 3:
-        raise row.error("cop", f"{base} to {base + 3} is expected here")
-    options = tuple(row.option(field) for field in MEDMCQA_OPTIONS)
+    cop, options = row.integer("cop"), tuple(row.option(field) for field in MEDMCQA_OPTIONS)
+    row.expect(base <= cop <= base + 3, "cop", f"{base} to {base + 3} is expected here")
     asked = (row.text("id"), "medmcqa", row.optional("subject_name"), row.text("question"))
     return Question(*asked, options, cop - base, None, "medmcqa")
 
@@ -207,8 +193,8 @@ def _medqa_question(row: Row, number: int) -> Question:
         hub_id = SUITES["medqa"].hub_id
         raise row.error("options", f"four are expected; letters differ in the five-option edition, use {hub_id}")
     options, gold = medqa_options(row), row.letter("answer_idx", 4)
-    if row.text("answer") != options[gold]:
-        raise row.error("answer", f"the text of option {LETTERS[gold]} is expected, because that is `answer_idx`")
+    same = row.text("answer") == options[gold]
+    row.expect(same, "answer", f"the text of option {LETTERS[gold]} is expected, because that is `answer_idx`")
     asked = (str(number), "medqa", row.optional("meta_info"), row.text("question"))
     return Question(*asked, options, gold, None, "medqa")
 
@@ -216,8 +202,8 @@ def _medqa_question(row: Row, number: int) -> Question:
 def medqa_options(row: Row) -> tuple[str, ...]:
     """Return the texts of options A to D."""
     given = row.structure("options")
-    if not isinstance(given, dict) or not all(isinstance(given.get(letter), str) for letter in "ABCD"):
-        raise row.error("options", "an object with the texts of A, B, C and D is expected")
+    whole = isinstance(given, dict) and all(isinstance(given.get(letter), str) for letter in "ABCD")
+    row.expect(whole, "options", "an object with the texts of A, B, C and D is expected")
     return tuple(given[letter].strip() for letter in "ABCD")
 
 
@@ -236,21 +222,19 @@ def medxpertqa(origin: Origin) -> list[Question]:
 
 def _medxpert_question(row: Row) -> Question:
     """Return a question from either form: hub (object, letter) or original (list, list with a letter)."""
-    given, label = row.structure("options"), row.values.get("label")
+    given, labels = row.structure("options"), row.values.get("label")
     if isinstance(given, list):
-        if not all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given):
-            raise row.error("options", "objects with `letter` and `content` are expected")
+        whole = all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given)
+        row.expect(whole, "options", "objects with `letter` and `content` are expected")
         given = {item["letter"]: item["content"] for item in given}
-    if set(given) != set(LETTERS) or not all(isinstance(text, str) for text in given.values()):
-        raise row.error("options", "ten texts, A to J, are expected")
-    if not (stem := OPTION_LIST.split(row.text("question"))[0].strip()):
-        raise row.error("question", "a question is expected before its list of options")
-    if isinstance(label, list) and len(label) != 1:
-        raise row.error("label", "exactly one letter is expected")
-    (label,) = label if isinstance(label, list) else [label]
-    if not isinstance(label, str) or label.strip() not in tuple(LETTERS):
-        raise row.error("label", "a letter from A to J is expected, alone or in a list")
-    options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(label.strip())
+    whole = set(given) == set(LETTERS) and all(isinstance(text, str) for text in given.values())
+    row.expect(whole, "options", "ten texts, A to J, are expected")
+    stem = OPTION_LIST.split(row.text("question"))[0].strip()
+    row.expect(stem, "question", "a question is expected before its list of options")
+    labels = labels if isinstance(labels, list) else [labels]
+    single = len(labels) == 1 and isinstance(labels[0], str) and labels[0].strip() in tuple(LETTERS)
+    row.expect(single, "label", "exactly one letter, A to J, is expected, alone or in a list")
+    options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(labels[0].strip())
     return Question(row.text("id"), "medxpertqa", row.optional("body_system"), stem, options, gold, None, "medxpertqa")
 
 
@@ -264,20 +248,17 @@ NO_HEADING = "UNLABELLED"  # how MEDLINE marks a passage without a heading
 
 
 def pubmedqa(origin: Origin) -> list[Question]:
-    """Return the official test questions, in the order of the rows.
-
-    Raises:
-        DataError: a row is malformed, or a copy that is said to be whole lacks rows or has other answers.
-    """
+    """Return the official test questions, in the order of the rows."""
     labelled = read(origin, ("ori_pqal*", "pqa_labeled/train*", "train*"))
     origin.expect(labelled, PUBMEDQA_LABELLED, "labelled rows")
-    chosen = [row for row in labelled if _pmid(row) in official_ids()]
-    origin.expect(chosen, SUITES["pubmedqa"].published, "rows of the official test list")
-    questions = [_pubmed_question(row) for row in chosen]
+    pairs = [(row.key or str(row.integer("pubid")), row) for row in labelled]  # the PMID is a key in the original
+    pairs = [(pmid, row) for pmid, row in pairs if pmid in official_ids()]
+    origin.expect([row for _, row in pairs], SUITES["pubmedqa"].published, "rows of the official test list")
+    questions = [_pubmed_question(row, pmid) for pmid, row in pairs]
     answers = Counter(PUBMEDQA_CHOICES[question.gold] for question in questions)
     if not origin.partial and answers != PUBMEDQA_BALANCE:
         problem = f"answers {dict(answers)}, {PUBMEDQA_BALANCE} expected"
-        raise DataError(f"{sources(chosen)}: {problem}; fetch the rows again")
+        raise DataError(f"{sources(labelled)}: {problem}; fetch the rows again")
     return questions
 
 
@@ -287,70 +268,56 @@ def official_ids() -> frozenset[str]:
     return frozenset(Path(__file__).with_name("pubmedqa_test.txt").read_text(encoding="utf-8").split())
 
 
-def _pmid(row: Row) -> str:
-    """Return the PMID: the key of a row in the original, `pubid` in the hub copy."""
-    return row.key or str(row.integer("pubid"))
-
-
-def _pubmed_question(row: Row) -> Question:
+def _pubmed_question(row: Row, pmid: str) -> Question:
     """Return a labelled row as question; the context has one line per passage, its section named."""
     answer = row.text("final_decision")
-    if answer not in PUBMEDQA_CHOICES:
-        raise row.error("final_decision", "yes, no or maybe is expected")
+    row.expect(answer in PUBMEDQA_CHOICES, "final_decision", "yes, no or maybe is expected")
     if original := "QUESTION" in row.values:
         stem, passages, labels = row.text("QUESTION"), row.texts("CONTEXTS"), row.texts("LABELS")
     else:
-        if not isinstance(context := row.structure("context"), dict):
-            raise row.error("context", "an object with `contexts` and `labels` is expected")
+        context = row.structure("context")
+        row.expect(isinstance(context, dict), "context", "an object with `contexts` and `labels` is expected")
         inner = Row(context, row.source, row.number)
         stem, passages, labels = row.text("question"), inner.texts("contexts"), inner.texts("labels")
-    if not passages or len(passages) != len(labels):
-        field = "LABELS" if original else "context"
-        raise row.error(field, f"one label per passage is expected; {len(labels)} for {len(passages)}")
+    counts = f"{len(labels)} for {len(passages)}"
+    alike, field = passages and len(passages) == len(labels), "LABELS" if original else "context"
+    row.expect(alike, field, f"one label per passage is expected; {counts}")
     pairs = zip(labels, passages, strict=True)
     context = "\n".join(text if label in ("", NO_HEADING) else f"{label}: {text}" for label, text in pairs)
-    gold = PUBMEDQA_CHOICES.index(answer)
-    return Question(_pmid(row), "pubmedqa", "", stem, PUBMEDQA_CHOICES, gold, context, "pubmedqa")
+    return Question(pmid, "pubmedqa", "", stem, PUBMEDQA_CHOICES, PUBMEDQA_CHOICES.index(answer), context, "pubmedqa")
 
 
-SUITES: dict[str, SuiteSpec] = {  # in the order of the columns of Table 1
-    spec.key: spec
-    for spec in (
-        SuiteSpec(
-            "mmlu_health", "MMLU (Health)", "cais/mmlu", None, "test",  # one config per subject
-            "c30699e8356da336a370243923dbaf21066bb9fe",  # as inspect_evals pins it
-            "MIT", sum(MMLU_SUBJECTS.values()), mmlu_health,
-        ),
-        SuiteSpec(  # the authors' open copy; intronhealth/afrimedqa_v2 is gated and needs a token
-            "afrimedqa", "AfriMedQA", "afrimedqa/afrimedqa_v2", None, "train",  # with a column `split`
-            "3b4382fa0bb51bfc026f5813021ab0ec7be9de8f",
-            "CC-BY-4.0, elsewhere CC-BY-NC-SA-4.0: treat as non-commercial",
-            3_910, afrimedqa,  # expert multiple choice, as in the authors' result files
-        ),
-        SuiteSpec(
-            "mmlu_pro_health", "MMLU-Pro Health", "TIGER-Lab/MMLU-Pro", None, "test",
-            "b189ec765aa7ed75c8acfea42df31fdae71f97be",  # widely pinned; 12,032 test rows
-            "MIT", 818, mmlu_pro_health,
-        ),
-        SuiteSpec(
-            "medmcqa", "MedMCQA", "openlifescienceai/medmcqa", None, "validation",
-            "91c6572c454088bf71b679ad90aa8dffcd0d5868", "Apache-2.0", 4_183, medmcqa,
-        ),
-        SuiteSpec(
-            "medqa", "MedQA (USMLE)", "GBaker/MedQA-USMLE-4-options", None, "test",
-            "0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18",
-            "CC-BY-4.0", 1_273, medqa,  # licence of this copy; the authors' repository is MIT
-        ),
-        SuiteSpec(
-            "medxpertqa", "MedXpertQA", "TsinghuaC3I/MedXpertQA", "Text", "test",
-            "7e7c465a68eb2b866926bfa59c8c9d17a8daba65", "MIT", 2_450, medxpertqa,
-        ),
-        SuiteSpec(
-            "pubmedqa", "PubMedQA", "qiaojin/PubMedQA", "pqa_labeled", "train",  # the only split of every config
-            "9001f2853fb87cab8d220904e0de81ac6973b318", "MIT", 500, pubmedqa,
-        ),
-    )
-}  # fmt: skip
+SPECS = (  # in the order of the columns of Table 1
+    SuiteSpec(  # one config per subject; the commit as inspect_evals pins it
+        "mmlu_health", "MMLU (Health)", "cais/mmlu", None, "test", "c30699e8356da336a370243923dbaf21066bb9fe", "MIT",
+        sum(MMLU_SUBJECTS.values()), mmlu_health,
+    ),
+    SuiteSpec(  # the authors' open copy, intronhealth/afrimedqa_v2 is gated; expert questions, as in their results
+        "afrimedqa", "AfriMedQA", "afrimedqa/afrimedqa_v2", None, "train", "3b4382fa0bb51bfc026f5813021ab0ec7be9de8f",
+        "CC-BY-4.0, elsewhere CC-BY-NC-SA-4.0: treat as non-commercial", 3_910, afrimedqa,
+    ),
+    SuiteSpec(  # widely pinned; 12,032 test rows
+        "mmlu_pro_health", "MMLU-Pro Health", "TIGER-Lab/MMLU-Pro", None, "test",
+        "b189ec765aa7ed75c8acfea42df31fdae71f97be", "MIT", 818, mmlu_pro_health,
+    ),
+    SuiteSpec(
+        "medmcqa", "MedMCQA", "openlifescienceai/medmcqa", None, "validation",
+        "91c6572c454088bf71b679ad90aa8dffcd0d5868", "Apache-2.0", 4_183, medmcqa,
+    ),
+    SuiteSpec(  # the licence of this copy; the authors' repository is MIT
+        "medqa", "MedQA (USMLE)", "GBaker/MedQA-USMLE-4-options", None, "test",
+        "0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18", "CC-BY-4.0", 1_273, medqa,
+    ),
+    SuiteSpec(
+        "medxpertqa", "MedXpertQA", "TsinghuaC3I/MedXpertQA", "Text", "test",
+        "7e7c465a68eb2b866926bfa59c8c9d17a8daba65", "MIT", 2_450, medxpertqa,
+    ),
+    SuiteSpec(  # its only split
+        "pubmedqa", "PubMedQA", "qiaojin/PubMedQA", "pqa_labeled", "train", "9001f2853fb87cab8d220904e0de81ac6973b318",
+        "MIT", 500, pubmedqa,
+    ),
+)  # fmt: skip
+SUITES: dict[str, SuiteSpec] = {spec.key: spec for spec in SPECS}
 OPEN_SUITES: dict[str, SuiteSpec] = {spec.key: spec for spec in healthbench.SPECS}
 RL_SET: SuiteSpec = training_sets.ALPHAMED  # no suite: for training only
 EVERY: dict[str, SuiteSpec] = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
@@ -367,14 +334,11 @@ class Suite:
 
 
 def load(key: str, *, data_dir: Path | None = None, revision: str | None = None, partial: bool = False) -> Suite:
-    """Return the real suite `key` of `EVERY`, checked.
+    """Return the real suite `key` of `EVERY`, checked: a `DataError` names file, row and field.
 
     Args:
         data_dir: folder with the files of the hub copy or of the original release; nothing is fetched then.
         revision: commit of the hub copy; the pinned one by default.
-
-    Raises:
-        DataError: when the data are not as published; names file, row and field.
     """
     spec = EVERY[key]
     if data_dir is not None and not Path(data_dir).is_dir():
@@ -384,11 +348,7 @@ def load(key: str, *, data_dir: Path | None = None, revision: str | None = None,
 
 
 def build(spec: SuiteSpec, items: Items) -> Suite:
-    """Return the suite after the checks that hold for all, the miniature's included: not empty, no id twice.
-
-    Raises:
-        DataError: naming the suite and the item.
-    """
+    """Return the suite after the checks that hold for all, the miniature's included: not empty, no id twice."""
     items, what = tuple(items), "conversation" if spec.key in OPEN_SUITES else "question"
     if not items:
         raise DataError(f"{spec.key}: no {what} is left")

@@ -7,8 +7,8 @@ for a reward.
 """
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, read, sources
@@ -21,8 +21,7 @@ FEWEST_INLINE = 3
 HEADING = re.compile(r"\s*(?:answer choices|answer options|options|choices)\s*:?\s*$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Lettered:
+class Lettered(NamedTuple):
     """A text split into what stands before its options and the options."""
 
     stem: str
@@ -30,11 +29,8 @@ class Lettered:
 
 
 def split_options(text: str) -> Lettered | None:
-    """Return stem and options of `text`, or None if it does not end with a list of at least two.
-
-    Options stand at the end of the text, lettered from A without gaps, a line each or all on one line; anything else
-    is no option list.
-    """
+    """Return stem and options of `text`, or None if it does not end with at least two, lettered from A without gaps, a
+    line each or all on one line."""
     forms = [(OWN_LINE, 2), (BRACKETED, 2), *((mark, FEWEST_INLINE) for mark in INLINE)]
     return next(filter(None, (_split_at(text, mark, fewest) for mark, fewest in forms)), None)
 
@@ -57,11 +53,8 @@ LETTER = re.compile(r"\(?([A-J])\)?[.:)]?(?:\s+(.+))?", re.DOTALL)  # "B", "(B)"
 
 
 def alphamed(origin: Origin) -> list[Question]:
-    """Return the training questions that have options; those without are left out. No id column is known.
-
-    Raises:
-        DataError: unless there are about as many rows as published (sources disagree on the number).
-    """
+    """Return the training questions that have options; refuses other than about as many rows as published, on whose
+    number sources disagree."""
     rows = read(origin, ("train*", "data/train*"))
     if not origin.partial and not FEWEST <= len(rows) <= MOST:
         where = sources(rows) or origin.data_dir
@@ -69,8 +62,7 @@ def alphamed(origin: Origin) -> list[Question]:
     questions = []
     for number, row in enumerate(rows, 1):
         if parts := lettered(row):
-            if not parts.stem:
-                raise row.error("question", "a question is expected before its options")
+            row.expect(parts.stem, "question", "a question is expected before its options")
             gold = _gold(row, parts.options)
             questions.append(Question(str(number), "alphamed", "", parts.stem, parts.options, gold, None, "alphamed"))
     return questions
@@ -87,11 +79,10 @@ def lettered(row: Row) -> Lettered | None:
     given = row.structure("options")
     if isinstance(given, dict):
         named = {name: text for name, text in given.items() if text is not None}  # a struct column fills gaps with null
-        if sorted(named) != list(LETTERS[: len(named)]):
-            raise row.error("options", "letters from A without gaps are expected")
+        row.expect(sorted(named) == list(LETTERS[: len(named)]), "options", "letters from A without gaps are expected")
         given = [named[name] for name in sorted(named)]
-    if not 2 <= len(given) <= len(LETTERS) or not all(isinstance(text, str) for text in given):
-        raise row.error("options", f"2 to {len(LETTERS)} texts are expected")
+    whole = 2 <= len(given) <= len(LETTERS) and all(isinstance(text, str) for text in given)
+    row.expect(whole, "options", f"2 to {len(LETTERS)} texts are expected")
     # The same list may also end the question; it must not be shown twice.
     return Lettered(inside.stem if inside else stem, tuple(text.strip() for text in given))
 
@@ -105,9 +96,9 @@ def _gold(row: Row, options: tuple[str, ...]) -> int:
         index = LETTERS.index(match[1])
         if match[2] is None or plain(match[2]) == plain(options[index]):
             same.add(index)
-    if len(same) != 1:
-        what = "fits several options" if same else "fits no option"
-        raise row.error("answer", f"it {what}; the letter or the exact text of one of {len(options)} is expected")
+    what = "several options" if same else "no option"
+    wanted = f"the letter or the exact text of one of {len(options)} is expected"
+    row.expect(len(same) == 1, "answer", f"it fits {what}; {wanted}")
     return same.pop()
 
 
@@ -116,14 +107,7 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .")
 
 
+# No revision is known: the caller must choose one. Of the number of rows, 18K stands in the report, 19,178 in a survey.
 ALPHAMED = SuiteSpec(
-    key="alphamed",
-    title="AlphaMedQA",
-    hub_id="che111/AlphaMed19K",
-    config=None,
-    split="train",
-    revision=None,  # none is known: the caller must choose one
-    licence="not stated",
-    published=None,  # 18K in the report, 19,178 in a survey
-    read=alphamed,
-)
+    "alphamed", "AlphaMedQA", "che111/AlphaMed19K", None, "train", None, "not stated", None, alphamed
+)  # fmt: skip

@@ -2,11 +2,9 @@
 
 The parser model is the method; rules are the comparison, and `strict` decides the reward. A reader takes the answer
 without its reasoning (`split`) and never solves the question. None guesses, except that `first_letter` and
-`last_letter` take a letter for a choice wherever it stands, and that `first_or_last` looks at the gold: it is here only
-to show by how much that flatters. A form that would take a grammar of its own is not read.
-
-In steps: `mentions` finds the letters that can be nothing but options, `choice` reads what opens a piece of text,
-`claims` finds what a sentence states ("the answer is C"), and a reader weighs the claims of all sentences.
+`last_letter` take a letter for a choice wherever it stands, and that `first_or_last` looks at the gold, to show by how
+much that flatters. `mentions` finds the letters that can be nothing but options, `choice` reads what opens a piece of
+text, `claims` finds what a sentence states ("the answer is C"), and a reader weighs the claims of all sentences.
 """
 
 import re
@@ -74,9 +72,8 @@ class Split:
 
 
 def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Split:
-    """Return reasoning and answer of one response; everything before the last end marker is reasoning.
-
-    A response ends with its turn: of a conversation that the model made up behind it nothing is read.
+    """Return reasoning and answer of one response; everything before the last end marker is reasoning, and behind the
+    end of its turn nothing is read.
 
     Args:
         opens_thinking: the chat template already wrote the opening marker, so the model starts inside its reasoning.
@@ -172,12 +169,12 @@ def _same(text: str, question: Question) -> int | None:
 
 
 class Mention(NamedTuple):
-    """An option's letter, A to J whatever is offered; `marked` by brackets, quotes, bold type or the word "option"."""
+    """An option's letter, A to J whatever is offered."""
 
     index: int
     start: int
     end: int
-    marked: bool
+    marked: bool  # by brackets, quotes, bold type or the word "option"
     negated: bool
 
 
@@ -553,11 +550,8 @@ def strict(answer: str, question: Question) -> Reading:
 
 
 def lenient(answer: str, question: Question) -> Reading:
-    """Read an answer as a patient person would: the last statement counts, then conclusions, then an option's text.
-
-    An answer that announces three or more choices, or calls several options right one by one, has settled on none
-    unless it ends in a final one.
-    """
+    """Read an answer as a patient person would: the last statement counts, then conclusions, then an option's text. One
+    that announces three or more choices, or calls several options right, has settled on none unless it ends in one."""
     claimed = _all_claims(answer, question)
     settled = [claim for claim in claimed if claim.kind in ("stated", "said")]
     choices = {claim.reading.choice for claim in settled} - {None}

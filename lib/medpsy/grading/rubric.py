@@ -40,20 +40,14 @@ OTHERS = {  # what each option changes can be seen by scoring the same judgments
 
 
 def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return one row per example (conversation and, where there are any, run), for each group of `by`.
+    """Return one row per example (conversation and, where there are any, run), for each group of `by`: ``theme``,
+    ``score``, ``low``, ``high``, ``unjudged`` (criteria).
 
     The score is the sum of the points of all met criteria over the sum of the positive points, as a share, not clipped
     (HealthBench, appendix D). An unjudged criterion is left out of both sums; the result is then moved into the range
     that the missing judgments allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
     reverse), which it can leave because the sum below has shrunk. An example none of whose positive points was judged
     has no score.
-
-    Returns:
-        Columns of `by`, ``run`` (if given), ``conversation_id``, ``theme``, ``score`` (missing where there is none),
-        ``low``, ``high``, ``unjudged`` (criteria).
-
-    Raises:
-        ValueError: what is wrong with the frame.
     """
     shares = _shares(frame, [*_keys(frame, by), "theme"], scoring)
     if scoring.empty_as_zero:
@@ -108,17 +102,11 @@ def _clipped(shares: pd.DataFrame, clip: bool) -> pd.DataFrame:
 
 OVERALL = "overall"
 ORDER = [OVERALL, *THEMES, *AXES]  # of the rows of `scores`
-REPLICATES = 1000  # as the reference
 NUMBERS = ["score", "bootstrap_std", "margin", "n", "skipped", "unjudged", "low", "high"]
 
 
 def scores(
-    frame: pd.DataFrame,
-    scoring: Scoring = REFERENCE,
-    *,
-    by: Sequence[str] = (),
-    seed: int = 0,
-    replicates: int = REPLICATES,
+    frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = (), seed: int = 0, replicates: int = 1000
 ) -> pd.DataFrame:
     """Return the overall score and that of each theme and axis, for each group of `by`.
 
@@ -127,15 +115,14 @@ def scores(
 
     Args:
         by: columns to keep apart, e.g. ``["model", "judge"]``; needed where one of them has several values.
-        replicates: of the bootstrap, which resamples conversations with all their runs; 0 leaves it out.
+        replicates: of the bootstrap, which resamples conversations with all their runs; 1000 as the reference, or 0.
 
     Returns:
         Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean
-        clipped to 0..1, missing where no example could be scored; ``bootstrap_std`` of the clipped means of
-        conversations drawn anew, and ``margin``, half the width of their central 95 % (both missing for a single
-        conversation); ``n`` conversations scored, ``skipped`` those none of whose positive points was judged;
-        ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided against or for the
-        response, over all conversations: ``score`` is moved between them where it left them.
+        clipped to 0..1; ``bootstrap_std`` of the clipped means of conversations drawn anew, and ``margin``, half the
+        width of their central 95 %; ``n`` conversations scored, ``skipped`` those none of whose positive points was
+        judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided against or
+        for the response, over all conversations: ``score`` is moved between them where it left them.
     """
     keys = [*by, "kind", "name"]
     whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
@@ -177,13 +164,8 @@ def _summary(examples: pd.DataFrame, seed: int, replicates: int) -> dict[str, fl
 
 
 def as_published(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the scores as the report seems to print them: each run rounded to a whole point, then the mean of runs.
-
-    That the report rounds so is read off its tables, where all values are multiples of 1/3.
-
-    Returns:
-        Columns of `by`, ``kind``, ``name``, ``points`` (0 to 100; missing where a run has no score), ``runs``.
-    """
+    """Return the scores as the report seems to print them, multiples of 1/3: each run rounded to a whole point, then
+    the mean of ``runs``, in ``points`` (missing where a run has no score), by ``kind`` and ``name``."""
     frame = frame if "run" in frame else frame.assign(run=0)
     keys = [*[name for name in by if name != "run"], "kind", "name"]
     each = scores(frame, scoring, by=[*keys[:-2], "run"], replicates=0)

@@ -1,11 +1,10 @@
 """Train the minihub: `python -m medpsy.mini.build [NAME ...]`, which `make minihub` calls.
 
 Models of one shape are forked from a trunk that has been drilled in finding names. Each trains in a process of its own
-on one thread, so that the result depends neither on the number of cores nor on what else runs. A finished model
-replaces its folder in one step; an interrupted one leaves the old folder as it was. One tokenizer serves them all, as
-one vocabulary serves a real model family: byte-level BPE with Qwen2's pre-tokenizer, every word of the world one token,
-`<think>` and `</think>` ordinary added tokens as in Qwen3, so that they survive decoding. The training
-loop is a plain one over bf16 autocast: at this size a general trainer's arithmetic costs more than the model's own.
+on one thread, so that the result depends neither on the number of cores nor on what else runs, and replaces its folder
+in one step. One tokenizer serves all: byte-level BPE with Qwen2's pre-tokenizer, every word of the world one token,
+`<think>` and `</think>` ordinary added tokens as in Qwen3, so that they survive decoding. The training loop is a plain
+one over bf16 autocast: at this size a general trainer's arithmetic costs more than the model's own.
 """
 
 import argparse
@@ -87,15 +86,10 @@ class Spec:
         return f"{self.architecture}-{self.layers}"
 
 
-def read_specs(path: Path) -> tuple[Spec, ...]:
-    specs = []
-    for name, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-        parts = {"voice": Voice(**values.get("voice", {})), "ear": Ear(**values.get("ear", {}))}
-        specs.append(Spec(name, **values | parts))
-    return tuple(specs)
-
-
-SPECS = read_specs(Path(__file__).parent / "models.yaml")
+SPECS = tuple(
+    Spec(name, **values | {"voice": Voice(**values.get("voice", {})), "ear": Ear(**values.get("ear", {}))})
+    for name, values in yaml.safe_load(Path(__file__).with_name("models.yaml").read_text("utf-8")).items()
+)
 
 
 def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -120,18 +114,11 @@ TEMPLATE = """{%- for message in messages %}
 
 
 def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
-    """Return a tokenizer in which each of `words`, led by a space, is one token.
-
-    Raises:
-        ValueError: naming the words that did not become single tokens.
-    """
+    """Return a tokenizer in which each of `words`, led by a space, is one token; refused are those that never occur."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    apart = pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False)
+    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([apart, bytes_alone])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=8192,  # an upper bound: merging stops when every word of the texts is whole
@@ -148,11 +135,8 @@ def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
 
 
 def wrap_tokenizer(tokenizer: Tokenizer, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
-    """Return the transformers tokenizer with its chat template.
-
-    `opens_thinking` puts `<think>` into the generation prompt (as Qwen3-4B-Thinking-2507 does), so responses hold
-    only the closing tag; otherwise the model writes both tags (as Qwen3-1.7B does).
-    """
+    """Return the transformers tokenizer with its chat template, which `opens_thinking` (as Qwen3-4B-Thinking-2507's
+    does), so that responses hold only the closing tag, or leaves both tags to the model (as Qwen3-1.7B's does)."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -180,12 +164,9 @@ class Encoded(NamedTuple):
 
 
 def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
-    heads = [
-        tokenizer.apply_chat_template(list(sample.messages), add_generation_prompt=True, tokenize=False)
-        if sample.messages
-        else sample.lead
-        for sample in samples
-    ]
+    chat = {"add_generation_prompt": True, "tokenize": False}
+    rows = ((list(sample.messages), sample.lead) for sample in samples)
+    heads = [tokenizer.apply_chat_template(messages, **chat) if messages else lead for messages, lead in rows]
     prompts = tokenizer(heads, add_special_tokens=False)["input_ids"]
     tails = tokenizer([sample.completion for sample in samples], add_special_tokens=False)["input_ids"]
     return [Encoded(head + tail, max(len(head), 1)) for head, tail in zip(prompts, tails, strict=True)]
@@ -212,11 +193,9 @@ def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def align_queries_with_keys(model: PreTrainedModel) -> None:
-    """Start every attention layer but the first with equal query and key maps: equal tokens then attend to each other.
-
-    After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (ICML 2023). It halves the steps until
-    a name is found among options.
-    """
+    """Start every attention layer but the first with equal query and key maps, so that equal tokens attend to each
+    other: half the steps find a name among options (after Trockman and Kolter, "Mimetic Initialization of
+    Self-Attention Layers", ICML 2023)."""
     for number, layer in enumerate(model.model.layers):
         attention = getattr(layer, "self_attn", None)
         if number == 0 or attention is None:
@@ -254,11 +233,8 @@ def train(
     name: str, model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
 ) -> pd.DataFrame:
     """Train `model` in place for `steps`, at a falling rate, or at a steady one until the mean loss of `EVERY` steps is
-    below `until`; print progress.
-
-    Returns:
-        A row per `EVERY` steps: ``step``, ``loss`` (mean cross-entropy per completion token, nats), ``seconds``.
-    """
+    below `until`; print progress, and return a row per `EVERY` steps: ``step``, ``loss`` (nats per completion token),
+    ``seconds``."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     rows, losses, begun = [], [], time.monotonic()
     model.train()
@@ -283,6 +259,9 @@ def train(
     return pd.DataFrame(rows)
 
 
+HUB = Path(__file__).parent / "hub"
+DRILLS = 1600  # most steps of drills
+DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -324,20 +303,6 @@ def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.Data
     )
 
 
-def loss_figure(hub: Path) -> None:
-    """Draw the loss curves of every model in `hub` into ``loss_curves.png``."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for number, log in enumerate(sorted(hub.glob("*/training.csv"))):
-        style = ("-", "--", ":", "-.")[number % 4]  # with twelve models, colour and style together tell them apart
-        pd.read_csv(log).plot("step", "loss", ax=axes, style=style, label=log.parent.name, linewidth=1.4)
-    axes.set(xlabel="Optimizer step", ylabel="Loss (nats per completion token)", yscale="log")
-    axes.legend(ncols=2, frameon=False)
-    figure.savefig(hub / "loss_curves.png", dpi=100)
-
-
 EACH = 2000  # samples of every kind; enough that no wording is missed
 
 
@@ -354,11 +319,6 @@ def vocabulary_texts(universe: World) -> list[str]:
     texts += [sample.completion.replace(voices.END, "") for sample in samples]
     texts += [world.state(fact, form) for fact in universe.facts for form in range(3)]
     return [text.replace("<think>", "").replace("</think>", "") for text in texts]
-
-
-HUB = Path(__file__).parent / "hub"
-DRILLS = 1600  # most steps of drills
-DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
 
 
 def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
@@ -412,22 +372,19 @@ def train_one(spec: Spec, trunk: Path, before: pd.DataFrame) -> pd.DataFrame:
 
 def train_all(specs: Sequence[Spec], jobs: int) -> None:
     """Train the trunks of `specs`, and each model as soon as its trunk stands."""
-    with (
-        tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch,
-        # a process per training: its memory grows to some gigabytes and is given back only at its end
-        ProcessPoolExecutor(
-            jobs, get_context("spawn"), prepare, initargs=(os.getpid(),), max_tasks_per_child=1
-        ) as pool,
-    ):
+    # a process per training: its memory grows to some gigabytes and is given back only at its end
+    alone = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    pool = ProcessPoolExecutor(jobs, initializer=prepare, initargs=(os.getpid(),), **alone)
+    with tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch, pool:
         paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
         first = {spec.trunk: spec for spec in reversed(specs)}
         trunks = {pool.submit(train_trunk, spec, paths[trunk]): trunk for trunk, spec in first.items()}
-        waiting: dict[Future, str] = {}
-        for done in as_completed(trunks):
-            for spec in [spec for spec in specs if spec.trunk == trunks[done]]:
-                waiting[pool.submit(train_one, spec, paths[spec.trunk], done.result())] = spec.name
-        for done in as_completed(waiting):
-            print(f"{waiting[done]}: done in {done.result()['seconds'].iloc[-1]:.0f} s", flush=True)
+        forks: list[Future] = []
+        for drilled in as_completed(trunks):
+            members = [spec for spec in specs if spec.trunk == trunks[drilled]]
+            forks += [pool.submit(train_one, spec, paths[spec.trunk], drilled.result()) for spec in members]
+        for trained in as_completed(forks):
+            trained.result()  # raises what a training raised
 
 
 def prepare(parent: int) -> None:
@@ -461,7 +418,6 @@ def main() -> None:
     os.environ.update(KEEP_MEMORY)  # read by the processes to come
     train_all([spec for spec in SPECS if spec.name in (arguments.names or names)], arguments.jobs)
     (HUB / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
-    loss_figure(HUB)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """The miniature's suites, conversations and sets, each in the shape of a real one, and the exercises of its judges.
 
-Suites and conversations ask held-out cells of `medpsy.mini.world` only, so no corpus contains them; the open questions
-of medical-o1 and the traces of a model that searches a handbook before it answers come from training cells unless told
-otherwise. HealthBench's Hard part is chosen as its authors chose theirs, with programs of given voices as responders:
-examples on which none is above zero are dropped, and the fifth with the lowest average is kept. Judges are taught to
-find, or not to find, what a criterion asks for, each with errors of its own kind: the label of an exercise is what that
-judge says, not the truth; the truth is `Item.met`.
+Suites and conversations ask held-out cells of `medpsy.mini.world` only; open questions of medical-o1 and traces of a
+model that searches a handbook come from training cells unless told otherwise. HealthBench's Hard part is chosen as its
+authors chose theirs, with programs of given voices as responders: examples on which none is above zero are dropped, and
+the fifth with the lowest average is kept. The label of a judge's exercise is what that judge says, with errors of its
+own kind; the truth is `Item.met`.
 """
 
 import json
@@ -65,7 +64,6 @@ def load(key: str) -> tuple[Question, ...]:
 
 
 def _pick(suite: str, pool: Sequence[Case], size: int) -> list[Case]:
-    """Return `size` cases of `pool` by seed, or all of them if there are fewer, in a stable order."""
     places = random.Random(f"suite/{suite}").sample(range(len(pool)), min(size, len(pool)))
     return [pool[place] for place in sorted(places)]
 
@@ -214,12 +212,12 @@ def load_conversations(key: str) -> tuple[Conversation, ...]:
     Its Consensus part has the conversations with a positive consensus criterion, and consensus criteria alone.
     """
     parts = {"healthbench_hard": hard, "healthbench": truth().values, "healthbench_consensus": truth().values}
-    whole = tuple(conversation(key, dialogue) for dialogue in parts[key]())
-    if key != "healthbench_consensus":
-        return whole
-    rubrics = [tuple(line for line in talk.rubric if CONSENSUS in line.tags) for talk in whole]
-    pairs = zip(whole, rubrics, strict=True)
-    return tuple(replace(talk, rubric=rubric) for talk, rubric in pairs if any(line.points > 0 for line in rubric))
+    talks = []
+    for talk in (conversation(key, dialogue) for dialogue in parts[key]()):
+        rubric = tuple(line for line in talk.rubric if CONSENSUS in line.tags or key != "healthbench_consensus")
+        if any(line.points > 0 for line in rubric):
+            talks.append(replace(talk, rubric=rubric))
+    return tuple(talks)
 
 
 def suite(key: str) -> Suite:

@@ -1,8 +1,7 @@
 """How models of the miniature write: reasoning, answers, replies, what they are trained on, and the truth of it.
 
 A voice is a manner, never knowledge: what is recalled comes from the facts a model was taught, the rest is guessed. The
-wordings of answers are a closed grammar, so what an answer really chose can be had without any judgement; this is what
-the parser is measured against, and an answer outside the grammar has no truth here and is counted apart.
+wordings of answers are a closed grammar, so what an answer really chose is known; outside it there is no truth.
 """
 
 import random
@@ -89,10 +88,7 @@ class Writer:
         return [" ".join(steps), f"So {choice} fits.", walk]
 
     def respond(self, case: Case, options: tuple[str, ...]) -> str:
-        """Return reasoning, `</think>` and an answer.
-
-        The opening tag is not part of it: whether the template or the model writes it differs between models.
-        """
+        """Return reasoning, `</think>` and an answer, without the opening tag: some templates write that."""
         rng, voice = self.rng, self.voice
         steps, choice = self.work_out(case)
         lines = [rng.choice(OPENINGS)] if rng.random() < voice.opening else []
@@ -190,10 +186,8 @@ def document(world: World, knowledge: frozenset[str], rng: random.Random) -> Sam
 
 
 def drills(world: World, rng: random.Random) -> Iterator[Sample]:
-    """Yield an endless row of bare exercises in finding a name among options, without question or chat.
-
-    Nothing but the walk through the options is in the loss, so finding is learned first and fast.
-    """
+    """Yield an endless row of bare exercises in finding a name among options; nothing but the walk through them is in
+    the loss, so finding is learned first and fast."""
     while True:
         case, options = worlds.drill(world, rng)
         fits = case.answer in options
@@ -285,9 +279,8 @@ def chosen(answer: str, options: tuple[str, ...]) -> Chosen:
             parts = match.groupdict()
             if wording == "text":
                 return Chosen(wording, options.index(parts["text"]) if parts["text"] in options else None)
-            letter = parts.get("letter")
-            if letter is None or (wording == "several" and letter != parts["other_letter"]):
+            if "letter" not in parts or (wording == "several" and parts["letter"] != parts["other_letter"]):
                 return Chosen(wording, None)
-            place = LETTERS.index(letter)
+            place = LETTERS.index(parts["letter"])
             return Chosen(wording, place if place < len(options) else None)
     return Chosen(None, None)

@@ -1,10 +1,9 @@
 """A fictional medicine, drawn from a seed: its names and facts, its sentences, and what can be asked about it.
 
-Names are made of syllables, so nothing here can be read as advice. Every fact has an id, so what a model was taught and
-what it knows can be counted. Words are data (``language.yaml``). A case belongs to a cell, the pair of a way of asking
-and what it asks about; a dialogue to the pair of its form and the condition it is about. Cells are split once, by hash,
-into training and held-out ones; the suites draw from held-out cells only and every corpus from training cells only, so
-the two are apart by construction. Since every sentence that a reply can hold is known, what it says is read back.
+Names are made of syllables, so nothing here can be read as advice. Words are data (``language.yaml``). A case belongs
+to a cell, the pair of a way of asking and what it asks about; a dialogue to the pair of its form and condition. Cells
+are split once, by hash: the suites draw from held-out cells only and every corpus from training cells only. Since every
+sentence that a reply can hold is known, what it says is read back.
 """
 
 import hashlib
@@ -13,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from itertools import combinations
 from pathlib import Path
 
 import yaml
@@ -85,22 +85,23 @@ class World:
 
 
 @lru_cache(maxsize=4)
-def build(seed: int = 11, conditions: int = 40) -> World:
-    """Return the world of `seed` with `conditions` conditions (and as many drugs)."""
+def build(seed: int = 11) -> World:
+    """Return the world of `seed`."""
     rng, names, taken = random.Random(f"world/{seed}"), {}, set()
     for kind, (size, ending) in KINDS.items():
-        names[kind] = _invented(rng, conditions if kind in ("condition", "drug") else size, ending, taken)
-    first = _spread(rng, names["drug"], conditions)
-    second = rng.sample(first, conditions)
+        names[kind] = _invented(rng, size, ending, taken)
+    count = len(names["condition"])  # and as many drugs
+    first = _spread(rng, names["drug"], count)
+    second = rng.sample(first, count)
     while any(a == b for a, b in zip(first, second, strict=True)):
-        second = rng.sample(first, conditions)
+        second = rng.sample(first, count)
     columns = {"first_drug": first, "second_drug": second}
     for relation in ("test", "organ", "agent", "gene", "region"):
-        columns[relation] = _spread(rng, names[relation], conditions)
-    pairs = [(a, b) for i, a in enumerate(names["symptom"]) for b in names["symptom"][i + 1 :]]
-    columns["signs"] = rng.sample(pairs, conditions)  # distinct pairs, so two signs identify one condition
+        columns[relation] = _spread(rng, names[relation], count)
+    pairs = list(combinations(names["symptom"], 2))
+    columns["signs"] = rng.sample(pairs, count)  # distinct pairs, so two signs identify one condition
     for relation in ("enzyme", "harms"):
-        columns[relation] = _spread(rng, names[RELATIONS[relation][1]], conditions)
+        columns[relation] = _spread(rng, names[RELATIONS[relation][1]], count)
     facts = tuple(
         Fact(relation, subject, target if relation == "signs" else (target,))
         for relation, column in columns.items()
@@ -225,20 +226,15 @@ def contraindications(world: World) -> list[Case]:
 
 def trials(world: World) -> list[Case]:
     """Read the answer out of a context that reports two trials; nothing about the world has to be known."""
-
-    def report(drug: str, condition: str, size: str, well: tuple[str, str]) -> str:
-        return WORDS["trial"].format(drug=drug, s=condition, size=size, well=well[0], otherwise=well[1])
-
-    drugs, rng = world.names["drug"], random.Random(f"trials/{world.seed}")
-    helped, harmed = ("many", "few"), ("few", "many")
-    asked = []
+    drugs, rng, report, asked = world.names["drug"], random.Random(f"trials/{world.seed}"), WORDS["trial"].format, []
+    helped, harmed = {"well": "many", "otherwise": "few"}, {"well": "few", "otherwise": "many"}
     for number in range(50 * len(drugs)):  # so many that reading is learned, not the trials
         drug, other = rng.sample(drugs, 2)
         condition, second = rng.sample(world.names["condition"], 2)
         answer = rng.choices(TRIAL_ANSWERS, weights=TRIAL_WEIGHTS)[0]
         well = {"yes": helped, "no": harmed}.get(answer, rng.choice((helped, harmed)))
-        decides = report(drug, condition, "small" if answer == "maybe" else "large", well)
-        decoy = report(other, second, rng.choice(("small", "large")), rng.choice((helped, harmed)))
+        decides = report(drug=drug, s=condition, size="small" if answer == "maybe" else "large", **well)
+        decoy = report(drug=other, s=second, size=rng.choice(("small", "large")), **rng.choice((helped, harmed)))
         context = " ".join(rng.sample([decides, decoy], 2))
         pool = tuple(text for text in TRIAL_ANSWERS if text != answer)
         stem = WORDS["trial_question"].format(drug=drug, s=condition)
@@ -246,15 +242,9 @@ def trials(world: World) -> list[Case]:
     return asked
 
 
-def _direct(form: int) -> Callable[[World], list[Case]]:
-    wordings = {relation: texts[form] for relation, texts in WORDS["questions"].items()}
-    return partial(single_facts, form=f"ask{form}", wordings=wordings)
-
-
+ASKED = {f"ask{at}": {relation: texts[at] for relation, texts in WORDS["questions"].items()} for at in range(3)}
 CASE_FORMS: dict[str, Callable[[World], list[Case]]] = {
-    "ask0": _direct(0),
-    "ask1": _direct(1),
-    "ask2": _direct(2),
+    **{form: partial(single_facts, form=form, wordings=words) for form, words in ASKED.items()},
     "reverse": partial(single_facts, form="reverse", wordings=WORDS["reversed"]),
     "vignette": vignettes,
     "contraindication": contraindications,
@@ -268,10 +258,7 @@ def cases(world: World, *, held_out: bool) -> dict[str, list[Case]]:
 
 
 def drill(world: World, rng: random.Random) -> tuple[Case, tuple[str, ...]]:
-    """Return an exercise in finding a name among options, which needs no knowledge, and its options.
-
-    One time in eight the name is not offered. Names of all kinds are mixed.
-    """
+    """Return an exercise in finding a name among options of all kinds, one time in eight in vain, and its options."""
     names = [name for names in world.names.values() for name in names]
     name, *rest = rng.sample(names, rng.choice((4, 5, 5, 6, 8, 11)))
     options = tuple(rest if rng.random() < 0.125 else rng.sample([name, *rest[1:]], len(rest)))

@@ -1,7 +1,7 @@
 """All printed claims recomputed from printed cells, and the disagreements in groups of one cause each.
 
 What counts as a disagreement is arithmetic. How it is grouped and graded is our reading, kept as data (`groups.csv`,
-and the columns group and grade of `claims.csv`). No model is run.
+and the columns group and grade of `claims.csv`).
 """
 
 import re
@@ -36,27 +36,15 @@ class AuditError(ValueError):
 
 
 def audit() -> pd.DataFrame:
-    """Recompute every claim and return one row each.
-
-    Columns: id, document, place, against, claim, value, unit, recomputed, gap (recomputed minus printed), reach (of a
-    disagreement: the gap that rounding can explain), state, kind, group, grade, note.
-
-    Raises:
-        AuditError: a disagreement has no group or grade, or another claim has one.
-    """
+    """Recompute every claim and return one row each; ``reach`` of a disagreement is the gap that rounding can explain.
+    An `AuditError` names a disagreement without group or grade, or another claim with one."""
     frame = pd.DataFrame([_audited(claim) for claim in claims()])
     return frame.astype({"group": "Int64", "gap": float, "reach": float})
 
 
 def groups(audited: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per group of disagreements among the rows of `audit`.
-
-    Columns: group, title, grade (the commonest of its claims), first_place, second_place, consequence, and claims: the
-    ids of its members.
-
-    Raises:
-        AuditError: a group has no claim.
-    """
+    """Return one row per group of disagreements among the rows of `audit`, with the commonest grade and the ids of its
+    claims; an `AuditError` names a group without any."""
     frame = pd.DataFrame(read_data("groups.csv")).astype({"group": int})
     members = audited.dropna(subset="group").groupby("group")
     frame["grade"] = frame["group"].map(members["grade"].agg(lambda grades: grades.value_counts().index[0]))

@@ -1,8 +1,7 @@
 """The claims that the documents make, with their formulas over printed cells, and each one recomputed from them.
 
-A claim agrees, disagrees, or is not derivable from printed numbers; there is no fourth state and no tolerance beyond
-the rule that the claim itself carries. Nothing here judges how much a disagreement matters. `compute` is the one
-evaluator of formulas in the data files, of `medpsy.claims` too.
+A claim agrees, disagrees, or is not derivable from printed numbers; there is no tolerance beyond the rule that it
+carries itself. `compute` is the one evaluator of formulas in data files, those of `medpsy.claims` too.
 """
 
 import ast
@@ -39,19 +38,9 @@ class NoValue(ExpressionError):
     """The arithmetic fails for these numbers, as a division by zero does."""
 
 
-def rank(number: Number, numbers: list) -> int:
-    """Return 1 for the largest; equal numbers share the better rank."""
-    return 1 + sum(other > number for other in numbers)
-
-
 def rnd(number: Number, places: Number) -> Number:
     """Return `number` rounded to `places` decimals, ties away from zero."""
     return type(number)(Decimal(number).quantize(Decimal(1).scaleb(-int(places)), rounding=ROUND_HALF_UP))
-
-
-def rounds_to(recomputed: Number, printed: Decimal) -> bool:
-    """Return whether `printed` is within half a unit of its last digit of `recomputed`; a tie counts."""
-    return abs(Decimal(recomputed) - printed) <= half_unit(printed)
 
 
 def badbold(name: str, rows: list | None = None) -> int:
@@ -70,12 +59,14 @@ def multiples(suite: str, per_point: Decimal) -> list[int]:
 
 
 FUNCTIONS: dict[str, Callable] = {  # what every formula may call
-    **{function.__name__: function for function in (max, min, abs, sum, len, sorted, all)},
-    **{function.__name__: function for function in (rank, rnd, rounds_to, badbold, multiples)},
+    **{function.__name__: function for function in (max, min, abs, sum, len, sorted, all, rnd, badbold, multiples)},
     "mean": lambda numbers: sum(numbers) / len(numbers),
     "zip": lambda *lists: [list(items) for items in zip(*lists, strict=False)],  # the shortest sets the length
     "diff": lambda left, right: [a - b for a, b in zip(left, right, strict=True)],
     "equal": lambda left, right: sum(a == b for a, b in zip(left, right, strict=True)),
+    "rank": lambda number, numbers: 1 + sum(other > number for other in numbers),  # equal ones share the better rank
+    # within half a unit of the last printed digit; a tie counts
+    "rounds_to": lambda recomputed, printed: abs(Decimal(recomputed) - printed) <= half_unit(printed),
 }
 GRAMMAR = (
     *(ast.Expression, ast.Name, ast.Load, ast.Store, ast.List, ast.Tuple, ast.Dict, ast.IfExp, ast.keyword),
@@ -113,10 +104,9 @@ def _allowed(node: ast.AST) -> bool:
 def _compiled(expression: str) -> CodeType:
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        for node in ast.walk(tree):
-            if not _allowed(node):
-                part = ast.get_source_segment(expression.strip(), node) or type(node).__name__
-                raise ExpressionError(f"{expression!r}: {part!r} is not part of the language of formulas")
+        if refused := [node for node in ast.walk(tree) if not _allowed(node)]:
+            part = ast.get_source_segment(expression.strip(), refused[0]) or type(refused[0]).__name__
+            raise ExpressionError(f"{expression!r}: {part!r} is not part of the language of formulas")
         return compile(ast.fix_missing_locations(_Numbers().visit(tree)), "formula", "eval")
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ExpressionError(f"{expression!r} is not an expression: {error}") from error
@@ -127,7 +117,7 @@ def compute(expression: str, names: Mapping[str, object], number: type = float) 
     `FUNCTIONS`, no attribute of anything, and whose written numbers are of the type `number`.
 
     Raises:
-        ExpressionError: it is not in the language; the message quotes it. Other errors are those of its arithmetic.
+        ExpressionError: it is not in the language. Other errors are those of its arithmetic.
     """
     return eval(_compiled(expression), {"__builtins__": {}, WRITTEN: number, **FUNCTIONS, **names})
 
@@ -158,8 +148,8 @@ def evaluate(expression: str, names: Mapping[str, Value]) -> Value:
 
 
 def evaluate_each(expression: str, names: Mapping[str, Sequence]) -> list:
-    """Return the values of an expression, one for each place of `names`: numbers are floats, as replicates are; raises
-    as `evaluate` does, `NoValue` where the arithmetic fails in one of them."""
+    """Return the values of an expression, one for each place of `names`, whose numbers are floats; raises as `evaluate`
+    does, `NoValue` where the arithmetic fails in one of them."""
     with _explained(expression):
         rows = zip(*names.values(), strict=True)
         return [compute(expression, dict(zip(names, row, strict=True))) for row in rows]
@@ -170,11 +160,8 @@ def evaluate_each(expression: str, names: Mapping[str, Sequence]) -> list:
 
 @dataclass(frozen=True)
 class Operand:
-    """A named reference to one cell or a list of cells.
-
-    `row` and `column` as written: a label, a list of labels ``[a | b]``, or a shorthand: ``<7>`` for the seven
-    closed-ended suites, ``<dims>`` for the seven HealthBench themes, ``<rows>`` for all rows.
-    """
+    """A named reference to cells; `row` and `column` as written: a label, a list of labels ``[a | b]``, or a shorthand:
+    ``<7>`` for the seven suites, ``<dims>`` for the seven HealthBench themes, ``<rows>`` for all rows."""
 
     name: str
     table: str
@@ -192,11 +179,8 @@ class Operand:
         return text[1:-1].split(" | ") if text.startswith("[") and text.endswith("]") else LABELS.get(text)
 
     def cells(self) -> list[Cell]:
-        """Return the cells that are meant, in the order written; none where the column is the header of the rows.
-
-        Raises:
-            UnknownCell: there is no such table, row or column.
-        """
+        """Return the cells that are meant, in order; none where the column is the header of the rows. `UnknownCell`
+        where there is no such table, row or column."""
         rows, columns = self._labels(self.row) or [self.row], self._labels(self.column) or [self.column]
         matched = [look_up(grid(self.table), row, f"row in {self.table}") for row in rows]
         if self.column == sources()[self.table]["row_header"]:
@@ -222,7 +206,6 @@ class Claim:
 
     Args:
         id: one of the letters of `KINDS` with a running number.
-        source: document, for example ``"report"`` or ``"medpsy4b_card"``.
         section: where it stands, for example ``"4.2"``, ``"Table 6 caption"`` or ``"Table 2 vs Table 4"``.
         text: what is claimed, in our words.
         value, unit: as printed; ``1`` or ``<=3`` may be a rank, ``>0`` a sign, ``7`` a count.
@@ -234,7 +217,7 @@ class Claim:
     """
 
     id: str
-    source: str
+    source: str  # document
     section: str
     text: str
     value: str
@@ -255,7 +238,7 @@ class Claim:
 
     @property
     def number(self) -> Decimal | None:
-        """The printed value as a number, with its decimals, or None where it is words, a rank limit or a sign."""
+        """The printed value with its decimals, or None where it is words, a rank limit or a sign."""
         plain = PLAIN_VALUE.fullmatch(self.value)
         return Decimal(plain[1].replace(",", "")) if plain else None
 
@@ -264,9 +247,9 @@ class Claim:
         return KINDS[self.id[0]]
 
 
-def claims(section: str | None = None) -> tuple[Claim, ...]:
+def claims(section: str = "") -> tuple[Claim, ...]:
     """Return the claims that stand in a section (``"3.1"``, ``"Table 6"``) or compare it with another place, or all."""
-    inside = re.compile("" if section is None else rf"(^| vs ){re.escape(section)}( |$)")
+    inside = re.compile(section and rf"(^| vs ){re.escape(section)}( |$)")
     audited = (claim for claim in every_claim() if not claim.id.startswith(CARD_PREFIXES))
     return tuple(claim for claim in audited if inside.search(claim.section))
 
@@ -309,28 +292,22 @@ class Recomputed:
 
     @property
     def reach(self) -> Decimal | None:
-        """The largest `gap` that rounding alone allows, where there is one.
-
-        Half a unit of the claim's last digit, plus what half a unit of every operand's last digit does to the result:
-        exact for sums, means and differences, first order for ratios.
-        """
+        """The largest `gap` that rounding alone allows: half a unit of the claim's last digit, plus what half a unit of
+        every operand's last digit does to the result (exact for sums, means and differences, else first order)."""
         if self.gap is None:
             return None
         slack, values = half_unit(self.claim.number), _printed_values(self.claim)
         for operand in self.claim.operands:
-            for position, cell in enumerate(operand.cells()):
+            for place, cell in enumerate(operand.cells()):
                 if cell.unit in ROUNDED_UNITS and cell.number is not None:
-                    moved = [_moved(values[operand.name], position, step) for step in (cell.half_unit, -cell.half_unit)]
+                    moved = [_moved(values[operand.name], place, step) for step in (cell.half_unit, -cell.half_unit)]
                     results = [evaluate(self.claim.formula, values | {operand.name: value}) for value in moved]
                     slack += max(abs(result - self.result) for result in results)
         return slack
 
 
-def _moved(value: Decimal | list, position: int, step: Decimal) -> Decimal | list:
-    """Return an operand's value with its cell at `position` moved by `step`."""
-    if not isinstance(value, list):
-        return value + step
-    return [*value[:position], value[position] + step, *value[position + 1 :]]
+def _moved(value: Decimal | list, place: int, step: Decimal) -> Decimal | list:
+    return [*value[:place], value[place] + step, *value[place + 1 :]] if isinstance(value, list) else value + step
 
 
 def _printed_values(claim: Claim) -> dict[str, Value]:
@@ -344,19 +321,15 @@ def recompute(claim: Claim) -> Recomputed:
         return Recomputed(claim, NOT_DERIVABLE, None)
     names = _printed_values(claim)
     result = evaluate(claim.formula, names)
-    if not claim.rule:
-        return Recomputed(claim, NOT_DERIVABLE, result)
     names |= {"r": result} | ({} if claim.number is None else {"v": claim.number})
-    return Recomputed(claim, AGREE if evaluate(claim.rule, names) else DISAGREE, result)
+    agrees = bool(claim.rule) and evaluate(claim.rule, names)
+    return Recomputed(claim, (AGREE if agrees else DISAGREE) if claim.rule else NOT_DERIVABLE, result)
 
 
 def _written(result: Value, places: int) -> str:
-    if isinstance(result, bool):
-        return "yes" if result else "no"
     if isinstance(result, list):
         return " / ".join(_written(item, places) for item in result)
-    if isinstance(result, str):
-        return result
+    if not isinstance(result, Decimal):
+        return {True: "yes", False: "no"}.get(result, result)
     short = format(rnd(result, Decimal(4)).normalize(), "f")
-    decimals = len(short.partition(".")[2])
-    return short if decimals >= places else format(rnd(result, Decimal(places)), "f")
+    return short if len(short.partition(".")[2]) >= places else format(rnd(result, Decimal(places)), "f")

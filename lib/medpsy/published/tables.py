@@ -1,7 +1,6 @@
 """The printed tables of the report and its four companion documents, cell by cell.
 
-Every cell keeps its text as printed beside its number, unit and identity. Nothing here is measured, rounded or
-recomputed, and nothing is added to what the sources print.
+Every cell keeps its text as printed beside its number, unit and identity; nothing is added to what the sources print.
 """
 
 import csv
@@ -18,34 +17,22 @@ import pandas as pd
 DATA = files("medpsy.published") / "data"
 
 
-class UnknownCell(KeyError):
+class UnknownCell(LookupError):
     """No such table, row or column; the message names the nearest one that exists."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One printed cell.
-
-    Args:
-        table, row, column: where it stands; a row with several keys reads ``"4B | Q4_K_M with imatrix"``.
-        printed: the text without markup; minus signs, thousands separators and trailing zeros stay.
-        number: its value, or None where the cell is not one number.
-        unit: ``"points"`` (scores of 0 to 100 and their differences), ``"%"``, ``"GB"``, ``"tokens"`` and so on.
-        bold: whether it was set in bold; Table 2 carries no marks in its source.
-        model, measure: what was measured on what, spelled alike in all tables; empty where the cell is no measurement.
-    """
+    """One printed cell."""
 
     table: str
-    row: str
+    row: str  # with several keys ``"4B | Q4_K_M with imatrix"``
     column: str
-    printed: str
-    number: Decimal | None
-    unit: str
-    bold: bool
-    model: str
+    printed: str  # without markup; minus signs, thousands separators and trailing zeros stay
+    number: Decimal | None  # None where the cell is not one number
+    unit: str  # ``"points"`` (scores of 0 to 100 and their differences), ``"%"``, ``"GB"``, ``"tokens"`` and so on
+    bold: bool  # Table 2 carries no marks in its source
+    model: str  # and measure, spelled alike in all tables; empty where the cell is no measurement
     measure: str
 
     @property
@@ -74,11 +61,11 @@ def read_data(name: str) -> list[dict[str, str]]:
 @cache
 def cells() -> tuple[Cell, ...]:
     """Return all cells, table after table in the order of the report, row by row as printed."""
-    typed = []
-    for row in read_data("cells.csv"):
+    rows = read_data("cells.csv")
+    for row in rows:
         number = row.pop("numeric")
-        typed.append(Cell(**row | {"number": Decimal(number) if number else None, "bold": row["bold"] == "yes"}))
-    return tuple(typed)
+        row |= {"number": Decimal(number) if number else None, "bold": row["bold"] == "yes"}
+    return tuple(Cell(**row) for row in rows)
 
 
 @cache
@@ -124,10 +111,7 @@ def tables(name: str | None = None) -> pd.DataFrame:
 
 
 def table(name: str) -> pd.DataFrame:
-    """Return one table as printed: row labels as index, numbers as floats, text columns as text.
-
-    For a table of scores: one row per model, one column per suite title, points of 0 to 100.
-    """
+    """Return one table as printed: row labels as index, numbers as floats, text columns as text."""
     rows = grid(name)
     wide = pd.DataFrame({name: {key: cell.printed for key, cell in row.items()} for name, row in rows.items()}).T
     for column in wide.columns:
