@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from medpsy import bundle, cli, doctor, published, run
 from medpsy.cli import app
@@ -112,12 +113,13 @@ def test_a_plan_is_text_or_json(project):
 
 def test_words_are_passed_on(monkeypatch):
     calls = []
+    stored = pd.DataFrame({"model": ["a"], "suite": ["medqa"], "rows": [12]}).set_index(["model", "suite"])
 
     def noting(answer):
         return lambda *words, **more: calls.append((*words, more)) or answer
 
     monkeypatch.setattr(run, "run_notebook", noting("outputs/x/result.json"))
-    monkeypatch.setattr(bundle, "restore", noting(SimpleNamespace(stats=lambda: {"rows": 12, "models": {"a": {}}})))
+    monkeypatch.setattr(bundle, "restore", noting(SimpleNamespace(stats=lambda: stored)))
     monkeypatch.setattr(bundle, "differences", noting([bundle.Difference("01_a/tables/b.csv", "ab", None)]))
     monkeypatch.setattr(doctor, "examine", noting({}))
     assert call("run 01 --profile smoke -f a.yaml -f b.yaml -p n=1 -p m=2").output == "outputs/x/result.json\n"
