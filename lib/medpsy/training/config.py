@@ -46,6 +46,8 @@ class DapoConfig(GRPOConfig):
                 f"generation_batch_size: {self.generation_batch_size} responses are no whole number of updates of "
                 f"{self.per_device_train_batch_size} x {self.gradient_accumulation_steps}"
             )
+        if self.epsilon_high is not None and self.epsilon_high < self.epsilon:
+            raise ValueError(f"epsilon_high: {self.epsilon_high} must not be below epsilon, {self.epsilon}")
         if not 0 < self.soft_punish_cache < self.max_completion_length:
             raise ValueError(
                 f"soft_punish_cache: {self.soft_punish_cache} must be above 0, below max_completion_length"
