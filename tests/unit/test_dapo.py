@@ -185,11 +185,12 @@ def test_a_sequence_ratio_clips_whole_responses_and_the_last_checkpoint_is_kept_
     assert got["reward_variance"] == pytest.approx(got["reward_std"] ** 2) and got["grad_norm"] > 0
 
 
-def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch):
+@pytest.mark.parametrize("further", [0, 2])  # rounds: they are counted also where none is drawn
+def test_equal_rewards_throughout_are_counted_and_train_nothing(job, monkeypatch, further):
     spread_rewards(monkeypatch, [0.1])
-    outcome = train(job, reward_weights=[1.0, 0.0, 0.0], max_steps=2)
+    outcome = train(job, reward_weights=[1.0, 0.0, 0.0], max_steps=2, sampling_rounds=further)
     got = rows(outcome)
-    expected = {"useful": 0.0, "equal": 1.0, "drawn_equal": 1.0, "rounds": 2.0, "loss": 0.0}
+    expected = {"useful": 0.0, "drawn_equal": 1.0, "rounds": further, "loss": 0.0}
     assert {name: got[name].dropna().item() for name in expected} == expected
     start = load_file(HUB / "qwen3-small" / "model.safetensors")
     for name, value in outcome.trainer.model.state_dict().items():
