@@ -43,7 +43,8 @@ OPTIONS = "options"  # the task of `likeliest`
 LOOK = 0.2  # seconds between two looks at the processes
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-SENTENCES = "tokenizers/punkt_tab"  # NLTK's data, without which IFEval cannot count sentences
+SENTENCES = "tokenizers/punkt_tab"  # NLTK's data for splitting sentences and words
+SPLITTING = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}  # instructions that need it
 Say = Callable[[str], None] | None
 Rows = list[dict[str, Any]]
 
@@ -355,23 +356,26 @@ def main(file: Path) -> None:
     datasets.load_dataset = lambda path, *args, **options: load(
         path, *args, **options | ({"revision": commits[path]} if path in commits else {})
     )
-    if commits and any("ifeval" in job["task"] for job in jobs):
-        require_sentences()
     manager = TaskManager(include_path=None if commits else ".", include_defaults=bool(commits))
+    for task in dict.fromkeys(job["task"] for job in jobs if "ifeval" in job["task"]):
+        require_sentences(manager, task)
     for job in jobs:
         do(job, manager)
 
 
-def require_sentences() -> None:
-    """Stop where this machine lacks the data by which IFEval counts sentences, before hours of writing."""
+def require_sentences(manager: Any, name: str) -> None:
+    """Stop where an instruction cannot be checked without NLTK's data and this machine has none."""
     import nltk
 
+    loaded = manager.load([name])["tasks"].values()
+    kinds = {kind for task in loaded for document in task.test_docs() for kind in document["instruction_id_list"]}
     try:
-        nltk.data.find(SENTENCES)
+        if kinds & SPLITTING:
+            nltk.data.find(SENTENCES)
     except LookupError:
         sys.exit(
-            "IFEval needs NLTK's punkt_tab, which is not on this machine; fetch it once with "
-            "`python -m nltk.downloader punkt_tab`, or copy it to a folder of NLTK_DATA"
+            f"{name}: {', '.join(sorted(kinds & SPLITTING))} need NLTK's punkt_tab, which is not on this "
+            "machine; fetch it once with `python -m nltk.downloader punkt_tab`, or copy it to a folder of NLTK_DATA"
         )
 
 

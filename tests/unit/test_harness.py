@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from medpsy import evaluate as ours
@@ -156,16 +157,21 @@ def test_the_miniatures_instructions_are_ones_that_ifeval_knows_and_checks_witho
     for line in (harness.TASKS / "ifeval.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         for kind, arguments in zip(row["instruction_id_list"], row["kwargs"], strict=True):
-            assert kind not in ("length_constraints:number_sentences", "change_case:capital_word_frequency")
+            assert kind not in harness.SPLITTING
             checker = INSTRUCTION_DICT[kind](kind)
             checker.build_description(**arguments)
             # nothing is left to IFEval's own drawing of lots
             assert arguments == (checker.get_instruction_args() or {})
 
 
-def test_missing_sentence_data_stop_the_process(monkeypatch):
+def test_missing_sentence_data_stop_only_a_task_that_needs_them(monkeypatch):
     import nltk
 
+    def manager(kind):
+        task = SimpleNamespace(test_docs=lambda: [{"instruction_id_list": [kind]}])
+        return SimpleNamespace(load=lambda names: {"tasks": {names[0]: task}})
+
     monkeypatch.setattr(nltk.data, "path", [])
-    with pytest.raises(SystemExit, match="IFEval needs NLTK's punkt_tab"):
-        harness.require_sentences()
+    harness.require_sentences(manager("punctuation:no_comma"), "leaderboard_ifeval")
+    with pytest.raises(SystemExit, match="leaderboard_ifeval: length_constraints:number_sentences need.*punkt_tab"):
+        harness.require_sentences(manager("length_constraints:number_sentences"), "leaderboard_ifeval")
