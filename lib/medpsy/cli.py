@@ -270,6 +270,7 @@ def grade_healthbench(
         files = (examples, responses, verdicts)
         tell = {"opens_thinking": opens_thinking, "progress": lambda line: print(line, file=sys.stderr)}
         problems = grading.judge_files(study.load(profile), judge, *files, **tell)
-        print(*grading.printed_problems(problems), sep="\n", file=sys.stderr)
+        for line in grading.printed_problems(problems):
+            print(line, file=sys.stderr)
     summary = grading.healthbench(examples, verdicts)
     print(printed_json(summary) if as_json else grading.printed_healthbench(summary))

@@ -56,10 +56,10 @@ def examine(profiles: Sequence[str] | None = None) -> dict:
 
 
 def machine() -> dict:
-    """Return this machine in numbers; free is the disk of the project, and that of the hub's cache if it is another."""
-    cache = Path(constants.HF_HUB_CACHE)
-    folders = [study.find_root(), next(folder for folder in (cache, *cache.parents) if folder.is_dir())]
-    free = {folder.stat().st_dev: shutil.disk_usage(folder).free for folder in folders}
+    """Return this machine in numbers; the disk of the hub's cache only where it is another one than the project's."""
+    root, cache = study.find_root(), Path(constants.HF_HUB_CACHE)
+    cache = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free, free_cache = (round(shutil.disk_usage(folder).free / GIB, 1) for folder in (root, cache))
     return {
         "python": sys.version.split()[0],
         "cores": provenance.cores(),
@@ -67,7 +67,8 @@ def machine() -> dict:
         "gpus": provenance.gpus(),
         "gpu_memory_gib": provenance.gpu_memory(),
         "sbatch": shutil.which("sbatch"),
-        "free_disk_gib": round(sum(free.values()) / GIB, 1),
+        "free_disk_gib": free,
+        "free_cache_gib": free_cache if cache.stat().st_dev != root.stat().st_dev else None,
     }
 
 
@@ -94,6 +95,11 @@ def _llama_problem() -> str | None:
     """Return which tool of llama.cpp is missing, or why it fails with a quantized file on this machine, or None."""
     from medpsy.quantization import gguf  # late: takes seconds
 
+    try:
+        for name in programs.PROGRAMS:
+            programs.find(name)
+    except FileNotFoundError as missing:
+        return str(missing)
     if problem := gguf.trial():
         cure = f"unset {programs.VARIABLE} or take llama.cpp off PATH, and `make setup` builds one that works"
         return f"{problem.splitlines()[0]}. If it is no build of `make setup`: {cure}"
@@ -197,7 +203,8 @@ def _gpus(case: Case) -> Lacks:
         yield "missing", "no NVIDIA GPU; its models are too large for a CPU"
     elif 0 < len(gpus) < wanted:
         yield "missing", f"engine_options (replicas, tensor_parallel) want {wanted} GPUs, and there are {len(gpus)}"
-    if usual := unit_costs().gpus.get(unit_costs().usual.get(settings.profile)):
+    known = unit_costs().gpus
+    if usual := known.get(unit_costs().usual.get(settings.profile)) or (memories and next(iter(known.values()))):
         gpu = replace(usual, memory=min(memories) * GIB / GB) if memories else usual
         needed = {name: costs.gpus_needed(size, gpu) for name, size in case.sizes.items()}
         if large := [f"{name} takes {count}" for name, count in needed.items() if count > shared[name]]:
@@ -206,11 +213,15 @@ def _gpus(case: Case) -> Lacks:
 
 
 def _room(case: Case) -> Lacks:
-    free = case.here["free_disk_gib"] * GIB / GB
     if case.disk is None:
         yield "ahead", f"no forecast of its disk; `medpsy plan --profile {case.settings.profile}` says why"
-    elif free < case.disk:
-        yield "missing", f"{free:,.0f} GB of disk are free; {case.disk:,.0f} are needed for downloads and outputs"
+        return
+    apart = 0.0 if case.here["free_cache_gib"] is None else case.download
+    parts = [(case.disk - apart, case.here["free_disk_gib"], "downloads and outputs")]
+    parts += [(apart, case.here["free_cache_gib"], "downloads, in the hub's cache")] if apart else []
+    for wanted, free_gib, what in parts:
+        if (free := free_gib * GIB / GB) < wanted:
+            yield "missing", f"{free:,.0f} GB of disk are free; {wanted:,.0f} are needed for {what}"
 
 
 def _folders(case: Case) -> Lacks:
@@ -238,15 +249,18 @@ def _endpoints(case: Case) -> Lacks:
     """Yield the endpoints where nobody answers. Whatever a server says is an answer, be it that it wants a key."""
     from medpsy.engines.client import Failure, ask_for_models  # late: a study without endpoints needs no client
 
+    served: dict[str, list[str]] = {}
     for name, model in case.settings.models.items():
+        if model.base_url:
+            served.setdefault(model.base_url, []).append(name)
+    for address, names in served.items():
         try:
-            if model.base_url:
-                ask_for_models(model.base_url, timeout=ENDPOINT_SECONDS)
+            ask_for_models(address, timeout=ENDPOINT_SECONDS)
         except Failure as failure:
             fix = "start that server or correct base_url"
-            yield "missing", f"{name}: nobody answers at {model.base_url} ({failure}); {fix}"
+            yield "missing", f"{', '.join(names)}: nobody answers at {address} ({failure}); {fix}"
         except EngineError as error:
-            yield "missing", f"{name}: {error}"
+            yield "missing", f"{', '.join(names)}: {error}"
 
 
 def _downloads(case: Case) -> Lacks:

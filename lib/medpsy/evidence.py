@@ -55,11 +55,16 @@ class Evidence:
 
     def write(self, rows: pd.DataFrame | None, folder: Path) -> None:
         """Write `rows` into `folder`; None removes what an earlier run left."""
+
+        def fill(path: Path) -> None:
+            with pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
+                for start in range(0, max(len(rows), 1), AT_ONCE):
+                    writer.write_table(self.table(rows.iloc[start : start + AT_ONCE]))
+
         if rows is None:
             (folder / self.file).unlink(missing_ok=True)
         else:
-            how = {"compression": "zstd", "row_group_size": 2000}  # a few are read at a time
-            write_whole(folder / self.file, lambda path: pq.write_table(self.table(rows), path, **how))
+            write_whole(folder / self.file, fill)
 
     def read(self, path: Path) -> Iterable[dict]:
         """Yield the rows of a file, a few at a time, so that a large file does not fill memory."""
@@ -74,6 +79,7 @@ class Evidence:
         return rows[self.schema.names].reset_index(drop=True)
 
 
+AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
 TEXT = pa.string()
 READING = pa.struct([("reader", TEXT), ("chosen", pa.int8()), ("outcome", TEXT), ("how", TEXT)])
 VERDICT = pa.struct([("judge", TEXT), ("outcome", TEXT), ("explanation", TEXT)])

@@ -106,7 +106,10 @@ def read(folder: Path) -> ChatSettings:
     """Return what the export in `folder` says of itself; a SettingsError names file, key and fix."""
     place = strict.Place(f"{folder.resolve().name}/{MARK}")
     settings = strict.build(ChatSettings, strict.read(folder / MARK, place.file), place)  # JSON is YAML
-    check_sampling(settings.sampling)
+    try:
+        check_sampling(settings.sampling)
+    except ValueError as error:
+        raise place.at("sampling").error(str(error)) from None
     return settings
 
 

@@ -341,6 +341,8 @@ def judge_files(
     already, or nothing to judge.
     """
     study.model(judge)
+    if verdicts.suffix == ".gz":
+        raise ValueError(f"{verdicts}: verdicts are written as plain JSONL; name a file without .gz")
     if verdicts.exists():
         raise ValueError(f"{verdicts} is there already; name a new file, or score it without --judge")
     asked = load_examples(examples)

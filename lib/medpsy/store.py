@@ -376,7 +376,7 @@ class ResponseStore:
         """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
         rows = shards.read(["key", "finish_reason"])
         done = pc.or_(replaying(), pc.not_equal(rows["finish_reason"], "failed"))
-        stored = {*rows["key"].filter(done).to_pylist(), *self._failed}
+        stored = {*rows["key"].filter(done).to_pylist(), *self._failed.intersection(rows["key"].to_pylist())}
         return {key: request for key, request in requests.items() if key not in stored}
 
 

@@ -216,6 +216,12 @@ def test_only_the_holder_of_the_key_is_answered(gguf):
         assert server.key not in " ".join(process.cmdline())
 
 
+def test_slots_share_the_context_and_exact_keys_and_values_leave_flash_attention_off():
+    exact, short = ServerOptions(4, 300).arguments(), ServerOptions(1, 256, "f16", threads=3).arguments()
+    assert "--ctx-size 2048" in " ".join(exact) and "--flash-attn off" in " ".join(exact)
+    assert "--ctx-size 256" in " ".join(short) and "--flash-attn" not in short and "--threads 3" in " ".join(short)
+
+
 def wait_for(condition: Callable[[], bool], within: float = 120.0) -> bool:
     end = time.monotonic() + within
     while not condition() and time.monotonic() < end:

@@ -27,7 +27,7 @@ from medpsy.study import load
 from typer.testing import CliRunner
 
 CASES = map(json.loads, (Path(__file__).parents[1] / "cases" / "command_line.jsonl").read_text("utf-8").splitlines())
-ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "sbatch": "/x", "free_disk_gib": 5e3}
+ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "sbatch": "/x", "free_disk_gib": 5e3, "free_cache_gib": None}
 COMMIT = "c" * 40
 DAY = r"# .*\d{4}-\d\d-\d\d, by `medpsy pin`"
 GONE = RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub")))
@@ -143,6 +143,7 @@ FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
         ("review", NO_GPU, (), "no NVIDIA GPU"),
         ("review", {"gpu_memory_gib": [11.0]}, (), "GPUs of 12 GB .*llama-3.1-8b takes 2"),
         ("review", {"free_disk_gib": 20.0}, (), "21 GB of disk are free; .* downloads and outputs"),
+        ("review", {"free_cache_gib": 30.0}, (), "32 GB of disk are free; .* hub's cache"),
         ("review", {}, (), "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
         ("paper", {}, (), "without a commit: .*AlphaMed19K.*pin --profile paper"),
         ("review", {}, [TENSOR], "want 4 GPUs, and there are 1"),

@@ -87,6 +87,18 @@ def test_a_failed_step_leaves_the_environment_incomplete(setup, environment, pip
     assert not environment.ready()
 
 
+def test_the_index_of_cpu_builds_is_for_torch_alone(environment, pip_calls, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", "file:///wheels")
+    environment.make()
+    assert ["--index-url" in call for call in pip_calls] == [True, False, False]
+
+
+def test_without_a_build_of_vllm_the_rest_is_installed(environment, pip_calls, monkeypatch, capsys):
+    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
+    environment.make()
+    assert len(pip_calls) == 2 and "vLLM has no build" in capsys.readouterr().out and environment.ready()
+
+
 def test_what_a_killed_pip_left_is_discarded(environment):
     packages = environment.VENV / "lib" / "python3.11" / "site-packages"
     for name in ("whole-1.dist-info", "half-1.dist-info", "~orch"):
@@ -135,6 +147,14 @@ def test_too_little_disk_is_named_with_the_folder(setup, tmp_path):
     setup["machine"].need_disk(tmp_path / "not" / "yet", 0, "something")
     with pytest.raises(setup["machine"].Missing, match=r"the environment needs 1000000 GiB in .*/not/yet, where"):
         setup["machine"].need_disk(tmp_path / "not" / "yet", 1_000_000, "the environment")
+
+
+def test_the_accelerator_can_be_chosen(setup, monkeypatch):
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", "gpu")
+    assert setup["machine"].accelerator() == "gpu"
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", "tpu")
+    with pytest.raises(setup["machine"].Missing, match="'tpu' is neither"):
+        setup["machine"].accelerator()
 
 
 @pytest.fixture
@@ -298,6 +318,16 @@ def test_tools_on_path_are_taken_and_only_the_converter_is_fetched(llama, tmp_pa
     assert llama.ready()
 
 
+def test_a_failed_command_shows_the_end_of_its_log(setup, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tools = setup["llama_tools"]
+    (tools.cache() / "build").mkdir(parents=True)
+    with pytest.raises(setup["machine"].Missing, match="llama.cpp did not build"):
+        tools.run("sh", "-c", "echo '[1/2] Building a'; echo 'no space left' >&2; exit 3")
+    said = capsys.readouterr()
+    assert said.out == "  [1/2] Building a\n" and "no space left" in said.err
+
+
 def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "
     hold += "print(1, flush=True); sys.stdin.read()"
@@ -315,8 +345,10 @@ def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
     assert "another set-up is under way" in capsys.readouterr().out
 
 
-def test_another_python_is_refused_with_the_way_out(root):
+@pytest.mark.parametrize("version", [(3, 10, 2), (3, 14, 0)])
+def test_another_python_is_refused_with_the_way_out(root, version):
     script = root / "setup" / "install.py"
-    code = f"import sys; sys.version_info = (3, 14, 0); exec(compile(open({str(script)!r}).read(), 'install', 'exec'))"
+    code = f"import sys; sys.version_info = {version}; exec(compile(open({str(script)!r}).read(), 'install', 'exec'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1 and "make PYTHON=" in done.stderr
+    assert done.returncode == 1
+    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr and "make PYTHON=" in done.stderr

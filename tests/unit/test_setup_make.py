@@ -1,5 +1,6 @@
 """The Makefile: targets, and what they refuse."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,18 @@ def test_help_lists_every_target(root):
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
     assert listed == TARGETS
     assert "PROFILE=" in done.stdout and "CORES=" in done.stdout
+
+
+def test_every_target_but_help_and_clean_sets_up_first(root):
+    rules = dict(re.findall(r"^([a-z-]+):(.*?)##", (root / "Makefile").read_text(), re.MULTILINE))
+    assert {name for name, needed in rules.items() if needed.strip() != "setup"} == {"help", "setup", "clean"}
+    assert "setup/install.py" in make(root, "-n", "setup").stdout
+
+
+def test_profile_and_cores_reach_the_workflow(root):
+    said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
+    assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
+    assert "--cores all" in make(root, "-n", "report").stdout
 
 
 def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root):

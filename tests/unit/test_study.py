@@ -125,6 +125,15 @@ def test_yaml_that_is_not_plain_settings_is_refused(root, text, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("written", ["1e-5", "6E-1", "1e5", "2.5e3"])
+def test_a_number_that_yaml_reads_as_text_is_refused_with_its_right_spelling(root, written):
+    text = yaml.safe_dump(STUDY).replace("temperature: 0.6", f"temperature: {written}")
+    with pytest.raises(strict.SettingsError, match=rf"study\.yaml: line \d+: {written} .* write \S+,") as caught:
+        study.load(write(root, text.encode()))
+    spelled = str(caught.value).partition("write ")[2].partition(",")[0]
+    assert yaml.safe_load(spelled) == float(written)
+
+
 def test_an_unknown_profile_offers_the_nearest_and_without_a_project_the_fix_is_the_root(root):
     with pytest.raises(strict.SettingsError, match="MEDPSY_ROOT"):
         study.load("mini")

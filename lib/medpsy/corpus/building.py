@@ -127,7 +127,10 @@ def card(study: Study, corpus: str) -> Card:
     path, name = folder(study, corpus) / CARD_FILE, f"{corpus} of profile {study.profile}"
     if not path.is_file():
         raise FileNotFoundError(f"{name} is not complete: it has no {CARD_FILE}; {MAKE}")
-    known = Card(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        known = Card(**json.loads(path.read_text(encoding="utf-8")))
+    except TypeError:
+        raise ValueError(f"{name}: its {CARD_FILE} is of another version of this library; {MAKE} again") from None
     if missing := [shard for shard in known.shards if not (path.parent / shard).is_file()]:
         raise FileNotFoundError(f"{name}: {missing[0]} is missing; {MAKE}")
     return known
@@ -232,6 +235,8 @@ def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
     names = list(dict.fromkeys(targets or study.targets.values()))
     if not names:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
+    if remote := [name for name in names if study.model(name).base_url]:
+        raise ValueError(f"targets: {remote[0]!r} is behind an endpoint; name a model whose tokenizer can be read")
     return names
 
 

@@ -45,7 +45,7 @@ def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **opti
         raise ValueError(f"model {model.name!r} is {where}; open it with engine {engine_kind(kind, model)!r}")
     module, name = ENGINES[kind]
     engine = getattr(importlib.import_module(f"medpsy.engines.{module}"), name)
-    given = options | ({"gguf_dir": gguf_dir} if kind == "llama_cpp" and gguf_dir else {})
+    given = ({"gguf_dir": gguf_dir} if kind == "llama_cpp" and gguf_dir else {}) | options
     place = strict.Place(f"model {model.name!r}", ("engine_options",))
     opened = engine(model, strict.build(engine.Options, given, place))
     opened.kind = engine_kind(kind, model, options)

@@ -124,7 +124,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         content = error
     if not isinstance(content, dict):
-        raise ValueError(f"{path.parent.name}/{path.name} is no JSON object ({content!r:.80}); save the model again")
+        what = content if isinstance(content, Exception) else type(content).__name__
+        raise ValueError(f"{path.parent.name}/{path.name} is no JSON object ({what!s:.80}); save the model again")
     return content
 
 

@@ -34,7 +34,7 @@ from typing import Annotated, Any
 import psutil
 from pydantic import Field
 
-from medpsy.engines.base import EngineError, Response, Sampling
+from medpsy.engines.base import EngineError, Prompt, Response, Sampling
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded
 from medpsy.engines.models import Model
 from medpsy.engines.programs import Child, importable, replies
@@ -52,6 +52,7 @@ FIXED = {
     "language_model_only": True,  # of models that also see, such as Gemma 3: no processor of pictures is needed
 }
 LOADING = 1800.0  # seconds that loading may take
+HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
 # vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 ENVIRONMENT = {
@@ -136,6 +137,11 @@ class VllmEngine(ChatEngine):
         super().__init__(model, options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
+
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
+        if sampling.temperature > HOTTEST:
+            raise ValueError(f"sampling.temperature is {sampling.temperature:g}; vLLM takes 0 to {HOTTEST:g}")
+        return super()._prepare(prompts, sampling)
 
     def _answer(self, encoded: Sequence[Encoded], sampling: Sampling, start: float) -> Iterator[Response]:
         if self._waiting:

@@ -101,8 +101,11 @@ def model_size(study: Study, name: str) -> Size:
 
 def size_of_folder(folder: Path) -> Size:
     config, shape = text_config(folder), model_shape(folder)
-    heads = config["num_attention_heads"]
-    width = config.get("num_key_value_heads", heads) * (config.get("head_dim") or config["hidden_size"] // heads)
+    try:
+        heads = config["num_attention_heads"]
+        width = config.get("num_key_value_heads", heads) * (config.get("head_dim") or config["hidden_size"] // heads)
+    except KeyError as missing:
+        raise ValueError(f"{folder.name}/config.json: it has no {missing}; save the model again") from None
     return Size(shape, shape.parameters, 2 * shape.parameters, CACHED * shape.layers * width)
 
 

@@ -95,8 +95,8 @@ def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: 
 def scored(card: ModelCard, name: str, scores: Scores) -> str:
     """Return the text of `card` with `scores` in the place of those that it has."""
     card.data.model_name, card.data.eval_results = name, evaluations(scores)
-    parts = re.split(r"(?<=## Scores\n\n).*?(?=\n\n## Licences)", card.text, maxsplit=1, flags=re.DOTALL)
-    card.text = score_table(scores).join(parts)
+    before, after = re.split(r"(?<=## Scores\n\n).*?(?=\n\n## Licences)", card.text, maxsplit=1, flags=re.DOTALL)
+    card.text = before + score_table(scores) + after
     return str(card)
 
 

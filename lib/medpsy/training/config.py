@@ -32,9 +32,8 @@ class DapoConfig(GRPOConfig):
     """
 
     sampling_rounds: int = 2  # further rounds per rollout in which groups of equal rewards are replaced; 0 for none
-    soft_punish_cache: int = (
-        1  # tokens before `max_completion_length` where the length penalty sets in, as TRL calls them
-    )
+    # tokens before `max_completion_length` where the length penalty sets in, as TRL calls them
+    soft_punish_cache: int = 1
     max_prompt_length: int = 512  # questions whose prompt has more tokens are left out and counted
     # what a response earns: "package.module:function" or "file.py:function", called as this one is
     reward: str = "medpsy.training.rewards:report_reward"

@@ -70,11 +70,12 @@ class DapoTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        rounds = [self._scored(inputs)]
-        if not self._rounds:  # all that was drawn is trained on
-            batch, useful = rounds[0]
+        if not self._rounds:  # all that was drawn is trained on; a process may hold a part of a group
+            batch = super()._generate_and_score_completions(inputs)
+            useful = useful_rows(self._rewards[:, 0], self.num_generations)
             self._count_groups(0, useful, useful)
-            return {name: values for name, values in batch.items() if name != "rewarded"}
+            return batch
+        rounds = [self._scored(inputs)]
         while len(rounds) <= self._rounds and (draw := self._shortage(rounds, len(inputs) // self.num_generations)):
             rounds.append(self._scored(self._others(draw, len(rounds))))
         batches, masks = zip(*rounds, strict=True)

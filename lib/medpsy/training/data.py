@@ -19,7 +19,7 @@ from medpsy import evaluate, licences
 from medpsy.corpus import filters
 from medpsy.corpus.rows import MESSAGE
 from medpsy.corpus.seeds import MINI_LICENCES, is_held_out
-from medpsy.data.questions import Question, sample
+from medpsy.data.questions import ROLES, Question, sample
 from medpsy.data.suites import RL_SET, SUITES
 from medpsy.engines.base import Message
 from medpsy.files import write_whole
@@ -42,6 +42,10 @@ class OpenQuestion:
     reference: str  # the judge's alone
 
     def __post_init__(self) -> None:
+        if not self.messages or self.messages[-1]["role"] != "user":
+            raise ValueError(f"question {self.id!r}: the last turn must be the user's")
+        if strange := sorted({turn["role"] for turn in self.messages} - set(ROLES)):
+            raise ValueError(f"question {self.id!r}: role {strange[0]!r}; known are {', '.join(ROLES)}")
         if not self.reference.strip():
             raise ValueError(f"question {self.id!r}: its reference is empty; leave the question out")
 

@@ -39,8 +39,8 @@ def curves(log: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         ``step``, the columns of `CURVES` (``accuracy`` and ``held_out`` in points, the latter missing where nothing was
         evaluated), the share of each tier of the reward, ``"tier: ..."``, and ``reward_variance``. Shares of what is
         clipped (tokens, or whole sequences under a sequence ratio) are means over the updates of a rollout, of which
-        the first is never clipped; ``grad_norm`` is that of the last update, before it is cut. ``equal`` is the share
-        of groups without spread in their whole reward, as TRL counts them. Responses without a verdict are in
+        the first is never clipped; ``grad_norm`` is that of the last update, before it is cut. ``drawn_equal``
+        is the share of all groups drawn in which every response answered alike well. Responses without a verdict are in
         ``unjudged`` and in no mean of rewards. Step 0 holds the parent's evaluation alone.
     """
     rows = pd.DataFrame([row for row in log if HELD_OUT in row or "reward" in row])

@@ -194,7 +194,8 @@ def annotate_model(
     if attempts < 1 or not questions:
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
     if not isinstance(sampling, Sampling):
-        sampling = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
+        place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
+        sampling = strict.build(Sampling, dict(sampling), place, seed=study.seed)
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
     session, names = Session(study, ResponseStore(study.store_dir), progress), [question.id for question in questions]
     for run, answers in enumerate(session.ask(model, asked, range(attempts), sampling)):
