@@ -1,9 +1,8 @@
 """A study's responses and settings in one file, read where there is no model; its records compared there.
 
 A bundle is an uncompressed ZIP archive (its shards are compressed already) with a manifest of sizes and digests.
-Refuses a bundle that is incomplete or changed, of another profile or other settings, or that names a file where a store
-has none; nothing of it is kept then. The digests guard against accidents; against intent, compare the digest of the
-whole bundle with one got elsewhere.
+A bundle that is incomplete, changed, of other settings, or names a file where a store has none is refused whole. The
+digests guard against accidents; against intent, compare the digest of the whole bundle with one got elsewhere.
 """
 
 import contextlib
@@ -20,12 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medpsy import provenance, study
 from medpsy.files import write_whole
-from medpsy.store import MODELS, NOTE, NOTES, SCHEMAS, ResponseStore, read_shard, record_models, recorded_models
+from medpsy.store import MODELS, NOTE, NOTES, SCHEMAS, ResponseStore, record_models, recorded_models
 
 FORMAT = "medpsy responses 2"
 MANIFEST = "manifest.json"
@@ -64,19 +62,14 @@ def restore(path: Path, profile: str, *, sha256: str | None = None, other_settin
     `sha256` is the digest that the whole bundle must have; with `other_settings` the bundle's profile and settings may
     be others. A BundleError names the bundle, and the file in it or the one of the project that differs.
     """
-    if not other_settings:
-        with _opened(path) as (_, manifest):
-            if problem := _other_settings(manifest, profile):
-                raise BundleError(f"{path.name}: {problem}")
-    return add(path, study.load(profile).store_dir, sha256=sha256)
+    return add(path, study.load(profile).store_dir, sha256=sha256, profile=None if other_settings else profile)
 
 
 def differences(origin: Path, profile: str) -> list[Difference]:
     """Return what the sections of `profile` say otherwise here than in `origin`; what is here alone does not count.
 
     `origin` is a bundle, whose tables are compared by their digests (and the versions of packages where any differs),
-    or a folder of records ``<section>.json``, compared value by value. Raises BundleError or FileNotFoundError where it
-    is neither.
+    or a folder of records ``<section>.json``, compared value by value; else a BundleError or FileNotFoundError.
     """
     if not origin.is_dir():
         with _opened(origin) as (_, manifest):
@@ -103,7 +96,7 @@ def _same(there: Any, here: Any) -> bool:
 
 
 def _values(record: Path) -> dict[str, Any]:
-    """Return place -> value of what is compared of a record; nothing where it is missing."""
+    """Return what is compared of a record; nothing where it is missing."""
     if not record.is_file():
         return {}
     content = json.loads(record.read_text(encoding="utf-8"))
@@ -131,27 +124,21 @@ def _settings(profile: str) -> list[Path]:
     return sorted((study.find_root() / "params" / profile).glob("*.yaml"))
 
 
-def _other_settings(manifest: Manifest, profile: str) -> str:
-    """Return how profile or settings of a bundle differ from those here, or nothing."""
+def _require_settings(bundle: str, manifest: Manifest, profile: str) -> None:
     if (there := manifest["about"].get("profile")) != profile:
-        return f"it holds profile {there!r}, not {profile!r}; name the profile it was exported from"
+        fix = "name the profile it was exported from"
+        raise BundleError(f"{bundle}: it holds profile {there!r}, not {profile!r}; {fix}")
     given = {name: entry["sha256"] for name, entry in manifest["files"].items() if name.startswith(SETTINGS)}
     for name, there, here in _apart(given, {f"{SETTINGS}{file.name}": digest_of(file) for file in _settings(profile)}):
         what = "is not here" if here is None else "is not in the bundle" if there is None else "differs"
         commit = str(manifest.get("provenance", {}).get("commit"))[:12]
         fix = f"take the commit the bundle was made with ({commit}), or add its responses alone with --other-settings"
-        return f"{name.replace(SETTINGS, f'{SETTINGS}{profile}/')} {what}; {fix}"
-    return ""
+        raise BundleError(f"{bundle}: {name.replace(SETTINGS, f'{SETTINGS}{profile}/')} {what}; {fix}")
 
 
-def write(
-    store: ResponseStore, path: Path, *, settings: Sequence[Path] = (), about: Mapping[str, object] | None = None
-) -> dict[str, Any]:
-    """Write the readable shards of `store`, its record of models and its notes to the file `path`.
-
-    YAML files in `settings` go along, and `about` into the manifest, which is returned with the digest of the whole
-    bundle under ``"sha256"``.
-    """
+def write(store: ResponseStore, path: Path, settings: Sequence[Path] = (), about: Mapping[str, Any] = {}) -> Manifest:
+    """Write the readable shards of `store`, its record of models, its notes and YAML files `settings` to the file
+    `path`; return the manifest, with `about` in it and the digest of the whole bundle under ``"sha256"``."""
     folders = [folder for kind in SCHEMAS for folder in store.shards(kind)]
     kept = [file for shards in folders for file in shards.paths() if shards.load(file, shards.schema.names) is not None]
     if not kept:
@@ -159,17 +146,10 @@ def write(
     kept += [*store.root.glob(MODELS), *sorted(store.root.glob(f"{NOTES}/*.json"))]
     members = {file.relative_to(store.root).as_posix(): file for file in kept}
     members |= {f"{SETTINGS}{file.name}": file for file in settings}
-    files = {
-        name: {
-            "sha256": digest_of(file),
-            "bytes": file.stat().st_size,
-            "rows": pq.read_metadata(file).num_rows if name.startswith("shards/") else 0,
-        }
-        for name, file in members.items()
-    }
+    files = {name: {"sha256": digest_of(file), "bytes": file.stat().st_size} for name, file in members.items()}
     manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
-    manifest |= {"provenance": provenance.collect(study.find_root()), "about": dict(about or {}), "files": files}
-    manifest |= {"rows": sum(entry["rows"] for entry in files.values())}
+    manifest |= {"provenance": provenance.collect(study.find_root()), "about": about, "files": files}
+    manifest["rows"] = sum(pq.read_metadata(file).num_rows for file in kept if "shards" in file.parts[-3:])
 
     def archived(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", strict_timestamps=False) as archive:
@@ -187,9 +167,11 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
+def add(path: Path, root: Path, *, sha256: str | None = None, profile: str | None = None) -> ResponseStore:
     """Return the store at `root` with the responses in the bundle `path`, once all of it has been verified."""
     with _opened(path) as (archive, manifest):
+        if profile:
+            _require_settings(path.name, manifest, profile)
         if sha256 and digest_of(path) != sha256.lower():
             raise BundleError(f"{path.name}: its SHA-256 is not {sha256}; it is another bundle or was changed")
         root.mkdir(parents=True, exist_ok=True)
@@ -197,10 +179,7 @@ def add(path: Path, root: Path, *, sha256: str | None = None) -> ResponseStore:
             for name, entry in manifest["files"].items():
                 if problem := _unpack(archive, name, entry, Path(staging) / name):
                     raise BundleError(f"{path.name}: {name} {problem}; get the bundle again")
-            try:
-                models = recorded_models(Path(staging))
-            except ValueError as error:
-                raise BundleError(f"{path.name}: {error}") from None
+            models = recorded_models(Path(staging))
             for name in manifest["files"]:
                 if name != MODELS and not name.startswith(SETTINGS):
                     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +197,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive, _manifest(archive, path.name)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:  # the last: it is encrypted
         raise BundleError(f"{path.name}: incomplete or changed ({error}); get it again") from None
 
 
@@ -231,39 +210,24 @@ def _manifest(archive: zipfile.ZipFile, bundle: str) -> Manifest:
         manifest = json.loads(archive.read(MANIFEST))
         files = {name: {"sha256": str(e["sha256"]), "bytes": int(e["bytes"])} for name, e in manifest["files"].items()}
         ours = manifest["format"] == FORMAT and isinstance(manifest["about"], dict)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # no JSON of ours, or it is encrypted
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON of ours
         raise BundleError(f"{bundle}: {MANIFEST} cannot be read; get the bundle again") from None
     if not ours:
         raise BundleError(f"{bundle}: format {manifest['format']!r} is not {FORMAT!r}; use the version that wrote it")
-    listed = {*files, MANIFEST}
-    for name in {*held, *listed} - {MANIFEST}:
-        if not MEMBER.fullmatch(name):
-            raise BundleError(f"{bundle}: {name!r} is not a file of a store; refused")
-    for name in sorted(set(held) ^ listed):
-        what = "not in the manifest" if name in held else "missing"
-        raise BundleError(f"{bundle}: {name} is {what}; get the bundle again")
-    if len(held) != len(set(held)):
-        raise BundleError(f"{bundle}: it holds a file twice; refused")
+    if strange := [name for name in {*held, *files} - {MANIFEST} if not MEMBER.fullmatch(name)]:
+        raise BundleError(f"{bundle}: {strange[0]!r} is not a file of a store; refused")
+    if sorted(held) != sorted([*files, MANIFEST]):
+        apart = min({*held} ^ {*files, MANIFEST}, default="a file twice")
+        raise BundleError(f"{bundle}: archive and manifest differ by {apart}; get the bundle again")
     return manifest | {"files": files}
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: Path) -> str:
     """Unpack one file to `target`; return what is wrong with it, or nothing."""
-    info, schema = archive.getinfo(name), SCHEMAS.get(name.partition("/")[0])
+    info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != entry["bytes"]:
         return "has another size than the manifest says"
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with archive.open(info) as source, target.open("xb") as sink:
-            shutil.copyfileobj(source, sink)
-    except RuntimeError as error:
-        return f"is encrypted ({error})"
-    if digest_of(target) != entry["sha256"]:
-        return "was changed after it was written"
-    if schema:
-        try:
-            with target.open("rb") as shard:
-                read_shard(shard, schema, schema.names)
-        except (pa.ArrowException, OSError) as error:
-            return f"is damaged ({error})"
-    return ""
+    with archive.open(info) as source, target.open("xb") as sink:
+        shutil.copyfileobj(source, sink)
+    return "" if digest_of(target) == entry["sha256"] else "was changed after it was written"

@@ -1,7 +1,4 @@
-"""A trained model as a folder of its own, and a chat with it: llama.cpp's `llama-cli` under the study's sampling.
-
-Refuses to replace a folder that is no export, and to leave a half-written one. Trains, scores and streams nothing.
-"""
+"""A trained model as a folder of its own, and a chat with it: llama.cpp's `llama-cli` under the study's sampling."""
 
 import json
 import shlex
@@ -65,10 +62,8 @@ class ChatSettings:
         return f"{NOTICE} {FICTION}" if self.fiction else NOTICE
 
     def arguments(self, gguf: str, limit: int | None) -> list[str]:
-        """Return those of llama-cli: the model's own template, and the samplers of `medpsy.engines` in their order.
-
-        `limit` is the tokens that the model's context holds at most, None if nobody says.
-        """
+        """Return those of llama-cli: the model's own template, and the samplers of `medpsy.engines` in their order;
+        `limit` is the tokens that the model's context holds at most, None if nobody says."""
         chosen, context = self.sampling, self.sampling.max_tokens + EARLIER
         line = f"--jinja --ctx-size {min(limit or context, context)} --predict {chosen.max_tokens} "
         line += f"--samplers temperature;top_k;top_p --temp {chosen.temperature} --top-k {chosen.top_k} "
@@ -78,11 +73,8 @@ class ChatSettings:
 
 
 def chat_command(name: str, load: Callable[[], Study]) -> tuple[str, list[str]]:
-    """Return the notice that comes first, and llama-cli's command to talk to the model called `name`.
-
-    That is an exported folder, or a model or checkpoint of the study that `load` returns. Safetensors are converted to
-    GGUF the first time: one program talks to all models. A ValueError or OSError says why there is none to talk to.
-    """
+    """Return the notice that comes first, and llama-cli's command to talk to the exported folder, or the model or
+    checkpoint of the study that `load` returns, called `name`. Safetensors are converted to GGUF the first time."""
     folder = Path(name).expanduser()
     if (folder / MARK).is_file():
         settings, gguf_dir = read(folder), cache_folder() / "gguf"
@@ -116,14 +108,9 @@ def read(folder: Path) -> ChatSettings:
 def export(study: Study, *, stage: str, size: str, variant: str | None = None, out: Path | None = None) -> Path:
     """Write the model that `stage` leaves of the target of `size` into a folder; return the folder.
 
-    Args:
-        variant: number format of a GGUF file, e.g. ``"Q4_K_M"``; None for the safetensors as trained.
-        out: the folder; an older export there is replaced.
-
-    Raises:
-        ValueError: no such stage, size or variant; the nearest is offered.
-        FileNotFoundError: no such checkpoint or variant (names the section that leaves it), or no llama.cpp.
-        FileExistsError: `out` is there and is no export.
+    `variant` is the number format of a GGUF file, e.g. ``"Q4_K_M"``, None for the safetensors as trained; an older
+    export in `out` is replaced. ValueError for no such stage, size or variant, FileNotFoundError for no such checkpoint
+    or variant (names the section that leaves it) or no llama.cpp, FileExistsError where `out` is no export.
     """
     model = study.checkpoint(size, stage)
     if variant and variant not in VARIANTS:
@@ -150,7 +137,6 @@ def export(study: Study, *, stage: str, size: str, variant: str | None = None, o
 
 
 def _card(study: Study, model: ModelSpec, settings: ChatSettings, folder: Path, **how: Any) -> ModelCard:
-    """Return the card of the export in `folder`; `how` is its stage, size and variant."""
     made_of, digest, chosen = licences.of_model(model), fingerprint(model), settings.sampling
     limit = text_config(folder).get("max_position_embeddings") or chosen.max_tokens + EARLIER
     lossy = how["variant"] not in (None, BASE)  # BF16 rounds nothing

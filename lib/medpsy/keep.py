@@ -1,8 +1,5 @@
-"""Keep what a run of `mini` shows: its responses as a bundle beside the notebooks, and the outputs of a replay in them.
-
-A replay, not the run itself: what is stored says the same on every machine, and prints no progress. Outputs of the
-notebooks change by this alone, so that their differences can be read.
-"""
+"""Keep what a run of `mini` shows: its responses as a bundle beside the notebooks, and the outputs of a replay in them:
+what is stored says the same on every machine, and prints no progress."""
 
 import base64
 import io
@@ -25,12 +22,8 @@ COLOURS = 64  # of a kept figure: flat colours and smoothed text need no more, a
 
 
 def keep() -> list[Path]:
-    """Write the bundle, then the outputs of its replay into the notebooks; return the notebooks.
-
-    Raises:
-        FileNotFoundError: a section has no record; `make report` makes it.
-        RuntimeError: a section failed in the replay; the notebooks are as they were.
-    """
+    """Write the bundle, then the outputs of its replay into the notebooks; return them. FileNotFoundError where a
+    section has no record; RuntimeError where one failed in the replay, and the notebooks are as they were."""
     root = study.find_root()
     for section in run.notebooks(root):
         if not (result := root / "outputs" / PROFILE / section / run.RESULT).is_file():
@@ -50,10 +43,8 @@ def keep() -> list[Path]:
 
 
 def replay_root(root: Path, folder: Path) -> dict[str, str]:
-    """Make `folder` a project that holds the bundle's responses, if there is one, and no model.
-
-    Returns the environment to work in it.
-    """
+    """Make `folder` a project with the bundle's responses, if there are any, and no model; return the environment to
+    work in it."""
     for name in ("notebooks", "params"):
         (folder / name).symlink_to(root / name)
     environment = os.environ | {"MEDPSY_ROOT": str(folder), REPLAY: "1"}
@@ -74,8 +65,14 @@ def with_outputs(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
     outputs = {cell.id: cell.get("outputs", []) for cell in executed.cells}
     code = [cell for cell in source.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
-        shown = [_kept(output, count) for output in outputs[cell.id] if output.get("name") != "stderr"]
-        cell.outputs, cell.execution_count = _joined(shown), count
+        cell.outputs, cell.execution_count = [], count
+        for output in outputs[cell.id]:
+            if output.get("name") == "stderr":
+                continue
+            if cell.outputs and output.output_type == cell.outputs[-1].output_type == "stream":
+                cell.outputs[-1].text += output.text  # in one piece: how it is cut differs from run to run
+            else:
+                cell.outputs.append(_kept(output, count))
     return source
 
 
@@ -87,14 +84,3 @@ def _kept(output: NotebookNode, count: int) -> NotebookNode:
         few.save(sink, "PNG", optimize=True)
         output.data["image/png"] = base64.b64encode(sink.getvalue()).decode()
     return output
-
-
-def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Return `outputs` with what was printed in one piece: how it is cut differs from run to run."""
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        if joined and output.output_type == joined[-1].output_type == "stream":
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined

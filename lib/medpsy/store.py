@@ -7,6 +7,7 @@ failed response is stored and counted, and the next run asks again. With MEDPSY_
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,6 @@ NOTE = re.compile(r"[A-Za-z0-9][\w.-]*")
 SHARD_ROWS = 1000  # ours: a million responses make a thousand files
 SHARD_SECONDS = 20.0  # ours: a shard is written with the first response after that, so a killed run loses little
 PROGRESS_SECONDS = 5.0  # between two reports of progress
-ATTEMPTS = 3  # a second and third only where shards turn out damaged while they are read
 TEXT, LARGE, INT = pa.string(), pa.large_string(), pa.int64()  # large: many responses may pass 2 GiB
 SCHEMA = pa.schema(
     [(name, TEXT) for name in ("key", "fingerprint", "model", "engine", "prompt_id")]
@@ -52,6 +52,7 @@ RESULT = ["key", "prompt_id", "model", "run", "text", "finish_reason"]
 RESULT += ["prompt_tokens", "completion_tokens", "seconds", "error"]
 T = TypeVar("T")  # plain data, as JSON holds it
 Open = Callable[[], Engine]  # starts an engine
+Progress = Callable[[str], None] | None
 Requests = dict[str, tuple[Prompt, int]]  # key of the response -> prompt and run
 
 
@@ -73,7 +74,7 @@ def replaying() -> bool:
 
 
 def refuse(what: str) -> None:
-    """Raise NotStored in a replay because of `what`, a clause that says what is not stored."""
+    """Raise NotStored in a replay; `what` says what is not stored."""
     if replaying():
         raise NotStored(
             f"replay: {what}. Nothing is generated in a replay: take a bundle that was exported after this section had "
@@ -82,11 +83,8 @@ def refuse(what: str) -> None:
 
 
 def noted(root: Path, name: str, make: Callable[[], T]) -> T:
-    """Return what `make` returns and keep it under `name` in the store `root`; in a replay, return what was kept.
-
-    Seconds, memory and logs differ from run to run: tables made of them are those of the run that the responses come
-    from. Raises NotStored in a replay for which nothing was kept.
-    """
+    """Return what `make` returns and keep it under `name` in the store `root`; in a replay, return what was kept:
+    seconds, memory and logs are those of the run that the responses come from. NotStored where nothing was."""
     if not NOTE.fullmatch(name):
         raise ValueError(f"note {name!r} cannot name a file; use letters, digits, _ . and -")
     path = root / NOTES / f"{name}.json"
@@ -97,7 +95,7 @@ def noted(root: Path, name: str, make: Callable[[], T]) -> T:
     try:
         return json.loads(path.read_text(encoding="utf-8"))  # as a replay will have it
     except ValueError as error:
-        raise ValueError(f"{NOTES}/{path.name} is not JSON ({error}); get the bundle again") from None
+        raise ValueError(f"{path} is not JSON ({error}); get the bundle again") from None
 
 
 class Shards:
@@ -142,14 +140,16 @@ class Shards:
             return None  # another process set it aside
         with file:
             try:
-                return read_shard(file, self.schema, columns)
+                shard = pq.ParquetFile(file, page_checksum_verification=True)
+                if not shard.schema_arrow.equals(self.schema):
+                    raise pa.ArrowInvalid("its columns are not those of a store")
+                return shard.read(list(columns))
             except (pa.ArrowException, OSError) as error:
                 problem = str(error).splitlines()[0][:120]
         self._damaged.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             os.replace(path, self._damaged / f"{self.folder.name}-{path.name}")
-            fate = f"moved to {self._damaged.name}/, its rows are made again"
-            text = f"shard {self.folder.name}/{path.name} is damaged ({problem}); {fate}"
+            text = f"shard {path} is damaged ({problem}); moved to {self._damaged.name}/, its rows are made again"
             warnings.warn(text, DamagedShardWarning, stacklevel=2)
         return None
 
@@ -158,17 +158,6 @@ class Shards:
             table = self.load(path, ["key"])
             self._keys[path] = frozenset() if table is None else frozenset(table["key"].to_pylist())
         return self._keys[path]
-
-
-def read_shard(file: BinaryIO, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Return `columns` of a shard; raise ArrowException or OSError if it is damaged or has others than `schema`."""
-    shard = pq.ParquetFile(file, page_checksum_verification=True)
-    if not shard.schema_arrow.equals(schema):
-        raise pa.ArrowInvalid("its columns are not those of a store")
-    table = shard.read(list(columns))
-    if table["key"].null_count:
-        raise pa.ArrowInvalid("it has rows without a key")
-    return table
 
 
 @dataclass(frozen=True)
@@ -192,35 +181,16 @@ class Asked:
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode())
 
     def key(self, prompt: Prompt, run: int) -> str:
-        """Return the key of `prompt` in `run`: a SHA-256 over everything that can change the response."""
+        """Return the SHA-256 over everything that can change the response to `prompt` in `run`."""
         digest = self._start.copy()
         digest.update(json.dumps([prompt.messages, run], sort_keys=True).encode())
         return digest.hexdigest()
 
-    def requests(self, prompts: Iterable[Prompt], runs: Sequence[int]) -> Requests:
-        """Return one request per distinct conversation and run; those of one prompt stand together: prefix caches."""
-        requests: Requests = {}
-        for prompt in prompts:
-            for run in runs:
-                requests.setdefault(self.key(prompt, run), (prompt, run))
-        return requests
-
     def row(self, key: str, prompt: Prompt, run: int, response: Response) -> dict[str, Any]:
-        """Return the stored form of `response`."""
-        return {
-            "key": key,
-            "fingerprint": self.fingerprint,
-            "model": self.model.name,
-            "engine": self.engine_kind,
-            "messages": json.dumps(prompt.messages),
-            "sampling": self.sampling_json,
-            "run": run,
-            **asdict(response),
-            "prompt_id": prompt.id,
-            "text": storable(response.text),
-            "error": None if response.error is None else storable(response.error),
-            "created": datetime.now(UTC),
-        }
+        asked = {"key": key, "fingerprint": self.fingerprint, "model": self.model.name, "engine": self.engine_kind}
+        asked |= {"messages": json.dumps(prompt.messages), "sampling": self.sampling_json, "run": run}
+        made = {"text": storable(response.text), "error": response.error and storable(response.error)}
+        return asked | asdict(response) | made | {"prompt_id": prompt.id, "created": datetime.now(UTC)}
 
 
 class ResponseStore:
@@ -228,59 +198,45 @@ class ResponseStore:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        self._fingerprints: dict[tuple, str] = {}
         self._shards: dict[Path, Shards] = {}
         self._failed: set[str] = set()  # keys this object asked for in vain
         self.generated = 0  # responses that were not stored before
 
     def answers(
-        self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], **options: Any
+        self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], progress: Progress = None
     ) -> Iterator[pd.DataFrame]:
         """Generate what is not stored yet of all `runs`, then yield the responses of each run in the prompts' order.
 
         Arguments and errors as of `fill`. A frame has one row per distinct prompt; columns as in `RESULT`.
         """
         prompts = _distinct(prompts)
-        self.fill(asked, open, prompts, runs, **options)
+        self.fill(asked, open, prompts, runs, progress)
         for run in runs:
             keys = [asked.key(prompt, run) for prompt in prompts]
-            for _ in range(ATTEMPTS):
-                rows = _best(self._of(asked.fingerprint).read([*RESULT, "created"], keys))
-                if len(rows) == len(set(keys)):
-                    break
-                self.fill(asked, open, prompts, [run], **options)
-            else:
-                raise OSError(f"{self.root.name}: shards turn out damaged again and again; check the disk")
+            rows = self._stored(asked.fingerprint, keys)
+            if len(rows) < len(set(keys)):  # a shard turned out damaged while it was read
+                self.fill(asked, open, prompts, [run], progress)
+                rows = self._stored(asked.fingerprint, keys)
             frame = rows.loc[keys].reset_index()[RESULT]
             yield frame.assign(prompt_id=[prompt.id for prompt in prompts], model=asked.model.name, run=run)
 
     def fill(
-        self,
-        asked: Asked,
-        open: Open,
-        prompts: Sequence[Prompt],
-        runs: Sequence[int],
-        *,
-        shard_rows: int = SHARD_ROWS,
-        progress: Callable[[str], None] | None = None,
+        self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], progress: Progress = None
     ) -> None:
         """Generate what is missing of several runs in one session of the engine: it need not idle between them.
 
         `open` starts the engine and is called only if something is missing; `progress` takes a line every few seconds.
-
-        Raises:
-            RuntimeError: the engine is another one than asked for, or answered what nobody asked.
-            NotStored: this is a replay, and something is missing.
+        RuntimeError where the engine is another one than asked for, NotStored where this is a replay and something is
+        missing.
         """
-        requests, shards = asked.requests(_distinct(prompts), runs), self._of(asked.fingerprint)
-        missing = self._missing(shards, requests)
-        if not missing:
+        shards = self._of(asked.fingerprint)
+        if not (missing := self._missing(shards, asked, _distinct(prompts), runs)):
             return
         suites = Counter(prompt.id.split("/")[0] for prompt, _ in missing.values())
         where = ", ".join(f"{suite} {number:,}" for suite, number in suites.items())
         refuse(f"{len(missing):,} responses of model {asked.model.name!r} are not stored ({where})")
-        rows, done, tokens, start = [], 0, 0, time.monotonic()
-        written = reported = start
+        rows, done, tokens = [], 0, 0
+        start = written = reported = time.monotonic()
         with open() as engine:
             try:
                 for key, response in _generated(asked, engine, missing):
@@ -288,7 +244,7 @@ class ResponseStore:
                     if response.finish_reason == "failed":
                         self._failed.add(key)
                     now, done, tokens = time.monotonic(), done + 1, tokens + response.completion_tokens
-                    if len(rows) >= shard_rows or now - written >= SHARD_SECONDS:
+                    if len(rows) >= SHARD_ROWS or now - written >= SHARD_SECONDS:
                         shards.write(rows)
                         rows, written = [], now
                     if progress and (now - reported >= PROGRESS_SECONDS or done == len(missing)):
@@ -304,16 +260,8 @@ class ResponseStore:
         """Return which weights, tokenizer and template `model` stands for: from the record where they are not there,
         and in a replay, whose responses are those of the recorded model.
 
-        Raises:
-            OSError, ValueError: the model is not to be had and not on record.
-            NotStored: it is not on record, and this is a replay.
+        OSError, ValueError or, in a replay, NotStored where the model is neither to be had nor on record.
         """
-        name = (model.name, model.path, model.revision)
-        if name not in self._fingerprints:
-            self._fingerprints[name] = self._identified(model)
-        return self._fingerprints[name]
-
-    def _identified(self, model: ModelSpec) -> str:
         recorded = recorded_models(self.root).get(model.name)
         if recorded is None:
             refuse(f"no response of model {model.name!r} is stored")
@@ -331,18 +279,18 @@ class ResponseStore:
 
     def lookup(self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec) -> pd.DataFrame:
         """Return `columns` of the responses of `model` called `keys`, in their order; KeyError if one is not stored."""
-        shards = self._of(self.fingerprint(model))
-        rows = _best(shards.read([*columns, "finish_reason", "created"], keys))
+        rows = self._stored(self.fingerprint(model), keys, (*columns, "finish_reason"))
         if gone := [key for key in keys if key not in rows.index]:
-            fix = "run their section again"
-            raise KeyError(f"{len(gone)} of {len(keys)} responses are not stored, first {gone[0]}; {fix}")
+            count = f"{len(gone)} of {len(keys)} responses"
+            raise KeyError(f"{count} are not stored, first {gone[0]}; run their section again")
         return rows.loc[list(keys), list(columns)].reset_index(drop=True)
 
-    def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
-        """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer.
+    def _stored(self, fingerprint: str, keys: Sequence[str], columns: Sequence[str] = RESULT) -> pd.DataFrame:
+        return _best(self._of(fingerprint).read([*columns, "created"], keys))
 
-        `count` takes the positions of the keys that have no number yet and returns their numbers.
-        """
+    def counts(self, name: str, keys: Sequence[str], count: Callable[[list[int]], Sequence[int]]) -> np.ndarray:
+        """Return a whole number per key, kept under `name`, so that a replay needs no tokenizer; `count` takes the
+        positions of the keys that have none yet and returns theirs."""
         shards = self._at("counts", name)
         stored = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
         numbers = pd.Series(keys, dtype="str").map(stored.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
@@ -372,28 +320,28 @@ class ResponseStore:
         folder = self.root / kind / name
         return self._shards.setdefault(folder, Shards(folder, SCHEMAS[kind], self.root / "damaged"))
 
-    def _missing(self, shards: Shards, requests: Requests) -> Requests:
-        """Return the requests without a response, but for those that this object has seen fail, or that may not be."""
-        rows = shards.read(["key", "finish_reason"])
+    def _missing(self, shards: Shards, asked: Asked, prompts: Sequence[Prompt], runs: Sequence[int]) -> Requests:
+        """Return what has no response yet, one request per distinct conversation and run, those of one prompt together
+        for prefix caches. What this object has seen fail counts as answered; in a replay every failure does."""
+        rows = shards.read(["finish_reason"])
         done = pc.or_(replaying(), pc.not_equal(rows["finish_reason"], "failed"))
         stored = {*rows["key"].filter(done).to_pylist(), *self._failed.intersection(rows["key"].to_pylist())}
+        requests: Requests = {}
+        for prompt, run in itertools.product(prompts, runs):
+            requests.setdefault(asked.key(prompt, run), (prompt, run))
         return {key: request for key, request in requests.items() if key not in stored}
 
 
 def recorded_models(root: Path) -> dict[str, str]:
     """Return name -> fingerprint as recorded in the store `root`; raise ValueError where the record cannot be read."""
-    path = root / MODELS
     try:
-        names = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
-            raise ValueError("not a mapping of model names to fingerprints")
-    except ValueError as error:
+        return {**json.loads((root / MODELS).read_text(encoding="utf-8"))} if (root / MODELS).exists() else {}
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{root.name}/{MODELS}: {error}; delete the file, it is written anew") from None
-    return names
 
 
 def record_models(root: Path, more: dict[str, str]) -> None:
-    """Add `more` names to the record; a lock keeps two processes from losing each other's."""
+    """Add `more` names to the record under a lock, since another process may."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / f".{MODELS}.lock").open("a") as held:
         with contextlib.suppress(OSError):  # a file system without locks, as on some clusters
@@ -412,20 +360,15 @@ def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
 
 
 def _generated(asked: Asked, engine: Engine, requests: Requests) -> Iterator[tuple[str, Response]]:
-    """Yield the key and the response of every request as the engine finishes it; a failed one where it gives none."""
-    for what, wanted in (("kind", asked.engine_kind), ("fingerprint", asked.fingerprint)):
-        if (got := getattr(engine, what)) != wanted:
-            fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
-            raise RuntimeError(f"{asked.model.name}: {what} of the engine is {got!r}, not {wanted!r}; {fix}")
+    """Yield the key and the response of every request as the engine finishes it."""
+    got, wanted = (engine.kind, engine.fingerprint), (asked.engine_kind, asked.fingerprint)
+    if got != wanted:
+        fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
+        raise RuntimeError(f"{asked.model.name}: kind and fingerprint of the engine are {got}, not {wanted}; {fix}")
     waiting = {f"{prompt.id}#{run}": key for key, (prompt, run) in requests.items()}  # each run has seeds of its own
     prompts = [Prompt(engine_id, requests[key][0].messages) for engine_id, key in waiting.items()]
     for response in engine.generate(prompts, asked.sampling):
-        key = waiting.pop(response.prompt_id, None)
-        if key is None:
-            raise RuntimeError(f"engine {engine.kind} answered {response.prompt_id!r} twice or unasked; report it")
-        yield key, response
-    for engine_id, key in waiting.items():
-        yield key, Response(engine_id, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
+        yield waiting[response.prompt_id], response
 
 
 def _best(table: pa.Table) -> pd.DataFrame:
@@ -441,7 +384,7 @@ class Session:
 
     study: Study
     store: ResponseStore
-    progress: Callable[[str], None] | None = None
+    progress: Progress = None
     stack: contextlib.ExitStack | None = None
     running: dict[str, Engine] = field(default_factory=dict)
 
@@ -461,20 +404,17 @@ class Session:
     def ask(
         self, name: str, prompts: Sequence[Prompt], runs: Sequence[int], sampling: Sampling
     ) -> Iterator[pd.DataFrame]:
-        """Yield the responses of the model `name` to `prompts` in each run, in their order; failed ones are warned of.
-
-        What is missing of all `runs` is generated in one go: the engine opens once and its slots stay full. Columns as
-        in `RESULT`.
-        """
+        """Yield the responses of the model `name` to `prompts` in each run, as `ResponseStore.answers` does; failed
+        ones are warned of."""
         model = self.study.model(name)
         kind, opening = self.engine(model)
         asked = Asked(model, self.store.fingerprint(model), kind, capped(sampling, model))
-        for frame in self.store.answers(asked, opening, prompts, runs, progress=self.progress):
+        for frame in self.store.answers(asked, opening, prompts, runs, self.progress):
             failed = frame[frame["finish_reason"] == "failed"]
             if len(failed):
-                text = f"{len(failed)} of {len(frame)} requests to {name} failed, first {failed['prompt_id'].iloc[0]}"
-                why = f"{text}: {failed['error'].iloc[0]}; they are counted as failed, run again to ask only these"
-                warnings.warn(why, FailedResponsesWarning, stacklevel=2)
+                text = f"{len(failed)} of {len(frame)} requests to {name} failed and count as failed, first "
+                text += f"{failed['prompt_id'].iloc[0]}: {failed['error'].iloc[0]}; run again to ask only these"
+                warnings.warn(text, FailedResponsesWarning, stacklevel=2)
             yield frame
 
 

@@ -14,7 +14,8 @@ from medpsy.corpus.rows import Form
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines import Prompt, Response, Sampling
 from medpsy.engines import chat as chat_module
-from medpsy.engines.chat import CHUNK, Chat, Encoded, render
+from medpsy.engines.chat import CHUNK, ChatEngine, Encoded, render
+from medpsy.engines.local import Options
 from tiny_models import SPECIALS, TEMPLATE, Spec, make_tokenizer
 from tokenizers import AddedToken, normalizers
 from transformers import AutoTokenizer
@@ -22,34 +23,44 @@ from transformers import AutoTokenizer
 SAMPLING = Sampling(max_tokens=8)
 
 
+def cases(name: str) -> list[dict]:
+    lines = (Path(__file__).parents[1] / "cases" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def speaking(tiny: Spec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
+    spec = replace(tiny, folder=folder or tiny.folder, **changes)
+    return ChatEngine(spec, Options(context=context))
+
+
 @pytest.fixture(scope="module")
 def chat(tiny):
-    return Chat(tiny, tiny.folder)
+    return speaking(tiny)
 
 
 def ask(text: str, name: str = "q") -> Prompt:
     return Prompt(name, ({"role": "user", "content": text},))
 
 
-def encoded(chat: Chat, prompt: Prompt) -> Encoded:
-    ((only,), _) = chat.encode([prompt], SAMPLING)
+def encoded(chat: ChatEngine, prompt: Prompt) -> Encoded:
+    ((only,), _) = chat._prepare([prompt], SAMPLING)
     return only
 
 
-def response(chat: Chat, *tokens: str, **more: bool) -> Response:
-    return chat.response(Encoded("q", array("I", [5, 5, 5])), ids(chat, *tokens), 0.5, **more)
+def response(chat: ChatEngine, *tokens: str, **more: bool) -> Response:
+    return chat._response(Encoded("q", array("I", [5, 5, 5])), ids(chat, *tokens), 0.5, **more)
 
 
-def ids(chat: Chat, *tokens: str) -> list[int]:
+def ids(chat: ChatEngine, *tokens: str) -> list[int]:
     return chat._tokenizer.convert_tokens_to_ids(list(tokens))
 
 
 def test_many_prompts_of_a_generator_keep_their_order_and_the_smaller_of_two_limits_counts(chat, tiny):
     count = 2 * CHUNK + 3
-    found, _ = chat.encode((ask("the " * (at % 5), str(at)) for at in range(count)), SAMPLING)
+    found, _ = chat._prepare((ask("the " * (at % 5), str(at)) for at in range(count)), SAMPLING)
     assert [item.id for item in found] == [str(at) for at in range(count)]
     assert found[7].tokens == encoded(chat, ask("the " * 2)).tokens and found[0].tokens.itemsize == 4
-    assert [Chat(tiny, tiny.folder, context=limit).context for limit in (None, 9999, 99)] == [512, 512, 99]
+    assert [speaking(tiny, context=limit).context for limit in (None, 9999, 99)] == [512, 512, 99]
 
 
 ASKS = "{{ strftime_now('%s') }} {{ messages[0].content }}"
@@ -61,37 +72,32 @@ DATED = {  # family -> a template that asks for the day as that of the family do
 }  # fmt: skip
 
 
-def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> Chat:
+def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> ChatEngine:
     shutil.copytree(tiny.folder, folder)
     (folder / "chat_template.jinja").write_text(template)
-    return Chat(replace(tiny, chat_template_kwargs=switches), folder)
+    return speaking(tiny, folder, chat_template_kwargs=switches)
 
 
 @pytest.mark.parametrize("family", DATED)
 def test_a_prompt_does_not_change_with_the_calendar(tiny, tmp_path, family):
     template, day = DATED[family]
     switches = families.of(None, family).switches
-    chat = with_template(tiny, tmp_path / "dated", template, **switches)
-    found = encoded(chat, ask("drug"))
-    assert chat._tokenizer.decode(found.tokens) == f"{day} drug"
-    trained = Form(opens_thinking=False, end="<|im_end|>", switches=switches).prompts(
-        chat._tokenizer, [{"messages": [{"role": "user", "content": "drug"}]}]
-    )
-    assert trained == [f"{day} drug"]  # a model is trained on the prompt that it is asked
+    chat, talk = with_template(tiny, tmp_path / "dated", template, **switches), ask("drug")
+    assert chat._tokenizer.decode(encoded(chat, talk).tokens) == f"{day} drug"
+    form = Form(opens_thinking=False, end="<|im_end|>", switches=switches)  # trained on the prompt that it is asked
+    assert form.prompts(chat._tokenizer, [{"messages": [*talk.messages]}]) == [f"{day} drug"]
 
 
-@pytest.mark.parametrize(
-    ("template", "switches", "why"),
-    [
-        (ASKS % "%d %B %Y", {}, "it asks for today's date, and nobody names one; give the model chat_template_kwargs"),
-        (ASKS % "%d %B %Y", {"date_string": "today"}, "date_string is 'today'; give the model chat_template_kwargs"),
-        ("{{ raise_exception('no system role') }}", {}, "no system role"),
-    ],
-)
-def test_a_prompt_that_the_template_refuses_is_named(tiny, tmp_path, template, switches, why):
-    chat = with_template(tiny, tmp_path / "strict", template, **switches)
-    with pytest.raises(ValueError, match=f"'tiny': its chat template refuses prompt 'q': .*{why}"):
-        chat.encode([ask("drug")], SAMPLING)
+def test_a_prompt_that_the_template_refuses_is_named(tiny, tmp_path):
+    today = ASKS % "%d %B %Y"
+    for name, template, switches, why in (
+        ("undated", today, {}, "it asks for today's date, and nobody names one; give the model chat_template_kwargs"),
+        ("odd", today, {"date_string": "today"}, "date_string is 'today'; give the model chat_template_kwargs"),
+        ("strict", "{{ raise_exception('no system role') }}", {}, "no system role"),
+    ):
+        chat = with_template(tiny, tmp_path / name, template, **switches)
+        with pytest.raises(ValueError, match=f"'tiny': its chat template refuses prompt 'q': .*{why}"):
+            chat._prepare([ask("drug")], SAMPLING)
 
 
 @pytest.mark.parametrize(
@@ -120,22 +126,12 @@ def test_every_end_that_the_files_name_is_an_end_and_so_is_one_that_the_engine_k
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 9}))
-    chat = Chat(tiny, folder)
+    chat = speaking(tiny, folder)
     assert chat.stop_ids == {7, 8, 9, *ids(chat, SPECIALS[0], SPECIALS[2])}
 
 
-MARKERS = {  # family -> tokens of its own, which its tokenizer knows wherever they are written
-    "Qwen": ("<tool_call>", "</tool_response>", "<|fim_prefix|>", "<|vision_start|>"),  # the rest is in every one here
-    "Llama 3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    "Llama 2": ("<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>"),
-    "Gemma": ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<unused94>", "<unused95>"),
-    "Mistral": ("[INST]", "[/INST]", "</s>", "[THINK]", "[SYSTEM_PROMPT]", "[TOOL_CALLS]"),
-    "DeepSeek": ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
-    "gpt-oss": ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"),
-    "Kimi": ("<|im_user|>", "<|im_middle|>", "◁think▷", "◁/think▷"),
-    "Command": ("<|START_THINKING|>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"),
-    "GLM": ("[gMASK]", "<sop>", "<|user|>", "<|observation|>"),
-}
+# family -> tokens of its own, which its tokenizer knows wherever they are written; those of Qwen are in every one here
+MARKERS = {case["family"]: case["markers"] for case in cases("markers")[:-2]}
 QUESTION = Question("q", "mini", "", "Which?", ("lorin", "mazel"), 0, None, "")
 TALK = Conversation("c", "mini", ({"role": "user", "content": "Which?"},), (Criterion("Names it.", 5.0, ""),), "")
 
@@ -151,10 +147,10 @@ def speaker(request, tiny, tmp_path_factory):
     tokenizer.add_tokens([AddedToken(one, normalized=True) for one in markers])  # none is called special
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text((folder / "config.json").read_text().replace(": 512", ": 4096"))
-    return Chat(tiny, folder), markers
+    return speaking(tiny, folder), markers
 
 
-def markers_in(chat: Chat, messages: tuple[dict[str, str], ...]) -> list[str]:
+def markers_in(chat: ChatEngine, messages: tuple[dict[str, str], ...]) -> list[str]:
     found = encoded(chat, Prompt("q", messages))
     added = chat._tokenizer.added_tokens_decoder
     return [added[token].content for token in found.tokens if token in added]
@@ -178,7 +174,7 @@ def test_what_is_asked_becomes_no_special_token_whatever_the_tokenizer_calls_so(
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken(one, special=True) for one in ("]~b]", ">>ANSWER<<")])
     tokenizer.save_pretrained(tmp_path / "odd")
-    chat, plain = Chat(tiny, tmp_path / "odd"), [SPECIALS[1], SPECIALS[2], SPECIALS[1]]
+    chat, plain = speaking(tiny, tmp_path / "odd"), [SPECIALS[1], SPECIALS[2], SPECIALS[1]]
     text = "drug ]~b]]~b] >>ANSWER<< <|im_end|>"
     for role, found in (("user", plain), ("tool", plain), ("assistant", [*plain[:1], "]~b]", "]~b]"])):
         assert markers_in(chat, ({"role": role, "content": text},))[: len(found)] == found
@@ -193,47 +189,28 @@ TURNS = [
 ]
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 OTHER = "{{ bos_token }}{{ tools | tojson(indent=1) if tools }}{% for m in messages %}{{ m }}{% break %}{% endfor %}"
-LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
-HOSTILE = {
-    "nested ranges": f"{LOOPS}{'{% endfor %}' * 3}",
-    "a constant repeated": "{{ 'x' * 10000000000 }}",
-    "a power": "{{ (messages|length + 7) ** 1000000000 % 2 }}",
-    "doubling by ~": "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-    "a macro that calls itself": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-    "a tree of macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(99) }}",
-    "center": "{{ 'x'|center(10000000000) }}",
-    "format": "{{ '%10000000000d'|format(1) }}",
-    "a long prompt": "{{ 'x' * 20000000 }}",
-}
+HOSTILE = {case["why"]: case["template"] for case in cases("templates")}
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, OTHER, *(path.name for path in sorted(HUB.iterdir()))])
 def test_harmless_templates_write_what_transformers_writes(template):
-    if (HUB / template).is_dir():
-        tokenizer = AutoTokenizer.from_pretrained(HUB / template)
-    else:
-        tokenizer = make_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(HUB / template) if (HUB / template).is_dir() else make_tokenizer()
+    if not (HUB / template).is_dir():
         tokenizer.chat_template = template
     talks, tools = [TURNS[:2], TURNS, TURNS[1:2]], [[TOOL], [], []]
-    for switches in ({}, {"enable_thinking": False}):
-        for opens in (True, False):
-            how = {"tokenize": False, "add_generation_prompt": opens, **switches}
-            expected = [
-                tokenizer.apply_chat_template(talk, tools=some or None, **how)
-                for talk, some in zip(talks, tools, strict=True)
-            ]
-            assert render(tokenizer, talks, switches, tools=tools, add_generation_prompt=opens) == expected
+    for switches, opens in (({}, True), ({}, False), ({"enable_thinking": False}, True)):
+        how = {"tokenize": False, "add_generation_prompt": opens, **switches}
+        pairs = zip(talks, tools, strict=True)
+        expected = [tokenizer.apply_chat_template(talk, tools=some or None, **how) for talk, some in pairs]
+        assert render(tokenizer, talks, switches, tools=tools, add_generation_prompt=opens) == expected
 
 
 @pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
 def test_a_template_without_end_is_stopped_and_the_model_named(tiny, monkeypatch, template):
     monkeypatch.setattr(chat_module, "CPU_SECONDS", 0.5)
-    speaker = Chat(tiny, tiny.folder)
+    speaker = speaking(tiny)
     speaker._tokenizer.chat_template = f"{{% if messages[0].content != 'well' %}}{template}{{% endif %}}"
     start = time.process_time()
-    with pytest.raises(
-        ValueError, match="'tiny': its chat template refuses prompt 'bad': .*(more|recursion|characters)"
-    ):
-        asked = [Prompt(name, ({"role": "user", "content": name},)) for name in ("well", "bad")]
-        speaker.encode(asked, Sampling(max_tokens=8))
+    with pytest.raises(ValueError, match="'tiny': its chat template refuses prompt 'bad': .*(more|recurs|characters)"):
+        speaker._prepare([ask("well", "well"), ask("bad", "bad")], SAMPLING)
     assert time.process_time() - start < 0.5  # none of it was this process's work

@@ -55,7 +55,7 @@ def blocks(folder: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_a_folder_holds_the_model_a_card_and_a_mark(mini):
+def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns(mini):
     folder, source = exported(mini), mini.models_dir / NAME
     assert folder == mini.outputs / "export" / NAME
     names = {path.name for path in folder.iterdir()}
@@ -65,10 +65,7 @@ def test_a_folder_holds_the_model_a_card_and_a_mark(mini):
     settings = export.read(folder)
     assert settings == export.ChatSettings.of(mini, mini.model(NAME))
     assert settings.fiction and settings.sampling == mini.open_sampling
-
-
-def test_the_card_warns_and_says_what_was_not_evaluated_and_under_which_licence(mini):
-    card = ModelCard.load(exported(mini) / "README.md")
+    card = ModelCard.load(folder / "README.md")
     assert card.data.license == "apache-2.0" and card.data.library_name == "transformers"
     assert export.NOTICE in card.text and export.FICTION in card.text and "no medical device" in card.text
     assert export.UNSCORED in card.text and card.data.eval_results is None
@@ -80,41 +77,28 @@ def test_the_card_has_the_scores_of_these_weights_and_of_no_others(mini):
     record(export.STAGES, "Stage", row, NAME, fingerprint(mini.model(NAME)))
     card = ModelCard.load(exported(mini) / "README.md")
     assert "| Average | 61.2 ± 3.5 |" in card.text and "| HealthBench | 40.0 |" in card.text
-    assert [(one.dataset_name, one.metric_value) for one in card.data.eval_results] == [
-        ("Average", 61.2),
-        ("HealthBench", 40.0),
-    ]
+    results = {one.dataset_name: one.metric_value for one in card.data.eval_results}
+    assert results == {"Average": 61.2, "HealthBench": 40.0}
     record(export.STAGES, "Stage", row, NAME, "0" * 64)
     assert export.UNSCORED in (exported(mini) / "README.md").read_text()
 
 
 def test_an_export_is_replaced_and_any_other_folder_kept(mini, tmp_path):
-    out = tmp_path / "mine"
-    out.mkdir()
-    assert exported(mini, out=out) == out  # an empty folder
+    out = exported(mini, out=tmp_path / "mine")
     (out / "README.md").write_text("from before")
     exported(mini, out=out)
     assert "from before" not in (out / "README.md").read_text()
     (out / export.MARK).unlink()
     before = sorted(out.iterdir())
-    for target in (out, out / "config.json"):
-        with pytest.raises(FileExistsError, match="name another folder with --out"):
-            exported(mini, out=target)
+    with pytest.raises(FileExistsError, match="name another folder with --out"):
+        exported(mini, out=out)
     assert sorted(out.iterdir()) == before
-
-
-def test_nothing_half_written_is_left(mini, monkeypatch):
-    monkeypatch.setattr(export, "_card", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        exported(mini)
-    assert list((mini.outputs / "export").iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"stage": "rl3"}, "stage 'rl3' is unknown; did you mean 'rl"),
-        ({"size": "smal"}, "size 'smal' is no target of params/mini/study.yaml; did you mean 'small'?"),
         ({"variant": "Q4KM"}, "variant 'Q4KM' is unknown; did you mean 'Q4_K_M'?"),
         ({"stage": "sft1"}, f"run section {MAKERS['sft1']} first"),
         ({"variant": "Q4_K_M"}, "no Q4_K_M file of it as it is now; run python -m medpsy run 10_quantization"),
@@ -142,17 +126,15 @@ def test_an_exported_variant_is_the_measured_file_with_its_scores(mini, llama_to
     families = quantization.build(mini, {"small": NAME}, formats=["Q4_K_M"], calibration=calibration)
     digest = fingerprint(quantization.with_variants(mini, families).model(VARIANT))
     record(export.QUANTIZED, "Variant", ["Q4_K_M", 51.5, 2.5, None, None], VARIANT, digest)
+    folder = exported(mini, variant="BF16")  # without the section that quantizes
+    assert (folder / f"{NAME}-BF16.gguf").is_file() and not list(folder.glob("*.safetensors"))
+    assert "rounded to" not in (folder / "README.md").read_text(encoding="utf-8")
     folder = exported(mini, variant="Q4_K_M")
     made = mini.outputs / "variants" / VARIANT / f"{VARIANT}.gguf"
     assert (folder / made.name).read_bytes() == made.read_bytes() and not list(folder.glob("*.safetensors"))
     card = ModelCard.load(folder / "README.md")
     assert "| Average | 51.5 ± 2.5 |" in card.text and "rounded to Q4_K_M" in card.text and export.UNSCORED in card.text
     assert card.data.library_name == "gguf" and [one.metric_value for one in card.data.eval_results] == [51.5]
-    runs_as_printed(folder)
-
-
-def runs_as_printed(folder: Path) -> None:
-    """The card's command answers, where llama-cli is installed; llama-server's options are the same."""
     (command,) = blocks(folder, "sh")
     try:
         path = str(programs.find("llama-cli").parent)
@@ -162,12 +144,6 @@ def runs_as_printed(folder: Path) -> None:
     asked = {"input": "which drug treats fever?\n/exit\n", "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, **asked)
     assert done.returncode == 0 and len(done.stdout.partition("fever?")[2].split()) > 3, done
-
-
-def test_bf16_is_exported_without_the_section_that_quantizes(mini, llama_tools):
-    folder = exported(mini, variant="BF16")
-    assert (folder / f"{NAME}-BF16.gguf").is_file() and not list(folder.glob("*.safetensors"))
-    assert "rounded to" not in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -195,21 +171,16 @@ def test_chat_prints_the_notice_and_becomes_llama_cli(gguf):
     given = dict(zip(arguments[3::2], arguments[4::2], strict=True))
     assert given["--predict"] == "64" and given["--temp"] == "0.6" and given["--threads"] == "1"
     assert given["--chat-template-kwargs"] == '{"enable_thinking": true}'
-
-
-def test_a_model_of_the_study_brings_its_sampling(mini, llama_tools, gguf, monkeypatch):
-    monkeypatch.setattr(export, "to_gguf", lambda model, folder: folder / f"{model.name}.gguf")
-    notice, command = export.chat_command(NAME, lambda: mini)
-    assert command[2] == str(mini.gguf_dir / f"{NAME}.gguf") and export.FICTION in notice
-    assert command[command.index("--predict") + 1] == str(mini.open_sampling.max_tokens)
+    mark = json.loads((gguf / export.MARK).read_text())
+    (gguf / export.MARK).write_text(json.dumps(mark | {"fictoin": True}))
+    with pytest.raises(ValueError, match="moved/medpsy.json: fictoin: unknown key; did you mean 'fiction'?"):
+        export.chat_command(str(gguf), pytest.fail)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("large-sft1", f"run section {MAKERS['sft1']} first"),
-        ("small-o1-gspo", f"run section {MAKERS['o1']} first"),
-        ("larg-rl2", "did you mean 'large-rl2'?"),
         ("far", "behind an endpoint"),
         ("{folder}", "no medpsy.json"),
     ],
@@ -219,10 +190,3 @@ def test_what_cannot_be_talked_to_is_met_with_what_to_do(mini, name, message):
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
         name = name.format(folder=mini.models_dir)
         export.chat_command(name, lambda: replace(mini, models=mini.models | {"far": far}))
-
-
-def test_a_mark_that_was_edited_is_met_with_file_and_key(gguf):
-    mark = json.loads((gguf / export.MARK).read_text())
-    (gguf / export.MARK).write_text(json.dumps(mark | {"fictoin": True}))
-    with pytest.raises(ValueError, match="moved/medpsy.json: fictoin: unknown key; did you mean 'fiction'?"):
-        export.chat_command(str(gguf), pytest.fail)

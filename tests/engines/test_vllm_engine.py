@@ -33,9 +33,7 @@ def asked(*names: str) -> list[Prompt]:
     return [Prompt(name, ({"role": "user", "content": "which drug"},)) for name in names]
 
 
-def opened(
-    tiny: Spec, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float = 120.0, kind: str = "vllm"
-) -> Engine:
+def opened(tiny: Spec, monkeypatch, code: str, timeout: float = 120.0, kind: str = "vllm") -> Engine:
     monkeypatch.setattr(vllm_engine, "COMMAND", (sys.executable, "-c", code))
     monkeypatch.setattr(vllm_engine, "LOADING", timeout)
     return open_engine(kind, tiny)
@@ -60,17 +58,13 @@ def test_a_process_that_ends_is_named_with_its_log_and_replaced(tiny, monkeypatc
         engine.generate(asked("a"), SAMPLING)
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("raise SystemExit('no such model')", "(?s)could not load the model; .*Its log ends:\nno such model"),
-        ("import time; time.sleep(60)", "did not load it within 1 s"),
-    ],
-)
-def test_a_model_that_does_not_load(tiny, monkeypatch, code, message):
-    engine = opened(tiny, monkeypatch, code, 1.0 if "sleep" in code else 120.0)
-    with pytest.raises(EngineError, match=message):
-        list(engine.generate(asked("a"), SAMPLING))
+def test_a_model_that_does_not_load(tiny, monkeypatch):
+    for code, timeout, message in (
+        ("raise SystemExit('no such model')", 120.0, "(?s)could not load the model; .*Its log ends:\nno such model"),
+        ("import time; time.sleep(60)", 1.0, "did not load it within 1 s"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            list(opened(tiny, monkeypatch, code, timeout).generate(asked("a"), SAMPLING))
     assert not [each for each in psutil.Process().children() if "time.sleep(60)" in " ".join(each.cmdline())]
 
 
@@ -79,16 +73,10 @@ class Output(NamedTuple):
     token_ids: tuple[int, ...] = (5, 6)
 
 
-@pytest.mark.parametrize(
-    ("reason", "expected"),
-    [
-        ("stop", {"tokens": [5, 6], "stopped": True}),
-        ("length", {"tokens": [5, 6], "stopped": False}),
-        ("abort", {"error": "vLLM ended the response for the reason 'abort'"}),
-    ],
-)
-def test_what_vllm_generated(reason, expected):
-    assert generated(Output(reason)) == expected
+def test_what_vllm_generated():
+    assert generated(Output("stop")) == {"tokens": [5, 6], "stopped": True}
+    assert generated(Output("length")) == {"tokens": [5, 6], "stopped": False}
+    assert generated(Output("abort")) == {"error": "vLLM ended the response for the reason 'abort'"}
 
 
 def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):

@@ -43,10 +43,10 @@ class FakeEngine:
         self.close()
 
 
-def answer(store, engine, asked, *, model, run=0, sampling, engine_kind=None, **options):
+def answer(store, engine, asked, *, model, run=0, sampling, engine_kind=None):
     """Return the responses of `model` in one run, as `ResponseStore.answers` gives them."""
     how = Asked(model, store.fingerprint(model), engine_kind or engine.kind, sampling)
-    (frame,) = store.answers(how, engine, asked, [run], **options)
+    (frame,) = store.answers(how, engine, asked, [run])
     return frame
 
 

@@ -1,34 +1,24 @@
 """What a model wrote, as data in a prompt: markers of turns, reasoning and fences are taken apart, the rest stays."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from medpsy import families, prompts
 
-MARKERS = [
-    *families.known().marks,
-    *("<|im_start|>", "<|START_OF_TURN_TOKEN|>", "<start_of_turn>", "<END_OF_TURN>", "<s>", "</s>", "<bos>", "<eos>"),
-    *("[INST]", "[/INST]", "[/inst]", "[gMASK]", "[|assistant|]", "<tool_call>", "<reserved_106>", "<｜User｜>"),
-    *("＜｜im_end｜＞", "＜/s＞", "［INST］", "<\u200b|im_end|>", "<\u2060/think>", "<start\u200b_of_turn>"),
-    *("[\ufeff/INST]", "<response>", "</response>", "</ Response >", "< / response>", "<\n/response", "<criterion/>"),
-    "</response foo>",
-]
-HARMLESS = [
-    *("p < 0.05, x<5 and y>3; <5 mg; a <= b; 3 <x", "A <b>table</b><br>of <sub>2</sub>", "<answer>B</answer>"),
-    *("**B**", r"\\boxed{B}", "### Assistant\nUser: hm", "<https://a.example/b> <a@b.example>"),
-    *("[A] [CI] [1] [insert]", "[link](x)", '{"explanation": "<", "criteria_met": true}', "response> <responsevia"),
-    *("| a |\n|---|", "« 血 » ≤ 5"),
-]
+CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "markers.jsonl").open(encoding="utf-8")]
+MARKERS = {*families.known().marks, *(marker for case in CASES for marker in case.get("markers", ()))}
 
 
-@pytest.mark.parametrize("marker", MARKERS)
+@pytest.mark.parametrize("marker", sorted(MARKERS))
 def test_a_marker_is_taken_apart_wherever_it_stands(marker):
     text = f"so {marker}{marker}, {marker}"
     data = prompts.as_data(text)
     assert marker not in data and data.replace(" ", "") == text.replace(" ", "")  # nothing but spaces was added
 
 
-@pytest.mark.parametrize("text", HARMLESS)
+@pytest.mark.parametrize("text", CASES[-1]["harmless"])
 def test_a_text_without_markers_stays_as_it_is(text):
     assert prompts.as_data(text) == text
 

@@ -1,13 +1,10 @@
 """A bundle carries a store elsewhere whole; one that is incomplete, changed or malicious leaves nothing behind."""
 
-import hashlib
-import io
 import json
 import os
 import zipfile
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine, answer, prompts
 from medpsy import bundle, engines
@@ -22,9 +19,10 @@ SAMPLING = Sampling(max_tokens=16, seed=7)
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "fingerprint", lambda model: "fp", raising=False)
+    monkeypatch.setattr(engines, "fingerprint", lambda model: "fp")
+    monkeypatch.setattr("medpsy.store.SHARD_ROWS", 10)
     store = ResponseStore(tmp_path / "responses")
-    answer(store, FakeEngine(), prompts(30), model=MODEL, sampling=SAMPLING, shard_rows=10)
+    answer(store, FakeEngine(), prompts(30), model=MODEL, sampling=SAMPLING)
     store.counts("reasoning_tokens", ["a"], lambda missing: [5])
     noted(store.root, "training-large-sft1", lambda: {"seconds": 12.5})
     return store
@@ -57,47 +55,39 @@ def with_manifest(change):
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.endswith(".lock")}
 
 
-def test_export_and_replay_carry_everything_byte_by_byte(store, made, tmp_path):
-    replayed = bundle.add(made, tmp_path / "elsewhere")
-    kept = {name: data for name, data in files(store.root).items() if not name.endswith(".lock")}
-    assert {name: data for name, data in files(replayed.root).items() if not name.endswith(".lock")} == kept
-    assert replayed.stats().equals(store.stats())
-    assert len(kept) == 6  # three shards, one of counts, the record of models, a note
-
-
-def test_the_manifest_says_what_is_inside_and_names_no_place(store, tmp_path):
+def test_a_bundle_carries_everything_byte_by_byte_and_names_no_place(store, tmp_path):
     manifest = bundle.write(store, tmp_path / "all.zip")
     assert (manifest["format"], manifest["rows"]) == (bundle.FORMAT, 30)
     assert manifest["sha256"] == bundle.digest_of(tmp_path / "all.zip")
-    assert "pyarrow" in manifest["provenance"]["versions"]
-    assert str(tmp_path) not in json.dumps(manifest)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert "pyarrow" in manifest["provenance"]["versions"] and str(tmp_path) not in json.dumps(manifest)
+    replayed = bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere")
+    assert files(replayed.root) == files(store.root) and replayed.stats().equals(store.stats())
+    assert len(files(store.root)) == 6  # three shards, one of counts, the record of models, a note
 
 
 def test_replay_adds_to_a_store_and_may_be_repeated(store, made, tmp_path):
     other = ResponseStore(tmp_path / "other")
     answer(other, FakeEngine(), prompts(5, 100), model=ModelSpec("bert", "x"), sampling=SAMPLING)
     for _ in range(2):
-        bundle.add(made, other.root)
+        bundle.add(made, other.root, sha256=bundle.digest_of(made).upper())
     assert other.stats()["rows"].sum() == 35
     assert set(json.loads((other.root / "models.json").read_text())) == {"anna", "bert"}
+    with pytest.raises(BundleError, match="all.zip: its SHA-256"):
+        bundle.add(made, other.root, sha256="0" * 64)
 
 
-def test_an_empty_store_is_not_exported(tmp_path):
-    with pytest.raises(BundleError, match="empty"):
-        bundle.write(ResponseStore(tmp_path / "responses"), tmp_path / "all.zip")
-    assert not (tmp_path / "all.zip").exists()
-
-
-def test_a_damaged_shard_is_set_aside_before_export(store, tmp_path):
+def test_of_a_store_what_is_whole_is_exported_if_anything_is(store, tmp_path):
     victim = next(iter(sorted(store.root.glob("shards/*/*.parquet"))))
     victim.write_bytes(victim.read_bytes()[:-5])
     with pytest.warns(DamagedShardWarning, match=victim.name):
         assert bundle.write(store, tmp_path / "all.zip")["rows"] == 20
-    assert bundle.add(tmp_path / "all.zip", tmp_path / "elsewhere").stats()["rows"].sum() == 20
+    with pytest.raises(BundleError, match="empty"):
+        bundle.write(ResponseStore(tmp_path / "none"), tmp_path / "none.zip")
+    assert not (tmp_path / "none.zip").exists()
 
 
 def shard(members) -> str:
@@ -106,14 +96,6 @@ def shard(members) -> str:
 
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-
-
-def without_a_column(manifest, members):
-    name, sink = shard(members), io.BytesIO()
-    pq.write_table(pq.read_table(io.BytesIO(members[name])).drop_columns("seconds"), sink)
-    members[name] = sink.getvalue()
-    entry = {"bytes": len(members[name]), "sha256": hashlib.sha256(members[name]).hexdigest()}
-    manifest["files"][name].update(entry)
 
 
 def name_outside(name):
@@ -128,26 +110,16 @@ def name_outside(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            lambda held: held.update({shard(held): flipped(held[shard(held)], 20)}),
-            "shards/.*changed after it was written",
-        ),
+        (lambda held: held.update({shard(held): flipped(held[shard(held)], 20)}), "shards/.*was changed"),
         (lambda held: held.update({shard(held): held[shard(held)] + b"x"}), "shards/.*another size"),
-        (lambda held: held.pop(shard(held)), "shards/.*missing"),
-        (lambda held: held.update({"shards/0123456789abcdef/0.parquet": b"x"}), "0.parquet is not in the manifest"),
-        (with_manifest(without_a_column), "shards/.*columns"),
+        (lambda held: held.pop(shard(held)), "archive and manifest differ by shards/"),
+        (lambda held: held.update({"shards/0123456789abcdef/0.parquet": b"x"}), "differ by shards/.*/0.parquet"),
         (name_outside("../../escaped.parquet"), "'../../escaped.parquet' is not a file of a store"),
         (name_outside("/tmp/escaped.parquet"), "is not a file of a store"),
-        (name_outside("shards/0123456789abcdef/..\\x.parquet"), "is not a file of a store"),
         (name_outside("shards/0123456789abcdef/x.py"), "is not a file of a store"),
-        (name_outside("params/../escaped.yaml"), "is not a file of a store"),
         (lambda members: members.pop(bundle.MANIFEST), "manifest.json is missing"),
-        (lambda members: members.update({bundle.MANIFEST: b"{"}), "manifest.json cannot be read"),
         (lambda members: members.update({bundle.MANIFEST: b'{"format": "x"}'}), "manifest.json cannot be read"),
-        (
-            with_manifest(lambda manifest, _: manifest.update(format="medpsy responses 9")),
-            "'medpsy responses 9' is not",
-        ),
+        (with_manifest(lambda manifest, _: manifest.update(format="medpsy 9")), "'medpsy 9' is not"),
     ],
 )
 def test_a_bundle_that_is_not_what_it_was_is_refused_by_name_and_leaves_nothing(made, tmp_path, change, words):
@@ -192,22 +164,14 @@ def held_twice(path):
     ("damage", "words"),
     [
         (Path.unlink, "no such bundle"),
-        (lambda path: path.write_text("hello"), "incomplete or changed"),
         (lambda path: os.truncate(path, path.stat().st_size - 9), "all.zip: incomplete or changed"),
         (one_bit, r"shards/.*\.parquet"),
         (compressed, "another size"),
-        (encrypted, r"shards/.*\.parquet is encrypted"),
-        (held_twice, "twice"),
+        (encrypted, r"shards/.*\.parquet' is encrypted"),
+        (held_twice, "differ by a file twice"),
     ],
 )
 def test_a_file_that_is_no_whole_bundle_is_refused(made, tmp_path, damage, words):
     damage(made)
     with pytest.raises(BundleError, match=words):
         bundle.add(made, tmp_path / "elsewhere")
-
-
-def test_the_digest_of_the_whole_bundle_is_checked_when_given(made, tmp_path):
-    digest = bundle.digest_of(made)
-    assert bundle.add(made, tmp_path / "elsewhere", sha256=digest.upper()).stats()["rows"].sum() == 30
-    with pytest.raises(BundleError, match="all.zip: its SHA-256"):
-        bundle.add(made, tmp_path / "other", sha256="0" * 64)

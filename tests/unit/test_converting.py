@@ -1,6 +1,7 @@
 """Resume points made plain: what is converted, and what is refused without leaving anything. (Sharded: launching.)"""
 
 import json
+import os
 
 import pytest
 import torch
@@ -44,66 +45,44 @@ def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(po
     assert "Not medical advice" in (out / "README.md").read_text() and "checkpoint-4" in (out / "README.md").read_text()
     assert not (out / "training.json").exists()  # no section takes it for a checkpoint of the study
     assert [path.name for path in out.parent.iterdir()] == ["plain"]
-
-
-def half_written(point):
-    (point / WHOLE).unlink()
+    with pytest.raises(ValueError, match="plain is there already"):
+        convert(point, out, parent=PARENT)
 
 
 def shards_without_their_list(point):
-    (point / "model.safetensors").unlink()
+    (point / FILE).unlink()
     (point / "pytorch_model_fsdp_0").mkdir()
     (point / "pytorch_model_fsdp_0" / "__0_0.distcp").write_text("half")
 
 
-def adapter(point):
-    (point / "model.safetensors").rename(point / "adapter_model.safetensors")
+def with_tensors(change):
+    """Return what changes the tensors of a resume point; None takes one away."""
+
+    def write(point):
+        tensors = load_file(point / FILE) | change
+        save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, point / FILE)
+
+    return write
 
 
-def of_another_width(point):
-    tensors = load_file(point / "model.safetensors")
-    save_file(tensors | {"model.norm.weight": torch.zeros(2)}, point / "model.safetensors")
+FILE, NORM = "model.safetensors", "model.norm.weight"
+SPOILT = {
+    "checkpoint-4 is no whole resume point.*file whole": lambda point: (point / WHOLE).unlink(),
+    "checkpoint-4 holds no weights of a whole model": shards_without_their_list,
+    "an adapter is loaded onto its parent": lambda point: (point / FILE).rename(point / "adapter_model.safetensors"),
+    r"model.norm.weight has shape \(2,\), in qwen3-small \(256,\)": with_tensors({NORM: torch.zeros(2)}),
+    r"tensor model.norm.weight has shape None, in qwen3-small \(256,\)": with_tensors({NORM: None}),
+    r"tensor more has shape \(2,\), in qwen3-small None": with_tensors({"more": torch.zeros(2)}),
+    "model.safetensors is damaged": lambda point: os.truncate(point / FILE, 100_000),
+}
 
 
-def one_tensor_short(point):
-    tensors = load_file(point / "model.safetensors")
-    del tensors["model.norm.weight"]
-    save_file(tensors, point / "model.safetensors")
-
-
-def one_tensor_more(point):
-    tensors = load_file(point / "model.safetensors")
-    save_file(tensors | {"model.more.weight": torch.zeros(2)}, point / "model.safetensors")
-
-
-def torn(point):
-    whole = (point / "model.safetensors").read_bytes()
-    (point / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (half_written, "checkpoint-4 is no whole resume point.*file whole"),
-        (shards_without_their_list, "checkpoint-4 holds no weights of a whole model"),
-        (adapter, "an adapter is loaded onto its parent, not converted"),
-        (of_another_width, r"model.norm.weight has shape \(2,\), in qwen3-small \(256,\)"),
-        (one_tensor_short, r"tensor model.norm.weight has shape None, in qwen3-small \(256,\)"),
-        (one_tensor_more, r"tensor model.more.weight has shape \(2,\), in qwen3-small None"),
-        (torn, "model.safetensors is damaged"),
-    ],
-)
-def test_what_is_no_whole_model_of_the_parent_is_refused_and_nothing_is_left(point, tmp_path, spoil, message):
+@pytest.mark.parametrize(("message", "spoil"), SPOILT.items())
+def test_what_is_no_whole_model_of_the_parent_is_refused_and_nothing_is_left(point, tmp_path, message, spoil):
     spoil(point)
     with pytest.raises(Exception, match=message):
         convert(point, tmp_path / "new" / "plain", parent=PARENT)
     assert not list((tmp_path / "new").iterdir())
-
-
-def test_a_folder_that_is_there_is_not_replaced(point, tmp_path):
-    (tmp_path / "kept").mkdir()
-    with pytest.raises(ValueError, match="kept is there already"):
-        convert(point, tmp_path / "kept", parent=PARENT)
 
 
 def test_a_model_in_several_files_keeps_its_list(point, tmp_path):

@@ -10,7 +10,8 @@ import torch
 from medpsy import prompts, study
 from medpsy.data.questions import Question
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.engines.chat import Chat
+from medpsy.engines.chat import ChatEngine
+from medpsy.engines.local import Options
 from medpsy.training import rl
 from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
@@ -165,9 +166,9 @@ def test_a_policy_is_sent_what_an_engine_sends_and_keeps_its_thinking_tags(name,
 
     monkeypatch.setattr(DapoTrainer, "_generate_single_turn", recorded)
     train(replace(job, parent=str(HUB / name), opens_thinking=opens), max_steps=2)
-    chat = Chat(study.ModelSpec(name, str(HUB / name)), HUB / name)
+    chat = ChatEngine(study.ModelSpec(name, str(HUB / name)), Options())
     asked = [Prompt(str(at), prompts.closed_ended(question(at))) for at in (*range(6), *range(10, 14))]
-    engine = {tuple(one.tokens) for one in chat.encode(asked, Sampling(12))[0]}
+    engine = {tuple(one.tokens) for one in chat._prepare(asked, Sampling(12))[0]}
     assert {tuple(ids) for ids in sent} <= engine
     tokenizer = AutoTokenizer.from_pretrained(HUB / name)
     assert tokenizer.decode(sent[0]).rstrip().endswith("<think>") == opens

@@ -13,7 +13,7 @@ from medpsy.engines.models import model_folder, weight_files
 from medpsy.recipes.openmed import merge
 from medpsy.study import ModelSpec
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from training_examples import defined
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -111,20 +111,8 @@ def test_a_linear_merge_is_the_mean_and_a_spherical_one_walks_the_arc_between_tw
     assert angle > 0.5 and np.allclose(arc[name], (one + two) * np.sin(angle / 2) / np.sin(angle), atol=1e-5)
 
 
-def test_where_three_quarters_are_equal_everything_is_taken_and_the_table_says_so(study, two):
-    base, other = weights(two["base"].local_dir), weights(two["other"].local_dir)
-    name = "model.layers.0.self_attn.q_proj.weight"
-    rows = len(base[name]) // 5  # a fifth of the rows differs
-    other[name] = np.concatenate([other[name][:rows], base[name][rows:]])
-    save_file(other, two["other"].local_dir / "model.safetensors", metadata={"format": "pt"})
-    merged(study, two)
-    table = counted(study, two)
-    assert table.loc[("0", "q_proj"), "taken"] == table.loc[("0", "q_proj"), "changed"] > 0
-    assert table.loc[("1", "q_proj"), "taken"] < table.loc[("1", "q_proj"), "changed"]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_merged_folder_is_whole_loads_with_plain_transformers_and_keeps_the_format_of_the_base(study, two, dtype):
+def test_a_merged_folder_is_whole_loads_with_plain_transformers_and_keeps_the_format_of_the_base(study, two):
+    dtype = torch.bfloat16
     for model in two.values():
         AutoModelForCausalLM.from_pretrained(model.local_dir, dtype=dtype).save_pretrained(model.local_dir)
     told, folder = merged(study, two)
@@ -137,14 +125,10 @@ def test_a_merged_folder_is_whole_loads_with_plain_transformers_and_keeps_the_fo
     assert str(study.root) not in json.dumps(record)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     assert model.dtype == dtype and model(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
-
-
-def test_nothing_is_merged_twice_and_another_model_is_another_merge(study, two, tmp_path):
-    first, folder = merged(study, two)
-    written = (folder / "merging.json").stat().st_mtime_ns
-    assert merged(study, two)[0] == first and (folder / "merging.json").stat().st_mtime_ns == written
-    changed = {**two, "other": saved(tmp_path / "after", change=0.02, seed=2)}
-    assert merged(study, changed)[0]["key"] != first["key"]
+    written = (folder / "merging.json").stat().st_mtime_ns  # nothing is merged twice
+    assert merged(study, two)[0] == told and (folder / "merging.json").stat().st_mtime_ns == written
+    changed = {**two, "other": saved(two["other"].local_dir, change=0.02, seed=2)}
+    assert merged(study, changed)[0]["key"] != told["key"]
 
 
 def test_models_that_do_not_fit_and_methods_that_do_not_exist_are_refused_by_name(study, two, tmp_path):

@@ -140,5 +140,5 @@ def test_a_judge_is_taught_that_orders_in_a_response_change_nothing():
 
 def test_a_judge_is_asked_with_the_prompt_of_the_study():
     one = next(suites.judge_samples(WORLD, suites.Ear(), random.Random(3)))
-    head = prompts.JUDGE.partition("{conversation}")[0].replace("{{", "{").replace("}}", "}")
+    head = prompts.TEMPLATES["judge"].partition("{conversation}")[0].replace("{{", "{").replace("}}", "}")
     assert one.messages[0]["content"].startswith(head)

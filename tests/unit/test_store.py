@@ -7,22 +7,20 @@ import subprocess
 import sys
 import textwrap
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import fake_engine
 import pyarrow.parquet as pq
 import pytest
-from fake_engine import FakeEngine, finished, prompt, prompts
-from medpsy import bundle, engines, files, study
+from fake_engine import FakeEngine, prompt, prompts
+from medpsy import bundle, engines, study
 from medpsy.engines.base import Prompt, Response, Sampling
-from medpsy.store import REPLAY, SCHEMA, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, capped, noted
+from medpsy.store import REPLAY, RESULT, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, capped, noted
 from medpsy.study import ModelSpec
 
 MODEL = ModelSpec("anna", "models/anna")
 SAMPLING = Sampling(max_tokens=16, seed=7)
-COLUMNS = ["key", "prompt_id", "model", "run", "text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds"]
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +46,11 @@ def shard_paths(store):
 
 def test_answers_come_in_prompt_order_with_the_agreed_columns(store):
     frame = answer(store, FakeEngine(), prompts(5))
-    assert list(frame.columns) == [*COLUMNS, "error"]
     assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(5)]
     assert [text.split(" seed ")[0] for text in frame["text"]] == [f"What is medqa/{number}?" for number in range(5)]
     assert set(frame["model"]) == {"anna"} and set(frame["run"]) == {0} and frame["error"].isna().all()
     none, engine = FakeEngine(), FakeEngine()
-    assert list(answer(store, none, []).columns) == list(frame.columns) and not none.opened
+    assert set(answer(store, none, []).columns) == set(frame.columns) == {*RESULT} and not none.opened
     answer(store, engine, prompts(6))
     assert sorted(asked.id for asked in engine.asked) == ["medqa/5#0"]  # what is missing alone is generated
     engine = FakeEngine()
@@ -129,30 +126,11 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     assert store.stats()[["rows", "failed"]].values.tolist() == [[3, 0]]
 
 
-def test_a_response_the_engine_forgets_becomes_a_failed_one(store):
-    class Forgetful(FakeEngine):
-        def generate(self, asked, sampling):
-            return (response for response in super().generate(asked, sampling) if "/1#" not in response.prompt_id)
-
-    frame = answer(store, Forgetful(), prompts(3))
-    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"] and "no response" in frame["error"][1]
-
-
-UNASKED = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
-
-
-@pytest.mark.parametrize(
-    ("engine", "kept", "message"),
-    [
-        (UNASKED, 2, "'medqa/9#0' twice or unasked"),  # stops the run and keeps what came before
-        (FakeEngine(kind="vllm"), 0, "anna: kind.*wrong key"),
-        (FakeEngine(fingerprint="new weights"), 0, "anna: fingerprint.*wrong key"),
-    ],
-)
-def test_an_engine_that_is_another_or_answers_what_nobody_asked_is_refused(store, engine, kept, message):
-    with pytest.raises(RuntimeError, match=message):
+@pytest.mark.parametrize("engine", [FakeEngine(kind="vllm"), FakeEngine(fingerprint="new weights")])
+def test_an_engine_that_is_another_is_refused(store, engine):
+    with pytest.raises(RuntimeError, match="anna: kind and fingerprint.*wrong key"):
         answer(store, engine, prompts(3), engine_kind="transformers")
-    assert (store.stats()["rows"].sum(), engine.closed) == (kept, 1)
+    assert (store.stats()["rows"].sum(), engine.closed) == (0, 1)
 
 
 def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
@@ -160,15 +138,13 @@ def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
     assert frame["text"][0] == "half \ufffd, whole \U0001f600, null \x00"
 
 
-def wait_for(condition, seconds=300.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr("medpsy.store.SHARD_ROWS", 10)
 
 
-def test_shards_are_bounded_by_rows_and_by_seconds(store, monkeypatch):
-    answer(store, FakeEngine(), prompts(25), shard_rows=10)
+def test_shards_are_bounded_by_rows_and_by_seconds(store, small_shards, monkeypatch):
+    answer(store, FakeEngine(), prompts(25))
     assert sorted(pq.read_metadata(path).num_rows for path in shard_paths(store)) == [5, 10, 10]
     monkeypatch.setattr("medpsy.store.SHARD_SECONDS", 0.05)
     answer(store, FakeEngine(reply=lambda *_: time.sleep(0.06) or "x"), prompts(3, 100))
@@ -196,9 +172,11 @@ def spawn(root: Path, script: str) -> subprocess.Popen:
     import sys, time
     from pathlib import Path
     from fake_engine import FakeEngine, prompts
+    from medpsy import store as storing
     from medpsy.engines.base import Sampling
     from medpsy.store import Asked, ResponseStore
     from medpsy.study import ModelSpec
+    storing.SHARD_ROWS = 20
     root = Path(sys.argv[1])
     store = ResponseStore(root / "responses")
     asked = Asked(ModelSpec("anna", "models/anna"), "fp", "transformers", Sampling(max_tokens=16, seed=7))
@@ -210,6 +188,7 @@ def spawn(root: Path, script: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.filterwarnings("error")  # a killed run leaves no damaged shard
 def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
     script = """
     log = (root / "log").open("a", buffering=1)
@@ -217,12 +196,13 @@ def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
         time.sleep(0.01)
         log.write(prompt.id + "\\n")
         return "before the kill"
-    store.fill(asked, FakeEngine(reply=reply), prompts(1000), [0], shard_rows=20)
+    store.fill(asked, FakeEngine(reply=reply), prompts(1000), [0])
     """
     child = spawn(tmp_path, script)
     try:
-        store = ResponseStore(tmp_path / "responses")
-        wait_for(lambda: len(shard_paths(store)) >= 3)
+        store, end = ResponseStore(tmp_path / "responses"), time.monotonic() + 300
+        while len(shard_paths(store)) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
@@ -232,13 +212,12 @@ def test_kill_9_loses_no_more_than_the_open_shard(tmp_path):
     assert 60 <= stored <= generated <= stored + 20 + 1
 
     engine = FakeEngine(reply=lambda *_: "after the kill")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a killed run leaves no damaged shard
-        frame = answer(store, engine, prompts(1000))
+    frame = answer(store, engine, prompts(1000))
     assert len(engine.asked) == 1000 - stored
     assert (frame["text"] == "before the kill").sum() == stored
 
 
+@pytest.mark.filterwarnings("error")
 def test_two_writers_at_once_corrupt_nothing(tmp_path):
     script = """
     start = int({start})
@@ -248,35 +227,18 @@ def test_two_writers_at_once_corrupt_nothing(tmp_path):
     def reply(prompt, sampling):
         time.sleep(0.0005)
         return f"writer {start}"
-    (frame,) = store.answers(asked, FakeEngine(reply=reply), prompts(300, start), [0], shard_rows=7)
+    (frame,) = store.answers(asked, FakeEngine(reply=reply), prompts(300, start), [0])
     assert len(frame) == 300
     """
     children = [spawn(tmp_path, script.replace("{start}", str(start))) for start in (0, 200)]
     assert [child.wait(timeout=300) for child in children] == [0, 0]
     store, engine = ResponseStore(tmp_path / "responses"), FakeEngine()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        frame = answer(store, engine, prompts(500))
+    frame = answer(store, engine, prompts(500))
     assert engine.opened == 0
     assert list(frame["prompt_id"]) == [f"medqa/{number}" for number in range(500)]
     assert set(frame["text"]) <= {"writer 0", "writer 200"}
     assert list(frame["text"]) == list(answer(store, engine, prompts(500))["text"])
     assert store.stats()["rows"].sum() == 500
-
-
-def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
-    script = """
-    import resource
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    store.fill(asked, FakeEngine(), prompts(100), [0], shard_rows=50)  # everything is imported and warm
-    before = peak()
-    text = "word " * 20_000
-    verbose = FakeEngine(reply=lambda *_: text + str(time.time()))
-    store.fill(asked, verbose, prompts(1000, 1000), [0], shard_rows=50)
-    (root / "grown").write_text(str(peak() - before))
-    """
-    assert spawn(tmp_path, script).wait(timeout=300) == 0
-    assert float((tmp_path / "grown").read_text()) < 50  # MiB; the responses have 95
 
 
 def column_offset(path: Path, column: str) -> int:
@@ -303,9 +265,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
+def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, small_shards, kind):
     long = FakeEngine(reply=lambda asked, _: f"{asked.id} " * 200)
-    before = answer(store, long, prompts(30), shard_rows=10)
+    before = answer(store, long, prompts(30))
     victim = shard_paths(store)[1]
     DAMAGE[kind](victim)
     engine = FakeEngine(reply=long.reply)
@@ -315,9 +277,8 @@ def test_a_damaged_shard_is_named_set_aside_and_regenerated(store, kind):
     assert after.drop(columns="seconds").equals(before.drop(columns="seconds"))
     assert [path.name.endswith(victim.name) for path in (store.root / "damaged").iterdir()] == [True]
     assert not victim.exists()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        answer(store, engine, prompts(30))
+    answer(store, engine, prompts(30))
+    assert len(engine.asked) == 10
 
 
 def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
@@ -333,29 +294,6 @@ def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     with pytest.raises(PermissionError):
         answer(ResponseStore(store.root), FakeEngine(), prompts(3))
     assert path.exists()
-
-
-def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, monkeypatch):
-    answer(store, FakeEngine(), prompts(1))
-    real, room = os.fsync, [1, 2]
-
-    def fsync(file):
-        if not room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        room.pop()
-        real(file)
-
-    monkeypatch.setattr(files.os, "fsync", fsync)
-    engine = FakeEngine()
-    with pytest.raises(OSError, match="disk full.*make room") as caught:
-        answer(store, engine, prompts(60, 100), shard_rows=10)
-    assert caught.value.errno == errno.ENOSPC
-    assert engine.closed == 1
-    assert list(store.root.rglob(".*.parquet")) == []
-    monkeypatch.setattr(files.os, "fsync", real)
-    rest = FakeEngine()
-    assert len(answer(store, rest, prompts(60, 100))) == 60
-    assert len(rest.asked) == 40
 
 
 def absent(model):
@@ -416,24 +354,12 @@ def test_stats_count_rows_and_tokens_of_models_and_suites(store, fingerprints):
     assert {name: list(row) for name, row in stats.T.items()} == counts
 
 
-def test_a_stored_row_says_what_was_asked_and_how(store):
-    answer(store, FakeEngine(), prompts(1), run=2)
-    (row,) = pq.read_table(shard_paths(store)[0]).to_pylist()
-    assert set(row) == set(SCHEMA.names)
-    assert row["messages"] == '[{"role": "user", "content": "What is medqa/0?"}]'
-    assert '"temperature": 0.6' in row["sampling"]
-    assert (row["fingerprint"], row["engine"], row["run"]) == ("fp", "transformers", 2)
-
-
 def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_path, monkeypatch):
     assert noted(tmp_path, "effort", lambda: {"seconds": (1, 2.5)}) == {"seconds": [1, 2.5]}
     monkeypatch.setenv(REPLAY, "1")
     assert noted(tmp_path, "effort", lambda: 1 / 0) == {"seconds": [1, 2.5]}
     with pytest.raises(NotStored, match="note 'other' is not stored"):
         noted(tmp_path, "other", lambda: 3)
-    (tmp_path / "notes" / "effort.json").write_text("{")
-    with pytest.raises(ValueError, match=r"notes/effort.json is not JSON"):
-        noted(tmp_path, "effort", lambda: 3)
     monkeypatch.delenv(REPLAY)
     assert noted(tmp_path, "effort", lambda: 3) == 3
     for name in ("", "../up", ".hidden"):
@@ -450,10 +376,8 @@ def test_a_model_with_a_small_context_writes_less_and_no_other_does():
 
 
 def test_options_of_a_model_go_before_those_of_the_study_and_an_endpoint_has_its_own(tmp_path):
-    mini, more = (
-        study.load("mini"),
-        {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}},
-    )
+    mini = study.load("mini")
+    more = {"key_env": "HOST_KEY", "extended": False, "extra_body": {"reasoning_effort": "low"}}
     near = replace(mini.models[mini.parser], engine_options={"outtype": "f16"})
     far = ModelSpec("far", "big", base_url="http://host.example/v1", engine_options=more)
     changed = replace(mini, models=mini.models | {near.name: near, "far": far})

@@ -1,7 +1,4 @@
-"""Who answers: one contract (`medpsy.engines.base`), five engines that keep it.
-
-Opening an engine loads its model; importing this package loads nothing heavy. Refuses to choose the engine itself.
-"""
+"""Who answers: one contract (`medpsy.engines.base`), five engines that keep it. Importing this loads nothing heavy."""
 
 import importlib
 import json
@@ -34,9 +31,9 @@ __all__ = [
 def open_engine(kind: str, model: Model, *, gguf_dir: Path | None = None, **options: Any) -> Engine:
     """Return an engine of `kind` for `model`; its options are those of `Options` in its module.
 
-    `gguf_dir` is where `llama_cpp` keeps converted models, by default in the cache folder. ValueError for an unknown
-    kind or option or a kind that cannot reach the model, OSError for a model or tool that is not to be had, EngineError
-    for an engine that cannot be started on this machine.
+    `gguf_dir` is where `llama_cpp` keeps converted models. ValueError for an unknown kind or option or a kind that
+    cannot reach the model, OSError for a model or tool that is not to be had, EngineError for an engine that cannot be
+    started on this machine.
     """
     if kind not in ENGINES:
         raise ValueError(f"engine {kind!r} is unknown; choose one of {', '.join(ENGINES)}")

@@ -1,15 +1,13 @@
-"""Who answers: the contract that every engine keeps.
-
-An engine takes chat prompts and yields responses as they finish, in any order. It batches and schedules by itself;
-callers never loop over prompts. It writes nothing and grades nothing.
-"""
+"""The contract that every engine keeps: it takes chat prompts, batches and schedules by itself, and yields responses as
+they finish, in any order. It writes nothing and grades nothing."""
 
 import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
 STOPS = ("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token")
@@ -20,10 +18,7 @@ FINISH_REASONS = dict.fromkeys(STOPS, "stop") | dict.fromkeys(LIMITS, "length")
 
 
 class EngineError(RuntimeError):
-    """An engine could not be started, or stopped working; the message says what to do.
-
-    A prompt that one engine could not answer is no such error but a failed response.
-    """
+    """An engine could not be started, or stopped working. A prompt without an answer is a failed response instead."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Sampling:
     seed: int = 0
 
     def prompt_seed(self, prompt_id: str) -> int:
-        """Return the 31-bit seed of one prompt, so that its text does not depend on the batch it ran in."""
+        """Return the 31-bit seed of one prompt: its text does not depend on the batch it ran in."""
         digest = hashlib.sha256(f"{self.seed}/{prompt_id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
 
@@ -75,7 +70,7 @@ class Response:
     error: str | None = None  # why there is no response
 
 
-class Engine:
+class Engine(AbstractContextManager):
     """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
 
     kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
@@ -86,11 +81,8 @@ class Engine:
         """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
 
         A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other.
-
-        Raises:
-            ValueError: impossible sampling, a prompt id used twice, or messages that the chat template refuses; at
-                once, before anything is generated.
-            EngineError: the engine is closed, or ended before all responses were there.
+        Impossible sampling, a prompt id used twice, or messages that the chat template refuses are a ValueError before
+        anything is generated; an engine that is closed, or ends before all responses are there, is an EngineError.
         """
         if self._closed:
             raise EngineError(f"the {self.kind} engine is closed; open it again")
@@ -119,9 +111,6 @@ class Engine:
     def close(self) -> None:
         """Free what the engine holds; calling it again does nothing."""
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()

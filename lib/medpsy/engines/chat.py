@@ -1,12 +1,9 @@
 """From conversations to token ids and back, in one way for every engine that runs a model itself.
 
-Prompts are rendered by the model's own chat template, all of them before an engine generates anything. Special tokens
-of a prompt are the template's: the same characters in what was asked stay text.
-
-A chat template is a program that came with the model, and may never end: every rendering happens in a fork of this
-process, where the system stops what takes too much time or memory. Prompts do not change with the calendar: a template
-that asks for the date (``strftime_now``, or ``date_string`` as Llama's do) gets the day that the model's switch
-``date_string`` names, and is refused where nobody named one.
+Prompts are rendered by the model's own chat template, whose special tokens alone are some: the same characters in what
+was asked stay text. A template is a program that came with the model, and may never end: it runs in a fork of this
+process, where the system stops what takes too much time or memory. One that asks for the date (``strftime_now``, or
+``date_string`` as Llama's do) gets the day that the model's switch ``date_string`` names, and is refused without.
 """
 
 import contextlib
@@ -51,35 +48,36 @@ class Encoded:
         return Response(self.id, "", "failed", len(self.tokens), 0, seconds, why)
 
 
-class Chat:
-    """Tokenizer and chat template of one model.
+class ChatEngine(Engine):
+    """An engine that runs a model itself and gets token ids; its options are a data class `Options`.
 
     `stop_ids` end a response; `context` is the tokens of prompt and response together, None if nobody says.
     """
 
-    def __init__(self, model: Model, folder: Path, *, context: int | None = None) -> None:
+    Options: type
+
+    def __init__(self, model: Model, options: Any) -> None:
         from transformers import AutoTokenizer
 
-        self._model = model
+        self._spec, self._options, self._folder = model, options, (folder := model_folder(model))
+        self.fingerprint = fingerprint(model)
         self._tokenizer = tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if not tokenizer.chat_template:
-            raise ValueError(
-                f"model {model.name!r}: {model.path} has no chat template; save it with `tokenizer.chat_template` set"
-            )
+            fix = "save it with `tokenizer.chat_template` set"
+            raise ValueError(f"model {model.name!r}: {model.path} has no chat template; {fix}")
         special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self._special = re.compile(families.starts(special))
         added, end = tokenizer.get_added_vocab(), tokenizer.eos_token_id
         ends = [added[token] for token in families.known().ends if token in added]
         self.stop_ids = frozenset({*eos_ids(folder), *ends, *([] if end is None else [end])})
-        limits = (text_config(folder).get("max_position_embeddings"), context)
+        limits = (text_config(folder).get("max_position_embeddings"), options.context)
         self.context = min(filter(None, limits), default=None)
 
-    def encode(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
+    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
         """Return those `prompts` that fit the context together with `max_tokens` as token ids, in their order, and a
-        failed response for each of the others.
+        failed response for each of the others. A ValueError names a prompt that the chat template refuses.
 
-        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks. A
-        ValueError names a prompt that the chat template refuses.
+        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks.
         """
         iterator, fitting, refused = iter(prompts), [], []
         while chunk := list(itertools.islice(iterator, CHUNK)):
@@ -90,52 +88,33 @@ class Chat:
                     fitting.append(encoded)
                 else:
                     why = f"prompt {prompt.id!r} has {len(row)} tokens; with max_tokens {sampling.max_tokens} that is "
-                    why += f"{size}, and the context of {self._model.name} holds {self.context}; lower max_tokens"
+                    why += f"{size}, and the context of {self._spec.name} holds {self.context}; lower max_tokens"
                     refused.append(encoded.failed(why, 0.0))
         return fitting, refused
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
         try:
             texts = [[self._as_text(message) for message in prompt.messages] for prompt in prompts]
-            return render(self._tokenizer, texts, self._model.chat_template_kwargs)
+            return render(self._tokenizer, texts, self._spec.chat_template_kwargs)
         except TemplateError as error:
-            name = prompts[error.place].id
-            raise ValueError(
-                f"model {self._model.name!r}: its chat template refuses prompt {name!r}: {error}"
-            ) from None
+            refused = f"its chat template refuses prompt {prompts[error.place].id!r}: {error}"
+            raise ValueError(f"model {self._spec.name!r}: {refused}") from None
 
     def _as_text(self, message: Message) -> Message:
-        """Return `message` with a space in every special token of this tokenizer that its content spells out."""
+        """Return `message` with a space in every special token that its content spells out."""
         if message["role"] not in WRITTEN:
             return message
         return message | {"content": self._special.sub(r"\g<0> ", message["content"])}
 
-    def response(self, prompt: Encoded, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
-        """Return the response made of generated `tokens`, which are cut at the first token that ends a response.
-
-        `stopped` says that the last token ended it for the engine, whether or not we know that token as an end.
-        `completion_tokens` counts every generated token, the ending one included, as OpenAI-compatible servers do.
-        """
+    def _response(self, prompt: Encoded, tokens: Sequence[int], seconds: float, *, stopped: bool = False) -> Response:
+        """Return the response made of generated `tokens`, cut at the first that ends a response, or at the last where
+        it ended it for the engine (`stopped`). The ending one counts, as in OpenAI-compatible servers."""
         last = len(tokens) - 1 if stopped else None
         end = next((at for at, token in enumerate(tokens) if token in self.stop_ids), last)
         count = len(tokens) if end is None else end + 1
         text = self._tokenizer.decode(list(tokens[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         reason = "length" if end is None else "stop"
         return Response(prompt.id, text, reason, len(prompt.tokens), count, seconds)
-
-
-class ChatEngine(Engine):
-    """An engine that runs a model itself and gets token ids; its options are a data class `Options`."""
-
-    Options: type
-
-    def __init__(self, model: Model, options: Any) -> None:
-        self._options, self._folder = options, model_folder(model)
-        self.fingerprint = fingerprint(model)
-        self._chat = Chat(model, self._folder, context=self._options.context)
-
-    def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
-        return self._chat.encode(prompts, sampling)
 
 
 class TemplateError(ValueError):
@@ -161,7 +140,7 @@ def render(
     """
     common = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     asked = [
-        {"conversation": list(turns), **({"tools": list(some)} if some else {}), **common}
+        {"conversation": list(turns), "tools": list(some) or None, **common}
         for turns, some in zip(conversations, tools or [()] * len(conversations), strict=True)
     ]
     forking = multiprocessing.get_context("fork")  # whose copy has everything that is needed already
@@ -180,11 +159,8 @@ def render(
             if error:
                 raise TemplateError(error, len(texts))
             texts.append(text)
-    except EOFError:
-        process.join()
-        why = f"it ended the process that ran it ({process.exitcode}), for want of memory perhaps"
-        if process.exitcode == -signal.SIGPROF:
-            why = f"it takes more than {CPU_SECONDS:g} s for one conversation"
+    except EOFError:  # the system ended it
+        why = f"it takes more than {CPU_SECONDS:g} s for one conversation, or more memory than there is"
         raise TemplateError(why, len(texts)) from None
     finally:
         process.kill()

@@ -1,8 +1,7 @@
 """The client of every OpenAI-compatible endpoint: a hosted model, vLLM's or llama.cpp's server.
 
 What an endpoint sends is taken for hostile: time and bytes of a reply are bounded, packed replies and redirects are
-refused, and keys are struck out of whatever comes back. Refuses to let one bad reply end a run: it is one failed
-response that says why, and what was answered before or is under way is kept.
+refused, and keys are struck out of whatever comes back. A bad reply is one failed response that says why.
 """
 
 import asyncio
@@ -92,13 +91,11 @@ class Client(Engine):
     def __init__(self, model: Model, options: Options) -> None:
         if not model.base_url:
             raise ValueError(f"model {model.name!r} has no base_url; name its endpoint in study.yaml")
-        self._options = options
-        self.fingerprint = fingerprint(model)
-        self._model = model
+        self._options, self._model, self.fingerprint = options, model, fingerprint(model)
         self._lost = 0  # failures in a row that say nothing about their prompts
-        _key_names.add(self._options.key_env)
-        if not (key := _key(self._options.key_env)).isascii() or not key.isprintable():
-            raise EngineError(f"the key in {self._options.key_env} holds characters that none may have; set it anew")
+        _key_names.add(options.key_env)
+        if not (key := _key(options.key_env)).isascii() or not key.isprintable():
+            raise EngineError(f"the key in {options.key_env} holds characters that none may have; set it anew")
         try:
             status = ask_for_models(model.base_url, key=key)
             if status in (401, 403) or 300 <= status < 400:  # some endpoints have no such list, which is no harm
@@ -117,12 +114,12 @@ class Client(Engine):
         async def answer(prompt: Prompt) -> Response:
             try:
                 response, self._lost = await self._request(http, prompt, sampling, start), 0
+                return response
             except Failure as failure:
-                response = _failed(prompt.id, str(failure), time.perf_counter() - start)
                 self._lost = self._lost + 1 if failure.lost else 0
                 if self._lost > patience:
                     fatal.append(failure)
-            return response
+                return _failed(prompt.id, str(failure), time.perf_counter() - start)
 
         going_on = itertools.takewhile(lambda _: not fatal, prompts)  # what is under way then is paid for: waited for
         yield from bounded(going_on, answer, self._options.concurrency, http)
@@ -130,13 +127,8 @@ class Client(Engine):
             raise self._fatal(fatal[0])
 
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-        body = {
-            "model": self._model.path,
-            "messages": list(prompt.messages),
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.prompt_seed(prompt.id),
-        }
+        body = {"model": self._model.path, "messages": list(prompt.messages), "seed": sampling.prompt_seed(prompt.id)}
+        body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
         if self._options.extended:
             body |= {"max_tokens": sampling.max_tokens, "top_k": sampling.top_k, "min_p": 0.0}
             body |= {"chat_template_kwargs": self._model.chat_template_kwargs or None}
@@ -156,10 +148,10 @@ class Client(Engine):
                     except Failure as unread:
                         if answer.is_success:
                             raise
-                        reply = str(unread).encode()  # the status says what to do
+                        reply = str(unread)  # the status says what to do
                 if answer.is_success:
                     return read(prompt.id, _parsed(reply), time.perf_counter() - start)
-                failure = _refusal(answer.status_code, reply.decode("utf-8", "replace"), answer.headers)
+                failure = _refusal(answer.status_code, reply, answer.headers)
             except RecursionError:
                 raise Failure("the reply is nested too deeply") from None
             except TimeoutError:
@@ -182,10 +174,7 @@ class Client(Engine):
 
 
 def ask_for_models(base_url: str, *, key: str = "", timeout: float = CONNECTING) -> int:
-    """Return the HTTP status of an endpoint's list of models: what it lists is not read, since hosts differ in it.
-
-    Failure where nobody answers there, EngineError where the environment names a proxy that cannot be used.
-    """
+    """Return the HTTP status of an endpoint's list of models; what it lists is not read, since hosts differ in it."""
     http = _http(base_url, key)
 
     async def status(path: str) -> int:
@@ -202,19 +191,23 @@ def _http(base_url: str, key: str) -> httpx.AsyncClient:
     """Return a client of one endpoint; no proxy that the environment names leads to the loopback interface."""
     headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
-    settings = {"timeout": httpx.Timeout(None, connect=CONNECTING), "limits": httpx.Limits(max_connections=None)}
     address = urlsplit(base_url)
-    settings["trust_env"] = address.hostname not in LOOPBACK
-    settings["verify"] = address.scheme == "https"  # without TLS there is nothing to verify, and loading takes 0.1 s
     try:
-        return httpx.AsyncClient(base_url=base_url, headers=headers, **settings)
+        return httpx.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=CONNECTING),
+            limits=httpx.Limits(max_connections=None),
+            trust_env=address.hostname not in LOOPBACK,
+            verify=address.scheme == "https",  # without TLS there is nothing to verify, and loading takes 0.1 s
+        )
     except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS, an unknown scheme, no port
         names = [name for name in os.environ if re.fullmatch("(all|https?)_proxy", name, re.IGNORECASE)]
         fix = f"correct base_url, or the proxies that the environment names ({', '.join(names) or 'none'})"
         raise EngineError(f"{base_url} cannot be asked; {fix}: unset them, or install socksio for SOCKS") from None
 
 
-async def _content(answer: httpx.Response, most: int) -> bytearray:
+async def _content(answer: httpx.Response, most: int) -> str:
     """Return the body of `answer`, of `most` bytes at most."""
     if (packing := answer.headers.get("content-encoding", "identity").lower()) != "identity":
         raise Failure(f"the reply is packed as {packing!r}, which was not asked for")
@@ -223,13 +216,12 @@ async def _content(answer: httpx.Response, most: int) -> bytearray:
         content += chunk
         if len(content) > most:
             raise Failure(f"the reply is longer than {most:,} bytes (option max_bytes)")
-    return content
+    return content.decode("utf-8-sig", "replace")
 
 
 def _refusal(status: int, text: str, headers: Mapping[str, str] = {}) -> Failure:
     if 300 <= status < 400:
-        why = f"it sends us to another address ({status}), and prompts and key go to base_url alone"
-        return Failure(why, status=status, lost=True)
+        return Failure(f"it sends us to another address ({status}); prompts and key go to base_url alone", lost=True)
     again, pause = status in AGAIN or status >= 500, None
     with contextlib.suppress(ValueError):  # a date, or nonsense
         seconds = float(headers.get("retry-after", ""))
@@ -237,8 +229,7 @@ def _refusal(status: int, text: str, headers: Mapping[str, str] = {}) -> Failure
     return Failure(f"{status}: {text}", status=status, again=again, lost=again or status in NOT_OURS, pause=pause)
 
 
-def _parsed(content: bytes | bytearray) -> object:
-    text = content.decode("utf-8-sig", "replace")
+def _parsed(text: str) -> object:
     try:
         return json.loads(text, strict=False)
     except ValueError:
@@ -248,8 +239,8 @@ def _parsed(content: bytes | bytearray) -> object:
 def read(prompt_id: str, reply: object, seconds: float) -> Response:
     """Return a reply of the (chat) completions interface as a response, whatever JSON it is.
 
-    What the server parsed out as reasoning is put back before the text, between ``<think>`` and ``</think>``. Token
-    counts are the server's, 0 where it gives no number.
+    Reasoning that the server parsed out is put back between ``<think>`` and ``</think>``; counts of tokens are its own,
+    0 where it gives none.
     """
     usage = _mapping(_mapping(reply).get("usage"))
     counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
@@ -321,8 +312,7 @@ def bounded(
     """Yield the results of asynchronous `work` on `items` as they finish, `limit` at a time; in a notebook too, since
     the event loop lives in a thread of its own, where `shared`, a client, is entered and left.
 
-    The first error of any work is raised after the rest has been cancelled. Leaving the iterator cancels what is under
-    way and waits for that.
+    The first error of any work is raised after the rest has been cancelled, as it is when the iterator is left.
     """
     results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False once all have ended
     waiting = iter(items)

@@ -3,9 +3,9 @@
 llama.cpp's converter runs in a process of its own, ``python -m medpsy.engines.convert SCRIPT``, loaded once for all
 models that this process asks for. In: a JSON list of the converter's arguments per line. Out: an exit status per line.
 
-For some architectures the converter loads tokenizers with code of the model's own: none is run, whatever the
-architecture. It recognises a pre-tokenizer by a table of hashes that holds released tokenizers only; it is asked first,
-and only where it knows nothing a tokenizer that splits as Qwen2's does is named so.
+For some architectures the converter loads tokenizers with code of the model's own: none is run. It recognises a
+pre-tokenizer by a table of hashes that holds released tokenizers only; where that knows nothing, a tokenizer that
+splits as Qwen2's does is named so.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
     """Return the GGUF file of `model` in `gguf_dir`, converting it the first time; one that is a GGUF file is itself.
 
     `outtype` is the number format of the matrices; ``"f32"`` loses nothing. OSError or ValueError where the model is
-    not to be had or `outtype` is unknown, EngineError with the end of its log where the converter failed.
+    not to be had, EngineError where the converter failed.
     """
     if outtype not in OUTTYPES:
         raise ValueError(f"outtype {outtype!r} is unknown; choose one of {', '.join(OUTTYPES)}")

@@ -1,8 +1,8 @@
 """The engine for machines without a GPU, and for GGUF files: llama.cpp's server with many responses under way at once.
 
-Prompts go to it as token ids and come back as token ids, so tokenizer and chat template are the model's own. Refuses
-llama.cpp's own sampling defaults (min-p, penalties): a response depends on `Sampling` and nothing else. A server
-listens on the loopback interface, answers to a key only we know, and ends with this process.
+Prompts and responses are token ids, so tokenizer and chat template are the model's own. llama.cpp's own sampling
+defaults (min-p, penalties) are off: a response depends on `Sampling` and nothing else. A server listens on the loopback
+interface, answers to a key only we know, and ends with this process.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import httpx
 import psutil
@@ -55,8 +55,7 @@ class ServerOptions:
     def arguments(self) -> list[str]:
         context = -(-self.context // GRAIN) * GRAIN
         line = f"--parallel {self.slots} --ctx-size {context * self.slots} --no-kv-unified --cache-ram 0 --no-webui"
-        line += " --log-verbosity 2"  # errors and warnings, not four lines per request
-        line += f" --threads-http {(self.connections or self.slots) + ASIDE}"
+        line += f" --log-verbosity 2 --threads-http {(self.connections or self.slots) + ASIDE}"  # 2: warnings
         line += " --no-jinja --chat-template chatml"  # prompts come as tokens: the model's own template stays unread
         line += f" --cache-type-k {self.cache_type} --cache-type-v {self.cache_type}"
         line += " --flash-attn off" if self.cache_type == "f32" else ""
@@ -64,11 +63,9 @@ class ServerOptions:
         return [*line.split(), *self.extra]
 
 
-class LlamaServer:
-    """A server that answers; `url` is its address, `key` what it wants as bearer token.
-
-    FileNotFoundError where llama-server is not installed, EngineError where it does not start.
-    """
+class LlamaServer(contextlib.AbstractContextManager):
+    """A server that answers; `url` is its address, `key` what it wants as bearer token. EngineError where it does not
+    start."""
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
         self.key, program = secrets.token_hex(16), str(programs.find("llama-server"))
@@ -126,9 +123,6 @@ class LlamaServer:
     def stop(self) -> None:
         self._child.stop()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
@@ -159,9 +153,9 @@ class LlamaCppEngine(ChatEngine):
 
     def __init__(self, model: Model, options: Options) -> None:
         super().__init__(model, options)
-        outtype, gguf_dir = options.outtype, options.gguf_dir or programs.cache_folder() / "gguf"
-        self._gguf = to_gguf(model, gguf_dir, outtype=outtype)
-        exact = outtype == "f32" and gguf_file(self._folder) is None  # a GGUF file runs with llama.cpp's own cache
+        gguf_dir = options.gguf_dir or programs.cache_folder() / "gguf"
+        self._gguf = to_gguf(model, gguf_dir, outtype=options.outtype)
+        exact = options.outtype == "f32" and gguf_file(self._folder) is None  # a GGUF file runs with llama.cpp's cache
         self._cache_type = "f32" if exact else "f16"
         self._servers: list[LlamaServer] = []
         self._context = self._running = 0  # of the server: tokens per slot, slots
@@ -186,7 +180,7 @@ class LlamaCppEngine(ChatEngine):
             if answer.status_code != httpx.codes.OK:
                 return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
             made = answer.json()
-            return self._chat.response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
+            return self._response(prompt, made["tokens"], seconds, stopped=made["stop_type"] == "eos")
 
         try:
             yield from bounded(enumerate(encoded), answer, limit, http)
@@ -211,7 +205,7 @@ class LlamaCppEngine(ChatEngine):
             for _ in range(given.replicas):
                 self._servers.append(LlamaServer(self._gguf, options))
             self._context = need
-        return list(self._servers)
+        return [*self._servers]
 
     def _free(self) -> int:
         """Return the bytes left where the model will be held: by GPUs once per server, by the host once for all."""
@@ -232,13 +226,12 @@ class LlamaCppEngine(ChatEngine):
 
 def request(prompt: Encoded, sampling: Sampling) -> dict[str, object]:
     """Return the body of a request whose only samplers are temperature, top-k and top-p, in that order."""
+    samplers = ("temperature", "top_k", "top_p")
     return {
         "prompt": prompt.tokens.tolist(),
         "n_predict": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "samplers": ["temperature", "top_k", "top_p"],
+        **{name: getattr(sampling, name) for name in samplers},
+        "samplers": samplers,
         "seed": sampling.prompt_seed(prompt.id),
         "return_tokens": True,
         "cache_prompt": True,

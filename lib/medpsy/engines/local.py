@@ -1,8 +1,7 @@
-"""The engine that needs nothing but torch and transformers: batches of similar length, left padded.
+"""The engine that needs nothing but torch and transformers, and the reference of the others: batches of similar length.
 
-The reference the other engines are checked against. The decoding loop is ours and not the library's `generate`, which
-keeps computing ended rows until the longest is done: `Decoding` lets go of them. Each row brings its own random
-numbers, so a text depends on its seed and its model only, never on the rows beside it.
+The decoding loop is ours and not the library's `generate`, which keeps computing ended rows until the longest is done:
+`Decoding` lets go of them. Each row brings its own random numbers, so a text depends on its seed and its model only.
 """
 
 import gc
@@ -24,9 +23,9 @@ DENSE = 0.75  # ours: rows are dropped from the cache when fewer than this share
 
 
 class Job(NamedTuple):
-    """One prompt to be continued: its place among all prompts, its token ids and its seed."""
+    """One prompt to be continued."""
 
-    place: int
+    place: int  # among all prompts
     tokens: Sequence[int]
     seed: int
 
@@ -50,7 +49,6 @@ class TransformersEngine(ChatEngine):
 
     def __init__(self, model: Model, options: Options) -> None:
         super().__init__(model, options)
-        self._name = model.name
         self._device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         kind = self._device.split(":")[0]
         self._dtype = options.dtype or ("float32" if kind == "cpu" else "bfloat16")
@@ -68,31 +66,27 @@ class TransformersEngine(ChatEngine):
         free, config = free_bytes(self._device), text_config(self._folder)
         tokens = self._options.batch_tokens or token_budget(config, itemsize, free)
         jobs = [Job(place, item.tokens, sampling.prompt_seed(item.id)) for place, item in enumerate(encoded)]
+        stops = self.stop_ids
         waiting = batches(jobs, sampling.max_tokens, tokens=tokens, rows=self._rows)[::-1]
         while waiting:
-            batch, ended = waiting.pop(), set()
+            batch, ended, decoding = waiting.pop(), set(), None  # the cache of the batch before is let go of first
             try:
-                for place, written in self._decoded(batch, sampling):
-                    ended.add(place)
-                    yield self._chat.response(encoded[place], written, time.perf_counter() - start)
+                decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
+                while decoding.running:
+                    for place, written in decoding.step():
+                        ended.add(place)
+                        yield self._response(encoded[place], written, time.perf_counter() - start)
                 continue
             except torch.OutOfMemoryError:
-                pass  # the error holds the frames that hold the batch: its memory is free once it is gone
+                decoding = None  # the error holds the frames that hold the batch: its memory is free once both are gone
             if len(batch) == 1:
-                raise EngineError(
-                    f"model {self._name!r}: one prompt of {len(batch[0].tokens)} tokens does not fit into the memory "
-                    f"of {self._device}; lower max_tokens, use dtype bfloat16 or a larger device"
-                )
+                what = f"one prompt of {len(batch[0].tokens)} tokens does not fit into the memory of {self._device}"
+                fix = "lower max_tokens, use dtype bfloat16 or a larger device"
+                raise EngineError(f"model {self._spec.name!r}: {what}; {fix}")
             self._rows = half = len(batch) // 2  # later batches are no larger either
             _free()
             left = [job for job in batch if job.place not in ended]
             waiting += [part for part in (left[half:], left[:half]) if part]
-
-    def _decoded(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[tuple[int, list[int]]]:
-        stops = self._chat.stop_ids
-        decoding = Decoding(self._model, batch, sampling, stop_ids=stops, pad=min(stops, default=0))
-        while decoding.running:
-            yield from decoding.step()
 
     def close(self) -> None:
         super().close()
@@ -101,10 +95,8 @@ class TransformersEngine(ChatEngine):
 
 
 def batches(jobs: Sequence[Job], max_tokens: int, *, tokens: int, rows: int) -> list[list[Job]]:
-    """Return `jobs` in batches of similar length, longest first, so that a budget that is too large shows at once.
-
-    A batch has `rows` at most; rows x (longest prompt + `max_tokens`) stay within `tokens` but for a single prompt.
-    """
+    """Return `jobs` in batches of similar length, longest first, so that a budget that is too large shows at once: of
+    `rows` at most, and rows x (longest prompt + `max_tokens`) within `tokens` but for a single prompt."""
     made: list[list[Job]] = []
     room = 0
     for job in sorted(jobs, key=lambda job: -len(job.tokens)):
@@ -194,11 +186,8 @@ def uniforms(seeds: list[int], count: int) -> torch.Tensor:
 
 
 def choose(logits: torch.Tensor, chance: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return one token id per row of `logits` (rows, vocabulary), by `chance` (rows,) in [0, 1), unused when greedy.
-
-    Temperature, then top-k, then top-p, as transformers and vLLM order them; then the inverse of the cumulative
-    distribution over tokens from the most to the least probable.
-    """
+    """Return one token id per row of `logits` (rows, vocabulary), by `chance` (rows,) in [0, 1), unused when greedy:
+    temperature, top-k, top-p as transformers and vLLM order them, then the inverse of the cumulative distribution."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     kept = min(sampling.top_k or logits.shape[-1], logits.shape[-1])

@@ -1,8 +1,7 @@
 """What a model is to an engine: its files, whether they may be read, which model they are, and what it takes in memory.
 
-Refuses what can run code (Python files, `auto_map`, pickles: safetensors are read, and by llama.cpp a GGUF file) and
-weights that are damaged or not all there, before anything loads, converts or trains. A fingerprint holds no path: the
-same files give the same one on every machine. Loads no weights itself.
+Refuses what can run code (Python files, `auto_map`, pickles) and weights that are damaged or not all there, before
+anything loads, converts or trains. A fingerprint holds no path: the same files give the same one on every machine.
 """
 
 import contextlib
@@ -47,9 +46,7 @@ class Model(Protocol):
 def model_folder(model: Model) -> Path:
     """Return the folder with the model's files; a hub id is downloaded once into the hub's own cache.
 
-    Raises:
-        FileNotFoundError: the folder, the download or a file in it is missing; names model, path and fix.
-        ValueError: the folder holds something that can run code, or a damaged file; names it.
+    FileNotFoundError where folder, download or a file is missing, ValueError where one can run code or is damaged.
     """
     if not (folder := model.local_dir):
         from huggingface_hub import snapshot_download
@@ -60,10 +57,8 @@ def model_folder(model: Model) -> Path:
         except Exception as error:  # the hub raises many kinds: no network, no such model, no access, disk full
             raise _absent(model, "downloaded", error) from error
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"model {model.name!r}: no folder {model.path!r}; correct `path` in study.yaml, "
-            "or run `make minihub` if it is a model of the miniature"
-        )
+        fix = "correct `path` in study.yaml, or run `make minihub` if it is a model of the miniature"
+        raise FileNotFoundError(f"model {model.name!r}: no folder {model.path!r}; {fix}")
     check_folder(folder, f"model {model.name!r}: {model.path}")
     return folder
 
@@ -86,7 +81,7 @@ def check_folder(folder: Path, shown: str) -> None:
     shards = read_json(folder / INDEX).get("weight_map", {})
     if not isinstance(shards, dict):
         raise ValueError(f"{shown}/{INDEX}: weight_map is no mapping of tensors to files; fetch the model again")
-    if missing := sorted({str(name) for name in shards.values()} - {path.name for path in files}):
+    if missing := sorted({*map(str, shards.values())} - {path.name for path in files}):
         raise FileNotFoundError(f"{shown}/{missing[0]} is missing; fetch the model again")
     for path in files:
         if damage := _damage(path):
@@ -106,27 +101,23 @@ def papers(folder: Path) -> dict[str, Path]:
 
 
 def gguf_file(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither; a ValueError
-    names several."""
+    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither."""
     files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise ValueError(f"{folder.name} holds {names}; leave one GGUF file in the folder of a model")
-    return files[0] if files else None
+    return next(iter(files), None)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in the JSON file `path`, an empty one if there is no such file; ValueError if it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return {**json.loads(path.read_text(encoding="utf-8"))}
     except FileNotFoundError:
         return {}
-    except (ValueError, RecursionError) as error:
-        content = error
-    if not isinstance(content, dict):
-        what = content if isinstance(content, Exception) else type(content).__name__
-        raise ValueError(f"{path.parent.name}/{path.name} is no JSON object ({what!s:.80}); save the model again")
-    return content
+    except (ValueError, TypeError, RecursionError) as error:
+        shown = f"{path.parent.name}/{path.name}"
+        raise ValueError(f"{shown} is no JSON object ({error!s:.80}); save the model again") from None
 
 
 def text_config(folder: Path) -> dict[str, Any]:
@@ -149,16 +140,16 @@ def _names_code(content: Any) -> bool:
     return isinstance(content, list) and any(map(_names_code, content))
 
 
-def _damage(path: Path) -> str | None:
-    """Return what is wrong with the head or the size of a file of weights, None if nothing is."""
+def _damage(path: Path) -> str:
+    """Return what is wrong with the head or the size of a file of weights, or nothing."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix == ".gguf":
         with path.open("rb") as file:
-            return None if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC else "it does not begin as a GGUF file"
+            return "" if file.read(len(GGUF_MAGIC)) == GGUF_MAGIC else "it does not begin as a GGUF file"
     try:
         with safe_open(path, framework="np"):  # maps the file, and compares its size with what its head lists
-            return None
+            return ""
     except (SafetensorError, OSError) as error:
         return str(error)
 
@@ -185,8 +176,8 @@ def _absent(model: Model, what: str, error: Exception) -> FileNotFoundError:
 def fingerprint(model: Model) -> str:
     """Return 64 hexadecimal digits that change when weights, tokenizer, chat template or its switches change.
 
-    A model of the hub is known by id and commit, one behind an endpoint by address and name: their files are not read.
-    OSError or ValueError where the model is not to be had.
+    A model of the hub is known by id and commit, one behind an endpoint by address and name. OSError or ValueError
+    where the model is not to be had.
     """
     if model.base_url:
         address = urlsplit(model.base_url)
@@ -207,21 +198,18 @@ def weights_digest(folder: Path) -> str:
 
 def chat_template(folder: Path) -> str:
     """Return the model's chat template, from its own file or from ``tokenizer_config.json``; empty if it has none."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
+    if (file := folder / "chat_template.jinja").is_file():
         return file.read_text(encoding="utf-8")
     template = read_json(folder / "tokenizer_config.json").get("chat_template", "")
     return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, remembered by path, inode, size and times (several GB take many seconds).
-
-    A file that takes the place of another has an inode or a time of change (`ctime`, which nobody can set) of its own.
-    """
+    """Return the SHA-256 of a file, remembered by path, inode, size and times: several GB take many seconds, and what
+    takes a file's place has another inode or time of change (`ctime`, which nobody can set)."""
     stat = path.stat()
-    file_state = (path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    note = cache_folder() / "digests" / hashlib.sha256("\0".join(map(str, file_state)).encode()).hexdigest()
+    state = (path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    note = cache_folder() / "digests" / hashlib.sha256("\0".join(map(str, state)).encode()).hexdigest()
     with contextlib.suppress(OSError):
         if len(text := note.read_text(encoding="ascii")) == 64:
             return text
@@ -233,7 +221,6 @@ def file_digest(path: Path) -> str:
 
 
 def digest(parts: Mapping[str, object]) -> str:
-    """Return 64 hexadecimal digits over `parts`."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -247,11 +234,8 @@ def free_bytes(device: str = "cpu") -> int:
 
 
 def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
-    """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model.
-
-    Those of a token take 2 x layers x key-value heads x head size x `itemsize` bytes (of one number, 4 for float32). A
-    ValueError says which option to set for a `config` (of the part that writes text) with other names.
-    """
+    """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model: 2 x
+    layers x key-value heads x head size x `itemsize` bytes each."""
     try:
         layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
     except KeyError as error:

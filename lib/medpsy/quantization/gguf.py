@@ -2,9 +2,8 @@
 
 Files are kept under the digest of what they were made of. llama.cpp's programs run in a folder of their own, with files
 named relative to it, so that nothing they write holds a path of this machine. The calibration text is rows of the
-training corpora as the target reads them (the report names no text), never of the suites, and rows kept for measuring
-are never among them. A variant's folder holds tokenizer, configuration and one GGUF file, so it is a model like any
-other.
+training corpora (the report names no text), never of the suites, and rows kept for measuring are never among them. A
+variant's folder holds tokenizer, configuration and one GGUF file, so it is a model like any other.
 """
 
 import json
@@ -46,10 +45,10 @@ TRIAL_SECONDS = 120.0
 SCRATCH = ".imatrix-"  # begins the name of the folder that llama-imatrix works in
 
 
-def run_tool(program: str, arguments: Sequence[object], *, folder: Path) -> tuple[str, str]:
-    """Run `program` in `folder` and return what it wrote to its standard output and to its log, the standard error.
+def run_tool(program: str, arguments: Sequence[object], folder: Path) -> tuple[str, str]:
+    """Run llama.cpp's `program` in `folder`; return its standard output and its log, the standard error.
 
-    FileNotFoundError where the program is not built, EngineError with the end of its log where it failed.
+    FileNotFoundError where it is not built, EngineError with the end of its log where it failed.
     """
     child = programs.Child([str(programs.find(program)), *map(str, arguments)], cwd=folder, talk=True)
     try:
@@ -77,18 +76,15 @@ class Calibration:
 
 
 def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str, str]:
-    """Return the text that calibrates and the one that is measured with, without a row in common; of corpora each row
-    stands in the chat template of `model`. Both are empty where nothing was given to make them of.
+    """Return the text that calibrates and the one that is measured with, without a row in common, both empty where
+    nothing was given to make them of; rows of corpora stand in the chat template of `model`.
 
     FileNotFoundError where a corpus or the text is not there, ValueError where there are too few rows to part them.
     """
     rows = [row for name in calibration.corpora for row in corpus.load(study, name)]
     if calibration.text:
-        path = study.root / Path(calibration.text).expanduser()
-        if not path.is_file():
-            fix = "give one relative to the project, or corpora"
-            raise FileNotFoundError(f"calibration.text: no file {calibration.text!r}; {fix}")
-        rows = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+        text = (study.root / Path(calibration.text).expanduser()).read_text(encoding="utf-8")
+        rows = [part.strip() for part in text.split("\n\n") if part.strip()]
     if not rows:
         return "", ""
     if len(rows) < 2:
@@ -112,9 +108,7 @@ def held_out_file(study: Study, source: str) -> Path:
 
 def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) -> Path:
     """Return the importance matrix of the file `base` on `text`, made the first time; it lies beside the file.
-
-    EngineError where llama-imatrix failed, e.g. because the text is shorter than `context` tokens.
-    """
+    EngineError where llama-imatrix failed, e.g. because the text is shorter than `context` tokens."""
     parts = {"base": file_digest(base), "text": text, "context": context, "tool": programs.RELEASE}
     target = base.with_name(f"{base.stem}-{models.digest(parts)[:16]}-imatrix.gguf")
     if target.is_file():
@@ -124,7 +118,7 @@ def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) 
         (folder / "calibration.txt").write_text(text, encoding="utf-8")
         (folder / "model.gguf").symlink_to(base.resolve())
         line = f"-m model.gguf -f calibration.txt -o imatrix.gguf -c {context} --parse-special --no-escape --no-ppl"
-        run_tool("llama-imatrix", [*line.split(), *(["-t", threads] if threads else [])], folder=folder)
+        run_tool("llama-imatrix", [*line.split(), *(["-t", threads] if threads else [])], folder)
         return write_whole(target, lambda made: shutil.copyfile(folder / "imatrix.gguf", made))
 
 
@@ -141,14 +135,10 @@ def build(
         calibration: fields of `Calibration`.
         threads: CPU threads of llama.cpp's programs; 0 leaves it to them.
 
-    Returns:
-        Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file
-        that the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its
-        format is built with one), ``label``, ``file``, ``bytes``, and what `read_back` finds.
-
-    Raises:
-        ValueError: an unknown format, or one that needs an importance matrix while there is no text to make it of.
-        EngineError, OSError: a program of llama.cpp failed; a model, a corpus or a program is not there.
+    Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file that
+    the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its format
+    is built with one), ``label``, ``file``, ``bytes``, and what `read_back` finds. ValueError for an unknown format, or
+    one that needs an importance matrix while there is no text; EngineError where a program of llama.cpp failed.
     """
     place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
     settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
@@ -162,8 +152,8 @@ def build(
         families = {size: _family(study, study.model(name), kinds, settings, threads) for size, name in sources.items()}
         return {size: {"files": [row | {"size": size} for row in rows]} for size, rows in families.items()}
 
-    noted_files = noted(study.store_dir, "gguf-files", made).values()
-    files = pd.DataFrame([row for family in noted_files for row in family["files"]])
+    families = noted(study.store_dir, "gguf-files", made).values()
+    files = pd.DataFrame([row for family in families for row in family["files"]])
     files["plain"] = files["name"].str.endswith(f"-{PLAIN}")
     files["label"] = files["format"] + files["plain"].map({True: " without imatrix", False: ""})
     files["file"] = [study.root / file for file in files["file"]]
@@ -208,7 +198,7 @@ def _quantized(target: Path, source: ModelSpec, base: Path, form: str, matrix: P
         for link, path in inputs.items():
             (folder / link).symlink_to(path.resolve())
         options = ["--imatrix", "imatrix.gguf"] if matrix else []
-        run_tool("llama-quantize", [*options, "model-bf16.gguf", file, form], folder=folder)
+        run_tool("llama-quantize", [*options, "model-bf16.gguf", file, form], folder)
         for link in inputs:
             (folder / link).unlink()
         reader(folder / file)
@@ -221,10 +211,7 @@ def _source_digest(folder: Path) -> str:
 
 
 def reader(path: Path, mode: str = "r"):
-    """Return a reader of the GGUF file `path`, whose tensors all lie within it.
-
-    ValueError, with the file and the fix, where it is no GGUF file or was cut short.
-    """
+    """Return a reader of the GGUF file `path`; ValueError where it is none or was cut short."""
     import gguf  # late: only those who read files need it
 
     try:
@@ -232,10 +219,7 @@ def reader(path: Path, mode: str = "r"):
     except OSError:
         raise
     except Exception as error:  # the reader fails in many ways on bytes that are no GGUF
-        raise ValueError(
-            f"{path.parent.name}/{path.name} is no whole GGUF file ({path.stat().st_size:,} bytes; {error}); "
-            "delete it and make it again"
-        ) from error
+        raise ValueError(f"{path} is no whole GGUF file ({error}); delete it and make it again") from error
 
 
 def read_back(path: Path, source: Path) -> dict[str, object]:
@@ -267,11 +251,8 @@ def read_back(path: Path, source: Path) -> dict[str, object]:
 def with_variants(
     study: Study, files: pd.DataFrame, *, runs: int = 0, questions: int = 0, conversations: int = 0
 ) -> Study:
-    """Return `study` with every variant of `files` as a model of it, called by its ``name``.
-
-    `runs` is how often every question is asked (0 leaves it as it is), `questions` and `conversations` how many are
-    asked of every suite (0 means all).
-    """
+    """Return `study` with every variant of `files` as a model of it, called by its ``name``: every question asked
+    `runs` times (0: as in the study), of every suite so many `questions` and `conversations` (0: all)."""
     variants = {}
     for row in files[files["format"] != BASE].itertuples():
         source, path = study.model(row.source), row.file.parent.relative_to(study.root).as_posix()
@@ -282,10 +263,7 @@ def with_variants(
 
 
 def variant_file(study: Study, model: ModelSpec, format: str) -> Path:
-    """Return the GGUF file that section 10 made of `model` as it is now.
-
-    FileNotFoundError names the section to run where there is none, or the model has been trained again since.
-    """
+    """Return the GGUF file that section 10 made of `model` as it is now, or raise FileNotFoundError."""
     folder = _folder(study, model, format)
     if read_json(folder / RECORD).get("source") != _source_digest(model_folder(model)):
         command = f"python -m medpsy run {SECTION} --profile {study.profile}"
@@ -294,18 +272,14 @@ def variant_file(study: Study, model: ModelSpec, format: str) -> Path:
 
 
 def trial() -> str:
-    """Return why llama.cpp fails with a quantized file on this machine, or nothing.
-
-    llama.cpp multiplies quantized matrices by code of its own for each kind of processor. Where that fails it fails at
-    the first product of every quantized file, and of no other file (ggml-org/llama.cpp#20824, on processors with AMX):
-    a model of the miniature is converted, quantized and loaded, and writes a few tokens.
-    """
+    """Return why llama.cpp fails with a quantized file on this machine, or nothing: its code for some processors fails
+    at the first product of every quantized file, and of no other (ggml-org/llama.cpp#20824, with AMX)."""
     prompt = list(range(3, 67))  # token ids: enough for products of two matrices; the response is matrix by vector
     try:
         with tempfile.TemporaryDirectory(prefix="llama-trial-") as scratch:
             base = to_gguf(ModelSpec(TRIED.name, str(TRIED)), Path(scratch), outtype="bf16")
             file = base.with_name("trial.gguf")
-            run_tool("llama-quantize", [base.name, file.name, "Q4_K_M"], folder=base.parent)
+            run_tool("llama-quantize", [base.name, file.name, "Q4_K_M"], base.parent)
             options = ServerOptions(slots=1, context=256, cache_type="f16", timeout=TRIAL_SECONDS)
             with LlamaServer(file, options) as server, server.client(timeout=TRIAL_SECONDS) as client:
                 try:

@@ -2,10 +2,9 @@
 
 ``llama-perplexity`` writes the predictions of every file on rows that the importance matrix was not made of; the
 section measures them itself, since the program prints its numbers from a thread that may not get to finish. As there,
-the second half of every chunk is scored, and no token counts as less likely than the likeliest one by over 16 nats. Our
-speeds are what a user of ``llama-server`` sees with one request at a time. Sizes of the published files follow from the
-shapes of their tensors and ``llama-quantize --dry-run``, since llama.cpp mixes formats within a file; they leave out
-tokenizer and chat template, some 6 MB for this vocabulary.
+the second half of every chunk is scored, and no token counts as less likely than the likeliest one by over 16 nats.
+Sizes of the published files follow from the shapes of their tensors and ``llama-quantize --dry-run``, since llama.cpp
+mixes formats within a file; they leave out tokenizer and chat template, some 6 MB for this vocabulary.
 """
 
 import json
@@ -67,18 +66,11 @@ def divergences(
     study: Study, files: pd.DataFrame, measure: Callable[[Predictions, Predictions], Mapping[str, float]], *,
     context: int, threads: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return one row per file of `build` whose source has a held-out text; a replay tells what was noted.
+    """Return one row per file of `build` whose source has a held-out text: its ``name``, and what `measure` says of the
+    predictions of BF16 and of the file on the same tokens; a replay tells what was noted.
 
-    Args:
-        measure: of the predictions of BF16 and of a file on the same tokens, BF16 itself included; by name.
-        context: tokens that llama.cpp reads at a time.
-        threads: CPU threads; 0 leaves it to llama.cpp.
-
-    Returns:
-        Columns ``name`` and those of `measure`; none where nothing was measured.
-
-    Raises:
-        EngineError: llama-perplexity failed, e.g. because the text has fewer than two contexts of tokens.
+    llama.cpp reads `context` tokens at a time with `threads` CPU threads (0 leaves it to it). EngineError where
+    llama-perplexity failed, e.g. because the text has fewer than two contexts of tokens.
     """
     line = ["-m", "model.gguf", "-f", "held_out.txt", "-c", context, *(["-t", threads] if threads else [])]
 
@@ -94,8 +86,7 @@ def divergences(
                     readable_markers(row.file, folder / "model.gguf")
                     output = folder / ("base.logits" if base is None else "variant.logits")
                     output.unlink(missing_ok=True)
-                    arguments = [*line, "--no-escape", "--save-all-logits", output.name]
-                    run_tool("llama-perplexity", arguments, folder=folder)
+                    run_tool("llama-perplexity", [*line, "--no-escape", "--save-all-logits", output.name], folder)
                     predicted = read_predictions(output)
                     base = base or predicted
                     yield {"name": row.name} | measure(base, predicted)
@@ -104,10 +95,8 @@ def divergences(
 
 
 def readable_markers(source: Path, target: Path) -> None:
-    """Copy the GGUF file `source` to `target` with its control tokens called user-defined.
-
-    ``llama-perplexity`` has no switch to read chat markers out of a text; without this it would score their letters.
-    """
+    """Copy the GGUF file `source` to `target` with its control tokens called user-defined: ``llama-perplexity`` has no
+    switch to read chat markers out of a text, and would score their letters."""
     shutil.copyfile(source, target)
     copy = reader(target, "r+")
     field = copy.fields["tokenizer.ggml.token_type"]
@@ -133,10 +122,9 @@ def read_predictions(path: Path) -> Predictions:
 def speeds(study: Study, files: pd.DataFrame, *, threads: int = 1) -> pd.DataFrame:
     """Return one row per file of `build`, with `threads` CPU threads; a replay tells what was noted.
 
-    Returns:
-        Columns ``name``, ``load`` (seconds until the server answers), ``memory`` (bytes held while serving, the file's
-        mapped part included), ``prompt``, ``generation`` (tokens/s, ours), ``bench_prompt``, ``bench_generation``
-        (those of ``llama-bench``, which leaves sampling and the server out).
+    Columns ``name``, ``load`` (seconds until the server answers), ``memory`` (bytes held while serving, the file's
+    mapped part included), ``prompt``, ``generation`` (tokens/s of one request at a time), ``bench_prompt``,
+    ``bench_generation`` (those of ``llama-bench``, which leaves sampling and the server out).
     """
 
     def rows() -> Iterator[dict[str, object]]:
@@ -165,20 +153,16 @@ def _bench_speed(file: Path, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "model.gguf").symlink_to(file.resolve())
         arguments = ["-m", "model.gguf", "-p", PROMPT, "-n", WRITTEN, "-t", threads, "-r", REPEATS, "-o", "json"]
-        rows = json.loads(run_tool("llama-bench", arguments, folder=Path(scratch))[0])
+        rows = json.loads(run_tool("llama-bench", arguments, Path(scratch))[0])
     return {"bench_prompt" if row["n_prompt"] else "bench_generation": max(row["samples_ts"]) for row in rows}
 
 
 def published_sizes(study: Study, tensors: Callable[[str, bool], Shapes]) -> pd.DataFrame:
     """Return one row per published file: its size as printed and as recomputed; a replay tells what was noted.
 
-    Args:
-        tensors: of a column of the report's architecture table, and whether embedding and output are one matrix: name
-            -> shape of all tensors.
-
-    Returns:
-        Columns ``table``, ``variant`` (row of the table), ``format``, ``printed`` (GB), ``recomputed`` (GB, embedding
-        and output apart), ``tied`` (GB, one matrix for both), ``types`` (formats that the file mixes).
+    `tensors` gives name -> shape of all tensors for a column of the report's architecture table, and whether embedding
+    and output are one matrix. Columns ``table``, ``variant`` (row of the table), ``format``, ``printed`` (GB),
+    ``recomputed`` (GB, embedding and output apart), ``tied`` (GB, one matrix), ``types`` (formats that the file mixes).
     """
 
     def rows() -> Iterator[dict[str, object]]:
@@ -194,25 +178,23 @@ def published_sizes(study: Study, tensors: Callable[[str, bool], Shapes]) -> pd.
 
 def planned(shapes: Shapes, formats: Sequence[str]) -> dict[str, tuple[int, str]]:
     """Return format -> bytes of all tensors, and the formats of the matrices, as llama.cpp would write them."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        _hollow(folder / SHAPES_FILE, shapes)
-        _even_matrix(folder / MATRIX_FILE, shapes)
-        return {form: _plan(folder, form) for form in formats}
-
-
-def _plan(folder: Path, form: str) -> tuple[int, str]:
     import gguf
 
-    matrix = [] if form in (BASE, *WITHOUT_MATRIX) else ["--imatrix", MATRIX_FILE]
-    text = "".join(run_tool("llama-quantize", ["--dry-run", *matrix, SHAPES_FILE, form], folder=folder))
-    total, kinds = 0, []
-    for first, second, old, new in DRY_RUN_LINE.findall(text):
-        kind = (new or old).upper()
-        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-        total += int(first) * int(second) // block * size
-        kinds += [kind] if kind != "F32" else []  # vectors
-    return total, ", ".join(dict.fromkeys(kinds))
+    plans = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        _hollow(Path(scratch) / SHAPES_FILE, shapes)
+        _even_matrix(Path(scratch) / MATRIX_FILE, shapes)
+        for form in formats:
+            matrix = [] if form in (BASE, *WITHOUT_MATRIX) else ["--imatrix", MATRIX_FILE]
+            text = "".join(run_tool("llama-quantize", ["--dry-run", *matrix, SHAPES_FILE, form], Path(scratch)))
+            total, kinds = 0, []
+            for first, second, old, new in DRY_RUN_LINE.findall(text):
+                kind = (new or old).upper()
+                block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+                total += int(first) * int(second) // block * size
+                kinds += [kind] if kind != "F32" else []  # vectors
+            plans[form] = total, ", ".join(dict.fromkeys(kinds))
+    return plans
 
 
 def _hollow(path: Path, shapes: Shapes) -> None:
