@@ -60,20 +60,15 @@ def adapter(point):
     (point / "model.safetensors").rename(point / "adapter_model.safetensors")
 
 
-def of_another_width(point):
-    tensors = load_file(point / "model.safetensors")
-    save_file(tensors | {"model.norm.weight": torch.zeros(2)}, point / "model.safetensors")
+def with_tensor(name, tensor):
+    """Return what gives a point another tensor `name`, or none of that name."""
 
+    def spoil(point):
+        tensors = load_file(point / "model.safetensors") | {name: tensor}
+        tensors = {key: value for key, value in tensors.items() if value is not None}
+        save_file(tensors, point / "model.safetensors")
 
-def one_tensor_short(point):
-    tensors = load_file(point / "model.safetensors")
-    del tensors["model.norm.weight"]
-    save_file(tensors, point / "model.safetensors")
-
-
-def one_tensor_more(point):
-    tensors = load_file(point / "model.safetensors")
-    save_file(tensors | {"model.more.weight": torch.zeros(2)}, point / "model.safetensors")
+    return spoil
 
 
 def torn(point):
@@ -87,9 +82,15 @@ def torn(point):
         (half_written, "checkpoint-4 is no whole resume point.*file whole"),
         (shards_without_their_list, "checkpoint-4 holds no weights of a whole model"),
         (adapter, "an adapter is loaded onto its parent, not converted"),
-        (of_another_width, r"model.norm.weight has shape \(2,\), in qwen3-small \(256,\)"),
-        (one_tensor_short, r"tensor model.norm.weight has shape None, in qwen3-small \(256,\)"),
-        (one_tensor_more, r"tensor model.more.weight has shape \(2,\), in qwen3-small None"),
+        (
+            with_tensor("model.norm.weight", torch.zeros(2)),
+            r"model.norm.weight has shape \(2,\), in qwen3-small \(256,\)",
+        ),
+        (with_tensor("model.norm.weight", None), r"tensor model.norm.weight has shape None, in qwen3-small \(256,\)"),
+        (
+            with_tensor("model.more.weight", torch.zeros(2)),
+            r"tensor model.more.weight has shape \(2,\), in qwen3-small None",
+        ),
         (torn, "model.safetensors is damaged"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from medpsy.training import sft, worker
 from medpsy.training.data import write
 from medpsy.training.jobs import Job
-from medpsy.training.save import ADAPTER, adapted, lora_config, merge_adapter
+from medpsy.training.save import ADAPTER, CONFIG, WEIGHTS, adapted, lora_config, merge_adapter
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from test_dapo import CONFIG as RL
@@ -45,18 +45,11 @@ def test_the_merged_model_is_the_parent_with_its_adapter(trained):
     learned, gap = (together - parent).abs().mean(), (together - merged).abs().mean()
     assert learned > 0.1 and gap < 0.1 * learned  # merged weights are rounded to the parent's number format
     assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
-    assert sorted(load_file(folder / "model.safetensors")) == sorted(
-        load_file(Path(trained.parent) / "model.safetensors")
-    )
-
-
-def test_an_adapter_names_its_parent_and_no_path(trained):
-    adapter = Path(trained.folder) / ADAPTER
-    assert sorted(path.name for path in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    assert settings["base_model_name_or_path"] == "qwen3-small" and settings["r"] == 4
-    assert str(Path(trained.parent).parent) not in (adapter / "adapter_config.json").read_text()
-    assert not Path(trained.work).exists() and trained.done()
+    names = [sorted(load_file(Path(each) / "model.safetensors")) for each in (folder, trained.parent)]
+    assert names[0] == names[1] and trained.done()
+    assert sorted(path.name for path in (folder / ADAPTER).iterdir()) == [CONFIG, WEIGHTS]
+    settings = json.loads((folder / ADAPTER / CONFIG).read_text())
+    assert settings["base_model_name_or_path"] == "qwen3-small" and str(HUB) not in json.dumps(settings)
 
 
 def test_a_parent_that_stays_gets_an_adapter_that_changes_nothing(tmp_path):
