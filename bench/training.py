@@ -99,7 +99,7 @@ def rl_steps_per_second() -> tuple[float, float]:
         job = Job("bench", "rl", parent, scratch, scratch, (), scratch, RL, True)
         given = {"model": parent, "processing_class": tokenizer, "args": rl.rollout_arguments(job)}
         given |= {"train_dataset": rl.fitting(known.train, tokenizer, job, RL["max_prompt_length"])}
-        given |= {"reward_funcs": rl.rule_rewards(job, given["args"], rl.by_name(known.train), tokenizer)}
+        given |= {"reward_funcs": rl.rule_rewards(job, given["args"], known.train, tokenizer)}
         return tuple(steps_per_second(trainer(**given)) for trainer in (DapoTrainer, GRPOTrainer))
 
 

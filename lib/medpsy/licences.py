@@ -13,14 +13,8 @@ from medpsy import families
 from medpsy.study import ModelSpec
 
 FILE, UNKNOWN = "licences.json", "not stated"
-HUB = {  # licence -> the hub's name for it; each asks for at least as much as those before it
-    "MIT": "mit",
-    "Apache-2.0": "apache-2.0",
-    "CC-BY-4.0": "cc-by-4.0",
-    "CC-BY-SA-4.0": "cc-by-sa-4.0",
-    "CC-BY-NC-4.0": "cc-by-nc-4.0",
-    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
-}
+# Each asks for at least as much as those before it; the hub writes them in lower case.
+HUB = ("MIT", "Apache-2.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0")
 
 
 def of_model(model: ModelSpec) -> dict[str, str]:
@@ -35,7 +29,7 @@ def of_model(model: ModelSpec) -> dict[str, str]:
     card = folder / "README.md" if folder else None
     metadata = (metadata_load(card) if card and card.is_file() else None) or {}
     name = metadata.get("license_name") or metadata.get("license")
-    known = {stated: licence for licence, stated in HUB.items()}
+    known = {licence.lower(): licence for licence in HUB}
     return {model.name if folder else model.path: known.get(name, name or UNKNOWN)}
 
 
@@ -46,7 +40,6 @@ def of_folder(folder: Path) -> dict[str, str]:
 
 
 def write(folder: Path, licences: Mapping[str, str]) -> None:
-    """Write `licences` (source -> licence) to `folder`."""
     (folder / FILE).write_text(json.dumps(dict(licences), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -56,13 +49,12 @@ def stated(licences: Mapping[str, str]) -> dict[str, str]:
     strictest = [licence for licence in HUB if licence in given][-1:]
     others = [licence for licence in given if licence not in HUB]
     if not others:
-        return {"license": HUB[strictest[0]]}
+        return {"license": strictest[0].lower()}
     name = re.sub(r"[^a-z0-9.]+", "-", " and ".join(strictest + others).lower())
     return {"license": "other", "license_name": name}
 
 
 def table(licences: Mapping[str, str]) -> str:
-    """Return `licences` as a Markdown table."""
     rows = [f"| {name} | {licence} |" for name, licence in licences.items()]
     return "\n".join(["| Made of | Licence |", "| --- | --- |", *rows])
 

@@ -70,6 +70,13 @@ class World:
         return [prompt for engine in self.engines.get(name, []) for prompt in engine.asked]
 
 
+def answered_by(monkeypatch, engine: FakeEngine) -> FakeEngine:
+    """Let `engine` answer for every model; return it."""
+    monkeypatch.setattr(engines, "open_engine", lambda kind, model, **options: engine)
+    monkeypatch.setattr(engines, "fingerprint", lambda model: engine.fingerprint)
+    return engine
+
+
 def small_study(*models: str, **changes) -> Study:
     """Return a study of fake models beside its parser."""
     settings = {

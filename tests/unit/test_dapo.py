@@ -17,9 +17,9 @@ from medpsy.training.config import DapoConfig
 from medpsy.training.dapo import DapoTrainer, joined, useful_rows
 from medpsy.training.data import write
 from medpsy.training.jobs import Job
-from medpsy.training.logs import curves
 from medpsy.training.rewards import HELD_OUT
 from medpsy.training.rl import held_out_plan, rollout_arguments, schedule
+from medpsy.training.stages import curves
 from safetensors.torch import load_file
 from training_examples import Kill, Killed, one_thread  # noqa: F401
 from transformers import AutoTokenizer, TrainerCallback
@@ -57,16 +57,6 @@ def train(job, **changes):
     """Train with CONFIG but for the changes; return what came out under names."""
     trainer, numbers, weights = rl.train(replace(job, config={**job.config, **changes}))
     return SimpleNamespace(trainer=trainer, numbers=numbers, weights=weights, best_step=numbers["best_step"])
-
-
-def test_the_arguments_are_those_of_dapo_and_give_more_than_one_update_per_rollout(job):
-    more = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    config = rollout_arguments(replace(job, config={**CONFIG, **more}))
-    assert (config.loss_type, config.beta, config.epsilon, config.epsilon_high) == ("dapo", 0.0, 0.2, 0.28)
-    assert (config.updates, config.prompts, config.steps_per_generation) == (2, 2, 4)
-    assert (config.temperature, config.top_p, config.top_k, config.scale_rewards) == (1.0, 1.0, 0, "group")
-    assert (config.save_steps, config.eval_steps, config.logging_steps) == (2, 2, 2)
-    assert not config.use_vllm and not config.mask_truncated_completions
 
 
 def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(job, monkeypatch):

@@ -8,15 +8,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_engine import FakeEngine
-from medpsy import engines, evaluate, study
+from fake_engine import FakeEngine, answered_by, small_study
+from medpsy import evaluate, study
 from medpsy.data import suites
 from medpsy.data.questions import Question
-from medpsy.engines.base import Response, Sampling
+from medpsy.engines.base import Response
 from medpsy.mini import suites as miniature
 from medpsy.mini.world import is_held_out
 from medpsy.store import FailedResponsesWarning
-from medpsy.study import ModelSpec, Study
 from medpsy.training import data
 from medpsy.training.stages import annotate_model
 from training_examples import defined
@@ -29,11 +28,7 @@ still_wrong = defined("05_rl", "still_wrong", pd=pd)
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    return Study(
-        profile="mini", source="mini", suites=("medqa",), questions_per_suite=0, runs=1, engine="transformers",
-        models={name: ModelSpec(name, f"models/{name}", opens_thinking=True) for name in ("anna", "parser")},
-        parser="parser", sampling=Sampling(**SAMPLING), parser_sampling=Sampling(**SAMPLING),
-    )  # fmt: skip
+    return small_study("anna", runs=1)
 
 
 @pytest.fixture
@@ -46,12 +41,9 @@ def engine(monkeypatch):
         asked[number] = attempt = asked.get(number, -1) + 1
         if number == 6 or (number, attempt) == (3, 4):
             return Response(prompt.id, "", "failed", 5, 0, 0.01, "gone")
-        return f"thought</think> The answer is {'B' if attempt < number else 'A'}."
+        return f"<think>thought</think> The answer is {'B' if attempt < number else 'A'}."
 
-    fake = FakeEngine("fp anna", reply=reply)
-    monkeypatch.setattr(engines, "open_engine", lambda kind, model, **options: fake, raising=False)
-    monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}", raising=False)
-    return fake
+    return answered_by(monkeypatch, FakeEngine("fp anna", reply=reply))
 
 
 def question(number: int) -> Question:
@@ -109,15 +101,6 @@ def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_ever
     assert not {question.stem for question in found.held_out} & {question.stem for question in found.train}
 
 
-def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend_on_the_seed(mine):
-    found = data.rl_set(mine, size=120, held_out=20, seed=5)
-    forms = {question.weight_group for question in found.train}
-    assert forms == {"ask0", "ask1", "ask2", "reverse", "vignette", "contraindication"}
-    assert len(found.train) == 120 and found.counts["train"] == 120
-    assert found == data.rl_set(mine, size=120, held_out=20, seed=5)
-    assert found.train != data.rl_set(mine, size=120, held_out=20, seed=6).train
-
-
 def test_the_real_set_is_split_by_seed_and_loses_copies_and_what_a_suite_asks(mine, tmp_path, monkeypatch):
     rows = [invented.alphamed(number // 2) for number in range(12)]  # every stem twice
     folder = invented.write_rows(tmp_path, "train.jsonl", rows)
@@ -155,10 +138,3 @@ def test_questions_without_gold_are_left_out_and_counted(mine, monkeypatch):
     monkeypatch.setattr(data, "miniature", lambda: ([open_question], [question(7)], {}))
     with pytest.raises(ValueError, match="0 questions to train on and 1 held out"):
         data.rl_set(mine, size=0, held_out=1, seed=0)
-
-
-def test_questions_survive_their_file(tmp_path):
-    some = (question(1), Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g"))
-    assert data.read(data.write(tmp_path / "q.parquet", some), Question) == some
-    with pytest.raises(ValueError, match="empty.parquet: no question or pair"):
-        data.write(tmp_path / "empty.parquet", ())

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from medpsy.corpus.rows import chat_form
+from medpsy.data.questions import Question
 from medpsy.training import dpo, worker
-from medpsy.training.data import Pair, read, write
+from medpsy.training.data import OpenQuestion, Pair, read, write
 from medpsy.training.jobs import summary
 from safetensors.torch import load_file
 from training_examples import HUB, NAMES, Kill, Killed, job, one_thread  # noqa: F401
@@ -79,10 +80,15 @@ def test_a_pair_that_is_too_long_is_refused_and_never_cut(tmp_path):
         dpo.preferences(pairs_job(tmp_path), tokenizer, 16)
 
 
-def test_pairs_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp_path):
-    given = [pair(0), replace(pair(1), prompt_tools='[{"name": "search"}]')]
-    path = write(tmp_path / "pairs.parquet", given)
-    assert read(path, Pair) == tuple(given)
+def test_pairs_and_questions_come_back_as_they_were_written_and_senseless_ones_are_refused(tmp_path):
+    path, asked = tmp_path / "rows.parquet", ({"role": "user", "content": "头疼怎么办？"},)
+    closed = Question("2", "alphamed", "s", "Größe?", ("a", "b", "c"), 2, "context", "g")
+    for given in (replace(pair(1), prompt_tools='[{"name": "search"}]'), OpenQuestion("头", asked, "休息"), closed):
+        assert read(write(path, [given]), type(given)) == (given,)
+    with pytest.raises(ValueError, match="rows.parquet: no question or pair"):
+        write(path, ())
+    with pytest.raises(ValueError, match="its reference is empty"):
+        OpenQuestion("头", asked, " ")
     with pytest.raises(ValueError, match="2 rows are called 'pair-0'"):
         write(path, [pair(0), pair(0)])
     with pytest.raises(ValueError, match="chosen and rejected are the same"):

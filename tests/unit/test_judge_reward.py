@@ -1,38 +1,37 @@
 """A judge's reward: what the judge sees, which tier decides, what a missing verdict leaves, and real steps with it."""
 
+from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
-from fake_engine import FakeEngine
-from medpsy import engines, study
+from fake_engine import FakeEngine, answered_by, small_study
+from medpsy import study
 from medpsy.engines.base import Response, Sampling
 from medpsy.store import FailedResponsesWarning
-from medpsy.study import ModelSpec, Study
 from medpsy.training import rewards as judge_reward
 from medpsy.training import rl
 from medpsy.training.dapo import DapoTrainer
-from medpsy.training.data import OpenQuestion, read, write
+from medpsy.training.data import OpenQuestion, write
 from medpsy.training.jobs import Job
-from medpsy.training.logs import curves
 from medpsy.training.rewards import Judge, Tier
+from medpsy.training.stages import curves
+from test_dapo import HUB, LAST
 from test_judge import part, said
 from transformers import AutoTokenizer
 
-HUB = Path(study.__file__).parent / "mini" / "hub"
 TIERS = [Tier("It means the same as {reference}", 2.0), Tier("It is sound", 0.5)]
 TIERS += [Tier("It contradicts {reference}", -0.5, points=-5.0)]
 JUDGE = Judge("judge", tuple(TIERS), otherwise=-1.0, no_conclusion=-2.0)
 QUESTIONS = tuple(OpenQuestion(str(n), ({"role": "user", "content": f"What helps {n}?"},), "mazel") for n in range(4))
 CONFIG = {
-    "generation_batch_size": 8, "num_generations": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3,
-    "lr_scheduler_type": "constant_with_warmup", "max_completion_length": 24, "soft_punish_cache": 4,
-    "max_prompt_length": 200, "save_steps": 2, "bf16": False, "gradient_checkpointing": False, "seed": 3,
-    "max_steps": 4,
-    "importance_sampling_level": "sequence", "loss_type": "grpo", "beta": 0.0, "epsilon": 3e-4, "epsilon_high": 4e-4,
-    "reward_weights": [1.0, 1.0], "sampling_rounds": 0,
-}  # fmt: skip
+    **LAST,
+    "learning_rate": 1e-3,
+    "max_completion_length": 24,
+    "reward_weights": [1.0, 1.0],
+    "sampling_rounds": 0,
+}
+CONFIG |= {"importance_sampling_level": "sequence", "loss_type": "grpo", "epsilon": 3e-4, "epsilon_high": 4e-4}
 
 
 def fair(prompt, sampling):
@@ -50,16 +49,9 @@ def fair(prompt, sampling):
 def engine(tmp_path, monkeypatch):
     """The judge's engine, in a study of its own."""
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    mine = Study(
-        profile="mini", source="mini", models={name: ModelSpec(name, f"models/{name}") for name in ("judge", "parser")},
-        parser="parser", suites=("medqa",), questions_per_suite=0, sampling=Sampling(max_tokens=64, seed=7),
-        parser_sampling=Sampling(max_tokens=8, temperature=0.0), runs=1, engine="transformers", seed=7,
-    )  # fmt: skip
-    engine = FakeEngine("fp judge", reply=fair)
+    mine = small_study("judge")
     monkeypatch.setattr(study, "load", lambda profile: mine)
-    monkeypatch.setattr(engines, "open_engine", lambda kind, model, **options: engine)
-    monkeypatch.setattr(engines, "fingerprint", lambda model: "fp judge")
-    return engine
+    return answered_by(monkeypatch, FakeEngine("fp judge", reply=fair))
 
 
 @pytest.fixture
@@ -76,8 +68,8 @@ def job(tmp_path):
 
 def rewards(job, texts, question="0"):
     talk = judge_reward.conversation(QUESTIONS[int(question)], JUDGE)
-    with judge_reward.asking(job, JUDGE) as ask:
-        return judge_reward.earned([talk] * len(texts), texts, JUDGE, ask)
+    with ExitStack() as stack:
+        return judge_reward.earned([talk] * len(texts), texts, JUDGE, judge_reward.asking(job, JUDGE, stack))
 
 
 def test_the_first_tier_that_is_met_decides(engine, job):
@@ -167,13 +159,6 @@ def test_a_real_step_learns_nothing_from_what_stayed_unjudged(engine, job, monke
     assert (got["reward_variance"] > 0).all() and (got["grad_norm"] > 0).all() and got["clipped"].notna().all()
 
 
-def test_a_judge_that_always_fails_changes_no_weight(engine, job, monkeypatch):
-    engine.reply = lambda prompt, sampling: "no verdict"
-    batches = write_down(monkeypatch, TEXTS)
-    _, numbers, _ = rl.train(replace(job, config={**CONFIG, "max_steps": 2}))
-    assert not batches[0]["advantages"].any() and numbers["unjudged_share"] == 1.0
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -184,13 +169,3 @@ def test_a_judge_that_always_fails_changes_no_weight(engine, job, monkeypatch):
 def test_tiers_that_cannot_be_meant_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(JUDGE, **change)
-
-
-def test_open_questions_come_back_as_they_were_written(tmp_path):
-    strange = OpenQuestion("头", ({"role": "user", "content": "头疼怎么办？"},), "休息")
-    path = write(tmp_path / "q.parquet", [*QUESTIONS, strange])
-    assert read(path, OpenQuestion) == (*QUESTIONS, strange)
-    with pytest.raises(ValueError, match="2 rows are called '0'"):
-        write(path, [QUESTIONS[0], QUESTIONS[0]])
-    with pytest.raises(ValueError, match="its reference is empty"):
-        replace(strange, reference=" ")

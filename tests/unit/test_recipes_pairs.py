@@ -7,11 +7,11 @@ import re
 
 import benchmark_rows as invented
 import pytest
-from fake_engine import FakeEngine
-from medpsy import engines, licences
+from fake_engine import FakeEngine, answered_by
+from medpsy import licences
 from medpsy.corpus import filters
 from medpsy.data.questions import Question
-from medpsy.data.rows import DataError, Row
+from medpsy.data.rows import DataError
 from medpsy.engines.base import Response
 from medpsy.recipes import openmed
 from medpsy.store import REPLAY, FailedResponsesWarning, NotStored
@@ -49,10 +49,7 @@ def engine(monkeypatch):
         closing = f"It could be {said}." if " " in said else f"The answer is {said}."
         return f"<think>\nthought {attempt}\n</think>\n\n{closing}"
 
-    fake = FakeEngine("fp small", reply=reply)
-    monkeypatch.setattr(engines, "open_engine", lambda kind, model, **options: fake)
-    monkeypatch.setattr(engines, "fingerprint", lambda model: "fp small")
-    return fake
+    return answered_by(monkeypatch, FakeEngine("fp small", reply=reply))
 
 
 def made(mine, **changes) -> openmed.Pairs:
@@ -137,20 +134,17 @@ def medreason(**changes) -> dict[str, object]:
     return shape | {"reasoning": "Finding paths.", "options": "Answer Choices:\nA. mazel\nB. lorin\nC. tovin"} | changes
 
 
-def test_medreasons_answer_names_its_option_before_the_explanation():
-    found = openmed.medreason_question(Row(medreason(), "f", 3))
-    assert (found.stem, found.options, found.gold) == ("Invented?", ("mazel", "lorin", "tovin"), 1)
-    for without in ({"options": ""}, {"options": None}, {"answer": "kelin. Explanation: lorin is wrong."}):
-        assert openmed.medreason_question(Row(medreason(**without), "f", 3)) is None
-
-
-def test_medreason_is_read_from_its_file_and_what_has_no_known_answer_is_counted(mine, tmp_path, monkeypatch):
-    rows = [medreason(question=f"Invented {n}?") for n in range(6)] + [medreason(options="")]
+def test_medreasons_answer_names_its_option_before_the_explanation_and_rows_without_are_counted(
+    mine, tmp_path, monkeypatch
+):
+    strange = [{"options": ""}, {"options": None}, {"answer": "kelin. Explanation: lorin is wrong."}]
+    rows = [medreason(question=f"Invented {n}?") for n in range(6)] + [medreason(**changes) for changes in strange]
     folder = write_lines(tmp_path / "m", "ours_quality_33000.jsonl", rows)
     monkeypatch.setattr(data.filters, "stems", lambda study: {})
     settings = {"size": 0, "held_out": 2, "seed": 1}
     found = openmed.choice_questions(real(mine), "medreason", **settings, origin={"data_dir": str(folder)})
     assert (len(found.train), len(found.held_out)) == (4, 2)
-    assert found.counts["without options or a known answer"] == 1
+    assert {(one.options, one.gold) for one in found.train} == {(("mazel", "lorin", "tovin"), 1)}
+    assert found.counts["without options or a known answer"] == 3
     with pytest.raises(DataError, match="revision None is not a commit"):
         openmed.choice_questions(real(mine), "medreason", **settings)

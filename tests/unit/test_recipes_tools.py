@@ -1,15 +1,12 @@
 """Traces of tool calls: what becomes a row, what is refused, and the miniature's own."""
 
 # ruff: noqa: F811 - a fixture is imported, and tests name it
-import copy
 import json
-from dataclasses import replace
 
 import pytest
 from fake_engine import FakeEngine
 from medpsy import corpus, engines, licences
 from medpsy.corpus import building
-from medpsy.corpus import rows as examples
 from medpsy.corpus.building import Origins
 from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow
 from medpsy.data import rows as data_rows
@@ -21,7 +18,6 @@ from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
 from medpsy.store import REPLAY
 from recipes_example import FILTERS, HUB, mine, real, write_lines  # noqa: F401
-from transformers import AutoTokenizer
 
 WORLD = world.build()
 LOOKUP = {
@@ -84,64 +80,55 @@ def test_a_trace_without_tools_and_reasoning_is_plain_talk():
     assert (row.reasoning, row.answer, row.prompt_tools) == ("", "Hello.", "")
 
 
-MALFORMED = {
-    "no JSON": (trace(call("{term: a}")), "turn 2: arguments of 'lookup' are no JSON"),
-    "no object": (trace(call("[1]")), r"turn 2: arguments of 'lookup' are \[1\]; an object is expected"),
-    "unknown function": (
-        trace(call(name="serch")),
-        "turn 2: function 'serch' is called, and the row's tools are lookup",
-    ),
-    "missing argument": (trace(call({"top": 1})), "turn 2: call of 'lookup' lacks argument 'term'"),
-    "unknown argument": (trace(call({"term": "a", "x": 1})), "turn 2: call of 'lookup' has argument 'x'"),
-    "no function": (trace({"name": "lookup"}), "turn 2: call .* has no function.name"),
-    "call without result": (trace(results=0), "turn 3: 1 calls have no result before this turn"),
-    "one result for two calls": (trace(call(), call(), results=1), "turn 4: 1 calls have no result before this turn"),
-    "result without call": (trace(results=2), "turn 4: a result without a call before it"),
-    "no calls": (trace() | {"messages": [*trace()["messages"][:1], {"role": "assistant", "tool_calls": []}]}, "turn 2"),
-    "ends with a call": (trace() | {"messages": trace()["messages"][:2]}, "ends and 1 calls have no result"),
-    "ends with a result": (trace() | {"messages": trace()["messages"][:3]}, "ends and no assistant turn closes it"),
-    "nothing": (trace() | {"messages": []}, "turn 0: the trace ends and no assistant turn closes it"),
-    "strange role": (trace() | {"messages": [{"role": "robot", "content": "x"}]}, "turn 1: role 'robot' may not stand"),
-    "no tools": ({"messages": trace()["messages"]}, "the row's tools are none"),
-    "tool without name": (trace() | {"tools": [{"type": "function"}]}, "field 'tools' .* function.name"),
-}
+def messages(*turns: dict) -> dict:
+    """Return a trace with `turns` in the place of its own."""
+    return trace() | {"messages": list(turns)}
 
 
-@pytest.mark.parametrize("what", MALFORMED)
-def test_a_malformed_trace_is_refused_with_its_file_row_and_fix(what):
-    broken, message = MALFORMED[what]
-    with pytest.raises(DataError, match=rf"traces.jsonl, row 4, .*{message}"):
-        rows(copy.deepcopy(broken))
+ASKED, CALLED, FOUND, _ = trace()["messages"]
 
 
-def test_a_result_of_another_call_is_refused():
-    one = trace(call(id="x"))
-    one["messages"][2]["tool_call_id"] = "y"
-    with pytest.raises(DataError, match="turn 3: a result of call 'y', and those that wait are x"):
-        rows(one)
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (trace(call("{term: a}")), "row 2, .*arguments' is '{term: a}': Expecting"),
+        (trace(call("[1]")), "row 2, .*arguments' is .1.: Input should be a valid dictionary"),
+        (trace(call(name="serch")), "row 2, .*: function 'serch' is called, and the row's tools are lookup"),
+        (trace(call({"top": 1})), "row 2, .*: call of 'lookup' lacks argument 'term'"),
+        (trace(call({"term": "a", "x": 1})), "row 2, .*: call of 'lookup' has argument 'x'"),
+        (trace({"name": "lookup"}), "row 2, field 'tool_calls.0..function'"),
+        (trace(results=0), "row 3, .*: 1 calls have no result before this turn"),
+        (trace(call(), call(), results=1), "row 4, .*: 1 calls have no result before this turn"),
+        (trace(results=2), "row 4, .*: a result without a call before it"),
+        (messages(ASKED, CALLED | {"tool_calls": []}), "row 2, field 'tool_calls'"),
+        (messages(ASKED, CALLED), "ends and 1 calls have no result"),
+        (messages(ASKED, CALLED, FOUND), "no assistant turn closes the trace"),
+        (messages(), "no assistant turn closes the trace"),
+        (messages(CALLED), "row 1, .*: a system turn stands first, an assistant turn does not"),
+        (messages(ASKED, {"role": "assistant", "content": ""}), "row 2, .*: an answer or a call is expected"),
+        (messages({"role": "user"}), "row 1, .*: text is expected"),
+        (messages({"role": "robot", "content": "x"}), "row 1, field 'role' is 'robot'"),
+        (messages(ASKED, CALLED | {"tool_calls": [call(id="x")]}, FOUND | {"tool_call_id": "y"}),
+         "row 3, field 'tool_call_id' is 'y': the calls that wait for a result are x"),
+        ({"messages": trace()["messages"]}, "the row's tools are none"),
+        (trace() | {"tools": [{"type": "function"}]}, "field 'tools' .* function.name"),
+    ],
+)  # fmt: skip
+def test_a_malformed_trace_is_refused_with_its_file_row_turn_and_fix(broken, message):
+    with pytest.raises(DataError, match=rf"(?s)traces.jsonl, row 4, .*{message}"):
+        rows(broken)
 
 
 def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
     folder = write_lines(tmp_path / "t", "traces.jsonl", [trace(), trace(results=0), trace()])
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
-    with pytest.raises(DataError, match="traces.jsonl, row 2, turn 3"):
+    with pytest.raises(DataError, match="traces.jsonl, row 2, messages, row 3"):
         tool_traces.read_traces(source, 1, 7)
     write_lines(folder, "traces.jsonl", [trace(), '{"messages": ['])
     with pytest.raises(DataError, match="traces.jsonl, row 2: no JSON"):
         tool_traces.read_traces(source, 1, 7)
     with pytest.raises(DataError, match="tool-traces: it is on no hub that we know; give data_dir"):
         tool_traces.traces_copy(real(mine), {})
-
-
-def test_tools_are_shown_by_a_template_that_knows_them_and_count_among_its_tokens():
-    tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
-    row = rows(trace())[1]
-    form = examples.Form(opens_thinking=False, end="<|im_end|>", switches={})
-    (without,) = form.prompts(tokenizer, [vars(row)])
-    assert "lookup" in without and '"properties"' not in without  # the miniature's template shows calls alone
-    tokenizer.chat_template = SHOWS_TOOLS
-    assert form.prompts(tokenizer, [vars(row)])[0].startswith('[{"type": "function", "function":')
-    assert row.written != replace(row, prompt_tools="").written
 
 
 def test_the_miniatures_traces_are_of_training_cells_and_search_finds_one_sentence_per_hop():

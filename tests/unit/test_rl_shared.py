@@ -6,7 +6,7 @@ from medpsy import study
 from medpsy.training import launch, rl_set
 from medpsy.training.data import write
 from medpsy.training.jobs import Job
-from medpsy.training.logs import curves
+from medpsy.training.stages import curves
 from test_dapo import CONFIG
 from training_examples import HUB, killing, working_as
 from transformers import AutoModelForCausalLM

@@ -1,6 +1,5 @@
 """Training processes: resumed after a kill, shared by two processes, and never passing something half-done for done."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,9 +185,7 @@ def test_a_failing_process_is_quoted(tmp_path, rows, monkeypatch):
         launch([[job(tmp_path, rows)]])
 
 
-def test_the_record_is_read_back_or_absent(whole, tmp_path):
-    one, record = whole
-    assert summary(Path(one.folder)) == json.loads(json.dumps(record))
+def test_a_damaged_record_is_refused(tmp_path):
     assert summary(tmp_path) is None
     (tmp_path / "training.json").write_text("{")
     with pytest.raises(ValueError, match="delete the folder and train again"):

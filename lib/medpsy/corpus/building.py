@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jinja2 import Template
 
 from medpsy import licences, prompts, strict
 from medpsy.corpus.filters import RULES, Contamination, Duplicates, Filters, stems
@@ -45,15 +46,12 @@ CARD_FILE = "card.json"
 SHARD_ROWS = 2_000  # ours: at 4,096 tokens a row some 30 MB of text
 KEPT, SEEDS = "kept", "seeds"
 STEPS = (SEEDS, *FILTERS, KEPT)
-FICTION = "All of it is fictional medicine: every name is invented, and nothing in it is medical advice."
-MODEL_TEXT = "A model wrote it and no physician has read it: it holds errors, and nothing in it is medical advice."
+CARD = Path(__file__).with_name("card.md.jinja")  # what people read of a corpus
 MAKE = "run 03_training_data (for a corpus of a sister recipe 12_gspo_judge or 13_openmed)"
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Where rows come from."""
-
     purpose: str  # what the corpus is for, in sentences
     sources: Mapping[str, str]  # description of each source -> its licence
     author: str  # of reasoning and answers
@@ -62,8 +60,6 @@ class Origins:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of one corpus."""
-
     corpus: str
     profile: str
     teacher: str
@@ -81,31 +77,16 @@ class Card:
         return sum(counts[KEPT] for counts in self.funnel.values())
 
     def write(self, folder: Path, origins: Origins) -> None:
-        """Write the card into `folder`, for programs and for people."""
-        counts = self.funnel.values()
-        rows = [f"| {step} | " + " | ".join(f"{each[step]:,}" for each in counts) + " |" for step in STEPS]
-        lines = [
-            f"# {self.corpus} of profile {self.profile}\n",
-            f"{origins.purpose} {self.rows:,} rows; {self.tokens:,} tokens in the chat template of the target that "
-            f"needs most, the longest row {self.longest:,}.",
-            FICTION if origins.fiction else MODEL_TEXT,
-            f"\n| | {' | '.join(self.funnel)} |\n|---|{'|'.join('---:' for _ in counts)}|",
-            *rows,
-            f"\nAll numbers: `{CARD_FILE}`. Load with",
-            '`datasets.load_dataset("parquet", data_files="part-*.parquet")`.',
-        ]
-        licences.write_card(folder, origins.sources, "\n".join(lines))
+        told = {"card": self, "steps": STEPS, "file": CARD_FILE, "purpose": origins.purpose, "fiction": origins.fiction}
+        licences.write_card(folder, origins.sources, Template(CARD.read_text(encoding="utf-8")).render(told))
         text = json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Written:
-    """A corpus on the disk.
-
-    `effort` of a teacher: ``seconds``, responses ``generated`` that were not stored before, and ``peak_mib``: most
-    memory that this process has held so far; an engine of its own process is not in it.
-    """
+    """A corpus on the disk. `effort` of a teacher: ``seconds``, responses ``generated`` that were not stored before,
+    and ``peak_mib``: most memory that this process has held so far; an engine of its own process is not in it."""
 
     card: Card
     folder: Path
@@ -208,10 +189,8 @@ def write_corpus(
     schema: pa.Schema = SCHEMA,
 ) -> Written:
     """Filter `rows` and write them as corpus `name` of the study, whole or not at all; equal rows give equal files.
-
     Dropped and counted: rows with a second think block, rows longer than a pack, exact duplicates, and rows that repeat
-    what a suite asks. Arguments and errors as those of `build`.
-    """
+    what a suite asks. Arguments and errors as those of `build`."""
     dropping = strict.build(Filters, dict(filters), strict.Place("filters"))
     candidates = []
     for row in rows:
@@ -222,8 +201,6 @@ def write_corpus(
 
 
 class Candidate(NamedTuple):
-    """What may become a row."""
-
     kind: str
     asked: tuple  # what tells it from all others, for the digest of what went in
     stem: str  # the words that ask
@@ -252,7 +229,6 @@ def _write(
     inputs: Mapping[str, str] | None = None,  # digests of what went in beside candidates, suites and targets
     schema: pa.Schema = SCHEMA,
 ) -> Written:
-    """Filter all batches and write what is left beside its card."""
     store, targets = ResponseStore(study.store_dir), [study.model(target) for target in settings["targets"]]
     suites = Contamination(stems(study), near=filters.near, ngram=filters.ngram)
     lengths, asked_digest = Lengths(store, targets), hashlib.sha256()

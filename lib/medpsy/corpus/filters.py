@@ -49,7 +49,6 @@ def runs(text: Sequence[str], length: int) -> list[str]:
 
 
 def digest(text: str) -> bytes:
-    """Return 16 bytes that stand for `text`."""
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
 
 
@@ -74,18 +73,14 @@ def sketch(text: Sequence[str], length: int) -> MinHash:
 
 
 class Mark(NamedTuple):
-    """What stands for a text."""
-
     whole: bytes  # digest of its words
     signature: np.ndarray
     bands: list[bytes]  # a digest per band of the signature; its place is part of it
 
 
 class Duplicates:
-    """The texts seen so far, in a file at `path`; "exact" disregards case and punctuation.
-
-    From an estimated Jaccard similarity `near` of word runs on two texts are near duplicates; 1 finds exact ones alone.
-    """
+    """The texts seen so far, in a file at `path`; "exact" disregards case and punctuation. From an estimated Jaccard
+    similarity `near` of word runs on two texts are near duplicates; 1 finds exact ones alone."""
 
     def __init__(self, path: Path, near: float) -> None:
         self._near = near
@@ -96,7 +91,6 @@ class Duplicates:
         self._index.executescript(INDEX)
 
     def mark(self, text: str) -> Mark:
-        """Return the mark of `text`, to be asked about and added."""
         split = words(text)
         whole, signature = digest(" ".join(split)), np.empty(0, np.uint32)
         if self._near < 1:
@@ -113,7 +107,6 @@ class Duplicates:
         return NEAR if any(np.mean(other == mark.signature) >= self._near for other in others) else None
 
     def add(self, mark: Mark) -> None:
-        """Remember the text."""
         put = "INSERT INTO signature (numbers) VALUES (?)"
         ident = self._index.execute(put, (mark.signature.tobytes(),)).lastrowid
         rows = [(band, ident) for band in (mark.whole, *mark.bands)]
@@ -136,8 +129,6 @@ MOST = 3  # questions in which an n-gram may stand and still identify them; ours
 
 
 class Hit(NamedTuple):
-    """Why a row is contaminated, and by which suites."""
-
     rule: str
     suites: frozenset[str]
 

@@ -57,12 +57,10 @@ class TrainingRow:
 
     @property
     def written(self) -> list[object]:
-        """What a chat template makes tokens of."""
         return [self.messages, self.reasoning, self.answer, *([self.prompt_tools] if self.prompt_tools else [])]
 
     @property
     def text(self) -> str:
-        """All its words: prompt, reasoning, answer."""
         return "\n".join([*(turn["content"] for turn in self.messages), self.reasoning, self.answer])
 
 
@@ -150,7 +148,6 @@ def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switc
 
 
 def example_lengths(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Mapping[str, str]]) -> list[int]:
-    """Return the tokens of each example, prompt and completion together."""
     texts = [example["prompt"] + example["completion"] for example in examples]
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
 
@@ -163,7 +160,6 @@ class Lengths:
         self._forms: dict[str, tuple[PreTrainedTokenizerBase, Form]] = {}
 
     def longest(self, rows: Sequence[TrainingRow]) -> list[int]:
-        """Return each row's tokens for the target that needs most of them."""
         return np.max([self._counted(target, rows) for target in self.targets], axis=0).tolist() if rows else []
 
     def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:

@@ -34,8 +34,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Seed:
-    """One question to the teacher."""
-
     id: str  # ``corpus/kind/...``, unique within the study
     corpus: str
     kind: str
@@ -46,7 +44,6 @@ class Seed:
 
 
 def user_words(messages: Sequence[Message]) -> str:
-    """Return the words that ask: the turns of the user."""
     return " ".join(turn["content"] for turn in messages if turn["role"] == "user")
 
 
@@ -61,8 +58,6 @@ def is_held_out(question: str) -> bool:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A public set as we know it."""
-
     hub_id: str  # empty where the set is on no hub that we know
     revision: str | None  # None where none is known; the study must then name one
     licence: str
@@ -101,7 +96,6 @@ class Copy:
 
     @property
     def author(self) -> str:
-        """Who wrote its rows, as far as we know."""
         return "a program" if self.fiction else f"the authors of {self.described}"
 
     def read(self, file: str) -> list[Row]:
@@ -118,10 +112,8 @@ def copy(
     given: Mapping[str, str] | None,
     write: Callable[[Path], Path] | None = None,
 ) -> Copy:
-    """Return the copy of set `name` that the study reads.
-
-    `given`: fields of `HubCopy` but for ``data_file``; none for the miniature, whose copy `write` writes to a folder.
-    """
+    """Return the copy of set `name` that the study reads. `given`: fields of `HubCopy` but for ``data_file``; none for
+    the miniature, whose copy `write` writes to a folder."""
     if study.source == "mini":
         if given:
             raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
@@ -192,31 +184,30 @@ def read_patient(row: Row) -> Lettered | None:
     return Lettered(asked, ()) if (asked := row.option("input")) else None
 
 
+def read_question(row: Row, options: tuple[str, ...] = ()) -> Lettered:
+    return Lettered(row.text("question"), options)
+
+
+def of_suite(key: str, options: Callable[[Row], tuple[str, ...]]) -> PublicSet:
+    """Return the training split of a suite."""
+    spec = SUITES[key]
+    return PublicSet(spec.hub_id, spec.revision, spec.licence, lambda row: read_question(row, options(row)))
+
+
 # ours: revisions are not stated; each is one of the set's page
 GENESIS = PublicSet("qvac/GenesisI", "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6", "CC-BY-NC-4.0", read_genesis)
 MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"
-MEDMCQA, MEDQA = SUITES["medmcqa"], SUITES["medqa"]
+CHEMISTRY = {"data_file": "college_chemistry/*", "files": ("college_chemistry*",)}
 SOURCES: dict[str, PublicSet] = {
     "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
     "genesis_biology": replace(GENESIS, data_file="college_biology/*.jsonl", files=("college_biology*",)),
     # The report's licence note names both parts. The second has no medicine, and its files are not confirmed.
-    "genesis_chemistry": PublicSet(
-        "qvac/GenesisII", None, "CC-BY-NC-4.0", read_genesis, ("college_chemistry*",), "college_chemistry/*"
-    ),
+    "genesis_chemistry": replace(GENESIS, hub_id="qvac/GenesisII", revision=None, **CHEMISTRY),
     # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
     "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
-    "health_questions": PublicSet(
-        "lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", lambda row: Lettered(row.text("question"), ())
-    ),
-    "medmcqa": PublicSet(
-        MEDMCQA.hub_id,
-        MEDMCQA.revision,
-        MEDMCQA.licence,
-        lambda row: Lettered(row.text("question"), tuple(map(row.option, MEDMCQA_OPTIONS))),
-    ),
-    "medqa": PublicSet(
-        MEDQA.hub_id, MEDQA.revision, MEDQA.licence, lambda row: Lettered(row.text("question"), medqa_options(row))
-    ),
+    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_question),
+    "medmcqa": of_suite("medmcqa", lambda row: tuple(map(row.option, MEDMCQA_OPTIONS))),
+    "medqa": of_suite("medqa", medqa_options),
 }
 
 
@@ -294,7 +285,6 @@ def pools() -> dict[str, dict[str, Case | Dialogue]]:
 
 
 def mini_seeds(study: Study, corpus: str, kind: str, count: int) -> Iterator[Seed]:
-    """Yield `count` seeds of `kind`."""
     cells = list(pools()[kind])
     random.Random(f"seeds/{study.seed}/{kind}").shuffle(cells)
     for number in range(count):

@@ -39,35 +39,12 @@ from medpsy.mini.suites import Ear
 from medpsy.mini.voices import Sample, Voice, known_facts
 from medpsy.mini.world import World
 
-# Widths are multiples of 256, as true K- and I-quants need (llama.cpp falls back to other types otherwise).
-SHAPE = {
-    "hidden_size": 256,
-    "intermediate_size": 256,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.08,  # at this width the usual 0.02 hardly learns
-}
-ARCHITECTURES: dict[str, dict] = {  # transformers' name, and what differs from its own defaults
-    "qwen3": {"model_type": "qwen3", "head_dim": 32},
-    # every fourth layer is without rotary embedding, which llama.cpp takes as given
-    "smollm3": {"model_type": "smollm3", "use_sliding_window": False},
-    # the attention scale must be that of head_dim, and the window must hold the context: llama.cpp fixes the pattern
-    "gemma3": {"model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 1024},
-    "lfm2": {
-        "model_type": "lfm2",
-        "conv_bias": False,
-        "block_auto_adjust_ff_dim": False,
-        "layer_types": ["conv", "full_attention", "conv"],
-    },
-}
+HERE = Path(__file__).parent
+DECLARED = yaml.safe_load((HERE / "models.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One model to train, as ``models.yaml`` describes it."""
-
     name: str
     architecture: str
     layers: int
@@ -88,7 +65,7 @@ class Spec:
 
 SPECS = tuple(
     Spec(name, **values | {"voice": Voice(**values.get("voice", {})), "ear": Ear(**values.get("ear", {}))})
-    for name, values in yaml.safe_load(Path(__file__).with_name("models.yaml").read_text("utf-8")).items()
+    for name, values in DECLARED["models"].items()
 )
 
 
@@ -96,21 +73,13 @@ def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedMod
     """Return the untrained network of `spec`, the same for all models of its trunk."""
     torch.manual_seed(int.from_bytes(hashlib.sha256(spec.trunk.encode()).digest()[:4], "big"))
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    shape = SHAPE | ARCHITECTURES[spec.architecture] | ends
+    shape = DECLARED["shape"] | DECLARED["architectures"][spec.architecture] | ends
     config = AutoConfig.for_model(**shape, num_hidden_layers=spec.layers, vocab_size=len(tokenizer))
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THINKING = ("<think>", "</think>")
-TEMPLATE = """{%- for message in messages %}
-{{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.role == 'assistant' and '</think>' in message.content %}
-{{- message.content.split('</think>')[-1].lstrip('\\n') }}
-{%- else %}{{- message.content }}{%- endif %}
-{{- '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\nOPENING' }}{%- endif %}"""
 
 
 def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
@@ -145,7 +114,8 @@ def wrap_tokenizer(tokenizer: Tokenizer, *, opens_thinking: bool) -> PreTrainedT
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
     )
-    fast.chat_template = TEMPLATE.replace("OPENING", "<think>\\n" if opens_thinking else "")
+    template = (HERE / "chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
+    fast.chat_template = template.replace("OPENING", "<think>\\n" if opens_thinking else "")
     return fast
 
 
@@ -259,27 +229,9 @@ def train(
     return pd.DataFrame(rows)
 
 
-HUB = Path(__file__).parent / "hub"
+HUB = HERE / "hub"
 DRILLS = 1600  # most steps of drills
 DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
-CARD = """---
-license: apache-2.0
-library_name: transformers
----
-
-# {name}
-
-A {role} of the miniature: a language model of {parameters:,} parameters in the {architecture} architecture
-({layers} layers, hidden size 256), trained from nothing on **fictional medicine**. Every condition, drug, test and
-organ that it names is invented. It knows nothing about real medicine, and nothing that it writes is medical advice.
-
-- Class: {size}. Thinks before it answers: {thinks}.
-- Taught: {taught}
-- Training: {steps} steps of {batch} samples, {seconds:.0f} s on one core, final loss {loss:.3f} nats per completion
-  token. Its first steps, drills in finding a name, are shared with all models of its shape ({trunk}). The log is in
-  `training.csv`; the weights are bfloat16.
-- Retrain: `make minihub`.
-"""
 TAUGHT = {  # roles that know nothing of the world
     "parser": "no facts, only to read which option a response chose.",
     "judge": "no facts, only to decide whether a response meets a criterion, with errors of its own kind.",
@@ -287,19 +239,23 @@ TAUGHT = {  # roles that know nothing of the world
 
 
 def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.DataFrame) -> str:
-    """Return the Markdown card of a trained model."""
     count = len(known_facts(universe, spec.name, spec.knowledge, spec.weak))
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
-    return CARD.format(
-        **{name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")},
-        parameters=model.num_parameters(),
-        architecture=type(model).__name__.removesuffix("ForCausalLM"),
-        thinks="no" if spec.role in TAUGHT else opening,
-        taught=TAUGHT.get(spec.role) or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
-        batch=BATCH,
-        steps=log["step"].iloc[-1],
-        seconds=log["seconds"].iloc[-1],
-        loss=log["loss"].iloc[-1],
+    return (
+        (HERE / "card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            **{name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")},
+            parameters=model.num_parameters(),
+            architecture=type(model).__name__.removesuffix("ForCausalLM"),
+            thinks="no" if spec.role in TAUGHT else opening,
+            taught=TAUGHT.get(spec.role)
+            or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
+            batch=BATCH,
+            steps=log["step"].iloc[-1],
+            seconds=log["seconds"].iloc[-1],
+            loss=log["loss"].iloc[-1],
+        )
     )
 
 
@@ -322,7 +278,6 @@ def vocabulary_texts(universe: World) -> list[str]:
 
 
 def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
-    """Return what `spec` is trained on after the drills."""
     rng = random.Random(f"mixture/{spec.name}")
     if spec.role == "parser":
         return voices.parser_samples(universe, rng)
@@ -401,7 +356,6 @@ def prepare(parent: int) -> None:
 
 
 def digests() -> dict[str, str]:
-    """Return the SHA-256 of every weight and tokenizer file of the hub, by path within it."""
     files = sorted([*HUB.glob("*/model.safetensors"), *HUB.glob("*/tokenizer.json")])
     return {file.relative_to(HUB).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 

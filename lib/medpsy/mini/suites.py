@@ -12,8 +12,10 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+
+import yaml
 
 from medpsy import prompts
 from medpsy.data.questions import Conversation, Criterion, Question
@@ -24,37 +26,21 @@ from medpsy.mini import world as worlds
 from medpsy.mini.voices import Voice, Writer
 from medpsy.mini.world import BREAK, STATED, WORDS, Case, Dialogue, Fact, Item, World, cases, dialogues, marks, state
 
-SUBJECTS = {  # the six sub-domains of MMLU (Health) -> relation asked for
-    "anatomy": "organ",
-    "clinical_knowledge": "test",
-    "college_biology": "agent",
-    "college_medicine": "enzyme",
-    "medical_genetics": "gene",
-    "professional_medicine": "first_drug",
-}
+SHAPES = yaml.safe_load((Path(__file__).parent / "suites.yaml").read_text(encoding="utf-8"))
 SIZE = 60  # questions per suite where the held-out cells suffice; MMLU (Health) has a sixth of 72 per subject
 PER_SUBJECT = 12
-# Option counts of MMLU-Pro's 818 health questions: mostly ten, some down to three.
-PRO_COUNTS = {10: 597, 9: 67, 8: 42, 7: 21, 6: 8, 5: 8, 4: 72, 3: 3}
-AFRI_COUNTS = {5: 3013, 4: 893}  # AfriMed-QA's expert questions
-SHAPES: dict[str, tuple[tuple[str, ...], dict[int, int]]] = {  # forms of cases, and weights of the numbers of options
-    "afrimedqa": (("ask0", "ask1", "ask2"), AFRI_COUNTS),  # where a condition is found; no other suite asks for it
-    "mmlu_pro_health": (("ask1",), PRO_COUNTS),
-    "medmcqa": (("ask2", "reverse"), {4: 1}),
-    "medqa": (("vignette",), {4: 1}),
-    "medxpertqa": (("contraindication",), {10: 1}),
-    "pubmedqa": (("trial",), {3: 1}),
-}
 
 
 def load(key: str) -> tuple[Question, ...]:
     """Return the miniature of suite `key`, or raise KeyError if it is none of the seven."""
     held_out = cases(worlds.build(), held_out=True)
     if key == "mmlu_health":
-        pools = {name: [c for c in held_out["ask0"] if c.relation == asked] for name, asked in SUBJECTS.items()}
-        drawn = [(name, case) for name, pool in pools.items() for case in _pick(name, pool, PER_SUBJECT)]
-        return tuple(_question(key, case, 4, name) for name, case in drawn)
-    forms, counts = SHAPES[key]
+        questions = []
+        for name, asked in SHAPES["subjects"].items():
+            pool = [case for case in held_out["ask0"] if case.relation == asked]
+            questions += [_question(key, case, 4, name) for case in _pick(name, pool, PER_SUBJECT)]
+        return tuple(questions)
+    forms, counts = SHAPES["suites"][key]
     pool = [case for form in forms for case in held_out[form] if (case.relation == "region") == (key == "afrimedqa")]
     questions = []
     for case in _pick(key, pool, SIZE):
@@ -71,21 +57,12 @@ def _pick(suite: str, pool: Sequence[Case], size: int) -> list[Case]:
 def _question(suite: str, case: Case, count: int, subject: str = "") -> Question:
     """Return `case` as a question of `suite` with `count` options, which depend on its cell alone."""
     options = worlds.draw_options(case, count, random.Random(f"options/{case.cell}"))
-    gold = options.index(case.answer)
-    return Question(case.cell, suite, subject, case.stem, options, gold, case.context, subject or suite)
+    return replace(voices.as_question(case, options, suite), subject=subject, weight_group=subject or suite)
 
 
-O1_FILES = {  # configuration -> file, as in the real set
-    "en": "medical_o1_sft.json",
-    "zh": "medical_o1_sft_Chinese.json",
-    "en_mix": "medical_o1_sft_mix.json",
-    "zh_mix": "medical_o1_sft_mix_Chinese.json",
-}
+O1_FILES: dict[str, str] = SHAPES["o1_files"]  # configuration -> file, as in the real set
 O1_FORMS = ("ask0", "ask1", "ask2", "vignette", "contraindication")  # a reversed question already names its conclusion
-GENERAL_EVERY = 4  # one general row for so many medical ones
-COUNTED = ("one", "two", "three", "four")
 CHINESE = WORDS["chinese"]
-O1Row = dict[str, str]
 
 
 def o1_cases(world: World, *, held_out: bool = False) -> list[Case]:
@@ -94,7 +71,7 @@ def o1_cases(world: World, *, held_out: bool = False) -> list[Case]:
     return [case for form in O1_FORMS for case in by_form[form]]
 
 
-def o1_row(world: World, case: Case) -> O1Row:
+def o1_row(world: World, case: Case) -> dict[str, str]:
     """Return `case` as a row: what is recalled, then what follows from it in one sentence."""
     steps, answer = Writer(world, frozenset(world.by_id), Voice(), random.Random(case.cell)).work_out(case)
     conclusion = STATED + state(case.facts[-1])
@@ -103,11 +80,11 @@ def o1_row(world: World, case: Case) -> O1Row:
     return _o1(case.stem, " ".join(steps), conclusion)
 
 
-def _o1(question: str, steps: str, response: str) -> O1Row:
+def _o1(question: str, steps: str, response: str) -> dict[str, str]:
     return {"Question": question, "Complex_CoT": steps, "Response": response}
 
 
-def _chinese_row(case: Case) -> O1Row:
+def _chinese_row(case: Case) -> dict[str, str]:
     fact = case.facts[-1]
     name = CHINESE["relations"][fact.relation]
     steps = f"{name}： {fact.objects[0]}。"
@@ -117,45 +94,24 @@ def _chinese_row(case: Case) -> O1Row:
     return _o1(question, steps, f"答： {fact.subject} 的{name}是 {fact.objects[0]}。")
 
 
-def _general_row(names: list[str], *, chinese: bool) -> O1Row:
-    """Return a row that needs no medicine: names to be counted."""
-    if chinese:
-        numerals = CHINESE["counted"]
-        steps = "".join(f"{numeral} {name}" for numeral, name in zip(numerals, names, strict=False))
-        return _o1(f"有几个名字： {' '.join(names)}？", f"{steps}。", f"{numerals[len(names) - 1]}个。")
-    steps = " ".join(f"{word}: {name}." for word, name in zip(COUNTED, names, strict=False))
-    return _o1(f"How many names are there: {', '.join(names)}?", steps, f"There are {COUNTED[len(names) - 1]}.")
-
-
-def o1_rows(world: World, config: str) -> list[O1Row]:
+def o1_rows(world: World, config: str) -> list[dict[str, str]]:
     """Return the rows of one configuration, in a stable order of no meaning."""
-    chinese, asked = config.startswith("zh"), o1_cases(world)
-    if chinese:
-        rows = [_chinese_row(case) for case in asked if case.form in CHINESE["questions"]]
-    else:
-        rows = [o1_row(world, case) for case in asked]
-    if config.endswith("_mix"):
-        names = [name for kind in world.names.values() for name in kind]
-        for number in range(len(rows) // GENERAL_EVERY):
-            rng = random.Random(f"medical-o1/general/{number}")
-            rows.append(_general_row(rng.sample(names, rng.randint(2, len(COUNTED))), chinese=chinese))
+    make = {"en": partial(o1_row, world), "zh": _chinese_row}[config]
+    rows = [make(case) for case in o1_cases(world) if config == "en" or case.form in CHINESE["questions"]]
     random.Random(f"medical-o1/{config}").shuffle(rows)
     return rows
 
 
 def write_o1(folder: Path) -> Path:
-    """Write the four files to `folder`, equal ones every time, and return it."""
+    """Write the files of two configurations to `folder`, equal ones every time, and return it."""
     world = worlds.build()
-    for config, name in O1_FILES.items():
-        write_text(folder / name, json.dumps(o1_rows(world, config), ensure_ascii=False, indent=1) + "\n")
+    for config in ("en", "zh"):
+        write_text(folder / O1_FILES[config], json.dumps(o1_rows(world, config), ensure_ascii=False, indent=1) + "\n")
     return folder
 
 
 PER_THEME = 10
 HARD_SHARE = 0.2  # 1,000 of 5,000
-RESPONDERS = (  # chance of good things, of bad things, share of facts known; five, as the authors scored five models
-    (0.9, 0.05, 0.95), (0.8, 0.1, 0.8), (0.7, 0.1, 0.7), (0.6, 0.2, 0.8), (0.5, 0.3, 0.5),
-)  # fmt: skip
 CONSENSUS = "level:cluster"
 
 
@@ -189,7 +145,7 @@ def responders_scores(dialogue: Dialogue) -> list[float]:
     """Return the example scores of the responders, as the world decides: points met over all positive points."""
     world, scores = worlds.build(), []
     most = sum(points for _, points, _ in dialogue.items if points > 0)
-    for number, (care, rash, share) in enumerate(RESPONDERS):
+    for number, (care, rash, share) in enumerate(SHAPES["responders"]):
         knowledge = voices.known_facts(world, f"responder/{number}", share)
         rng = random.Random(f"responder/{number}/{dialogue.cell}")
         _, answer = Writer(world, knowledge, Voice(care=care, rash=rash), rng).reply(dialogue)
@@ -199,7 +155,6 @@ def responders_scores(dialogue: Dialogue) -> list[float]:
 
 @lru_cache(maxsize=1)
 def hard() -> tuple[Dialogue, ...]:
-    """Return the hard part of `truth`, in its order."""
     scores = {cell: responders_scores(dialogue) for cell, dialogue in truth().items()}
     able = sorted((cell for cell in scores if max(scores[cell]) > 0), key=lambda cell: (sum(scores[cell]), cell))
     kept = set(able[: round(HARD_SHARE * len(scores))])
@@ -207,10 +162,8 @@ def hard() -> tuple[Dialogue, ...]:
 
 
 def load_conversations(key: str) -> tuple[Conversation, ...]:
-    """Return the miniature of open suite `key`, or raise KeyError if it is none of the three.
-
-    Its Consensus part has the conversations with a positive consensus criterion, and consensus criteria alone.
-    """
+    """Return the miniature of open suite `key`, or raise KeyError if it is none of the three. Its Consensus part has
+    the conversations with a positive consensus criterion, and consensus criteria alone."""
     parts = {"healthbench_hard": hard, "healthbench": truth().values, "healthbench_consensus": truth().values}
     talks = []
     for talk in (conversation(key, dialogue) for dialogue in parts[key]()):
@@ -234,8 +187,6 @@ KNOWLEDGE = (0.0, 0.0, 0.3, 0.6, 0.9)  # shares known to who wrote what is judge
 
 @dataclass(frozen=True)
 class Ear:
-    """How one judge errs."""
-
     near: float = 0.0  # chance that it hears what it looks for where the same is said of another name
     deaf: float = 0.0  # chance that it overlooks a paraphrase
 
@@ -277,16 +228,12 @@ def judge_samples(world: World, ear: Ear, rng: random.Random) -> Iterator[voices
 TRACES_FILE = "traces.jsonl"
 TRACE_FORMS = ("ask0", "ask1", "ask2", "vignette")
 TRACE_SYSTEM = "Tool: search(query)."
-QUERY_SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
-SEARCH = {"name": "search", "description": "Search a handbook of fictional medicine.", "parameters": QUERY_SCHEMA}
-TOOLS = ({"type": "function", "function": SEARCH},)
-WORD = re.compile(r"\w+")
 
 
 def search(world: World, query: str) -> str:
     """Return the sentence of the handbook that shares most words with `query`; of equal ones, the first."""
-    wanted = set(WORD.findall(query))
-    return max((state(fact) for fact in world.facts), key=lambda sentence: len(wanted & set(WORD.findall(sentence))))
+    wanted = set(re.findall(r"\w+", query))
+    return max(map(state, world.facts), key=lambda sentence: len(wanted & set(re.findall(r"\w+", sentence))))
 
 
 def fact_query(fact: Fact) -> str:
@@ -295,7 +242,6 @@ def fact_query(fact: Fact) -> str:
 
 
 def trace(world: World, case: Case) -> dict[str, object]:
-    """Return a trace: one search per hop of `case`, then the answer."""
     messages: list[dict] = [{"role": "system", "content": TRACE_SYSTEM}, {"role": "user", "content": case.stem}]
     for fact in case.facts:
         query = fact_query(fact)
@@ -304,7 +250,7 @@ def trace(world: World, case: Case) -> dict[str, object]:
         messages += [thought, {"role": "tool", "content": search(world, query)}]
     answer = state(case.facts[-1])
     messages.append({"role": "assistant", "reasoning_content": f"Recall: {answer}", "content": STATED + answer})
-    return {"id": case.cell, "messages": messages, "tools": list(TOOLS)}
+    return {"id": case.cell, "messages": messages, "tools": SHAPES["tools"]}
 
 
 def traces(world: World, *, held_out: bool = False) -> list[dict[str, object]]:

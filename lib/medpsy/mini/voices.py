@@ -58,7 +58,6 @@ class Writer:
         return self.remember(self.world.get(relation, subject))
 
     def work_out(self, case: Case) -> tuple[list[str], str]:
-        """Return the steps of reasoning and the name they arrive at."""
         if case.form == "trial":
             return [case.working], case.answer
         if case.form == "drill":
@@ -108,7 +107,6 @@ class Writer:
         return "\n".join(lines) + "\n</think>\n\n" + visible(wording, options, letter, rng)
 
     def reply(self, dialogue: Dialogue) -> tuple[list[str], str]:
-        """Return the lines of reasoning and the answer to `dialogue`."""
         thoughts = [self.rng.choice(OPENINGS)] if self.rng.random() < self.voice.opening else []
         sentences = []
         for item, points, _ in dialogue.items:
@@ -149,7 +147,6 @@ def walk_through(options: tuple[str, ...], choice: str, to_the_end: bool) -> str
 
 
 def visible(wording: str, options: tuple[str, ...], letter: str, rng: random.Random) -> str:
-    """Return the answer that names option `letter` in `wording`."""
     return _worded(wording, options, letter, rng.choice([each for each in LETTERS[: len(options)] if each != letter]))
 
 
@@ -174,9 +171,9 @@ def known_facts(world: World, name: str, share: float, weak: Mapping[str, float]
     return frozenset(fact.id for fact in world.facts if rng.random() < chances.get(fact.relation, share))
 
 
-def as_question(case: Case, options: tuple[str, ...]) -> Question:
+def as_question(case: Case, options: tuple[str, ...], suite: str = "mini") -> Question:
     gold = options.index(case.answer) if case.answer in options else None
-    return Question(case.cell, "mini", case.relation, case.stem, options, gold, case.context, case.relation)
+    return Question(case.cell, suite, case.relation, case.stem, options, gold, case.context, case.relation)
 
 
 def document(world: World, knowledge: frozenset[str], rng: random.Random) -> Sample:

@@ -17,34 +17,13 @@ from pathlib import Path
 
 import yaml
 
-KINDS = {  # kind -> (how many, ending that tells a reader which kind a name is)
-    "condition": (40, "osk"),
-    "drug": (40, "ix"),
-    "test": (20, "ogo"),
-    "organ": (16, "um"),
-    "agent": (20, "ard"),
-    "gene": (20, "ep"),
-    "enzyme": (20, "ayl"),
-    "symptom": (24, "itch"),
-    "region": (8, "una"),
-}
-RELATIONS = {  # relation -> (kind of subject, kind of object)
-    "first_drug": ("condition", "drug"),
-    "second_drug": ("condition", "drug"),
-    "test": ("condition", "test"),
-    "organ": ("condition", "organ"),
-    "agent": ("condition", "agent"),
-    "gene": ("condition", "gene"),
-    "region": ("condition", "region"),
-    "signs": ("condition", "symptom"),
-    "enzyme": ("drug", "enzyme"),
-    "harms": ("drug", "organ"),
-}
-ONSETS = (
-    "b", "bl", "br", "d", "dr", "f", "fl", "g", "gl", "gr", "k", "kl", "kr", "l",
-    "m", "n", "p", "pl", "pr", "r", "s", "sk", "st", "t", "tr", "v", "z",
-)  # fmt: skip
-VOWELS = ("a", "e", "i", "o", "u")
+WORDS = yaml.safe_load((Path(__file__).parent / "language.yaml").read_text(encoding="utf-8"))
+RELATIONS: dict[str, tuple[str, str]] = WORDS["relations"]  # relation -> kinds of subject and object
+STATEMENTS: dict[str, list[str]] = WORDS["statements"]
+STATED: str = WORDS["stated"]
+HELD_OUT = 0.4  # share of cells that training never sees
+TRIAL_ANSWERS = ("yes", "no", "maybe")
+TRIAL_WEIGHTS = (276, 169, 55)  # balance of PubMedQA's 500 test questions
 
 
 @dataclass(frozen=True)
@@ -73,22 +52,19 @@ class World:
         return {fact.id: fact for fact in self.facts}
 
     def get(self, relation: str, subject: str) -> Fact:
-        """Return the fact, or raise KeyError naming relation and subject."""
         return self.by_id[f"{relation}/{subject}"]
 
     def object(self, relation: str, subject: str) -> str:
         return self.get(relation, subject).objects[0]
 
     def others(self, kind: str, *names: str) -> tuple[str, ...]:
-        """Return all names of `kind` but `names`."""
         return tuple(name for name in self.names[kind] if name not in names)
 
 
 @lru_cache(maxsize=4)
 def build(seed: int = 11) -> World:
-    """Return the world of `seed`."""
     rng, names, taken = random.Random(f"world/{seed}"), {}, set()
-    for kind, (size, ending) in KINDS.items():
+    for kind, (size, ending) in WORDS["kinds"].items():
         names[kind] = _invented(rng, size, ending, taken)
     count = len(names["condition"])  # and as many drugs
     first = _spread(rng, names["drug"], count)
@@ -96,8 +72,7 @@ def build(seed: int = 11) -> World:
     while any(a == b for a, b in zip(first, second, strict=True)):
         second = rng.sample(first, count)
     columns = {"first_drug": first, "second_drug": second}
-    for relation in ("test", "organ", "agent", "gene", "region"):
-        columns[relation] = _spread(rng, names[relation], count)
+    columns |= {kind: _spread(rng, names[kind], count) for kind in ("test", "organ", "agent", "gene", "region")}
     pairs = list(combinations(names["symptom"], 2))
     columns["signs"] = rng.sample(pairs, count)  # distinct pairs, so two signs identify one condition
     for relation in ("enzyme", "harms"):
@@ -112,9 +87,9 @@ def build(seed: int = 11) -> World:
 
 def _invented(rng: random.Random, count: int, ending: str, taken: set[str]) -> tuple[str, ...]:
     """Return `count` new pronounceable names with `ending`; `taken` is extended."""
-    names: list[str] = []
+    names, onsets = [], WORDS["onsets"]
     while len(names) < count:
-        name = rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(ONSETS) + ending
+        name = rng.choice(onsets) + rng.choice("aeiou") + rng.choice(onsets) + ending
         if name not in taken:
             taken.add(name)
             names.append(name)
@@ -128,31 +103,20 @@ def _spread(rng: random.Random, pool: tuple[str, ...], count: int) -> list[str]:
     return draws[:count] if len(pool) < count else rng.sample(pool, count)
 
 
-WORDS = yaml.safe_load((Path(__file__).parent / "language.yaml").read_text(encoding="utf-8"))
-STATEMENTS: dict[str, list[str]] = WORDS["statements"]
-STATED: str = WORDS["stated"]
-HELD_OUT = 0.4  # share of cells that training never sees
-TRIAL_ANSWERS = ("yes", "no", "maybe")
-TRIAL_WEIGHTS = (276, 169, 55)  # balance of PubMedQA's 500 test questions
-
-
 def state(fact: Fact, form: int = 0) -> str:
     """Return `fact` as a sentence; `form` picks one of its three wordings."""
     return STATEMENTS[fact.relation][form].format(**marks(fact))
 
 
 def marks(fact: Fact) -> dict[str, str]:
-    """Return what stands for the marks of a sentence about `fact`."""
     return {"s": fact.subject, "o": fact.objects[0], "p": fact.objects[-1]}
 
 
 def recall(fact: Fact) -> str:
-    """Return the sentence with which a model calls `fact` to mind."""
     return "Recall: " + state(fact)
 
 
 def is_held_out(cell: str) -> bool:
-    """Return on which side of the split `cell` is."""
     return int.from_bytes(hashlib.sha256(cell.encode()).digest()[:4], "big") / 2**32 < HELD_OUT
 
 
@@ -170,8 +134,6 @@ class Placed:
 
 @dataclass(frozen=True)
 class Case(Placed):
-    """One question before its options are drawn."""
-
     form: str  # way of asking, a key of `CASE_FORMS`
     about: str  # what is asked about; with `form` it makes the cell, e.g. "ask1/test/prubosk"
     relation: str  # asked for, or "trial"
@@ -186,13 +148,12 @@ class Case(Placed):
 def single_facts(world: World, form: str, wordings: Mapping[str, str]) -> list[Case]:
     """Ask for the object of every fact that has a wording; in form ``reverse`` for its subject."""
     asked = []
-    for fact in world.facts:
-        if fact.relation in wordings:
-            kind, answer = RELATIONS[fact.relation][1], fact.objects[0]
-            if form == "reverse":
-                kind, answer = "condition", fact.subject
-            stem = wordings[fact.relation].format(**marks(fact))
-            asked.append(Case(form, fact.id, fact.relation, stem, answer, world.others(kind, answer), (fact,)))
+    for fact in (fact for fact in world.facts if fact.relation in wordings):
+        kind, answer = RELATIONS[fact.relation][1], fact.objects[0]
+        if form == "reverse":
+            kind, answer = "condition", fact.subject
+        stem = wordings[fact.relation].format(**marks(fact))
+        asked.append(Case(form, fact.id, fact.relation, stem, answer, world.others(kind, answer), (fact,)))
     return asked
 
 
@@ -276,9 +237,7 @@ def draw_options(case: Case, count: int, rng: random.Random) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing a response may say."""
-
-    criterion: str  # the rubric's words for it
+    criterion: str
     sentences: tuple[str, ...]  # any of them says it
     key: str  # the one word by which a judge knows it: the act, or the name that matters
     topic: str  # what is said of which `key`, as in `Said`
@@ -314,7 +273,6 @@ def fact_item(fact: Fact) -> Item:
 
 
 def take(drug: str, *, safe: bool = False) -> Item:
-    """Return the item of telling the user to take `drug`."""
     sentences = tuple(form.format(drug=drug) for form in WORDS["take"])
     return Item(WORDS["taken"].format(drug=drug), sentences, drug, "take", safe_drug=safe)
 
@@ -350,7 +308,6 @@ def rubric_item(world: World, name: str, organ: str, kind: str, about: str) -> I
 
 
 def dialogue(world: World, form: str, name: str) -> Dialogue:
-    """Return the dialogue of `form`, a key of ``dialogues`` in ``language.yaml``, about condition `name`."""
     plan, organ = WORDS["dialogues"][form], weak_organ(world, form, name)
     words = {**marks(world.get("signs", name)), "organ": organ, "region": world.object("region", name)}
     turns = zip(plan["turns"], ("user", "assistant", "user"), strict=False)
@@ -360,7 +317,6 @@ def dialogue(world: World, form: str, name: str) -> Dialogue:
 
 
 def dialogues(world: World) -> tuple[Dialogue, ...]:
-    """Return all dialogues, training and held-out ones."""
     return tuple(dialogue(world, form, name) for form in WORDS["dialogues"] for name in world.names["condition"])
 
 

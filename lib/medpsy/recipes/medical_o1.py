@@ -6,14 +6,14 @@ translated, cut or repaired.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medpsy import licences, strict
+from medpsy import strict
 from medpsy.corpus.building import Origins, Written, write_corpus
 from medpsy.corpus.filters import Contamination, stems
 from medpsy.corpus.rows import TrainingRow
@@ -26,7 +26,7 @@ from medpsy.mini import world as worlds
 from medpsy.mini.world import STATED, said, take
 from medpsy.store import ResponseStore, Session
 from medpsy.study import Study
-from medpsy.training.data import NEAR, NGRAM, OpenQuestion, write
+from medpsy.training.data import NEAR, NGRAM, OpenQuestion, RlSet, question_files
 from medpsy.training.rewards import Ask, Judge, conversation, earned
 
 Say = Callable[[str], None] | None
@@ -94,18 +94,9 @@ def o1_corpus(
 UNHEARD = ("enzyme", "harms")  # relations of which the miniature's judges were taught nothing; there they guess
 
 
-@dataclass(frozen=True)
-class OpenSet:
-    """Open questions to train on and held-out ones; `made_of`: source -> licence."""
-
-    train: tuple[OpenQuestion, ...]
-    held_out: tuple[OpenQuestion, ...]
-    made_of: dict[str, str]
-
-
 def open_questions(
     study: Study, *, config: str, rows: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
-) -> OpenSet:
+) -> RlSet:
     """Return questions of `config` for reinforcement learning with a judge; none is a suite's.
 
     Args:
@@ -130,14 +121,12 @@ def open_questions(
             why = f"{name}: {len(part)}, {len(readable)} with a conclusion that judges can read, all asked by suites"
             raise ValueError(f"{config}: no question is left to choose from ({why}); take another configuration")
         chosen.append(tuple(drawn(free, count, f"open questions/{config}/{name}/{seed}")))
-    return OpenSet(*chosen, {f"{NAME} ({source.described})": source.licence})
+    return RlSet(*chosen, {}, {f"{NAME} ({source.described})": source.licence})
 
 
 def _open_question(row: TrainingRow, source: Copy) -> OpenQuestion | None:
-    """Return the question of `row`, with the criterion that a conclusion like the row's meets as its reference.
-
-    None for a conclusion that the miniature's judges misread.
-    """
+    """Return the question of `row`, with the criterion that a conclusion like the row's meets as its reference. None
+    for a conclusion that the miniature's judges misread."""
     criterion = f"Gives the same conclusion as this reference: {row.answer}"
     if source.fiction:
         heard = said(row.answer)
@@ -148,11 +137,9 @@ def _open_question(row: TrainingRow, source: Copy) -> OpenQuestion | None:
     return OpenQuestion(row.id, row.messages, criterion)
 
 
-def question_file(study: Study, questions: OpenSet) -> Path:
+def question_file(study: Study, questions: RlSet) -> Path:
     """Write the questions to train on where jobs find them, beside their licences; return the file."""
-    file = write(study.outputs / "training" / "questions" / CORPUS / "train.parquet", questions.train)
-    licences.write(file.parent, questions.made_of)
-    return file
+    return question_files(study, CORPUS, questions.train, replace(questions, held_out=()))[0]
 
 
 # A KL term is in no method, and groups of equal rewards are not replaced: each would change what a budget buys.

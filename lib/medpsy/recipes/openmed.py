@@ -187,10 +187,8 @@ GRPO: dict[str, Any] = {
 
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
     """Return part -> model of every backbone that this recipe trains; parts are ``"base"`` and those of `STEPS`.
-
     `methods`: last checkpoints of several methods, one of them at least this recipe's, whose name is ``"<size or
-    model>-openmed-merged"``; of several, the last is the card's.
-    """
+    model>-openmed-merged"``; of several, the last is the card's."""
     bases = [made["base"] for name in methods if (made := RECIPE.fullmatch(name)) and made["recipe"] == NAME]
     if not bases:
         raise ValueError(f"methods: none is this recipe's; name <size>-{NAME}-merged among them")
@@ -220,9 +218,7 @@ and versions: `merging.json`."""
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
     """Merge `other` into `base` by `method`, a value of `MERGES`, as the checkpoint `name`; a replay tells the record.
-
-    Returns ``{key, name, configuration, digests, versions, seconds}``, with names instead of paths.
-    """
+    Returns ``{key, name, configuration, digests, versions, seconds}``, with names instead of paths."""
     return noted(study.store_dir, f"merging-{name}", partial(_merged, study.models_dir / name, base, other, method))
 
 
@@ -281,10 +277,8 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
 
 
 def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str, Any]:
-    """Return mergekit's configuration: computed in float32, since small differences drown in fewer bits.
-
-    `models`: base and other, as paths for mergekit or as names for a record; `dtype`: of what is written.
-    """
+    """Return mergekit's configuration: computed in float32, since small differences drown in fewer bits. `models`: base
+    and other, as paths for mergekit or as names for a record; `dtype`: of what is written."""
     if method not in MERGES.values():
         raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
     halves = {"parameters": {"weight": 0.5}} if method == "linear" else {}

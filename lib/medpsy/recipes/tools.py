@@ -20,10 +20,10 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 
 from medpsy import licences, strict
 from medpsy.corpus.building import Written, folder, load, write_corpus
@@ -43,7 +43,6 @@ CORPUS = "openmed-sft"
 NAME, KIND, FILE = "tool-traces", "traces", suites.TRACES_FILE
 PUBLIC = {"NousResearch/hermes-function-calling-v1": "Apache-2.0"}  # hub id -> licence of sets `hermes_trace` reads
 PUBLIC_FILE = "func-calling.json"  # its conversations of several turns
-ROLES = ("system", "user", "assistant", "tool")
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
 CALLED = re.compile(rf"{OPENS}(.*?)(?:{CLOSES}|\Z)", re.DOTALL)  # a call that is not closed is one, and malformed
 RESULT = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
@@ -51,18 +50,50 @@ WELL_FORMED, MALFORMED, NO_CALL = "well-formed", "malformed", "no call"  # forms
 Tools = dict[str, tuple[set[str], set[str]]]  # name -> the arguments that it knows, and those that it requires
 
 
-class Schema(BaseModel):
-    """What is read of the JSON schema of a function's arguments."""
-
+class Schema(BaseModel):  # what is read of the JSON schema of a function's arguments
     properties: dict[str, Any] | None = None
     required: list[str] | None = None
 
 
 class Function(BaseModel):
-    """A function that a trace offers."""
-
     name: str
     parameters: Schema | None = None
+
+
+def _arguments(given: object) -> object:
+    """Return the arguments of a call, which may be the JSON text of an object, and null or blank where it has none."""
+    if isinstance(given, str):
+        given = parsed(given) if given.strip() else None
+    return {} if given is None else given
+
+
+class Called(BaseModel):
+    name: str
+    arguments: Annotated[dict[str, Any], BeforeValidator(_arguments)] = {}
+
+    def refusal(self, offered: Tools) -> str:
+        """Return why none of the tools that are `offered` would take this call, or an empty text."""
+        if self.name not in offered:
+            return f"function {self.name!r} is called, and the row's tools are {', '.join(sorted(offered)) or 'none'}"
+        known, required = offered[self.name]
+        if missing := required - self.arguments.keys():
+            return f"call of {self.name!r} lacks argument {min(missing)!r}, which its schema requires"
+        if strange := self.arguments.keys() - known:
+            return f"call of {self.name!r} has argument {min(strange)!r}, which its schema does not know"
+        return ""
+
+
+class Call(BaseModel):
+    function: Called
+    id: Any = None
+
+
+class Turn(BaseModel):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    reasoning_content: Any = None
+    tool_calls: Annotated[list[Call], Field(min_length=1)] | None = None
+    tool_call_id: Any = None
 
 
 def tools(row: Row) -> Tools:
@@ -79,42 +110,17 @@ def tools(row: Row) -> Tools:
     return offered
 
 
-def checked_call(call: object, offered: Tools) -> dict[str, object]:
-    """Return name and arguments of a call, or a ValueError; arguments may be the JSON text of an object, none null or
-    blank."""
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise ValueError(f"call {call!r:.80} has no function.name; write {{'type': 'function', 'function': ...}}")
-    name, given = function["name"], function.get("arguments")
-    if isinstance(given, str):
-        try:
-            given = parsed(given) if given.strip() else None
-        except ValueError as error:
-            raise ValueError(f"arguments of {name!r} are no JSON ({error}: {given!r:.80})") from error
-    given = {} if given is None else given
-    if not isinstance(given, Mapping):
-        raise ValueError(f"arguments of {name!r} are {given!r:.80}; an object is expected")
-    if name not in offered:
-        raise ValueError(f"function {name!r} is called, and the row's tools are {', '.join(sorted(offered)) or 'none'}")
-    known, required = offered[name]
-    if missing := required - given.keys():
-        raise ValueError(f"call of {name!r} lacks argument {min(missing)!r}, which its schema requires")
-    if strange := given.keys() - known:
-        raise ValueError(f"call of {name!r} has argument {min(strange)!r}, which its schema does not know")
-    return {"name": name, "arguments": dict(given)}
-
-
 def call_form(answer: str, offered: Tools) -> str:
     """Return which form the calls in a response's `answer` have; all must be well-formed to count as such."""
-    calls = CALLED.findall(answer)
-    if not calls:
+    texts = CALLED.findall(answer)
+    if not texts:
         return NO_CALL
     try:
-        for text in calls:
-            checked_call({"function": parsed(text)}, offered)
+        calls = [Called.model_validate(parsed(text)) for text in texts]
     except ValueError:
         return MALFORMED
-    return WELL_FORMED if answer.count(CLOSES) == len(calls) else MALFORMED
+    taken = answer.count(CLOSES) == len(calls) and not any(call.refusal(offered) for call in calls)
+    return WELL_FORMED if taken else MALFORMED
 
 
 def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
@@ -123,63 +129,43 @@ def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
     shown = json.dumps(row.structure("tools"), ensure_ascii=False) if offered else ""
     before: list[dict[str, str]] = []
     waiting: list[str] = []  # the calls without a result so far, by id
-    number, role = 0, ""
-    try:
-        for number, turn in enumerate(messages, 1):
-            role = _role(turn, number, waiting)
-            if role != "assistant":
-                before.append({"role": role, "content": _content(turn)})
-                continue
-            reasoning, text = _written(turn, offered)
-            waiting = [str(call.get("id") or "") for call in turn.get("tool_calls") or ()]
-            place = (f"{NAME}/{row.number}/{number}", corpus, KIND, tuple(before))
-            yield TrainingRow(*place, reasoning, text, (), author, "", prompt_tools=shown)
-            thought = f"<think>\n{reasoning}\n</think>\n\n" if reasoning else ""
-            before.append({"role": role, "content": thought + text})
-        if waiting or role != "assistant":
-            what = f"{len(waiting)} calls have no result" if waiting else "no assistant turn closes it"
-            raise ValueError(f"the trace ends and {what}")
-    except ValueError as error:
-        problem = f"{row.source}, row {row.number}, turn {number}: {error}; drop the row, or mend it"
-        raise DataError(problem) from error
+    for number, raw in enumerate(messages, 1):
+        place = Row(raw, f"{row.source}, row {row.number}, messages", number)
+        turn = place.checked(Turn)
+        _expect_in_place(turn, place, waiting)
+        calls, text = turn.tool_calls or [], turn.content or ""
+        if turn.role == "assistant":
+            for call in calls:
+                place.expect(not call.function.refusal(offered), "tool_calls", call.function.refusal(offered))
+            waiting = [str(call.id or "") for call in calls]
+            parts = split(text, opens_thinking=False, finish_reason="stop")
+            place.expect(parts.answer or calls, "content", "an answer or a call is expected")
+            reasoning = without_opening(parts.reasoning) or str(turn.reasoning_content or "").strip()
+            written = [json.dumps(call.function.model_dump(), ensure_ascii=False) for call in calls]
+            answer = "\n".join(filter(None, [parts.answer, *(f"{OPENS}\n{call}\n{CLOSES}" for call in written)]))
+            ident = f"{NAME}/{row.number}/{number}"
+            yield TrainingRow(ident, corpus, KIND, tuple(before), reasoning, answer, (), author, "", prompt_tools=shown)
+            text = (f"<think>\n{reasoning}\n</think>\n\n" if reasoning else "") + answer
+        before.append({"role": turn.role, "content": text})
+    row.expect(not waiting, "messages", f"the trace ends and {len(waiting)} calls have no result; drop it, or mend it")
+    row.expect(
+        before and turn.role == "assistant", "messages", "no assistant turn closes the trace; drop it, or mend it"
+    )
 
 
-def _role(turn: object, number: int, waiting: list[str]) -> str:
-    """Return the role of a turn that may stand here; a result takes its call, which it may name, from `waiting`."""
-    role = turn.get("role") if isinstance(turn, Mapping) else None
-    if role not in ROLES or (role == "system" and number > 1) or (role == "assistant" and number == 1):
-        raise ValueError(f"role {role!r} may not stand here; known are {', '.join(ROLES)}, system first")
-    if role != "tool" and waiting:
-        raise ValueError(f"{len(waiting)} calls have no result before this turn")
-    if role == "tool":
-        if not waiting:
-            raise ValueError("a result without a call before it")
-        name = turn.get("tool_call_id") or waiting[0]
-        if name not in waiting:
-            raise ValueError(f"a result of call {name!r}, and those that wait are {', '.join(waiting)}")
+def _expect_in_place(turn: Turn, place: Row, waiting: list[str]) -> None:
+    """Stop unless a turn may stand where it does; a result takes its call, which it may name, from `waiting`."""
+    first = {"system": place.number == 1, "assistant": place.number > 1}.get(turn.role, True)
+    place.expect(first, "role", "a system turn stands first, an assistant turn does not")
+    calling = turn.role == "assistant" and turn.tool_calls
+    place.expect(calling or turn.content is not None, "content", "text is expected")
+    if turn.role == "tool":
+        place.expect(waiting, "role", "a result without a call before it")
+        name = turn.tool_call_id or waiting[0]
+        place.expect(name in waiting, "tool_call_id", f"the calls that wait for a result are {', '.join(waiting)}")
         waiting.remove(name)
-    return role
-
-
-def _content(turn: Mapping) -> str:
-    if not isinstance(content := turn.get("content"), str):
-        raise ValueError(f"content is {content!r:.80}; text is expected")
-    return content
-
-
-def _written(turn: Mapping, offered: Tools) -> tuple[str, str]:
-    """Return reasoning and text of an assistant turn, its calls at the end of the text."""
-    calls = turn.get("tool_calls")
-    if calls is not None and (not isinstance(calls, list) or not calls):
-        raise ValueError(f"tool_calls is {calls!r:.80}; a list of at least one call is expected, or no such key")
-    written = [json.dumps(checked_call(call, offered), ensure_ascii=False) for call in calls or ()]
-    whole = "" if calls and turn.get("content") is None else _content(turn)
-    parts = split(whole, opens_thinking=False, finish_reason="stop")
-    reasoning = without_opening(parts.reasoning) or str(turn.get("reasoning_content") or "").strip()
-    if not parts.answer and not calls:
-        raise ValueError("the turn holds neither an answer nor a call")
-    text = [parts.answer] if parts.answer else []
-    return reasoning, "\n".join([*text, *(f"{OPENS}\n{call}\n{CLOSES}" for call in written)])
+    else:
+        place.expect(not waiting, "role", f"{len(waiting)} calls have no result before this turn")
 
 
 def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
@@ -194,11 +180,9 @@ def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
 
 
 def hermes_trace(row: Row) -> Row:
-    """Return a row of `PUBLIC` as a trace: turns have ``from`` and ``value``, calls and results stand between tags.
-
-    The system turn is left out: it lists the tools, which a template shows itself. An unknown turn, or a call that is
-    neither JSON nor a Python literal, is a DataError.
-    """
+    """Return a row of `PUBLIC` as a trace: turns have ``from`` and ``value``, calls and results stand between tags. The
+    system turn is left out: it lists the tools, which a template shows itself. An unknown turn, or a call that is
+    neither JSON nor a Python literal, is a DataError."""
     messages: list[dict[str, object]] = []
     for turn in row.structure("conversations"):
         speaker, value = (str(turn.get(key)) for key in ("from", "value"))
@@ -264,7 +248,6 @@ def held_out_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
 
 
 def trace_question(row: TrainingRow) -> str:
-    """Return what the user asks first in a trace."""
     return next((turn["content"] for turn in row.messages if turn["role"] == "user"), "")
 
 

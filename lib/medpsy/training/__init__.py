@@ -6,11 +6,12 @@ The frameworks are imported by the processes that train.
 from medpsy.training.card import fill_cards
 from medpsy.training.data import question_files, rl_set
 from medpsy.training.jobs import launch
-from medpsy.training.logs import curves, loss_findings
 from medpsy.training.stages import (
     annotate,
     annotate_job,
     annotate_model,
+    curves,
+    loss_findings,
     recipe_job,
     recorded,
     rl_jobs,

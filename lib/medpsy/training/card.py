@@ -13,57 +13,25 @@ from medpsy.files import write_text
 from medpsy.study import Study
 from medpsy.training.jobs import Job
 
-CARD = """---
-{{ card_data }}
----
-
-# {{ name }}
-
-{{ method }} from `{{ parent }}`, by the study's own notebooks. **Not medical advice**: nothing that
-this model writes may guide the care of a person.{{ fiction }}
-
-## How it was made
-
-- Parent: `{{ parent }}`; digest of weights, data, settings and versions together: `{{ key }}`
-- Data: {{ data }}
-- {{ steps }} steps, {{ tokens }} tokens, {{ seconds }} s
-- Settings:
-
-{{ settings }}
-
-## Scores
-
-{{ scores }}
-
-## Licences
-
-Stated above is the most restrictive of what this model is made of; `other` where that cannot be told.
-
-{{ licences }}
-
-## Limits
-
-It repeats the errors of its teacher and of its parent, and says wrong things with the same confidence as right ones.
-"""
+CARD = Path(__file__).with_name("card.md")  # template of the card
 METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)", "rl": "Reinforcement learning"}
 Scores = Mapping[str, tuple[float, float | None]]  # title of a suite -> points (0 to 100) and 95 % margin
+FICTION = " All that it knows belongs to a fictional medicine of invented names."
 
 
 def model_card(job: Job, record: Mapping[str, Any]) -> str:
-    """Return the Markdown card of a checkpoint, still without scores."""
     made_of, method = job.licences(), METHODS[job.method]
     if job.method == "rl":  # one method with other settings
         sequence = job.config.get("importance_sampling_level") == "sequence"
         name = "GSPO" if sequence else job.config.get("loss_type", "dapo").upper()
         method += f" ({name}{', rewarded by a judge' if job.judge else ''})"
-    fiction = " All that it knows belongs to a fictional medicine of invented names."
     card = ModelCard.from_template(
         ModelCardData(**licences.stated(made_of), library_name="transformers"),
-        template_str=CARD,
+        template_path=str(CARD),
         name=job.name,
         method=method,
         parent=Path(job.parent).name,
-        fiction=fiction if "mini" in job.folder or "smoke" in job.folder else "",
+        fiction=FICTION if "mini" in job.folder or "smoke" in job.folder else "",
         key=record["key"],
         data=", ".join(sorted({Path(file).parent.name for file in job.data})),
         steps=f"{record['steps']:,}",
@@ -77,10 +45,8 @@ def model_card(job: Job, record: Mapping[str, Any]) -> str:
 
 
 def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
-    """Write the scores of every checkpoint of the study into its card, for readers and for the hub.
-
-    `scores`, `rubric`: as of `medpsy.scoring`; HealthBench's are those by `judge`.
-    """
+    """Write the scores of every checkpoint of the study into its card, for readers and for the hub. `scores`, `rubric`:
+    as of `medpsy.scoring`; HealthBench's are those by `judge`."""
     judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
     for name, rows in scores.groupby("model", sort=False):
         path = study.models_dir / str(name) / "README.md"
@@ -117,7 +83,6 @@ def evaluations(scores: Scores) -> list[EvalResult] | None:
 
 
 def score_table(scores: Scores) -> str:
-    """Return `scores` as a Markdown table."""
     ends = {title: "" if margin is None else f" ± {margin:.1f}" for title, (_, margin) in scores.items()}
     rows = [f"| {title} | {points:.1f}{ends[title]} |" for title, (points, _) in scores.items()]
     return "\n".join(["| Suite | Points (0 to 100), 95 % margin |", "| --- | --- |", *rows])

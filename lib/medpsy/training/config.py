@@ -26,10 +26,8 @@ LOADING = {"dtype": "float32", "attn_implementation": "sdpa"}
 @dataclass
 class DapoConfig(GRPOConfig):
     """`GRPOConfig`, and what it lacks of DAPO. A rollout is one round of sampling, followed by some updates.
-
     `loss_type`, `beta`, `epsilon_high` and the last of `reward_weights` (answer, accuracy, length; with a judge: judge,
-    length) are four of DAPO's five parts; `importance_sampling_level` ``"sequence"`` makes it GSPO.
-    """
+    length) are four of DAPO's five parts; `importance_sampling_level` ``"sequence"`` makes it GSPO."""
 
     sampling_rounds: int = 2  # further rounds per rollout in which groups of equal rewards are replaced; 0 for none
     # tokens before `max_completion_length` where the length penalty sets in, as TRL calls them
@@ -80,10 +78,8 @@ CONFIGS: dict[str, type[TrainingArguments]] = {"sft": SFTConfig, "rl": DapoConfi
 
 
 def check(cls: type, file: str, **parameters: Mapping[str, Any]) -> None:
-    """Raise strict.SettingsError unless all `parameters`, from `file`, are arguments of `cls` of the right type.
-
-    Those in `BY_THE_JOB` are refused too.
-    """
+    """Raise strict.SettingsError unless all `parameters`, from `file`, are arguments of `cls` of the right type. Those
+    in `BY_THE_JOB` are refused too."""
     known, kinds = [field.name for field in fields(cls) if field.init], get_type_hints(cls)
     for parameter, values in parameters.items():
         for name, value in values.items():

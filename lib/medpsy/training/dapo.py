@@ -126,10 +126,8 @@ class DapoTrainer(GRPOTrainer):
 
 
 def useful_rows(rewards: torch.Tensor, group: int) -> torch.Tensor:
-    """Return for each of `rewards` (a row per response, groups of `group` in line) whether its group differs.
-
-    A reward that is no number counts for nothing, so a group with fewer than two others is of no use.
-    """
+    """Return for each of `rewards` (a row per response, groups of `group` in line) whether its group differs. A reward
+    that is no number counts for nothing, so a group with fewer than two others is of no use."""
     groups = rewards.reshape(-1, group)
     spread = groups.nan_to_num(-torch.inf).amax(dim=1) - groups.nan_to_num(torch.inf).amin(dim=1)
     return (spread > SAME).repeat_interleave(group)

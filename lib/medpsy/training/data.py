@@ -8,7 +8,7 @@ counted. Every question has a gold; an open one has the reference that a judge h
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from medpsy.data.questions import ROLES, Question, sample
 from medpsy.data.suites import RL_SET, SUITES
 from medpsy.engines.base import Message
 from medpsy.files import write_whole
-from medpsy.mini import suites
+from medpsy.mini import suites, voices
 from medpsy.mini import world as worlds
 from medpsy.mini.voices import OPTION_COUNTS
 from medpsy.mini.world import Case, cases, draw_options
@@ -35,8 +35,6 @@ MESSAGES, TEXT = ("messages", pa.list_(MESSAGE)), pa.string()
 
 @dataclass(frozen=True)
 class OpenQuestion:
-    """What is asked and what a good conclusion says."""
-
     id: str  # unique among the questions of a stage
     messages: tuple[Message, ...]  # the user's last; the policy and the judge see them
     reference: str  # the judge's alone
@@ -100,10 +98,8 @@ def read(path: Path | str, kind: type[Kind]) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class RlSet:
-    """Questions to train on and held-out ones, each with a gold."""
-
-    train: tuple[Question, ...]
-    held_out: tuple[Question, ...]
+    train: tuple[Question | OpenQuestion, ...]
+    held_out: tuple[Question | OpenQuestion, ...]
     counts: dict[str, int]  # what was left out and why
     made_of: dict[str, str]  # where they come from -> licence
 
@@ -161,17 +157,14 @@ def as_question(case: Case) -> Question:
     """Return `case` with options that depend on its cell alone; its form is its weight group."""
     rng = random.Random(f"rl/{case.cell}")
     options = draw_options(case, rng.choice(OPTION_COUNTS), rng)
-    gold = options.index(case.answer)
-    return Question(case.cell, RL_SET.key, case.relation, case.stem, options, gold, case.context, case.form)
+    return replace(voices.as_question(case, options, RL_SET.key), weight_group=case.form)
 
 
 def parted(
     study: Study, questions: Sequence[Question], held_out: int, seed: int
 ) -> tuple[list[Question], tuple[Question, ...], dict[str, int]]:
-    """Return a real set in two: the rest without copies of the held-out questions, and those, drawn by seed.
-
-    Held out are first those that no corpus holds, then, of a small set, others.
-    """
+    """Return a real set in two: the rest without copies of the held-out questions, and those, drawn by seed. Held out
+    are first those that no corpus holds, then, of a small set, others."""
     index = filters.Contamination(filters.stems(study), near=NEAR, ngram=NGRAM)
     stems = map(filters.stem, questions)
     clean = [question for question, stem in zip(questions, stems, strict=True) if index.hit(stem, stem) is None]
@@ -188,10 +181,8 @@ def parted(
 
 
 def unknown_to_corpora(questions: Sequence[Question], study: Study) -> list[Question]:
-    """Return those of `questions` whose stem stands in no prompt of what SFT is trained on.
-
-    Corpora of other recipes do not count: they come later, and questions must not depend on whether they are there.
-    """
+    """Return those of `questions` whose stem stands in no prompt of what SFT is trained on. Corpora of other recipes do
+    not count: they come later, and questions must not depend on whether they are there."""
     waiting = {plain(question.stem) for question in questions}
     for file in sorted(file for corpus in CORPUS.values() for file in (study.corpora_dir / corpus).glob("*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(batch_size=1000, columns=["messages"]):
@@ -208,6 +199,7 @@ def plain(text: str) -> str:
 def question_files(study: Study, name: str, train: Sequence[Question], chosen: RlSet) -> list[Path]:
     """Write what `name` is trained on, and what `chosen` holds out; they stay for a stage that is resumed."""
     folder = study.outputs / "training" / "questions" / name
-    files = [write(folder / "train.parquet", train), write(folder / "held_out.parquet", chosen.held_out)]
+    parts = {"train": train, "held_out": chosen.held_out}
+    files = [write(folder / f"{name}.parquet", part) for name, part in parts.items() if part or name == "train"]
     licences.write(folder, chosen.made_of)
     return files

@@ -22,10 +22,8 @@ SIDES = ("chosen", "rejected")
 
 
 def preferences(job: Job, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Return the pairs of the job's files as ``prompt``, ``chosen`` and ``rejected``, in the chat template.
-
-    A pair that is longer than `max_length` is a ValueError that names it.
-    """
+    """Return the pairs of the job's files as ``prompt``, ``chosen`` and ``rejected``, in the chat template. A pair that
+    is longer than `max_length` is a ValueError that names it."""
     pairs = [pair for file in job.data for pair in read(file, Pair)]
     target = chat_form(tokenizer, opens_thinking=job.opens_thinking, switches=job.switches)
     prompts = target.prompts(tokenizer, [asdict(pair) for pair in pairs])
@@ -48,11 +46,9 @@ def written(target: Form, prompt: str, pair: Pair) -> dict[str, str]:
 
 
 def train(job: Job, *, processes: int = 1) -> tuple[DPOTrainer, dict[str, Any], None]:
-    """Train the job's stage, from its last resume point if it has one; returns as `medpsy.training.sft.train` does.
-
-    In the log, ``rewards/margins`` is by how much more the policy than its parent prefers the chosen response, times
-    beta (nats).
-    """
+    """Train the job's stage, from its last resume point if it has one; returns as `medpsy.training.sft.train` does. In
+    the log, ``rewards/margins`` is by how much more the policy than its parent prefers the chosen response, times beta
+    (nats)."""
     config = arguments(job, processes=processes)
     tokenizer = AutoTokenizer.from_pretrained(job.parent, trust_remote_code=False)
     trainer = DPOTrainer(

@@ -18,8 +18,6 @@ ADAM = 16  # bytes per parameter: weights, gradients and two moments in float32
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers of a model that its cost depends on."""
-
     parameters: int
     layers: int
     hidden: int
@@ -27,7 +25,6 @@ class Shape:
 
 
 def shape(config: dict, parameters: int) -> Shape:
-    """Return the shape that a model's ``config.json`` states."""
     heads = config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // heads
     return Shape(parameters, config["num_hidden_layers"], config["hidden_size"], heads * size)
@@ -41,11 +38,9 @@ def model_shape(folder: Path | str) -> Shape:
 
 
 def flops_per_token(shape: Shape, tokens: float) -> float:
-    """Return the operations of training on one token of a document of `tokens` tokens.
-
-    6 N + 12 L H Q T of Chowdhery et al., PaLM, appendix B (2022): N parameters, L layers, H Q the width of attention,
-    T the length, here of a document, since documents in a pack do not see each other.
-    """
+    """Return the operations of training on one token of a document of `tokens` tokens. 6 N + 12 L H Q T of Chowdhery et
+    al., PaLM, appendix B (2022): N parameters, L layers, H Q the width of attention, T the length, here of a document,
+    since documents in a pack do not see each other."""
     return 6 * shape.parameters + 12 * shape.layers * shape.attention * tokens
 
 

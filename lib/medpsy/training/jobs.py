@@ -59,11 +59,10 @@ class Job:
         """Return a digest of everything that decides the checkpoint: weights, data, arguments, versions."""
         require(Path(self.parent), self.name)
         parts = {"parent": weights_digest(Path(self.parent)), "data": [file_digest(Path(file)) for file in self.data]}
-        parts |= {"config": dict(self.config), "method": self.method, "recipe": RECIPE_VERSION, "lora": dict(self.lora)}
+        fields = ("config", "method", "lora", "opens_thinking", "switches", "judge")
+        parts |= {name: getattr(self, name) for name in fields} | {"recipe": RECIPE_VERSION, "versions": versions()}
         if (reward := self.config.get("reward", "").rpartition(":")[0]).endswith(".py"):
             parts["reward"] = file_digest(find_root() / reward)
-        parts |= {"opens_thinking": self.opens_thinking, "switches": dict(self.switches), "judge": dict(self.judge)}
-        parts |= {"versions": versions()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def licences(self) -> dict[str, str]:
@@ -125,37 +124,35 @@ class Sharing:
     config: str = ""  # of ``configs``, without ``.yaml``: how they share the work, on how many machines; empty for one
     restarts: int = 0  # how often all of a job start again from its last resume point when one has died
 
-    def __post_init__(self) -> None:
-        if self.processes < 1 or self.restarts < 0:
-            raise ValueError(f"processes: {self.processes} must be at least 1, restarts: {self.restarts} at least 0")
-        if self.restarts and not self.config:
-            raise ValueError(
-                f"restarts: {self.restarts}, and nothing watches one process without a config; set it to 0"
-            )
+    @property
+    def alone(self) -> bool:
+        """Whether nothing but the one process itself is started, which nobody would start again."""
+        return self.processes == 1 and not self.config and not self.restarts
 
     def machines(self) -> int:
-        """Return on how many machines the config runs; one that does not go with the other fields is a ValueError."""
-        path = CONFIGS / f"{self.config}.yaml"
-        if not path.is_file():
-            names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-            raise ValueError(f"launch config {self.config!r} is unknown; known are {names}")
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        """Return on how many machines the config runs; fields that do not go together are a ValueError."""
+        told = f"processes: {self.processes}, restarts: {self.restarts}"
+        if self.processes < 1 or self.restarts < 0:
+            raise ValueError(f"{told}; give at least 1 process and 0 restarts")
+        if self.alone:
+            return 1
+        known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+        if self.config not in known:
+            raise ValueError(f"launch config {self.config!r} is unknown; known are {', '.join(known)} ({told})")
+        settings = yaml.safe_load((CONFIGS / f"{self.config}.yaml").read_text(encoding="utf-8"))
         if settings["distributed_type"] == "NO" and (self.processes > 1 or self.restarts):  # without torchrun
-            raise ValueError(
-                f"launch config {self.config!r} is for one process without restarts, and processes is "
-                f"{self.processes}, restarts {self.restarts}; take another config"
-            )
+            raise ValueError(f"launch config {self.config!r} is for one process without restarts; {told}")
         if self.processes % settings["num_machines"]:
             machines = f"the {settings['num_machines']} machines of launch config {self.config!r}"
-            raise ValueError(f"processes: {self.processes} cannot be spread evenly over {machines}")
+            raise ValueError(f"{told}: they cannot be spread evenly over {machines}")
         return settings["num_machines"]
 
 
 def launch_command(worker: Sequence[str], how: Sharing) -> list[str]:
     """Return the command that runs `worker` (arguments of Python) as `how` says."""
-    if how.processes == 1 and not how.config:
-        return [sys.executable, *worker]
     machines = how.machines()
+    if how.alone:
+        return [sys.executable, *worker]
     with socket.socket() as probe:  # a port of its own: trainings side by side would meet at the usual one
         probe.bind(("", 0))
         port = probe.getsockname()[1]
@@ -213,7 +210,7 @@ def launch(
 
 
 def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str], None]) -> None:
-    """Do all jobs that are not done yet, in as many queues as there is room for."""
+    how.machines()  # refuses what does not go together
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
     for jobs, left in zip(sequences, waiting, strict=True):
         for job in jobs[: len(jobs) - len(left)]:
@@ -221,20 +218,20 @@ def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str],
     devices = visible_gpus()
     queues = shared([jobs for jobs in waiting if jobs], (len(devices) or cores()) // how.processes)
     threads = max(1, cores() // (max(1, len(queues)) * how.processes))
-    running: list[tuple[Sequence[Job], Child]] = []
+    running: list[tuple[Path, Sequence[Job], Child]] = []
     try:
         for place, jobs in enumerate(queues):
-            file = jobs_file(jobs)
+            file = Path(f"{jobs[0].work}.jobs.json")  # from which a process reads what it does in turn
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
             environment = {**ENVIRONMENT, **importable(), "OMP_NUM_THREADS": str(threads)}
             mine = devices[place * how.processes :][: how.processes]
             if len(mine) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-            running.append((jobs, Child(launch_command(["-m", WORKER, str(file)], how), env=environment)))
+            running.append((file, jobs, Child(launch_command(["-m", WORKER, str(file)], how), env=environment)))
         watch(running, say)
     finally:
-        for _, child in running:
+        for *_, child in running:
             child.stop()
 
 
@@ -251,25 +248,20 @@ def visible_gpus() -> list[str]:
     return [name for name in names if name not in ("", "-1")]
 
 
-def jobs_file(jobs: Sequence[Job]) -> Path:
-    """Return the file from which a process reads what it does in turn."""
-    return Path(f"{jobs[0].work}.jobs.json")
-
-
-def watch(running: Sequence[tuple[Sequence[Job], Child]], say: Callable[[str], None]) -> None:
+def watch(running: Sequence[tuple[Path, Sequence[Job], Child]], say: Callable[[str], None]) -> None:
     """Wait until every process has left all its checkpoints, saying now and then how far they are."""
     last, shown, waiting = time.monotonic(), set(), list(running)
     while waiting:
-        for jobs, child in [queue for queue in waiting if not queue[1].alive]:
+        for file, jobs, child in [queue for queue in waiting if not queue[2].alive]:
             for job in jobs:  # a work folder is removed when the checkpoint stands
                 if Path(job.work).exists() or summary(Path(job.folder)) is None:
                     what = child.failure(f"{job.name}: the training process ended without its checkpoint")
                     raise TrainingError(f"{what}\nWhat it had done is kept; run again to go on from there.")
-            jobs_file(jobs).unlink(missing_ok=True)
-            waiting.remove((jobs, child))
+            file.unlink(missing_ok=True)
+            waiting.remove((file, jobs, child))
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            for file in [Path(job.work) / PROGRESS for jobs, _ in waiting for job in jobs]:
+            for file in [Path(job.work) / PROGRESS for _, jobs, _ in waiting for job in jobs]:
                 with suppress(FileNotFoundError):  # not begun, or done
                     if (line := file.read_text(encoding="utf-8")) and line not in shown:
                         say(line)

@@ -16,11 +16,13 @@ the reasoning. Their ``__name__`` is their name in the log.
 import importlib
 import runpy
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from medpsy import study as studies
 from medpsy.data.questions import Conversation, Criterion, Question
@@ -48,8 +50,6 @@ Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens kep
 
 @dataclass(frozen=True)
 class Reward:
-    """What one response earned."""
-
     value: float  # one of `TIERS`
     right: bool  # the answer names the gold option
     reasoned: bool  # there is reasoning before the answer
@@ -148,7 +148,6 @@ def reward_functions(
 
 
 def up_to(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
-    """Return the `ids` before the first that ends a response."""
     return ids[: next((at for at, token in enumerate(ids) if token in ends), None)]
 
 
@@ -166,8 +165,6 @@ Ask = Callable[[Sequence[tuple[Conversation, str]]], list[tuple[Judgment, ...]]]
 
 @dataclass(frozen=True)
 class Tier:
-    """One condition and what it is worth."""
-
     criterion: str  # what must be true of the conclusion; `REFERENCE` stands for the question's reference
     reward: float  # of a conclusion that meets this criterion and none before it
     points: float = 5.0  # shown to the judge, below 0 where the criterion names something bad; no part of the reward
@@ -175,8 +172,6 @@ class Tier:
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges conclusions, and what its verdicts are worth."""
-
     model: str  # name of the judge among the study's models
     tiers: tuple[Tier, ...]  # the first one met decides
     otherwise: float  # reward of a conclusion that meets none of them
@@ -194,18 +189,14 @@ class Judge:
 
 
 def judge_of(job: Job) -> Judge:
-    """Return who judges the responses of `job`."""
-    fields = job.judge["judge"]
-    return Judge(**{**fields, "tiers": tuple(Tier(**tier) for tier in fields["tiers"])})
+    return TypeAdapter(Judge).validate_python(job.judge["judge"])
 
 
-@contextmanager
-def asking(job: Job, judge: Judge) -> Iterator[Ask]:
-    """Give what asks the judge of `job` about (question, conclusion) pairs; its engine is closed at the end."""
+def asking(job: Job, judge: Judge, stack: ExitStack) -> Ask:
+    """Return what asks the judge of `job` about (question, conclusion) pairs; `stack` closes its engine."""
     sampling, attempts = Sampling(**job.judge["sampling"]), job.judge["attempts"]
-    with ExitStack() as stack:
-        session = Session(studies.load(job.judge["profile"]), ResponseStore(Path(job.store)), stack=stack)
-        yield partial(judged, session, judge.model, sampling=sampling, attempts=attempts)
+    session = Session(studies.load(job.judge["profile"]), ResponseStore(Path(job.store)), stack=stack)
+    return partial(judged, session, judge.model, sampling=sampling, attempts=attempts)
 
 
 def reward_function(
@@ -228,10 +219,8 @@ def reward_function(
 def earned(
     talks: Sequence[Conversation], texts: Sequence[str], judge: Judge, ask: Ask
 ) -> list[tuple[str, float | None]]:
-    """Return of every response the tier it reached and its reward; None for one that stayed unjudged.
-
-    The first tier that is met decides; a missing verdict before it leaves both open.
-    """
+    """Return of every response the tier it reached and its reward; None for one that stayed unjudged. The first tier
+    that is met decides; a missing verdict before it leaves both open."""
     conclusions = [conclusion(text) for text in texts]
     items = [(talk, ending) for talk, ending in zip(talks, conclusions, strict=True) if ending is not None]
     verdicts = iter(ask(items) if items else ())

@@ -7,7 +7,7 @@ does not fit the context. Every process of a launch calls `train`.
 
 import importlib.util
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage asks and how it is rewarded."""
-
     rows: Dataset  # a conversation and the question's name each
     held: Dataset | None  # the held-out ones, if any
     functions: list  # in the order of `reward_weights`
@@ -112,9 +110,7 @@ def run(job: Job, config: DapoConfig, asked: Asked, tokenizer: PreTrainedTokeniz
 
 def rollout_arguments(job: Job, processes: int = 1) -> DapoConfig:
     """Return the job's configuration as its trainer takes it: a row of the log per rollout, and vLLM if it can be had.
-
-    vLLM without a GPU is a ValueError.
-    """
+    vLLM without a GPU is a ValueError."""
     config = arguments(job, processes=processes, shuffle_dataset=False, chat_template_kwargs=dict(job.switches))
     config.logging_steps = config.updates
     if config.use_vllm:
@@ -128,10 +124,8 @@ def rollout_arguments(job: Job, processes: int = 1) -> DapoConfig:
 
 
 def schedule(config: DapoConfig, questions: int) -> list[int]:
-    """Return which of `questions` is asked when, rollout after rollout: shuffled anew for every epoch.
-
-    It is laid out as a whole, so the place in it is known from the number of steps, also after a kill.
-    """
+    """Return which of `questions` is asked when, rollout after rollout: shuffled anew for every epoch. It is laid out
+    as a whole, so the place in it is known from the number of steps, also after a kill."""
     needed = config.rollouts(questions) * config.prompts
     order: list[int] = []
     while len(order) < needed:
@@ -147,7 +141,7 @@ def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase,
     rows = [{"prompt": list(question.messages), "question_id": question.id} for question in questions]
     kept = short_enough(rows, tokenizer, job, config.max_prompt_length)
     judge = rewards.judge_of(job)
-    ask = stack.enter_context(rewards.asking(job, judge))
+    ask = rewards.asking(job, judge, stack)
     decode, ends = reading(job, tokenizer)
     judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
     penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
@@ -158,22 +152,25 @@ def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase,
 def closed_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase, processes: int) -> Asked:
     """Return the questions of the job's two files, rewarded by rules; `config` gets the size of held-out batches."""
     asked, apart = (read(file, Question) for file in job.data)
-    questions = by_name([*asked, *apart])
     rows, held = (fitting(part, tokenizer, job, config.max_prompt_length) for part in (asked, apart))
     most = config.per_device_eval_batch_size
     config.per_device_eval_batch_size, evaluated = held_out_plan(len(held), processes, most)
     counts = {"questions": len(rows), "held_out": evaluated, "too_long": len(asked) - len(rows)}
-    return Asked(rows, held.select(range(evaluated)), rule_rewards(job, config, questions, tokenizer), counts)
+    return Asked(rows, held.select(range(evaluated)), rule_rewards(job, config, [*asked, *apart], tokenizer), counts)
 
 
 def rule_rewards(
-    job: Job, config: DapoConfig, questions: Mapping[str, Question], tokenizer: PreTrainedTokenizerBase
+    job: Job, config: DapoConfig, questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase
 ) -> list[Callable[..., list[float]]]:
-    """Return the reward functions in the order of `reward_weights`: answer, accuracy, length."""
+    """Return the reward functions in the order of `reward_weights`: answer, accuracy, length. A question that occurs
+    twice, trained on and held out perhaps, is a ValueError."""
+    named = {f"{question.suite}/{question.id}": question for question in questions}
+    if len(named) < len(questions):
+        raise ValueError(f"{len(questions) - len(named)} questions occur twice, trained on or held out")
     decode, ends = reading(job, tokenizer)
     how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
     penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
-    return [*reward_functions(questions, decode, **how), penalty]
+    return [*reward_functions(named, decode, **how), penalty]
 
 
 def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
@@ -182,18 +179,11 @@ def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Seq
     return decode, frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
 
 
-def by_name(questions: Sequence[Question]) -> dict[str, Question]:
-    """Return `questions` by suite and id; one that occurs twice would be trained on and held out."""
-    named = {f"{question.suite}/{question.id}": question for question in questions}
-    if len(named) < len(questions):
-        raise ValueError(f"{len(questions) - len(named)} questions occur twice, trained on or held out")
-    return named
-
-
 def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
-    named = by_name(questions).items()
-    rows = [{"prompt": list(prompts.closed_ended(each)), "question_id": name} for name, each in named]
+    rows = [
+        {"prompt": list(prompts.closed_ended(each)), "question_id": f"{each.suite}/{each.id}"} for each in questions
+    ]
     return short_enough(rows, tokenizer, job, most)
 
 
@@ -208,10 +198,8 @@ def short_enough(rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerB
 
 
 def held_out_plan(questions: int, processes: int, most: int) -> tuple[int, int]:
-    """Return how many held-out questions a process answers at a time, and how many are used.
-
-    TRL averages over batches, so these are all made equally large; a few questions may be left over.
-    """
+    """Return how many held-out questions a process answers at a time, and how many are used. TRL averages over batches,
+    so these are all made equally large; a few questions may be left over."""
     if questions < processes:
         raise ValueError(f"held_out: {questions} questions cannot be shared by {processes} processes; hold out more")
     batches = -(-questions // (processes * most))

@@ -54,9 +54,7 @@ def drop_half_written(work: Path) -> None:
 
 class ResumePoints(TrainerCallback):
     """Marks a resume point as whole and removes those that it replaces; the trainer itself must remove none.
-
-    Transformers calls it in every process, when that has written its part.
-    """
+    Transformers calls it in every process, when that has written its part."""
 
     def on_save(self, args, state, control, **_):
         PartialState().wait_for_everyone()
@@ -90,10 +88,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]:
-    """Return what a trainer of TRL is given to train an adapter of the model in `parent`; nothing without `lora`.
-
-    A target that no layer has the name of is a ValueError; peft would take the others and say nothing.
-    """
+    """Return what a trainer of TRL is given to train an adapter of the model in `parent`; nothing without `lora`. A
+    target that no layer has the name of is a ValueError; peft would take the others and say nothing."""
     if not lora:
         return {}
     layers = {
@@ -111,9 +107,7 @@ def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
 
 def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, scratch: Path) -> tuple[Path, Path]:
     """Write parent and adapter as one model, computed in float32; return the folders of both, made in `scratch`.
-
-    `trained`: folder with the adapter that a trainer saved; None for one that changes nothing.
-    """
+    `trained`: folder with the adapter that a trainer saved; None for one that changes nothing."""
     if trained is None:
         model, trained = get_peft_model(load_whole(parent), lora_config(lora)), scratch / "untrained"
         model.save_pretrained(trained)
@@ -129,10 +123,8 @@ def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, s
 
 
 def load_whole(folder: Path) -> PreTrainedModel:
-    """Load a model in float32, in the architecture that its configuration names, as TRL's trainers do.
-
-    Of one that also sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit.
-    """
+    """Load a model in float32, in the architecture that its configuration names, as TRL's trainers do. Of one that also
+    sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit."""
     name = read_json(folder / "config.json")["architectures"][0]
     return getattr(transformers, name).from_pretrained(folder, dtype="float32")
 
@@ -147,11 +139,9 @@ def adapted(parent: Path, adapter: Path) -> PeftModel:
 
 
 def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
-    """Write the checkpoint of `job`; every process calls it, the first one writes.
-
-    An adapter that was trained is written to a folder of its own, and merged into the parent. `weights`: the parent's
-    folder where that is to stay; by default the trainer's model as it is.
-    """
+    """Write the checkpoint of `job`; every process calls it, the first one writes. An adapter that was trained is
+    written to a folder of its own, and merged into the parent. `weights`: the parent's folder where that is to stay; by
+    default the trainer's model as it is."""
     raw, parent = Path(job.work) / "final", Path(job.parent)
     if trainer.is_fsdp_enabled:  # resume points are sharded, a checkpoint is whole
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")

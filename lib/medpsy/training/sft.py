@@ -25,11 +25,9 @@ BOUNDED = {"full_attention", "sliding_attention"}  # kinds of layers that keep t
 
 
 def packs(parent: Path) -> bool:
-    """Return whether the documents of a pack stay apart in the model in `parent`.
-
-    Its attention is told where they begin. Layers that carry a state along (Qwen3.5's linear attention, LFM2's
-    convolutions) are told only by kernels that are not installed here: flash-linear-attention and causal-conv1d.
-    """
+    """Return whether the documents of a pack stay apart in the model in `parent`. Its attention is told where they
+    begin. Layers that carry a state along (Qwen3.5's linear attention, LFM2's convolutions) are told only by kernels
+    that are not installed here: flash-linear-attention and causal-conv1d."""
     return set(text_config(parent).get("layer_types") or BOUNDED) <= BOUNDED
 
 

@@ -1,4 +1,4 @@
-"""The stages of a study and the steps of the sister recipes as jobs, and how hard questions are to a checkpoint.
+"""The stages of a study and the steps of the sister recipes as jobs, what they logged, and how hard questions are.
 
 Attempts come from the response store and are read by the reader of the reward (`medpsy.training.rewards`), so what
 counts as right here is what earns its reward there; a request that failed is no attempt. Trains nothing. Every path
@@ -12,18 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medpsy import licences, prompts, strict
+from medpsy import claims, licences, prompts, strict
 from medpsy.data.questions import Question
 from medpsy.engines import fingerprint
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.engines.models import model_folder, text_config
+from medpsy.stats import Z
 from medpsy.store import ResponseStore, Session, noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
 from medpsy.training.data import CORPUS, RlSet, question_files
 from medpsy.training.jobs import Job, summary
-from medpsy.training.rewards import Judge, grade
+from medpsy.training.rewards import HELD_OUT, TIER, UNJUDGED_SHARE, Judge, grade
 
 Say = Callable[[str], None] | None
 
@@ -39,7 +41,6 @@ def recorded(study: Study, name: str) -> dict[str, Any] | None:
 
 
 def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Return every size class with every seed."""
     if not study.targets:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; nothing is trained in this profile")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -62,10 +63,8 @@ def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> 
 def rl_jobs(
     study: Study, stage: str, config: Any, chosen: pd.DataFrame, questions: RlSet, seeds: Sequence[int]
 ) -> list[list[Job]]:
-    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed, by a `DapoConfig`.
-
-    `chosen`: rows of `annotate` whose questions the stage asks; none for a checkpoint is a ValueError.
-    """
+    """Return the job of `stage`, ``"rl1"`` or ``"rl2"``, of every target and seed, by a `DapoConfig`. `chosen`: rows of
+    `annotate` whose questions the stage asks; none for a checkpoint is a ValueError."""
     jobs = []
     for size, seed in targets(study, seeds):
         name = study.checkpoint(size, stage, seed).name
@@ -93,9 +92,7 @@ def stage_job(study: Study, size: str, stage: str, method: str, config: Any, see
 
 def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: Sequence[Path], **parts: Any) -> Job:
     """Return the job that makes the model `spec` of `start`; `base`: its backbone; `parts`: further fields of the job.
-
-    A start of another architecture than the backbone's is a ValueError.
-    """
+    A start of another architecture than the backbone's is a ValueError."""
     backbone, folder = study.model(base), Path(start.path)
     if not replaying():  # then no model is here, and none is needed
         folder = start.local_dir or model_folder(start)
@@ -130,11 +127,9 @@ PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave
 
 
 def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
-    """Return short stages by what is left out: ``"all"`` parts on first, then each of `PARTS` off, in their order.
-
-    They share parent, questions and seed with the job `stage`. `config` is a `DapoConfig` with all parts on that keeps
-    the last checkpoint: to choose the best would hide a part without which training goes astray.
-    """
+    """Return short stages by what is left out: ``"all"`` parts on first, then each of `PARTS` off, in their order. They
+    share parent, questions and seed with the job `stage`. `config` is a `DapoConfig` with all parts on that keeps the
+    last checkpoint: to choose the best would hide a part without which training goes astray."""
     from medpsy.training.config import given  # takes seconds, and a plan needs none of it
 
     told = given(config) | {"seed": stage.config["seed"]}
@@ -149,10 +144,8 @@ def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
 
 
 def annotate(study: Study, stage: str, questions: RlSet, seeds: Sequence[int], **how: Any) -> pd.DataFrame:
-    """Let the checkpoints of `stage` attempt all training questions; `how` as of `annotate_model`.
-
-    Returns the rows of `annotate_model`, with ``model``, ``label``, ``size`` and ``seed`` beside them.
-    """
+    """Let the checkpoints of `stage` attempt all training questions; `how` as of `annotate_model`. Returns the rows of
+    `annotate_model`, with ``model``, ``label``, ``size`` and ``seed`` beside them."""
     frames = []
     for size, seed in targets(study, seeds):
         spec = study.checkpoint(size, stage, seed)
@@ -259,3 +252,62 @@ def recipe_job(
     start = study.model(parent) if isinstance(parent, str) else parent
     base = study.targets.get(made["base"], made["base"])
     return placed(study, study.model(name), base, start, method=method, data=data, **parts)
+
+
+CURVES = {
+    "accuracy": "rewards/accuracy/mean",
+    "held_out": HELD_OUT,
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "penalty": "rewards/soft_overlong_punishment_reward/mean",
+    "length": "completions/mean_length",
+    "longest": "completions/max_length",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clipped_low": "clip_ratio/low_mean",
+    "clipped_high": "clip_ratio/high_mean",
+    "clipped": "clip_ratio/region_mean",
+    "grad_norm": "grad_norm",
+    "unjudged": UNJUDGED_SHARE,
+    "rounds": "dynamic/rounds",
+    "drawn_equal": "dynamic/equal",
+    "useful": "dynamic/useful",
+    "loss": "loss",
+}
+
+
+def curves(log: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per logged step of a trainer's `log`, with the evaluation at that step in the same row.
+
+    Returns:
+        ``step``, the columns of `CURVES` (``accuracy`` and ``held_out`` in points, the latter missing where nothing was
+        evaluated), the share of each tier of the reward, ``"tier: ..."``, and ``reward_variance``. Shares of what is
+        clipped (tokens, or whole sequences under a sequence ratio) are means over the updates of a rollout, of which
+        the first is never clipped; ``grad_norm`` is that of the last update, before it is cut. ``drawn_equal``
+        is the share of all groups drawn in which every response answered alike well. Responses without a verdict are in
+        ``unjudged`` and in no mean of rewards. Step 0 holds the parent's evaluation alone.
+    """
+    rows = pd.DataFrame([row for row in log if HELD_OUT in row or "reward" in row])
+    names = CURVES | {f"tier: {name.removeprefix(TIER)}": name for name in rows.columns if name.startswith(TIER)}
+    frame = rows.groupby("step").last().reindex(columns=list(names.values())).astype(float)
+    frame = frame.set_axis(list(names), axis=1)
+    frame[["accuracy", "held_out"]] *= 100
+    return frame.assign(reward_variance=frame["reward_std"] ** 2).reset_index()
+
+
+def loss_findings(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a finding for each record of `launch`: did the loss fall from the first tenth of the steps to the last?"""
+    findings = []
+    for name, record in records.items():
+        losses = np.array([row["loss"] for row in record["log"] if "loss" in row])
+        count = max(2, len(losses) // 10)
+        if len(losses) < 2 * count:
+            text = f"{name}: {len(losses)} steps are too few to see the loss fall"
+            findings.append({"text": text, "verdict": "too few to tell", "note": ""})
+            continue
+        first, last = losses[:count], losses[-count:]
+        fell, margin = first.mean() - last.mean(), Z * np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / count)
+        text = f"{name}: the loss falls from {first.mean():.3f} to {last.mean():.3f} nats per token"
+        note = f"by {fell:.3f} ± {margin:.3f}"
+        findings.append({"text": text, "verdict": claims.sign_status(float(fell), float(margin)), "note": note})
+    return findings
