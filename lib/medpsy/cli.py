@@ -1,11 +1,12 @@
 """The command `medpsy`: words on a command line turned into calls of the library, results turned into text.
 
-Holds no logic of its own. Imports what a command needs inside it, so that help appears at once.
+Holds no logic of its own.
 """
 
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,22 @@ Json = Annotated[bool, Option("--json", help="Print JSON for a program instead o
 OpensThinking = Annotated[
     bool, Option("--opens-thinking", help="The template wrote <think>: text without </think> is no answer.")
 ]
+Bundle = Annotated[Path, Argument(help="File that `medpsy store export` wrote.")]
+
+
+class Late:
+    """A module of the library, imported when something of it is first used, so that help appears at once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(f"medpsy.{self._name}"), attribute)
+
+
+bundles, exports, examination, grading, published, studies = map(
+    Late, ("bundle", "export", "doctor", "grade", "published", "study")
+)
 
 
 class Plain(typer.core.TyperGroup):
@@ -46,8 +63,9 @@ app.add_typer(grade, name="grade")
 app.add_typer(store, name="store")
 
 
-def printed_json(data: object) -> str:
-    return json.dumps(data, ensure_ascii=False, indent=1)
+def show(data: object, as_json: bool, text: Any) -> None:
+    """Print `data` as JSON, or what `text` makes of it."""
+    print(json.dumps(data, ensure_ascii=False, indent=1) if as_json else text(data))
 
 
 @app.command()
@@ -59,9 +77,7 @@ def export(
     out: Annotated[Path | None, Option(help="Folder; default: in outputs/PROFILE/export/.")] = None,
 ) -> None:
     """Leave a trained model as a folder that llama.cpp or transformers runs, with a card and a quickstart."""
-    from medpsy import export, study
-
-    print(export.export(study.load(profile), stage=stage, size=size, variant=variant, out=out))
+    print(exports.export(studies.load(profile), stage=stage, size=size, variant=variant, out=out))
 
 
 @app.command()
@@ -71,9 +87,7 @@ def convert(
     parent: Annotated[Path, Option(help="Folder of the model that the training started from.")],
 ) -> None:
     """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
-    from medpsy.training import save
-
-    print(save.convert(point, out, parent=parent))
+    print(Late("training.save").convert(point, out, parent=parent))
 
 
 @app.command()
@@ -82,9 +96,7 @@ def chat(
     profile: Profile = "mini",
 ) -> None:
     """Talk to a model in llama.cpp's llama-cli, which takes the place of this process."""
-    from medpsy import export, study
-
-    notice, command = export.chat_command(model, lambda: study.load(profile))
+    notice, command = exports.chat_command(model, lambda: studies.load(profile))
     print(notice, flush=True)
     os.execv(command[0], command)
 
@@ -97,10 +109,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what a profile will take: tokens, GPU hours or minutes, memory, disk, money; nothing is run."""
-    from medpsy.planning import plan as planning
-
+    planning = Late("planning.plan")
     forecast = planning.forecast(profile, gpu=gpu, price=price)
-    print(printed_json(planning.as_json(forecast)) if as_json else planning.printed(forecast))
+    show(planning.as_json(forecast), as_json, lambda _: planning.printed(forecast))
 
 
 @app.command()
@@ -109,11 +120,8 @@ def pin(
     check: Annotated[bool, Option("--check", help="Only list what has no commit; asks no network.")] = False,
 ) -> None:
     """Write the newest commits of hub models and data sets into the files of a profile, where none is named."""
-    from medpsy import doctor as examination
-    from medpsy import study
-
     if check:
-        loose = examination.unpinned(study.load(profile))
+        loose = examination.unpinned(studies.load(profile))
         print(*loose, f"{len(loose)} without a commit in profile {profile}", sep="\n")
         return
     written, refused = examination.pin(profile)
@@ -130,54 +138,41 @@ def run(
     parameter: Annotated[list[str] | None, Option("-p", "--parameter", help="NAME=VALUE; wins over all.")] = None,
 ) -> None:
     """Run one notebook into outputs/PROFILE/SECTION/; its result.json appears there when it is done."""
-    from medpsy.run import run_notebook
-
-    print(run_notebook(notebook, profile, file or (), parameter or ()))
+    print(Late("run").run_notebook(notebook, profile, file or (), parameter or ()))
 
 
 @app.command()
 def audit(as_json: Json = False) -> None:
     """Recompute every published claim and print which of them disagree."""
-    from medpsy import published
-
-    print(printed_json(published.summary()) if as_json else published.printed_summary())
+    show(published.summary(), as_json, published.printed_summary)
 
 
 @store.command("export")
 def store_export(bundle: Annotated[Path, Argument(help="File to write.")], profile: Profile = "mini") -> None:
     """Write all responses of a profile and its settings to one file, to be replayed where there is no model."""
-    from medpsy import bundle as bundles
-
     manifest = bundles.export(bundle, profile)
     print(f"{bundle}: {manifest['rows']:,} responses, SHA-256 {manifest['sha256']}")
 
 
 @store.command("replay")
 def store_replay(
-    bundle: Annotated[Path, Argument(help="File that `medpsy store export` wrote.")],
+    bundle: Bundle,
     profile: Profile = "mini",
     sha256: Annotated[str | None, Option(help="Digest the file must have; another one is refused.")] = None,
     other_settings: Annotated[bool, Option("--other-settings", help="Although profile or settings differ.")] = False,
 ) -> None:
     """Add the responses of a bundle to those of a profile; `make replay` goes on from there without any model."""
-    from medpsy import bundle as bundles
-
     stored = bundles.restore(bundle, profile, sha256=sha256, other_settings=other_settings).stats()
     rows, models = stored["rows"].sum(), stored.index.unique("model")
     print(f"{rows:,} responses of {len(models)} models are stored for profile {profile}")
 
 
 @store.command("compare")
-def store_compare(
-    bundle: Annotated[Path, Argument(help="File that `medpsy store export` wrote, or a folder of records.")],
-    profile: Profile = "mini",
-) -> None:
+def store_compare(bundle: Bundle, profile: Profile = "mini") -> None:
     """List the tables of a profile that are not, byte by byte, those of the machine that wrote the bundle.
 
     Given a folder of records (<section>.json), list every number, status and sentence that differs from them.
     """
-    from medpsy import bundle as bundles
-
     apart = bundles.differences(bundle, profile)
     for value in apart:
         print(f"{value.place}: {value.there!r} there, {value.here!r} here")
@@ -188,28 +183,20 @@ def store_compare(
 @store.command("stats")
 def store_stats(profile: Profile = "mini") -> None:
     """Count the stored responses of a profile, by model and suite; prints JSON."""
-    from medpsy import study
-    from medpsy.store import ResponseStore
-
-    stats = ResponseStore(study.load(profile).store_dir).stats()
+    stats = Late("store").ResponseStore(studies.load(profile).store_dir).stats()
     print(stats.reset_index().to_json(orient="records", indent=1))
 
 
 @app.command()
 def site(profile: Profile = "mini") -> None:
     """Build the site of a profile from the records there are; prints the path of its front page."""
-    from medpsy.site import build as pages
-
-    print(pages.build(profile))
+    print(Late("site.build").build(profile))
 
 
 @app.command()
 def keep() -> None:
     """Put the outputs of profile mini's last run into the notebooks, and its responses beside them."""
-    from medpsy import keep as keeping
-
-    for path in keeping.keep():
-        print(path)
+    print(*Late("keep").keep(), sep="\n")
 
 
 @app.command()
@@ -218,10 +205,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what this machine has, and what is missing for which profile."""
-    from medpsy import doctor as examination
-
-    answer = examination.examine((profile,) if profile else None)
-    print(printed_json(answer) if as_json else examination.printed(answer))
+    show(examination.examine((profile,) if profile else None), as_json, examination.printed)
 
 
 @grade.command("answers")
@@ -234,15 +218,10 @@ def grade_answers(
     as_json: Json = False,
 ) -> None:
     """Grade your own saved responses: correct, wrong, unreadable, cut off or failed, each counted apart."""
-    from medpsy import grade as grading
-    from medpsy import study
-    from medpsy.data.rows import written
-    from medpsy.files import write_text
-
     rows, summary = grading.answers(questions, responses, reader=reader, opens_thinking=opens_thinking)
-    out = out or study.find_root() / "outputs" / "answers" / f"{responses.name.partition('.')[0]}.{reader}.jsonl"
-    write_text(out, written(rows))
-    print(printed_json(summary) if as_json else grading.printed_answers(summary))
+    out = out or studies.find_root() / "outputs" / "answers" / f"{responses.name.partition('.')[0]}.{reader}.jsonl"
+    grading.write_text(out, grading.written(rows))
+    show(summary, as_json, grading.printed_answers)
     print(f"outcome of each response: {out}", file=sys.stderr)
 
 
@@ -260,17 +239,11 @@ def grade_healthbench(
     as_json: Json = False,
 ) -> None:
     """Score verdicts on HealthBench criteria: overall, by theme and by axis; what is missing is counted and named."""
-    from medpsy import grade as grading
-
     if (judge is None) != (responses is None):
         raise ValueError("--judge and --responses go together: the model judges these responses")
     if judge and responses:
-        from medpsy import study
-
-        files = (examples, responses, verdicts)
         tell = {"opens_thinking": opens_thinking, "progress": lambda line: print(line, file=sys.stderr)}
-        problems = grading.judge_files(study.load(profile), judge, *files, **tell)
+        problems = grading.judge_files(studies.load(profile), judge, examples, responses, verdicts, **tell)
         for line in grading.printed_problems(problems):
             print(line, file=sys.stderr)
-    summary = grading.healthbench(examples, verdicts)
-    print(printed_json(summary) if as_json else grading.printed_healthbench(summary))
+    show(grading.healthbench(examples, verdicts), as_json, grading.printed_healthbench)

@@ -30,7 +30,7 @@ from medpsy.engines.programs import ending
 from medpsy.files import write_text
 from medpsy.planning import costs, plan
 from medpsy.planning.costs import Size, unit_costs
-from medpsy.study import COMMIT, ModelSpec, Study
+from medpsy.study import COMMIT, Study
 
 PACKAGES = {  # engine -> what it imports
     "transformers": ("torch", "transformers"),
@@ -107,7 +107,6 @@ def _llama_problem() -> str | None:
 
 
 def printed(answer: dict) -> str:
-    """Return `examine`'s answer as text."""
     lines = [f"{name}: {value}" for name, value in (answer["machine"] | answer["packages"]).items()]
     lines += ["engines:", *(f"  {kind}: {problem or 'ready'}" for kind, problem in answer["engines"].items())]
     lines.append("profiles:")
@@ -140,8 +139,15 @@ class Case:
     @cached_property
     def remote(self) -> list[str]:
         """Models of the hub that are not in its cache."""
-        hub = [model for model in self.settings.models.values() if not (model.base_url or model.local_dir)]
-        return [model.name for model in hub if not _cached(model)]
+        absent = []
+        for model in self.settings.models.values():
+            if not (model.base_url or model.local_dir):
+                try:
+                    folder = Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
+                except LocalEntryNotFoundError:
+                    folder = None
+                absent += [] if folder and any(folder.glob("*.safetensors")) else [model.name]
+        return absent
 
     @property
     def download(self) -> float:
@@ -159,20 +165,10 @@ class Case:
         return max(total - cached, self.download) + ROOM
 
 
-def _cached(model: ModelSpec) -> bool:
-    try:
-        folder = snapshot_download(model.path, revision=model.revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return False
-    return any(Path(folder).glob("*.safetensors"))
-
-
 def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
-    """Return what a profile needs, JSON-ready, where `answer` holds ``machine`` and ``engines`` as that of `examine`.
-
-    ``missing``: what would stop it, and ``ahead``: what to know before it starts, a sentence each; ``download_gb``:
-    models still to be fetched; ``disk_gb``: all that it will add, None where no forecast can be made.
-    """
+    """Return what a profile needs, JSON-ready, where `answer` holds ``machine`` and ``engines`` as that of `examine`:
+    ``missing``, what would stop it, and ``ahead``, what to know before it starts, a sentence each; ``download_gb``,
+    models still to be fetched; ``disk_gb``, all that it will add, None where no forecast can be made."""
     case = Case(settings, answer["machine"], answer["engines"])
     needs: dict[str, Any] = {"missing": [], "ahead": []}
     for check in CHECKS:
@@ -257,20 +253,17 @@ def _endpoints(case: Case) -> Lacks:
         try:
             ask_for_models(address, timeout=ENDPOINT_SECONDS)
         except Failure as failure:
-            fix = "start that server or correct base_url"
-            yield "missing", f"{', '.join(names)}: nobody answers at {address} ({failure}); {fix}"
+            yield "missing", f"{', '.join(names)}: nobody answers at {address}; start that server ({failure})"
         except EngineError as error:
             yield "missing", f"{', '.join(names)}: {error}"
 
 
-def _downloads(case: Case) -> Lacks:
+def _hub(case: Case) -> Lacks:
+    """Yield what is to be downloaded, the terms to be accepted for it, and what has no commit."""
     if case.remote:
         offline = "HF_HUB_OFFLINE is set, and these are not in the hub's cache"
         told = offline if constants.HF_HUB_OFFLINE else f"to be downloaded on first use, {case.download:,.0f} GB"
         yield "missing" if constants.HF_HUB_OFFLINE else "ahead", f"{told}: {', '.join(case.remote)}"
-
-
-def _terms(case: Case) -> Lacks:
     token = bool(get_token())
     then = "with the account of the token that is set" if token else "and set HF_TOKEN to a token of that account"
     for model in (case.settings.models[name] for name in case.remote):
@@ -278,17 +271,14 @@ def _terms(case: Case) -> Lacks:
             told = f"gated: accept {family.terms} on the page of {model.path}, {then}"
             yield "ahead" if token else "missing", told
 
-
-def _commits(case: Case) -> Lacks:
     loose, command = unpinned(case.settings), f"`medpsy pin --profile {case.settings.profile}` writes the newest"
     if sets := [str(place) for place in loose if place.kind == "dataset"]:
-        fix = f"{command}; remove the lines of sets that you read from a folder"
-        yield "missing", f"not read without a commit: {'; '.join(sets)}. {fix}"
+        yield "missing", f"not read without a commit: {'; '.join(sets)}. {command}, or remove the lines"
     if models := [place.keys[1] for place in loose if place.kind == "model"]:
         yield "ahead", f"whatever the hub has by then, for want of a commit: {', '.join(models)}. {command}"
 
 
-CHECKS = (_engine, _gpus, _room, _folders, _endpoints, _downloads, _terms, _commits)
+CHECKS = (_engine, _gpus, _room, _folders, _endpoints, _hub)
 
 
 @dataclass(frozen=True)
@@ -316,9 +306,7 @@ def unpinned(settings: Study) -> list[Pin]:
 
 def pin(profile: str) -> tuple[list[str], list[str]]:
     """Write the newest commit of the main branch into every place of `unpinned`, when the hub has named them all.
-
-    Returns what was written, and what was not, with the reason. A ConnectionError changes nothing.
-    """
+    Returns what was written, and what was not, with the reason. A ConnectionError changes nothing."""
     settings = study.load(profile)
     path, written, refused = settings.root / settings.file, [], []
     text = path.read_text(encoding="utf-8")
@@ -339,8 +327,7 @@ def _newest(place: Pin) -> str:
     try:
         commit = HfApi().repo_info(place.hub_id, repo_type=place.kind, revision="main", timeout=HUB_SECONDS).sha
     except HfHubHTTPError as error:  # the hub answers: no such repository, or not for this account
-        fix = "check its id, accept its terms, set HF_TOKEN"
-        raise ValueError(f"the hub refuses it ({type(error).__name__}); {fix}") from None
+        raise ValueError(f"{type(error).__name__}; check its id, accept its terms, set HF_TOKEN") from None
     except Exception as error:  # no network: the client raises many kinds
         why = f"{type(error).__name__} at {place.hub_id}"
         raise ConnectionError(f"the hub cannot be reached ({why}); nothing was changed, try again online") from error
@@ -350,10 +337,8 @@ def _newest(place: Pin) -> str:
 
 
 def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
-    """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is.
-
-    A ValueError says where no mapping of lines could hold the last key, or another value would change too.
-    """
+    """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is. A
+    ValueError says where no mapping of lines could hold the last key, or another value would change too."""
     try:
         node, wanted = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
         for key in keys[:-1]:

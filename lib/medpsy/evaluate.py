@@ -33,28 +33,18 @@ FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so i
 PARSER_FAILED = "parser failed"
 LONGEST = 20_000  # characters shown to the parser, the last; the authors' later parser code cuts at the same number
 AT_ONCE = 10_000  # responses whose text is held at a time
+Say = Callable[[str], None] | None  # called with a line of text every few seconds while a model works
 BATCH = 1000  # texts tokenized at a time; bounds the memory that their token ids take
 
 
 def closed_ended(
-    study: Study,
-    models: Sequence[str],
-    *,
-    suites: Sequence[str] | None = None,
-    progress: Callable[[str], None] | None = None,
+    study: Study, models: Sequence[str], *, suites: Sequence[str] | None = None, progress: Say = None
 ) -> pd.DataFrame:
     """Ask `models` the study's questions in all its runs and grade what they chose, read by the study's parser.
-
     Responses come from the study's store; only missing ones are generated, each model's in one session of its engine.
-
-    Args:
-        suites: keys of suites; all of the study's by default.
-        progress: called with a line of text every few seconds while a model works.
-
-    Returns:
-        One row per model, question and run with `COLUMNS`. ``gold`` and ``chosen`` are indices into the options;
-        ``outcome`` is one of the five, or ``"no gold"``; ``how`` says where the choice stood or why there is none.
-    """
+    `suites` are keys, by default all of the study's. Returns one row per model, question and run with `COLUMNS`:
+    ``gold`` and ``chosen`` are indices into the options; ``outcome`` is one of the five, or ``"no gold"``; ``how`` says
+    where the choice stood or why there is none."""
     check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
     asked = questions(study, suites)
@@ -62,9 +52,7 @@ def closed_ended(
     return _graded(session, pd.concat(frames, ignore_index=True), asked, PARSER)
 
 
-def with_reader(
-    study: Study, graded: pd.DataFrame, reader: str, *, progress: Callable[[str], None] | None = None
-) -> pd.DataFrame:
+def with_reader(study: Study, graded: pd.DataFrame, reader: str, *, progress: Say = None) -> pd.DataFrame:
     """Return `graded` with ``chosen``, ``outcome`` and ``how`` by another reader of the same stored responses:
     ``"parser"``, ``"cascade"`` (a strict rule, then the parser for what it cannot read) or a rule of `READERS`."""
     if reader not in (readers := (PARSER, CASCADE, *READERS)):
@@ -92,22 +80,19 @@ def suite(study: Study, key: str) -> Suite:
     """Return suite `key` (or the RL set) from wherever `study` has it, read and checked once per process; a `DataError`
     names file, row and field of data that are not as published."""
     if study.source == "mini":
-        return _mini(key)
+        return _suite("mini", key)
     folder, spec = study.data_dirs.get(key), EVERY[key]
     place = study.root / Path(folder).expanduser() if folder else None
-    return _real(key, place, study.commit(spec.hub_id, spec.revision))
+    return _suite("hub", key, data_dir=place, revision=study.commit(spec.hub_id, spec.revision))
 
 
 @cache
-def _mini(key: str) -> Suite:
-    from medpsy.mini import suites  # late: no study of real suites needs the miniature
+def _suite(source: str, key: str, **place: Any) -> Suite:
+    if source == "mini":
+        from medpsy.mini import suites  # late: no study of real suites needs the miniature
 
-    return suites.suite(key)
-
-
-@cache
-def _real(key: str, folder: Path | None, revision: str | None) -> Suite:
-    return load(key, data_dir=folder, revision=revision)
+        return suites.suite(key)
+    return load(key, **place)
 
 
 def check_models(study: Study, names: Sequence[str], what: str = "models") -> None:
@@ -179,13 +164,8 @@ def _splits(frame: pd.DataFrame, model: ModelSpec) -> list[Split]:
 def read(
     session: Session, items: Sequence[tuple[Question, str]], reader: str, reasoning: Sequence[str] | None = None
 ) -> list[Reading]:
-    """Return the reading of each (question, answer) by `reader`: ``"parser"``, ``"cascade"`` or a rule's name.
-
-    A parser that failed yields no choice, never a wrong one.
-
-    Args:
-        reasoning: what stands before each answer and is shown to the parser with it; None shows the answer alone.
-    """
+    """Return the reading of each (question, answer) by `reader`: ``"parser"``, ``"cascade"`` or a rule's name. A parser
+    that failed yields no choice, never a wrong one; it sees `reasoning` (None: nothing) before each answer."""
     readings = [None] * len(items)
     if reader != PARSER:
         rule = READERS[FIRST_RULE if reader == CASCADE else reader]
@@ -210,14 +190,15 @@ def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[
     (frame,) = session.ask(study.parser, different, (0,), study.parser_sampling)
     parts = _splits(frame, study.model(study.parser))
     replies = {row.prompt_id: (row, part) for row, part in zip(frame.itertuples(), parts, strict=True)}
-    return [_reading(*replies[prompt.id], question) for prompt, (question, _) in zip(asked, items, strict=True)]
-
-
-def _reading(reply: Any, part: Split, question: Question) -> Reading:
-    if reply.finish_reason == "failed":
-        return Reading(None, PARSER_FAILED, reply.key)
-    reading = Reading(None, f"parser {part.state}") if part.answer is None else read_reply(part.answer, question)
-    return replace(reading, key=reply.key)
+    readings = []
+    for prompt, (question, _) in zip(asked, items, strict=True):
+        reply, part = replies[prompt.id]
+        reading = Reading(None, PARSER_FAILED)
+        if reply.finish_reason != "failed":
+            unread = Reading(None, f"parser {part.state}")
+            reading = unread if part.answer is None else read_reply(part.answer, question)
+        readings.append(replace(reading, key=reply.key))
+    return readings
 
 
 # Lengths, in tokens of the model that wrote.
@@ -225,11 +206,9 @@ def _reading(reply: Any, part: Split, question: Question) -> Reading:
 
 def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
     """Return the length of every response of `graded` and `judged` that did not fail: a row with `LENGTHS` each.
-
     ``tokens`` were counted as they were generated; ``reasoning`` ends at the end marker and ``answer`` is all the rest
     (both missing for models behind an endpoint); ``cut_off`` says that the response hit the token limit; ``outcome`` is
-    missing for conversations.
-    """
+    missing for conversations."""
     store, frames = ResponseStore(study.store_dir), [graded.rename(columns={"question_id": "item"})]
     talks = judged.drop_duplicates(["model", "suite", "key"]).rename(columns={"conversation_id": "item"})
     for name, rows in talks.drop(columns="outcome", errors="ignore").groupby("model", sort=False):
@@ -245,10 +224,8 @@ def lengths(study: Study, graded: pd.DataFrame, judged: pd.DataFrame) -> pd.Data
 
 def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame) -> pd.array:
     """Return the tokens of each response's reasoning, all of `model`; missing where an endpoint hides the tokenizer.
-
     Written again as text, reasoning may have other tokens than were generated, but never more than the whole response.
-    The numbers are kept in `store`, so that a replay needs no tokenizer.
-    """
+    The numbers are kept in `store`, so that a replay needs no tokenizer."""
     if model.base_url:
         return pd.array([None] * len(frame), dtype="Int64")
     parts, whole = _splits(frame, model), frame["completion_tokens"].to_numpy()

@@ -1,8 +1,7 @@
 """The evidence behind the scores, for people to read without the models: one Parquet file per kind beside the record.
 
-A row is one response, with what was asked, what the model wrote (reasoning and answer apart), and what every reader, or
-every judge of every criterion, made of it. Generates, grades and judges nothing: a response that is not stored is an
-error.
+A row is one response, with what was asked, what the model wrote, and what every reader, or every judge of every
+criterion, made of it. Generates, grades and judges nothing: a response that is not stored is an error.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,27 +12,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medpsy import evaluate
+from medpsy import evaluate, strict
 from medpsy.data.healthbench import THEMES
 from medpsy.data.questions import Conversation, Question
 from medpsy.data.suites import OPEN_SUITES, SUITES
 from medpsy.evaluate import PARSER
-from medpsy.files import write_whole
+from medpsy.files import storable, write_whole
 from medpsy.grading import rubric
 from medpsy.grading.readers import split
 from medpsy.grading.rubric import MET, NOT_MET
 from medpsy.judge import conversations
 from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec, Study
-from medpsy.texts import storable
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """One kind of evidence; `name` is that of its file, of its entry in a record and of its page.
-
-    `task` is the column that names what was asked; two suites may ask the same, and then share a response.
-    """
+    """One kind of evidence: the `name` of its file, of its entry in a record and of its page, and the column `task`
+    that names what was asked; two suites may ask the same, and then share a response."""
 
     name: str
     title: str
@@ -49,17 +45,14 @@ class Evidence:
         """The columns that tell responses apart."""
         return ["key", "suite", self.task]
 
-    def table(self, rows: pd.DataFrame) -> pa.Table:
-        """Return `rows`, one per response, as they are kept; what is missing is null."""
-        return pa.Table.from_pandas(rows, self.schema, preserve_index=False)
-
     def write(self, rows: pd.DataFrame | None, folder: Path) -> None:
         """Write `rows` into `folder`; None removes what an earlier run left."""
 
         def fill(path: Path) -> None:
             with pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
                 for start in range(0, max(len(rows), 1), AT_ONCE):
-                    writer.write_table(self.table(rows.iloc[start : start + AT_ONCE]))
+                    some = rows.iloc[start : start + AT_ONCE]  # what is missing is null
+                    writer.write_table(pa.Table.from_pandas(some, self.schema, preserve_index=False))
 
         if rows is None:
             (folder / self.file).unlink(missing_ok=True)
@@ -80,25 +73,21 @@ class Evidence:
 
 
 AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
-TEXT = pa.string()
-READING = pa.struct([("reader", TEXT), ("chosen", pa.int8()), ("outcome", TEXT), ("how", TEXT)])
-VERDICT = pa.struct([("judge", TEXT), ("outcome", TEXT), ("explanation", TEXT)])
-CRITERION = pa.struct([("criterion", TEXT), ("points", pa.float64()), ("axis", TEXT), ("verdicts", pa.list_(VERDICT))])
-WRITTEN = [*((name, TEXT) for name in ("reasoning", "answer", "finish_reason")), ("completion_tokens", pa.int32())]
-WHO = [(name, TEXT) for name in ("key", "model", "label", "suite", "suite_title")]
-ASKED = [("subject", TEXT), ("question_id", TEXT), ("run", pa.int32()), ("stem", TEXT), ("context", TEXT)]
-ASKED += [("options", pa.list_(TEXT)), ("gold", pa.int8())]
-TALK = [("theme", TEXT), ("theme_title", TEXT), ("conversation_id", TEXT), ("run", pa.int32())]
-TALK += [("guarded", pa.bool_())]  # its authors ask not to publish the row; see `medpsy.site.evidence.published`
-TALK += [("messages", pa.list_(pa.struct([("role", TEXT), ("content", TEXT)])))]
-SCORE = pa.struct([("judge", TEXT), ("score", pa.float64())])
-JUDGED = [("criteria", pa.list_(CRITERION)), ("scores", pa.list_(SCORE))]
-RESPONSES = Evidence(
-    "responses", "Responses", "question_id", pa.schema([*WHO, *ASKED, *WRITTEN, ("readings", pa.list_(READING))])
-)
-CONVERSATIONS = Evidence(
-    "conversations", "Conversations", "conversation_id", pa.schema([*WHO, *TALK, *WRITTEN, *JUDGED])
-)
+
+
+def _type(written: str | list | dict) -> pa.DataType:
+    if isinstance(written, list):
+        return pa.list_(_type(written[0]))
+    if isinstance(written, dict):
+        return pa.struct([(name, _type(each)) for name, each in written.items()])
+    return pa.type_for_alias(written)
+
+
+COLUMNS = {
+    kind: pa.schema(_type(each)) for kind, each in strict.read(Path(__file__).with_name("evidence.yaml")).items()
+}
+RESPONSES = Evidence("responses", "Responses", "question_id", COLUMNS["responses"])
+CONVERSATIONS = Evidence("conversations", "Conversations", "conversation_id", COLUMNS["conversations"])
 KINDS = (RESPONSES, CONVERSATIONS)
 
 
@@ -130,10 +119,7 @@ def with_questions(
     graded: pd.DataFrame, questions: Iterable[Question], texts: Mapping[str, str], models: Mapping[str, ModelSpec]
 ) -> pd.DataFrame:
     """Return `graded` with question, reasoning and answer beside every row; `texts` holds what each key's model wrote.
-
-    Raises:
-        ValueError: a row has no question.
-    """
+    A ValueError names a row without a question."""
     asked = pd.DataFrame(
         {
             "suite": question.suite,
@@ -157,7 +143,7 @@ def with_questions(
 
 def one_row_per_response(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `rows` (one per response and reader) with one row per response and all its readings in a list."""
-    rows = rows.assign(readings=rows[READING.names].to_dict("records"))
+    rows = rows.assign(readings=rows[["reader", "chosen", "outcome", "how"]].to_dict("records"))
     together = rows.groupby(RESPONSES.identity, sort=False)["readings"].agg(list)
     first = rows.drop(columns="readings").drop_duplicates(RESPONSES.identity).set_index(RESPONSES.identity)
     return RESPONSES.ordered(first.join(together).reset_index())
@@ -171,17 +157,10 @@ def with_conversations(
     *,
     guarded: bool,
 ) -> pd.DataFrame:
-    """Return one row per response, with columns as in `CONVERSATIONS`, scores in points.
-
-    Args:
-        judged: one row per criterion and judge, as `medpsy.judge` returns it.
-        conversations: suite -> id -> what was asked.
-        texts: key -> what the model wrote; a failed response has none.
-        guarded: whether the authors of the rows ask not to publish them.
-
-    Raises:
-        ValueError: a row has no conversation, or was judged by another rubric than its conversation has.
-    """
+    """Return one row per response, with columns as in `CONVERSATIONS`, scores in points. `judged` has a row per
+    criterion and judge, `conversations` are by suite and id, `texts` key -> what the model wrote (a failed response has
+    none), and `guarded` says whether the authors ask not to publish the rows. A ValueError names a row without
+    conversation, or judged by another rubric than its conversation has."""
     identity = CONVERSATIONS.identity  # a suite and its Hard subset share responses
     rows = judged.drop_duplicates(identity).drop(columns=["criterion", "points", "axis", "judge", "outcome"])
     asked = {}

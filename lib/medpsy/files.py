@@ -1,30 +1,28 @@
-"""Files and folders that are either whole or absent, and a folder for sockets, which want short names.
-
-Writes under a temporary name beside the target, then renames; never leaves a partial file under the final name, and
-never puts a file in the place of a device, a pipe or a link.
-"""
+"""Files and folders that are either whole or absent, short names for sockets, and the text and JSON of others as files
+can hold it. Writes under a temporary name beside the target, then renames; never leaves a partial file under the final
+name, and never puts a file in the place of a device, a pipe or a link."""
 
 import errno
+import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 STALE = 24 * 3600.0  # seconds after which whoever wrote a temporary file or folder must have been killed
+HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of a half or a whole surrogate pair
 SOCKETS = 35  # characters of a folder that leave room for the names of sockets in it, 107 in all
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file, then rename it to `path`, or to the file that the link `path` leads to.
-
-    A device or a pipe stays what it is and takes the content. Returns `path`.
-
-    Raises:
-        OSError: nothing was written under `path`; a full disk is named with the space that is left.
-    """
+    """Let `write` fill a temporary file, then rename it to `path`, or to the file that the link `path` leads to; a
+    device or a pipe takes the content. Returns `path`. An OSError says that nothing was written there, of a full disk
+    with the space that is left."""
     special = path.exists() and not path.is_file()
     target, folder = (path, None) if special else (path.resolve(), path.resolve().parent)
     if folder:
@@ -48,15 +46,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         free = shutil.disk_usage(path.parent).free // 2**20
-        fix = "make room and run the section again; it is not written"
-        raise OSError(error.errno, f"disk full ({free} MiB left): {fix}", str(path)) from error
+        raise OSError(error.errno, f"disk full ({free} MiB left): make room, run it again", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
     return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
@@ -71,11 +67,8 @@ def swept(folder: Path, prefix: str) -> Path:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target` to fill; it takes the place of `target` when the block ends without error.
-
-    What an error or a kill leaves behind never bears the name `target`, and the old folder stands until the new does.
-    Where `target` is a link, the folder that it leads to is replaced.
-    """
+    """Give an empty folder beside `target` to fill; it takes the place of `target`, or of the folder that this link
+    leads to, when the block ends without error. Until then the old folder stands."""
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
@@ -97,3 +90,21 @@ def socket_folder(prefix: str) -> Iterator[str]:
     short = usual if len(usual) <= SOCKETS else "/tmp"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=short, ignore_cleanup_errors=True) as folder:
         yield folder
+
+
+def storable(text: str) -> str:
+    """Return `text` with U+FFFD for every half of a surrogate pair, which JSON may hold and UTF-8 may not."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def parsed(text: str) -> Any:
+    """Return the value of a JSON text; its texts are `storable`. A ValueError says what is wrong, and where."""
+    try:
+        value = json.loads(text)
+        if HALF_PAIR.search(text):
+            value = json.loads(storable(json.dumps(value, ensure_ascii=False)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("brackets within brackets, too many to be read") from None
+    return value

@@ -72,8 +72,7 @@ class _Question(BaseModel, strict=True):
             return gold
         if isinstance(gold, str) and (letter := gold.strip().upper()) in tuple(letters):
             return letters.index(letter)
-        fix = f"write a letter A to {letters[-1]}, an index 0 to {len(letters) - 1} as a number, or null"
-        raise ValueError(f"it names no option; {fix}")
+        raise ValueError(f"it must be a letter A to {letters[-1]}, an index 0 to {len(letters) - 1}, or null")
 
 
 class _Response(BaseModel, strict=True):
@@ -111,12 +110,8 @@ def _by_id(path: Path | str, what: str, key: str, read: Callable[[Row], Any]) ->
 
 def load_questions(path: Path | str) -> dict[str, Question]:
     """Return the questions of a file, ``{id, question, options, gold}``, by id; a DataError names a malformed row."""
-
-    def read(row: Row) -> Question:
-        given = row.checked(_Question)
-        return Question(given.id, "own", "", given.question, tuple(given.options), given.gold, None, "own")
-
-    return _by_id(path, "questions", "id", read)
+    given = _by_id(path, "questions", "id", lambda row: row.checked(_Question))
+    return {q.id: Question(q.id, "own", "", q.question, tuple(q.options), q.gold, None, "own") for q in given.values()}
 
 
 def load_examples(path: Path | str) -> dict[str, Conversation]:
@@ -143,13 +138,11 @@ def _responses(path: Path | str, model: type[_Response], asked: Collection[str])
 
 
 def _named(identifiers: Iterable[str]) -> dict[str, Any]:
-    """Return how many there are and the first few, each named once."""
     names = list(identifiers)
     return {"count": len(names), "first": list(dict.fromkeys(names))[:NAMED]}
 
 
 def printed_problems(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was wrong with the files, a line each."""
     counted = {text: summary[name] for name, text in PROBLEMS.items() if summary.get(name, {}).get("count")}
     return [f"{text}: {problem['count']:,}, e.g. {'; '.join(problem['first'])}" for text, problem in counted.items()]
 
@@ -164,13 +157,9 @@ def answers(
 
     Accuracy is 100 x correct / questions with gold (None without any); its margin (95 %) covers the choice of
     questions. `outcomes` counts questions with gold; unknown, repeated and missing responses are counted and named.
-
-    Args:
-        reader: a name in `READERS`.
-        opens_thinking: the chat template opened the reasoning, so a response without its end marker is no answer.
-
-    Raises:
-        ValueError: there is no such reader, or a row is malformed (DataError: file, row, field, value and fix).
+    `reader` is one of `READERS`; `opens_thinking` says that the chat template opened the reasoning, so a response
+    without its end marker is no answer. A ValueError names an unknown reader, or a malformed row (DataError: file, row,
+    field, value and fix).
     """
     if reader not in READERS:
         raise ValueError(f"no reader {reader!r}; {strict.nearest(reader, READERS)}")
@@ -197,33 +186,25 @@ def graded(
     question: Question, text: str | None, finish_reason: str | None, reader: str, opens_thinking: bool = False
 ) -> dict[str, Any]:
     """Return ``{id, chosen, gold, outcome, how}`` of one response: letters, one of `OUTCOMES` or "no gold", and where
-    the choice stands or why there is none. A `text` of None is one that is missing or failed.
-    """
-    parts = reading = None
-    how = "failed"
+    the choice stands or why there is none. A `text` of None is one that is missing or failed."""
+    parts, reading, how = None, None, "failed"
     if text is not None:
         parts = split(text, opens_thinking=opens_thinking, finish_reason=finish_reason)
-        how = why_no_answer(parts, text)
-        if parts.answer is not None:
-            reading = READERS[reader](parts.answer, question)
-            how = reading.how
-    chosen = None if reading is None or reading.choice is None else LETTERS[reading.choice]
-    gold = None if question.gold is None else LETTERS[question.gold]
+        reading = None if parts.answer is None else READERS[reader](parts.answer, question)
+        how = reading.how if reading else why_no_answer(parts, text)
+    chosen, gold = (None if at is None else LETTERS[at] for at in (reading and reading.choice, question.gold))
     result = outcome(parts, reading, question, finish_reason)
     return {"id": question.id, "chosen": chosen, "gold": gold, "outcome": result, "how": how}
 
 
 def printed_answers(summary: Mapping[str, Any]) -> str:
-    """Return the summary as a few lines of text."""
-    total = sum(summary["outcomes"].values())
+    total, reader = sum(summary["outcomes"].values()), summary["reader"]
     score = f"{summary['accuracy']:.2f} ± {summary['margin']:.2f} (95 %)" if total else "no question has a gold"
-    lines = [f"accuracy {score}, {total:,} questions with gold, reader {summary['reader']}"]
+    lines = [f"accuracy {score}, {total:,} questions with gold, reader {reader}"]
     lines += [f"  {name}: {count:,}" for name, count in summary["outcomes"].items()]
     lines += [f"  without gold, not graded: {summary['without_gold']:,}"] * bool(summary["without_gold"])
-    lines += printed_problems(summary)
-    if summary["biased"]:
-        lines.append(f"reader {summary['reader']} looks at the gold: this score is biased upwards")
-    return "\n".join(lines)
+    biased = [f"reader {reader} looks at the gold: this score is biased upwards"] * summary["biased"]
+    return "\n".join(lines + printed_problems(summary) + biased)
 
 
 # Verdicts on HealthBench criteria.
@@ -235,26 +216,16 @@ MISSING, CONFLICTING = "missing", "conflicting"
 
 def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) -> dict[str, Any]:
     """Return the scores of a file of verdicts, ``{prompt_id, criterion, criteria_met, judge?}``, on a file of examples.
-
-    Scores are shares, not rounded, and null where nothing could be scored. Where the verdicts name several judges, the
-    scores are those of their plain mean (each example's score averaged over judges) and counts are sums over judges.
-
-    Returns:
-        The numbers of `medpsy.grading.rubric.scores` overall; in ``themes``, ``axes`` and, where there are
-        several, ``judges`` those of each by name; ``examples``, ``criteria``, ``verdicts``; `PROBLEMS` as
-        ``{count, first}``.
-
-    Raises:
-        DataError: a row is malformed; the message names file, row, field, value and fix.
-    """
+    The numbers of `medpsy.grading.rubric.scores` (shares, not rounded, null where nothing could be scored) overall, in
+    ``themes``, ``axes`` and, where there are several, ``judges`` by name; ``examples``, ``criteria``, ``verdicts``;
+    `PROBLEMS` as ``{count, first}``. Of several judges the scores are those of their plain mean (each example's score
+    averaged over judges), counts are sums. A DataError names a malformed row."""
     asked = load_examples(examples)
-    columns = ["conversation_id", "criterion", "points", "axis", "theme", "text"]
-    criteria = [
-        (example.id, place, criterion.points, criterion.axis, example.theme, criterion.text)
+    criteria = pd.DataFrame(
+        {"conversation_id": example.id, "criterion": place, "theme": example.theme, **vars(criterion)}
         for example in asked.values()
         for place, criterion in enumerate(example.rubric)
-    ]
-    criteria = pd.DataFrame(criteria, columns=columns)
+    )
     given = pd.DataFrame([dict(row.checked(_Verdict)) for row in _rows(verdicts, "verdicts")], dtype=object)
     given["outcome"], given["judge"] = given["criteria_met"].map(OUTCOME), given["judge"].fillna(UNNAMED)
     places = pd.MultiIndex.from_frame(criteria[["conversation_id", "text"]])
@@ -280,11 +251,9 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
 
 
 def _decided(criteria: pd.DataFrame, verdicts: pd.DataFrame, judges: Iterable[str]) -> pd.DataFrame:
-    """Return a row per judge and criterion with its outcome.
-
-    A text that a rubric holds several times has as many places: as many verdicts belong to them in order, and otherwise
-    those that agree decide them all. Column ``decided`` also says why a criterion is unjudged.
-    """
+    """Return a row per judge and criterion with its outcome. A text that a rubric holds several times has as many
+    places: as many verdicts belong to them in order, and otherwise those that agree decide them all. Column ``decided``
+    also says why a criterion is unjudged."""
     same = criteria.groupby(["conversation_id", "text"])
     criteria = criteria.assign(rank=same.cumcount(), places=same["text"].transform("size"))
     frame = pd.DataFrame({"judge": judges}).merge(criteria, how="cross")
@@ -334,12 +303,10 @@ def judge_files(
     opens_thinking: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Ask `judge`, a model of the study, about every criterion of every response; write its verdicts, whole or not.
-
-    Returns what was wrong with the responses (``{prompt_id, text, finish_reason?}``): each of `PROBLEMS` as
+    """Ask `judge`, a model of the study, about every criterion of every response (``{prompt_id, text,
+    finish_reason?}``); write its verdicts, whole or not, and return what was wrong with the responses: `PROBLEMS` as
     ``{count, first}``. A ValueError says what cannot be: an unknown model, a malformed row, verdicts that are there
-    already, or nothing to judge.
-    """
+    already, or nothing to judge."""
     study.model(judge)
     if verdicts.suffix == ".gz":
         raise ValueError(f"{verdicts}: verdicts are written as plain JSONL; name a file without .gz")
@@ -357,12 +324,10 @@ def judge_files(
     session = Session(study, ResponseStore(study.store_dir), progress)
     sampling = study.judge_sampling or Sampling(**REFERENCE, seed=study.seed)
     judgments = judged(session, judge, items, sampling=sampling, attempts=study.judge_attempts)
-    met = {outcome: value for value, outcome in OUTCOME.items()}
-    rows = []
+    rows, met = [], {outcome: value for value, outcome in OUTCOME.items()}
     for (example, _), group in zip(items, judgments, strict=True):
         for criterion, judgment in zip(example.rubric, group, strict=True):
             row = {"prompt_id": example.id, "criterion": criterion.text, "criteria_met": met[judgment.outcome]}
-            row |= {"judge": judge, "explanation": judgment.explanation, "attempts": judgment.attempts}
-            rows.append(row)
+            rows.append(row | {"judge": judge, "explanation": judgment.explanation, "attempts": judgment.attempts})
     write_text(verdicts, written(rows))
     return problems | {"failed": _named(name for name, (text, _) in given.items() if text is None)}

@@ -58,8 +58,8 @@ class Settings:
     """Settings of one run; the defaults are the card's, or where it says nothing the harness's own.
 
     Args:
-        think_end_token: where the reasoning ends; what stands before it is not scored. None scores all of it. The
-            card gives none, since its models do not think.
+        think_end_token: where the reasoning ends; what stands before it is not scored. None scores all of it. The card
+            gives none, since its models do not think.
         max_gen_toks: tokens a response may have; None leaves it to the task, and in the end to the harness (256).
         limit: documents per task; 0 means all.
         backend_options: further arguments of the backend, e.g. ``{"parallelize": True}``.
@@ -124,15 +124,12 @@ def evaluate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the harness says of `models` on `tasks`, groups and their parts included; runs what is missing.
 
-    Returns:
-        Scores: columns model, task, metric, value, stderr (both in points; stderr missing where the harness knows
-        none), n (documents), shots (examples in the prompt), seconds (of the task, or of the group it was asked in).
-        Documents: columns model, task, metric, document (``task/number``), value (points; the share that was followed
-        where a document has several instructions). Documents of a task count for each of its groups too.
-
-    Raises:
-        HarnessError: it stopped; what other models had finished is kept.
-        OSError, ValueError: a model is not to be had or behind an endpoint, or a data set has no commit.
+    Scores: columns model, task, metric, value, stderr (both in points; stderr missing where the harness knows none), n
+    (documents), shots (examples in the prompt), seconds (of the task, or of the group it was asked in). Documents:
+    columns model, task, metric, document (``task/number``), value (points; the share that was followed where a document
+    has several instructions); they count for each group of their task too. A HarnessError says that it stopped; what
+    other models had finished is kept. OSError, ValueError: a model is not to be had or behind an endpoint, or a data
+    set has no commit.
     """
     results = _results(study, models, tasks, settings, mini_files() if study.source == "mini" else {}, progress)
     documents = pd.DataFrame(results["documents"]).rename(columns={"documents": "document", "values": "value"})
@@ -147,12 +144,10 @@ def likeliest(
     *,
     settings: Settings,
     progress: Say = None,
-) -> pd.DataFrame:
-    """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``.
-
-    The protocol of `mmlu` on any suite's questions that have a key; nothing is written, nothing read out of a text.
-    Columns model, suite, weight_group, question_id, value (points: 0 or 100). Raises as `evaluate` does.
-    """
+) -> pd.DataFrame:  # fmt: skip
+    """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``:
+    the protocol of `mmlu` on any suite's questions that have a key. Columns model, suite, weight_group, question_id,
+    value (points: 0 or 100). Raises as `evaluate` does."""
     keyed = [question for question in questions if question.gold is not None]
     files = option_files(keyed)
     rows = _results(study, models, [OPTIONS], settings, files, progress, digest(files))["documents"]
@@ -172,9 +167,8 @@ def _results(
     *more: str,
 ) -> dict[str, Rows]:
     """Return scores and documents of `tasks`, of the harness or in `files` (name -> text); a replay tells what was
-    noted of the same names, settings and `more`.
-    """
-    asked = json.dumps([[model.name for model in models], list(tasks), asdict(settings), *more], sort_keys=True)
+    noted of the same names, settings and `more`."""
+    asked = digest([[model.name for model in models], list(tasks), asdict(settings), *more])
 
     def make() -> dict[str, Rows]:
         every = jobs(study, models, tasks, settings, files)
@@ -188,17 +182,15 @@ def _results(
             documents += read_documents(folder, job["name"])
         return {"scores": scores, "documents": documents}
 
-    return noted(study.store_dir, f"harness-{hashlib.sha256(asked.encode()).hexdigest()[:16]}", make)
+    return noted(study.store_dir, f"harness-{asked[:16]}", make)
 
 
 def jobs(
     study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], settings: Settings, files: Mapping[str, str]
 ) -> Rows:
-    """Return a job per model and task, as the process takes it.
-
-    ``folder`` is where its results land and ``place`` where it works, one for each set of files, since sections run
-    side by side; ``model`` holds the arguments of the backend, with paths from there, so that results name no machine.
-    """
+    """Return a job per model and task, as the process takes it: ``folder`` is where its results land and ``place``
+    where it works, one for each set of files, since sections run side by side; ``model`` holds the arguments of the
+    backend, with paths from there, so that results name no machine."""
     versions, made, root = {name: metadata.version(name) for name in DECIDING}, [], study.outputs / "harness"
     commits = {} if files else {each.hub_id: each.revision for each in card_benchmarks(study) if each.hub_id}
     documents, place = digest(files) if files else commits, root / f"tasks-{digest(files)[:8]}"
@@ -221,11 +213,10 @@ def jobs(
 
 
 def done(job: Mapping[str, Any]) -> bool:
-    """Return whether the results of this very job stand."""
     return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
 
 
-def digest(files: Mapping[str, str]) -> str:
+def digest(files: object) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
@@ -339,7 +330,6 @@ def _leaves(task: str, results: Mapping[str, Any]) -> list[str]:
 
 
 def main(file: Path) -> None:
-    """Do the jobs in `file` in turn."""
     import datasets
     import langdetect
     import nltk

@@ -10,10 +10,9 @@ implementation of HealthBench does; one that failed leaves its criteria unjudged
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, zip_longest
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from medpsy import prompts
 from medpsy.data.questions import Conversation, Criterion
 from medpsy.data.suites import OPEN_SUITES
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.evaluate import check_models, chosen
+from medpsy.evaluate import Say, check_models, chosen
 from medpsy.grading.readers import split
 from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
 from medpsy.stats import cohen_kappa, fleiss_kappa
@@ -33,7 +32,7 @@ RESPONSE = ["suite", "conversation_id", "theme", "run", "key", "finish_reason", 
 CRITERION = ["criterion", "points", "axis", "outcome", "explanation", "reason", "attempts", "judge_key"]
 COLUMNS = ["model", "judge", *RESPONSE, *CRITERION]
 SAME_RESPONSE = ["model", "suite", "run", "conversation_id", "criterion"]
-TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small server has slots: each finds its prefix
+TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small server has slots
 
 
 @dataclass(frozen=True)
@@ -48,28 +47,22 @@ class Judgment:
 
 
 def open_ended(
-    study: Study,
-    models: Sequence[str],
-    *,
-    judges: Sequence[str] | None = None,
-    suites: Sequence[str] | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> pd.DataFrame:
+    study: Study, models: Sequence[str], *, judges: Sequence[str] | None = None, suites: Sequence[str] | None = None,
+    progress: Say = None,
+) -> pd.DataFrame:  # fmt: skip
     """Ask `models` the study's conversations in all its runs and have every criterion judged by each of `judges`.
 
     Responses and judges' replies come from the study's store; only missing ones are generated. Judges and suites are
-    the study's by default; `progress` is called with a line of text every few seconds.
-
-    Returns:
-        One row per model, judge, suite, conversation, run and criterion with `COLUMNS`. ``criterion`` is the place in
-        the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the store (missing where the
-        response failed); ``empty`` says that the response had no answer; the others are those of `Judgment`.
+    the study's by default. Returns one row per model, judge, suite, conversation, run and criterion with `COLUMNS`:
+    ``criterion`` is the place in the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the
+    store (missing where the response failed); ``empty`` says that the response had no answer; the others are of
+    `Judgment`.
     """
     judges = study.judges if judges is None else judges
     check_models(study, models)
     check_models(study, judges, "judges")
     if study.judge_sampling is None:
-        raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
+        raise ValueError(f"judge_sampling: {study.file} does not say how judges reply; add it")
     session = Session(study, ResponseStore(study.store_dir), progress)
     asked = [conversation for group in conversations(study, suites).values() for conversation in group.values()]
     answered = [row for name in models for row in _answers(session, name, asked)]
@@ -103,7 +96,6 @@ def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iter
 
 
 def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.DataFrame:
-    """Return the rows of one judge, in the order of the responses."""
     study = session.study
     items = [(conversation, answer) for _, conversation, answer in answered if answer is not None]
     given = iter(judged(session, judge, items, sampling=study.judge_sampling, attempts=study.judge_attempts))
@@ -122,20 +114,25 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
 def judged(
     session: Session, judge: str, items: Sequence[tuple[Conversation, str]], *, sampling: Sampling, attempts: int = 3
 ) -> list[tuple[Judgment, ...]]:
-    """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order.
-
-    The same criterion of the same conversation and answer is one request, whoever gave the answer. A failed or
-    unreadable reply is asked again with the next seed, `attempts` times in all at most; a greedy judge would repeat
-    itself, so of its replies only the failed ones are. All replies are kept in the session's store.
-    """
+    """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order. The same
+    criterion of the same conversation and answer is one request, whoever gave the answer. A failed or unreadable reply
+    is asked again with the next seed, `attempts` times in all at most; a greedy judge would repeat itself, so of its
+    replies only the failed ones are. All replies are kept in the session's store."""
     asked = [[_prompt(*item, criterion) for criterion in item[0].rubric] for item in items]
-    waiting = {prompt.id: prompt for prompt in _in_turn(asked)}
-    judgments: dict[str, Judgment] = {}
+    # the first criterion of `TOGETHER` responses, then the second, ...: all prompts of a response begin alike, so that
+    # each finds in its slot what the one before has left there
+    rounds = (zip_longest(*asked[start : start + TOGETHER]) for start in range(0, len(asked), TOGETHER))
+    in_turn = (prompt for group in rounds for round_ in group for prompt in round_ if prompt is not None)
+    waiting = {prompt.id: prompt for prompt in in_turn}
+    judgments, opens = {}, session.study.model(judge).opens_thinking
     for attempt in range(1, attempts + 1):
         prompts_left, seeded = list(waiting.values()), replace(sampling, seed=sampling.seed + attempt - 1)
         (replies,) = session.ask(judge, prompts_left, (0,), seeded)
         for row in replies.itertuples():
-            judgment = _judgment(row, session.study.model(judge).opens_thinking)
+            judgment = _unjudged(FAILED)
+            if row.finish_reason != "failed":
+                part = split(row.text, opens_thinking=opens, finish_reason=row.finish_reason)
+                judgment = _unjudged(f"judge {part.state}") if part.answer is None else read_judgment(part.answer)
             judgments[row.prompt_id] = replace(judgment, attempts=attempt, key=row.key)
             if judgment.outcome != UNJUDGED or not (sampling.temperature > 0 or judgment.reason == FAILED):
                 del waiting[row.prompt_id]
@@ -144,27 +141,10 @@ def judged(
     return [tuple(judgments[prompt.id] for prompt in group) for group in asked]
 
 
-def _in_turn(asked: Sequence[Sequence[Prompt]]) -> Iterator[Prompt]:
-    """Yield the prompts of `TOGETHER` responses at a time: the first criterion of each, then the second, and so on.
-
-    All prompts of a response begin alike, so that each finds in its slot what the one before has left there.
-    """
-    for start in range(0, len(asked), TOGETHER):
-        for round_ in zip_longest(*asked[start : start + TOGETHER]):
-            yield from (prompt for prompt in round_ if prompt is not None)
-
-
 def _prompt(conversation: Conversation, answer: str, criterion: Criterion) -> Prompt:
     messages = prompts.judge(conversation, answer, criterion)
     digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
     return Prompt(f"{conversation.suite}/{conversation.id}/{digest}", messages)
-
-
-def _judgment(reply: Any, opens_thinking: bool) -> Judgment:
-    if reply.finish_reason == "failed":
-        return _unjudged(FAILED)
-    part = split(reply.text, opens_thinking=opens_thinking, finish_reason=reply.finish_reason)
-    return _unjudged(f"judge {part.state}") if part.answer is None else read_judgment(part.answer)
 
 
 # Reading: a judge is asked for a JSON object with `explanation` and `criteria_met` (`medpsy.prompts.judge`). Nothing is
@@ -191,11 +171,9 @@ def _unjudged(reason: str) -> Judgment:
 
 
 def read_judgment(text: str) -> Judgment:
-    """Return the judgment in `text`, which may hold chatter, a code fence, wrappers or several objects that agree.
-
-    An object that is cut off, or broken in any other way, makes the whole reply unreadable: what stands inside it may
-    be a quotation.
-    """
+    """Return the judgment in `text`, which may hold chatter, a code fence, wrappers or several objects that agree. An
+    object that is cut off, or broken in any other way, makes the whole reply unreadable: what stands inside it may be a
+    quotation."""
     try:
         objects = _objects(text)
         judgments = list(_judgments(objects))

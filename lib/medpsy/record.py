@@ -1,16 +1,8 @@
 """The record of one section: `result.json`, its tables (CSV), figures (PNG, SVG) and evidence (Parquet).
 
-A notebook makes one in the cell after its parameters, hands over what it shows, and closes it::
-
-    record = Record("01_backbone_selection", study, "Backbone selection")
-    record.table("scores", scores, "Scores")  # shown and kept
-    record.figure("scores", canvas, "Scores", alt="...")
-    record.responses(study, graded)  # digests, tokens, and the texts to read
-    record.claims(measured.claims, measured.findings)
-    record.close(chosen={"large": best})
-
-`result.json`, whose fields ``result.schema.json`` describes, is written last and whole: it alone means that a section
-is done. Refuses to hold a secret, an infinite number, or a missing number that is not written as null on purpose.
+A notebook makes a `Record` in the cell after its parameters, hands over what it shows, and closes it. `result.json`,
+whose fields ``result.schema.json`` describes, is written last and whole: it alone means that a section is done. Refuses
+to hold a secret, an infinite number, or a missing number that is not written as null on purpose.
 """
 
 import hashlib
@@ -58,11 +50,9 @@ class SecretFound(ValueError):
 
 
 class Record:
-    """What a section shows, concludes and rests on; a file only once it is closed.
-
-    Cells may run again: what has the same name, or is the same sentence, takes the place of the former. `parameters`
-    are by default the annotated variables of the notebook (``runs: int = 3``) with the values they have now.
-    """
+    """What a section shows, concludes and rests on; a file only once it is closed. Cells may run again: what has the
+    same name, or is the same sentence, takes the place of the former. `parameters` are by default the annotated
+    variables of the notebook (``runs: int = 3``) with the values they have now."""
 
     def __init__(self, section: str, study: Study, title: str, *, parameters: Mapping[str, Any] | None = None) -> None:
         for name in (section, study.outputs.name):
@@ -113,11 +103,8 @@ class Record:
     ) -> pd.DataFrame | None:
         """Keep what the section rests on: digests of questions, prompts and models, tokens of prompts and responses
         (what parser and judges wrote is not counted), and the texts to read, which are returned: `evidence.readable`.
-
-        Args:
-            graded: as `medpsy.evaluate` returns it, or one such frame per reader of the same responses.
-            texts: False where the same responses are read beside another section.
-        """
+        `graded` is as `medpsy.evaluate` returns it, or one such frame per reader of the same responses; `texts` is
+        False where the same responses are read beside another section."""
         frame = graded if isinstance(graded, pd.DataFrame) else next(iter(graded.values()))
         self._digest(study, evaluate.questions(study), [*frame["model"].unique(), study.parser])
         self._tokens |= frame[["prompt_tokens", "completion_tokens", "reasoning_tokens"]].sum().astype(int).to_dict()
@@ -142,23 +129,13 @@ class Record:
         self._tokens["trained"] = sum(training["tokens"] for training in trainings.values())
 
     def close(
-        self,
-        *,
-        chosen: Mapping | None = None,
-        inputs: Mapping[str, str] | None = None,
-        tokens: Mapping[str, int] | None = None,
+        self, *, chosen: Mapping | None = None, inputs: Mapping[str, str] = {}, tokens: Mapping[str, int] = {}
     ) -> None:
         """Show the findings, and write the record with everything it names; the last record of the section goes first.
-
-        Args:
-            chosen: what later sections use.
-            inputs, tokens: name -> digest of what else was read; what else was generated.
-
-        Raises:
-            ResultError: a field is missing, unknown or of the wrong kind; nothing is written.
-            SecretFound: the value of a ``*_TOKEN`` or ``*_KEY`` variable is in it; nothing is written.
-        """
-        record = {**self._header, "settings": self._settings, "inputs": self._inputs | dict(inputs or {})}
+        `chosen` is what later sections use, `inputs` name -> digest of what else was read, `tokens` what else was
+        generated. Nothing is written where a field is missing, unknown or of the wrong kind (ResultError), or the value
+        of a ``*_TOKEN`` or ``*_KEY`` variable is in it (SecretFound)."""
+        record = {**self._header, "settings": self._settings, "inputs": self._inputs | dict(inputs)}
         record |= {"claims": self._claims, "verdicts": list(self._findings.values()), "chosen": chosen}
         record["tables"] = {
             name: {field: getattr(shown, field) for field in TABLE_FIELDS} | {"csv": f"tables/{name}.csv"}
@@ -174,14 +151,22 @@ class Record:
             if rows is not None and _secrets():
                 for name in rows.select_dtypes(exclude="number"):
                     refuse_secrets(map(str, rows[name]), f"{kind.name}, column {name!r}")
-        record |= {"tokens": self._tokens | dict(tokens or {}) or None, "seconds": perf_counter() - self._started}
+        record |= {"tokens": self._tokens | dict(tokens) or None, "seconds": perf_counter() - self._started}
         record |= {"provenance": provenance.collect(self._root)}
         settled = {field: self._plain(value, field) for field, value in record.items()}
         _validate(settled, self.folder / FILE)
         text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
         refuse_secrets(text, f"{self.folder.name}: {FILE}")
         (self.folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
-        self._write_files()
+        for name in ("tables", "figures"):  # none of an earlier record outlives its table
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name, shown in self._tables.items():
+            write_text(self.folder / f"tables/{name}.csv", shown.exact.to_csv(index=False, lineterminator="\n"))
+        for name, drawn in self._figures.items():
+            for kind in DRAWN:
+                write_whole(self.folder / f"figures/{name}.{kind}", drawn.save)
+        for kind in evidence.KINDS:
+            kind.write(self.evidence.get(kind), self.folder)
         write_text(self.folder / FILE, text + "\n")
         if self._findings:
             display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
@@ -200,18 +185,6 @@ class Record:
         except (TypeError, ValueError) as error:
             raise ResultError(str(error)) from error
 
-    def _write_files(self) -> None:
-        """Write what the record names; what an earlier one left is removed, so that none outlives its table."""
-        for name in ("tables", "figures"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name, shown in self._tables.items():
-            write_text(self.folder / f"tables/{name}.csv", shown.exact.to_csv(index=False, lineterminator="\n"))
-        for name, drawn in self._figures.items():
-            for kind in DRAWN:
-                write_whole(self.folder / f"figures/{name}.{kind}", drawn.save)
-        for kind in evidence.KINDS:
-            kind.write(self.evidence.get(kind), self.folder)
-
 
 class Result(SimpleNamespace):
     """A record that was read back: the fields of ``result.schema.json``, and `folder`, which holds the files that its
@@ -225,11 +198,9 @@ class Result(SimpleNamespace):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 digest of the record's file."""
         return hashlib.sha256((self.folder / FILE).read_bytes()).hexdigest()
 
     def table(self, name: str) -> Table:
-        """Return table `name` as it was written."""
         return Table(**{key: value for key, value in self.tables[name].items() if key != "csv"})
 
 
@@ -253,8 +224,7 @@ def read_all(outputs: Path) -> dict[str, Result]:
 
 
 def refuse_secrets(texts: str | Iterable[str], where: str) -> None:
-    """Raise `SecretFound` if one of `texts` holds the value of a variable ``*_TOKEN`` or ``*_KEY``, which is not
-    told."""
+    """Raise `SecretFound` if one of `texts` holds the value of a variable ``*_TOKEN`` or ``*_KEY``; it is not told."""
     texts = [texts] if isinstance(texts, str) else list(texts)
     for name, value in _secrets().items():
         forms = {value, json.dumps(value)[1:-1], html.escape(value)}  # as it is, inside JSON, inside a page

@@ -1,9 +1,8 @@
 """Run one notebook through papermill: parameters checked first, executed apart, done when its record appeared.
 
-`result.json` alone means done: the last one is set aside before the first cell runs, so that a run that fails never
-leaves it behind as its own. Of parameters it refuses what papermill lets through: an unknown name, a value of another
-type, text where YAML was meant to hold a number. The kernel is the Python that runs this, whatever kernel the file or
-the user's Jupyter names. Never changes a notebook.
+`result.json` alone means done: the last one is set aside before the first cell runs. Of parameters it refuses what
+papermill lets through: an unknown name, a value of another type, text where YAML was meant to hold a number. The kernel
+is the Python that runs this, whatever kernel the file or the user's Jupyter names. Never changes a notebook.
 """
 
 import ast
@@ -100,12 +99,8 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 def resolve(
     notebook: Path, profile: str, *, files: Sequence[tuple[Path, str]] = (), given: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return the values to inject into `notebook`: those of `files`, later ones winning, then those `given`.
-
-    Args:
-        files: paths of YAML files, each with the name that errors call it.
-        given: ``name=value`` as typed on a command line; the value is read as the declared type.
-    """
+    """Return the values to inject into `notebook`: those of `files` (path, name in errors), later ones winning, then
+    those `given` as ``name=value`` on a command line, read as the declared type."""
     known, values = declared(notebook), {}
     for path, shown in files:
         values |= _checked(strict.read(path, shown), known, Place(shown), notebook.name)
@@ -146,8 +141,9 @@ def _kind(node: ast.expr, place: Place) -> Any:
             return list[_kind(inner, place)]
         case ast.Subscript(ast.Name("dict"), ast.Tuple([key, inner])):
             return dict[_kind(key, place), _kind(inner, place)]
-    fix = f"use {', '.join(TYPES)}, list[...] or dict[...], each with `| None` where it may be absent"
-    raise place.error(f"type {ast.unparse(node)!r} is not allowed; {fix}")
+    raise place.error(
+        f"type {ast.unparse(node)!r} is not allowed; use {', '.join(TYPES)}, list[...], dict[...], | None"
+    )
 
 
 def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
@@ -171,10 +167,8 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def set_aside_altered(profile: str) -> list[str]:
-    """Set aside every record of `profile` that was made with parameters other than the profile's; return the sections.
-
-    Such a record is what ``medpsy run -p`` leaves, or a cell changed in JupyterLab; it must not pass for the profile's.
-    """
+    """Set aside every record of `profile` that was made with parameters other than the profile's, by ``medpsy run -p``
+    or a cell changed in JupyterLab; return the sections."""
     root, altered = study.find_root(), []
     for section, notebook in notebooks(root).items():
         folder = root / "outputs" / profile / section
@@ -232,16 +226,10 @@ def run_notebook(
     *,
     stream: TextIO = sys.stderr,
 ) -> Path:
-    """Execute the notebook `section` under `profile` and return the path of its `result.json`.
-
-    Args:
-        files: YAML files whose values go before those of ``params/<profile>/<notebook>.yaml``.
-        params: ``name=value``, going before both.
-
-    Raises:
-        strict.SettingsError: unknown notebook, profile or parameter, or a value of the wrong type; nothing ran.
-        RunError: a cell failed, the kernel died, or the notebook ended without its record.
-    """
+    """Execute the notebook `section` under `profile` and return the path of its `result.json`; values of `files` go
+    before those of ``params/<profile>/<notebook>.yaml``, `params` (``name=value``) before both. A strict.SettingsError
+    (unknown notebook, profile or parameter, wrong type) says that nothing ran, a RunError that a cell failed, the
+    kernel died, or the notebook ended without its record."""
     notebook = find(section)
     loaded = study.load(profile)  # a slip in the study must show before a kernel starts
     file = f"params/{profile}/{notebook.stem}.yaml"
@@ -265,10 +253,8 @@ def run_notebook(
 
 
 def _executed(notebook: Path, folder: Path, values: dict, progress: "Progress", environment: Mapping[str, str]) -> str:
-    """Execute `notebook`, saving to `folder` as it goes; return what kept it from leaving a whole record.
-
-    The working directory is the notebook's own folder, as in JupyterLab. KeyboardInterrupt or SystemExit: Ctrl-C or a
-    polite kill (a batch system's, snakemake's) ended the kernel.
+    """Execute `notebook` in its own folder, saving to `folder` as it goes; return what kept it from leaving a whole
+    record. KeyboardInterrupt or SystemExit: Ctrl-C or a polite kill (a batch system's, snakemake's) ended the kernel.
     """
     papermill_engines.register(ENGINE, _Engine)
     how = {"engine_name": ENGINE, "kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False}
@@ -314,9 +300,6 @@ class Progress:
     running: int = -1
     echoed: float = 0.0
 
-    def start(self, index: int) -> None:
-        self.running, self.echoed = index, time.monotonic()
-
     def write(self, text: str) -> None:
         """Show the last line of what a cell printed, not too often."""
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
@@ -329,10 +312,8 @@ class Progress:
 
     def where(self) -> str:
         """Return the running cell, e.g. ``3 of 9 (Ours beside Table 1)``."""
-        if self.running < 0:
-            return "none"
-        number = sum(map(bool, self.names[: self.running + 1]))
-        return f"{number} of {sum(map(bool, self.names))} ({self.names[self.running]})"
+        number, count = (sum(map(bool, names)) for names in (self.names[: self.running + 1], self.names))
+        return "none" if self.running < 0 else f"{number} of {count} ({self.names[self.running]})"
 
     def show(self, text: str) -> None:
         print(f"  {self.prefix}  {self.where():<40}  {text}"[:WIDTH], file=self.stream, flush=True)
@@ -356,9 +337,8 @@ class _ThisPython(KernelSpecManager):
 
 
 class _Client(PapermillNotebookClient):
-    def __init__(self, *args: Any, progress: Progress, sockets: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.progress, self.sockets = progress, sockets
+    progress: Progress
+    sockets: str
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
@@ -385,7 +365,7 @@ class _Client(PapermillNotebookClient):
         if cell.cell_type != "code":
             return super().execute_cell(cell, cell_index, **options)
         started = time.monotonic()
-        self.progress.start(cell_index)
+        self.progress.running, self.progress.echoed = cell_index, started
         try:
             return super().execute_cell(cell, cell_index, **options)
         except DeadKernelError:
@@ -399,35 +379,27 @@ class _Engine(NBClientEngine):
     def execute_managed_notebook(
         cls, nb_man: Any, kernel_name: str, *, progress: Progress, environment: Mapping[str, str], **_: Any
     ) -> None:
-        progress.names = _cell_names(nb_man.nb.cells)
+        """Execute; let Ctrl-C and a polite kill end the kernel, and then this process. Nothing is raised where the
+        signal arrives: there an exception would end a task of the client's event loop, and the client could not shut
+        the kernel down any more."""
+        progress.names, received, before = _cell_names(nb_man.nb.cells), [], {}
         with socket_folder("kernel-") as sockets:
             options = {"kernel_name": kernel_name, "startup_timeout": START_SECONDS, "timeout": None}  # may take hours
             options |= {"stdout_file": progress, "stderr_file": progress}
-            client = _Client(nb_man, progress=progress, sockets=sockets, **options)
-            with _stoppable(client):
+            client = _Client(nb_man, **options)
+            client.progress, client.sockets = progress, sockets
+
+            def stop(number: int, _frame: object) -> None:
+                received.append(number)
+                threading.Thread(target=client.stop, daemon=True).start()
+
+            if threading.current_thread() is threading.main_thread():  # only there signals can be taken
+                taken = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+                before = {number: signal.signal(number, stop) for number in taken}
+            try:
                 client.execute(env=dict(environment))
-
-
-@contextlib.contextmanager
-def _stoppable(client: _Client) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill end the kernel, and then this process.
-
-    Nothing is raised where the signal arrives: there an exception would end a task of the client's event loop, and the
-    client could not shut the kernel down any more.
-    """
-    received: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        received.append(number)
-        threading.Thread(target=client.stop, daemon=True).start()
-
-    main = threading.current_thread() is threading.main_thread()  # only there signals can be taken
-    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if received:
-            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                if received:
+                    raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])

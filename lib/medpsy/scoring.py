@@ -27,16 +27,11 @@ def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | 
     """Return the score of every model on every suite, and their average (report 4.1.1: the plain mean) first.
 
     Unreadable and cut off responses count as not correct, failed ones do not count. A score is missing where one of its
-    weight groups, or of the average one of the seven suites, has none.
-
-    Args:
-        graded: as `medpsy.evaluate.closed_ended` returns it.
-        replicates: of the same responses, as `medpsy.claims.draws` returns them; by default drawn here, with the
-            margins of the scores themselves, not of their difference from published ones.
-
-    Returns:
-        ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin`` (points), ``questions`` (with a key),
-        ``responses`` (to them), one count per outcome, ``no gold``, and ``link``: the filter of what is behind it.
+    weight groups, or of the average one of the seven suites, has none. `replicates` are of the same responses, as
+    `medpsy.claims.draws` returns them; by default drawn here, with the margins of the scores themselves, not of their
+    difference from published ones. Returns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin``
+    (points), ``questions`` (with a key), ``responses`` (to them), one count per outcome, ``no gold``, and ``link``: the
+    filter of what is behind it.
     """
     values = (replicates or claims.draws(study, graded, published_runs=0)).values
     unit = ["model", "suite"]
@@ -49,7 +44,7 @@ def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | 
     table = counts.loc[order[order.isin(counts.index)]].reset_index()
     table["title"] = table["suite"].map(TITLES)
     drawn = [values.get(cell, np.full(2, np.nan)) for cell in zip(table["title"], table["model"], strict=True)]
-    filters = [{"model": row.model, "suite": row.suite} for row in table.itertuples()]
+    filters = table[["model", "suite"]].to_dict("records")
     return table.assign(
         score=[scores[0] for scores in drawn],
         margin=[float(stats.half_width(scores[1:])) for scores in drawn],
@@ -75,12 +70,9 @@ def open_ended(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
 
 def leads(study: Study, replicates: claims.Draws, models: Sequence[str], measures: Mapping[str, str]) -> pd.DataFrame:
     """Return the lead of the first of `models` over each other one: the difference of two columns of replicates, and so
-    paired. `measures` are title of a column -> measure; there is a row only where both models were measured.
-
-    Returns:
-        ``model`` (the other), ``title``, ``label``, ``score`` (of the lead), ``margin``, ``p`` and ``p_holm``, which is
-        corrected for the leads under one title.
-    """
+    paired. `measures` are title of a column -> measure; there is a row only where both models were measured: ``model``
+    (the other), ``title``, ``label``, ``score`` (of the lead), ``margin``, ``p``, and ``p_holm`` for the leads under
+    one title."""
     first, *others = models
     rows = []
     for other, (title, measure) in product(others, measures.items()):

@@ -27,9 +27,9 @@ from matplotlib.text import Text
 
 from medpsy.claims import KINDS
 from medpsy.claims import STATUSES as VERDICTS
+from medpsy.files import storable
 from medpsy.grading.readers import NO_GOLD, OUTCOMES
 from medpsy.scoring import AVERAGE, COUNTS
-from medpsy.texts import storable
 
 Plain = None | bool | int | float | str | list | dict
 LEVEL = " | "  # between a heading that columns share and a column's own
@@ -51,12 +51,12 @@ class Table:
     """Rows of numbers and names under a title.
 
     Args:
-        columns: unique names; ``"X ±"`` holds the margins of ``"X"``, and ``"A | B"``, ``"A | C"`` stand below one
+        columns: unique names; ``"X ±"`` holds the 95 % margins of ``"X"``, and ``"A | B"``, ``"A | C"`` stand below one
             heading A.
         rows: one list per row, plain values; None where nothing was measured.
         decimals: shown for numbers with a fraction; the record keeps all of them.
-        links: column -> which responses are behind the cell of each row, as ``"model=NAME&suite=NAME"``, or
-            ``"conversations#model=NAME"`` where they stand on another page of evidence than ``responses``; or None.
+        links: column -> which responses are behind each row's cell, as ``"model=NAME&suite=NAME"``, or
+            ``"conversations#model=NAME"`` for another page of evidence than ``responses``; or None.
         marks: column -> whether the cell of each row stands out, as the best of its column do.
     """
 
@@ -89,9 +89,8 @@ class Table:
 
     def html(self, evidence: Collection[str] = ()) -> str:
         """Return the table as HTML without blank lines; cells link to pages of `evidence` where `links` says so."""
-        body = ""
-        for number, row in enumerate(self._named()):
-            body += f"<tr>{''.join(self._cell(number, row, name, evidence) for name in self.shown)}</tr>"
+        lines = ((self._cell(at, row, name, evidence) for name in self.shown) for at, row in enumerate(self._named()))
+        body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in lines)
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="table-note {AS_WRITTEN}">{html.escape(self.note)}</p>' if self.note else ""
         table = f'<table class="medpsy sortable">{caption}<thead>{self._head()}</thead><tbody>{body}</tbody></table>'
@@ -167,11 +166,11 @@ class Findings:
         return "\n".join(f"{row['verdict']}: {row['text']} {row.get('note', '')}".strip() for row in self.rows)
 
     def _repr_html_(self) -> str:
-        return f'<ul class="verdicts {AS_WRITTEN}">{"".join(map(self._item, self.rows))}</ul>'
-
-    def _item(self, row: Mapping[str, str]) -> str:
-        note = f" <small>{html.escape(row['note'])}</small>" if row.get("note") else ""
-        return f"<li>{badge(row['verdict'])} {html.escape(row['text'])}{note}</li>"
+        items = ""
+        for row in self.rows:
+            note = f" <small>{html.escape(row['note'])}</small>" if row.get("note") else ""
+            items += f"<li>{badge(row['verdict'])} {html.escape(row['text'])}{note}</li>"
+        return f'<ul class="verdicts {AS_WRITTEN}">{items}</ul>'
 
 
 def table(
@@ -202,7 +201,6 @@ def badge(status: str) -> str:
 
 
 def claim_table(claims: Sequence[Mapping]) -> Table:
-    """Return the claims of a section with ours beside published."""
     frame = pd.DataFrame(claims, dtype=object).reindex(columns=list(CLAIM)).rename(columns=CLAIM)
     note = "95 % margins; where other models stand in, signs are tested."
     return table(frame, "Published claims, measured", note=note)
@@ -219,14 +217,9 @@ def score_table(
     source: str = "published",
     note: str = "Points, 95 % margins.",
 ) -> Table:
-    """Return scores as the report prints them: a row per model, the best in the first column first, best ones bold.
-
-    Args:
-        scores: as of `medpsy.scoring`; its column `by` names the columns of the table.
-        columns: their order; by default that of `scores`.
-        leads: rows like those of `scores` with the differences of two models, shown below, the smallest first.
-        printed: a published table, index model, shown below under `source`.
-    """
+    """Return scores as of `medpsy.scoring` as the report prints them: a row per model, the best in the first of
+    `columns` first, best ones bold. Column `by` names the columns of the table; `leads`, rows with the differences of
+    two models, stand below, the smallest first, then a `printed` table, index model, under `source`."""
     columns = [name for name in list(columns) or scores[by].unique() if name in set(scores[by])]
     shown = [name + end for name in columns for end in ("", MARGIN)]
     parts, links = [], []
@@ -264,12 +257,8 @@ def outcome_table(scores: pd.DataFrame, title: str = "Outcomes of all responses"
 
 
 def agreement_table(pairs: pd.DataFrame, kappa: float, scores: pd.DataFrame) -> Table:
-    """Return how alike the judges of a panel decide criteria and order models.
-
-    Args:
-        pairs, kappa: as `medpsy.judge.pairwise_agreement` and `medpsy.judge.panel_kappa` return them.
-        scores: overall scores of one suite, as of `medpsy.scoring.open_ended`.
-    """
+    """Return how alike the judges of a panel decide criteria (`pairs` and `kappa` of `medpsy.judge.pairwise_agreement`
+    and `panel_kappa`) and order models (overall `scores` of one suite, of `medpsy.scoring.open_ended`)."""
     by_judge = scores.pivot(index="model", columns="judge", values="score")
     ranked_alike = by_judge.corr("spearman")
     frame = pairs.assign(rank=[ranked_alike.at[pair] for pair in zip(pairs["first"], pairs["second"], strict=True)])
@@ -303,7 +292,6 @@ def score_points(
 
 
 def is_number(value: Plain) -> bool:
-    """Return whether `value` is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -321,10 +309,9 @@ def shown_value(value: Plain, decimals: int) -> str:
 
 
 def said_score(score: float, margin: float) -> str:
-    """Return what the words beside a figure say of one score; too little was asked for a margin where it is missing."""
-    if pd.isna(score):
-        return "not measured"
-    return f"{score:.1f}, no margin" if pd.isna(margin) else f"{score:.1f} ± {margin:.1f}"
+    """Return what the words beside a figure say of one score; without a margin too little was asked for one."""
+    told = f"{score:.1f}, no margin" if pd.isna(margin) else f"{score:.1f} ± {margin:.1f}"
+    return "not measured" if pd.isna(score) else told
 
 
 def plain(value: object, where: str, *, missing: bool = False) -> Plain:
@@ -353,7 +340,9 @@ class MissingGlyph(UserWarning):
 
 def _cover(canvas: Canvas) -> None:
     """Give every text the installed fonts, plain ones first, that have what the usual one lacks; warn of the rest."""
-    texts, fonts = canvas.findobj(Text), sorted(font_manager.fontManager.ttflist, key=_plainest)
+    texts, fonts = canvas.findobj(Text), font_manager.fontManager.ttflist
+    usual = (400, "normal", "regular")  # upright fonts of usual weight first, and the same ones every time
+    fonts = sorted(fonts, key=lambda font: (font.style != "normal", font.weight not in usual, font.name, font.fname))
     lacking = {ord(character) for text in texts for character in text.get_text() if not character.isspace()}
     lacking -= _characters(font_manager.findfont(font_manager.FontProperties()))
     families = []
@@ -371,11 +360,6 @@ def _cover(canvas: Canvas) -> None:
             MissingGlyph,
             stacklevel=2,
         )
-
-
-def _plainest(font: font_manager.FontEntry) -> tuple:
-    """Upright fonts of usual weight first, then by name, so that the same machine draws the same figure."""
-    return font.style != "normal", font.weight not in (400, "normal", "regular"), font.name, font.fname
 
 
 @cache

@@ -29,24 +29,14 @@ class Ladder(NamedTuple):
 
 
 def by_stage(
-    study: Study,
-    stages: Mapping[str, Mapping[str, str]],
-    stands_for: Mapping[str, str],
-    *,
-    section: str = "08_stage_ablations",
-    kind: str = "stage",
-) -> dict[str, Ladder]:
-    """Return the ladder of every size class, checked.
-
-    Args:
-        stages: stage (``"backbone"``, ``"sft1"`` ...) -> size class -> model of the study or checkpoint.
-        stands_for: size class -> published table, of the `kind` that `TABLES` names.
-        section: whose parameters these are, for messages.
-
-    Raises:
-        strict.SettingsError: a parameter names something that does not exist, or an end of the ladder is missing.
-        FileNotFoundError: a checkpoint is not there or not whole; names the section to run first.
-    """
+    study: Study, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str], *,
+    section: str = "08_stage_ablations", kind: str = "stage",
+) -> dict[str, Ladder]:  # fmt: skip
+    """Return the ladder of every size class, checked. `stages` are stage (``"backbone"``, ``"sft1"`` ...) -> size class
+    -> model of the study or checkpoint, `stands_for` size class -> published table of the `kind` that `TABLES` names;
+    both stand in the parameters of `section`. Raises strict.SettingsError where one names something that does not
+    exist, or an end of the ladder is missing, and FileNotFoundError for a checkpoint that is not whole, naming the
+    section to run first."""
     place, ladders = Place(f"params/{study.profile}/{section}.yaml"), {}
     at, tables = place.at("stages"), [name for name in published.catalog().index if TABLES[kind] in name]
     if strange := stages.keys() - set(ORDER):
@@ -70,22 +60,15 @@ def by_stage(
 
 
 def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the models of every size class that are run, checked; raises as `by_stage`.
-
-    Args:
-        classes: size class -> its models in the order of `CAPTIONS`, ``""`` for one that is not run.
-
-    Returns:
-        Columns ``size``, ``role`` (one of `ROLES`), ``row`` (of the report) and ``model`` (of the study, or a
-        checkpoint), which is that row or plays its part.
-    """
+    """Return the models of every size class that are run, checked; raises as `by_stage`. `classes` are size class ->
+    its models in the order of `CAPTIONS`, ``""`` for one that is not run. Columns ``size``, ``role`` (one of `ROLES`),
+    ``row`` (of the report) and ``model`` (of the study, or a checkpoint), which is that row or plays its part."""
     place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
     for size, names in classes.items():
         if size not in CAPTIONS:
             raise place.at(size).error(f"no such size class; {nearest(size, CAPTIONS)}")
         if len(names) != len(CAPTIONS[size]):
-            fix = f'must name {len(CAPTIONS[size])} models, "" for one not run: {", ".join(CAPTIONS[size])}'
-            raise place.at(size).error(f"{list(names)} {fix}")
+            raise place.at(size).error(f'must name 4 models, "" for one not run: {", ".join(CAPTIONS[size])}')
         rows += [(size, *row) for row in zip(ROLES, CAPTIONS[size], names, strict=True)]
     if not rows:
         raise place.error(f"names no size class; known are {', '.join(CAPTIONS)}")

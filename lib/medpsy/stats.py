@@ -20,10 +20,8 @@ Sizes = Mapping[str, int]  # stratum -> questions it has, asked or not
 
 
 def score(per_question: pd.Series) -> pd.DataFrame | pd.Series:
-    """Return the score of every model: [suite] x model, or whatever levels `per_question` has; see `bootstrap`.
-
-    Missing where a stratum has no value: the mean of the others would be another measure.
-    """
+    """Return the score of every model: [suite] x model, or whatever levels `per_question` has; see `bootstrap`. Missing
+    where a stratum has no value: the mean of the others would be another measure."""
     means, _, _ = _questions(per_question)
     strata = means.groupby(level=[name for name in means.index.names if name != "question_id"], sort=False).mean()
     scores = strata.groupby(level=_levels(means), sort=False).mean(skipna=False)
@@ -31,14 +29,9 @@ def score(per_question: pd.Series) -> pd.DataFrame | pd.Series:
 
 
 def bootstrap(
-    per_question: pd.Series,
-    draws: int = 1000,
-    seed: int = 0,
-    *,
-    sizes: Sizes | None = None,
-    published_runs: int = 0,
+    per_question: pd.Series, draws: int = 1000, seed: int = 0, *, sizes: Sizes | None = None, published_runs: int = 0,
     bounds: tuple[float, float] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Return replicates of the scores of `per_question`: [draw, suite] x model; missing where a stratum has no value,
     or a single question, which says nothing of its spread.
 
@@ -114,10 +107,8 @@ def _added(mean: NDArray[np.float64], asked: NDArray[np.int64], low: float, high
 
 
 def _shifts(deviations: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return weighted means [draws, columns] of `deviations` [questions, columns], missing ones left out.
-
-    Questions with equal values get one weight, the sum of theirs, which is gamma: a million cost no more than a few.
-    """
+    """Return weighted means [draws, columns] of `deviations` [questions, columns], missing ones left out. Questions
+    with equal values get one weight, the sum of theirs, which is gamma: a million cost no more than a few."""
     deviations, count = np.unique(deviations, axis=0, return_counts=True)
     present = (~np.isnan(deviations)).astype(float)
     deviations, shifts = np.nan_to_num(deviations), np.empty((draws, deviations.shape[1]))
@@ -168,10 +159,8 @@ def lead(per_question: pd.Series, first: str, second: str, **options) -> dict[st
 
 
 def proportion_margin(correct: int, total: int) -> float:
-    """Return the 95 % margin of `correct` out of `total`, in points: the longer arm of Wilson's interval.
-
-    Wilson, Journal of the American Statistical Association 22, 1927: of counts of which nothing but the total is known.
-    """
+    """Return the 95 % margin of `correct` out of `total`, in points: the longer arm of Wilson's interval. Wilson,
+    Journal of the American Statistical Association 22, 1927: of counts of which nothing but the total is known."""
     from scipy.stats import binomtest  # late: takes half a second to import
 
     interval = binomtest(int(correct), int(total)).proportion_ci(method="wilson")
@@ -179,26 +168,14 @@ def proportion_margin(correct: int, total: int) -> float:
 
 
 def questions_needed(
-    distance: float,
-    error: float,
-    questions: int,
-    *,
-    runs: int,
-    planned_runs: int,
-    run_share: float = 0.0,
-    suite: int | None = None,
-    power: float = 0.8,
-) -> int | None:
-    """Return how many questions show `distance` at 95 % with the wanted power; None where no number does.
-
-    Solves (z_0.975 + z_power)^2 V = distance^2 for n, V = between (1/n - 1/N) + within / (n R) (sample size of a z
-    test: Cochran, Sampling Techniques, 1977, 4.4), both variances being taken from what was measured.
-
-    Args:
-        error: standard error of the measured number, behind which `questions` with `runs` each stand.
-        run_share: share of the squared error that is run noise.
-        suite: questions N there are in all; None where new ones can be written.
-    """
+    distance: float, error: float, questions: int, *, runs: int, planned_runs: int, run_share: float = 0.0,
+    suite: int | None = None, power: float = 0.8,
+) -> int | None:  # fmt: skip
+    """Return how many questions show `distance` at 95 % with the wanted power; None where no number does. Solves
+    (z_0.975 + z_power)^2 V = distance^2 for n, V = between (1/n - 1/N) + within / (n R) (sample size of a z test:
+    Cochran, Sampling Techniques, 1977, 4.4), both variances being those measured. `error` is the standard error now,
+    behind which `questions` with `runs` each stand, `run_share` the share of the squared error that is run noise, and
+    `suite` the number N of questions there are in all, None where new ones can be written."""
     if not distance or planned_runs < 1 or not 0.5 <= power < 1:
         raise ValueError(f"distance {distance}, runs {planned_runs}, power {power}: out of range")
     normal, total = NormalDist(), error**2 * questions  # variance of one question asked `runs` times
@@ -210,9 +187,7 @@ def questions_needed(
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return p-values adjusted so that the chance of even one false claim stays below the level; missing ones stay.
-
-    Holm, Scandinavian Journal of Statistics 6, 1979: the k-th smallest of m times (m - k + 1), never decreasing.
-    """
+    Holm, Scandinavian Journal of Statistics 6, 1979: the k-th smallest of m times (m - k + 1), never decreasing."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
     adjusted = np.full(len(p), np.nan)
@@ -222,19 +197,15 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 def cohen_kappa(first: Sequence, second: Sequence) -> float:
     """Return the agreement of two raters beyond chance, NaN where the data cannot say; missing labels are left out.
-
-    Cohen, Educational and Psychological Measurement 20, 1960: (observed - expected) / (1 - expected).
-    """
+    Cohen, Educational and Psychological Measurement 20, 1960: (observed - expected) / (1 - expected)."""
     pairs = pd.DataFrame(list(zip(first, second, strict=True)), columns=["first", "second"], dtype=object).dropna()
     shares = pairs.apply(lambda labels: labels.value_counts(normalize=True)).fillna(0.0)
     return _beyond_chance((pairs["first"] == pairs["second"]).mean(), shares.prod(axis=1).sum())
 
 
 def fleiss_kappa(ratings: ArrayLike) -> float:
-    """Return the agreement of two or more raters beyond chance, from one row of labels per item, NaN as above.
-
-    Fleiss, Psychological Bulletin 76, 1971. Items that any rater left out are left out.
-    """
+    """Return the agreement of two or more raters beyond chance, from one row of labels per item, NaN as above. Fleiss,
+    Psychological Bulletin 76, 1971. Items that any rater left out are left out."""
     labels = pd.DataFrame(ratings, dtype=object).reset_index(drop=True)
     if len(labels) and len(labels.columns) < 2:
         raise ValueError("every item needs one label (or None) of each rater, and there must be two raters at least")

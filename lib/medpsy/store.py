@@ -30,9 +30,8 @@ import pyarrow.parquet as pq
 
 from medpsy import engines
 from medpsy.engines.base import Engine, Prompt, Response, Sampling
-from medpsy.files import swept, write_text, write_whole
+from medpsy.files import storable, swept, write_text, write_whole
 from medpsy.study import ModelSpec, Study
-from medpsy.texts import storable
 
 REPLAY = "MEDPSY_REPLAY"  # environment variable: set, nothing is generated and no model is looked for
 MODELS, NOTES = "models.json", "notes"  # within a store: name -> fingerprint; what runs measured of themselves

@@ -24,16 +24,16 @@ WANTED = {"int_type": "a whole number", "float_type": "a number", "string_type":
 WANTED |= dict.fromkeys(("list_type", "tuple_type"), "a list; write [a, b] or one `- item` per line")
 AT_ONCE = 65_536  # processes, connections, responses in one batch
 TOKENS = 2**20  # of one response or context; models have up to a million
-MOST = {  # how large a number may be, by its name; ours, and far above what the profiles have: slips, not plans
-    **dict.fromkeys(("seed", "seeds"), 2**32 - 1),  # numpy's
-    **dict.fromkeys(("runs", "attempts", "judge_attempts", "restarts", "num_train_epochs"), 1000),
-    **dict.fromkeys(("concurrency", "slots", "threads", "processes", "replicas", "tensor_parallel"), AT_ONCE),
-    **dict.fromkeys(("batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"), AT_ONCE),
-    **dict.fromkeys(("generation_batch_size", "gradient_accumulation_steps", "num_generations", "r"), AT_ONCE),
-    **dict.fromkeys(("max_tokens", "max_completion_length", "max_prompt_length", "soft_punish_cache"), TOKENS),
-    **dict.fromkeys(("packed_length", "max_length", "context", "top_k"), TOKENS),
-    **dict.fromkeys(("questions_per_suite", "conversations_per_suite", "questions", "conversations"), 10**7),
+LIMITS = {  # how large a number may be, by its name; ours, and far above what the profiles have: slips, not plans
+    "seed seeds": 2**32 - 1,  # numpy's
+    "runs attempts judge_attempts restarts num_train_epochs": 1000,
+    "concurrency slots threads processes replicas tensor_parallel batch_size per_device_train_batch_size": AT_ONCE,
+    "per_device_eval_batch_size generation_batch_size gradient_accumulation_steps num_generations r": AT_ONCE,
+    "max_tokens max_completion_length max_prompt_length soft_punish_cache packed_length max_length context": TOKENS,
+    "top_k": TOKENS,
+    "questions_per_suite conversations_per_suite questions conversations": 10**7,
 }
+MOST = {name: most for names, most in LIMITS.items() for name in names.split()}
 ANY = 10**8  # of a number with another name; the report's corpora have 3 * 10**7 rows
 
 
@@ -66,11 +66,9 @@ NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+|0x[0-9a-f
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses what would be read silently as something else than what was meant.
-
-    That is a key written twice, a key that is no text, an alias, infinity, and a word that versions 1.1 and 1.2
-    of YAML read differently: 010 is 8 or 10, 1:30 is 90 or text, no is false or text, 1e-5 is text or a number.
-    """
+    """YAML's safe loader, which refuses what would be read silently as something else than what was meant. That is a
+    key written twice, a key that is no text, an alias, infinity, and a word that versions 1.1 and 1.2 of YAML read
+    differently: 010 is 8 or 10, 1:30 is 90 or text, no is false or text, 1e-5 is text or a number."""
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
         event, problem = self.peek_event(), None
@@ -145,10 +143,8 @@ def _mapping(raw: object, place: Place) -> dict[str, Any]:
 
 
 def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
-    """Return dataclass `cls` made from the mapping `raw`; fields `given` come from elsewhere and are no keys of it.
-
-    A SettingsError names an unknown or missing key, a wrong type, or a value that the dataclass itself refuses.
-    """
+    """Return dataclass `cls` made from the mapping `raw`; fields `given` come from elsewhere and are no keys of it. A
+    SettingsError names an unknown or missing key, a wrong type, or a value that the dataclass itself refuses."""
     for key in given.keys() & _mapping(raw, place).keys():
         known = [field.name for field in dataclasses.fields(cls) if field.name not in given]
         raise place.at(key).error(f"unknown key; {nearest(key, known)}")
@@ -156,10 +152,8 @@ def build(cls: type[T], raw: object, place: Place, **given: object) -> T:
 
 
 def value(raw: object, kind: Any, place: Place) -> Any:
-    """Return `raw` as `kind`, a type or dataclass; a whole number passes for a float and a list for a tuple.
-
-    A SettingsError has a sentence for each value that does not fit.
-    """
+    """Return `raw` as `kind`, a type or dataclass; a whole number passes for a float and a list for a tuple. A
+    SettingsError has a sentence for each value that does not fit."""
     try:  # as JSON, where a list stands for a tuple and a mapping for a dataclass, and no other type for another
         text = json.dumps(raw, default=_plain, allow_nan=False)
         return _adapter(kind).validate_json(text, strict=True, extra="forbid")
@@ -212,10 +206,8 @@ _adapter = cache(pydantic.TypeAdapter)
 
 
 def bounded(value: object, place: Place) -> None:
-    """Refuse a number in `value`, a plain value or lists and mappings of such, that is larger than its name allows.
-
-    A slip such as ``runs: 1000000000`` would otherwise fill memory for minutes before anyone is told.
-    """
+    """Refuse a number in `value`, a plain value or lists and mappings of such, that is larger than its name allows. A
+    slip such as ``runs: 1000000000`` would otherwise fill memory for minutes before anyone is told."""
     if isinstance(value, dict | list | tuple):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             bounded(item, place.at(key))

@@ -5,6 +5,7 @@ Refuses to start from a file it does not fully understand; loads no model and as
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,20 +41,17 @@ def find_root(*starts: Path) -> Path:
     return next((folder for folder in above if all((folder / name).is_dir() for name in MARKS)), starts[-1])
 
 
-def _commit(text: str) -> str:
-    if not COMMIT.fullmatch(text):
-        raise ValueError(f"{text!r} can move; give the commit, 40 hexadecimal digits, or null")
-    return text
+def _checked(holds: Callable[[Any], bool], fix: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"{value!r} {fix}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise ValueError(f"{list(names)} must name each once")
-    return names
-
-
-Commit = Annotated[str, AfterValidator(_commit)]
-Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Commit = Annotated[str, _checked(COMMIT.fullmatch, "can move; give the commit, 40 hexadecimal digits, or null")]
+Names = Annotated[tuple[str, ...], _checked(lambda names: len(set(names)) == len(names), "must name each once")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 CONFIG = ConfigDict(hide_input_in_errors=True)  # which may be a key, in an address
@@ -152,10 +150,17 @@ class Study:
     root: Path = field(default_factory=find_root, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+
         models = {name: replace(model, root=self.root) for name, model in self.models.items()}
         object.__setattr__(self, "models", models)
         self._check_models()
-        self._check_suites()
+        for key, known in (("suites", SUITES), ("open_suites", OPEN_SUITES), ("data_dirs", SUITES | OPEN_SUITES)):
+            for name in getattr(self, key):
+                if name not in known and (key, name) != ("data_dirs", RL_SET.key):
+                    raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, known)}")
+        if self.data_dirs and self.source == "mini":
+            raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
         self._check_sampling()
         strict.bounded(asdict(self), strict.Place(self.file))
 
@@ -168,25 +173,13 @@ class Study:
             if not size.isidentifier():
                 raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
             if self.models[name].base_url:
-                fix = "name a model whose weights can be read"
-                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; {fix}")
+                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; name a model with weights")
         for name, model in self.models.items():
             if model.base_url:
                 from medpsy.engines.client import Options  # late: a study without endpoints needs no client
 
                 place = strict.Place(self.file, ("models", name, "engine_options"))
                 strict.build(Options, self.answers(model)[1], place)
-
-    def _check_suites(self) -> None:
-        from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
-
-        files = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
-        for key, known in (("suites", SUITES), ("open_suites", OPEN_SUITES), ("data_dirs", files)):
-            for name in getattr(self, key):
-                if name not in known:
-                    raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, known)}")
-        if self.data_dirs and self.source == "mini":
-            raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
 
     def _check_sampling(self) -> None:
         if self.judges and self.judge_sampling is None:
@@ -198,8 +191,9 @@ class Study:
             except ValueError as error:
                 raise ValueError(f"{key}{str(error).removeprefix('sampling')}") from None
             if self.runs > 1 and sampling.temperature == 0 and key in ("sampling", "open_sampling"):
-                fix = "set runs: 1 or a temperature"
-                raise ValueError(f"runs: {self.runs} runs at temperature 0 ({key}) repeat one text; {fix}")
+                raise ValueError(
+                    f"runs: {self.runs} at temperature 0 ({key}) repeat one text; set runs: 1 or a temperature"
+                )
 
     @property
     def file(self) -> str:
@@ -207,7 +201,7 @@ class Study:
         return f"params/{self.profile}/study.yaml"
 
     def model(self, name: str) -> ModelSpec:
-        """Return the model called `name`, of the study, a checkpoint (``"large-sft1"``) or one of a sister recipe,
+        """Return the model called `name`: of the study, a checkpoint (``"large-sft1"``), or one of a sister recipe,
         called size (or model), recipe of `RECIPES`, step, and seed where it is not the study's: ``"small-o1-gspo-s8"``.
         A ValueError offers the nearest name for an unknown one."""
         if name in self.models:
@@ -237,9 +231,8 @@ class Study:
         return self._trained(self.targets[size], f"{size}-{stage}{again}", f"{stage}{again.replace('-', ', ')}")
 
     def _trained(self, base: str, name: str, what: str) -> ModelSpec:
-        backbone = self.models[base]
         place = {"path": f"outputs/{self.profile}/models/{name}", "revision": None, "base_url": None}
-        return replace(backbone, name=name, label=f"{backbone.label}, {what}", **place)
+        return replace(self.models[base], name=name, label=f"{self.models[base].label}, {what}", **place)
 
     def require_whole(self, model: ModelSpec, stage: str) -> None:
         """Raise FileNotFoundError, naming the section to run, unless the checkpoint of a stage or recipe is whole."""
@@ -260,26 +253,11 @@ class Study:
             raise ValueError(f"section {section!r} is no notebook name; use letters, digits, _ and -")
         return self.outputs / section
 
-    @property
-    def outputs(self) -> Path:
-        return self.root / "outputs" / self.profile
-
-    @property
-    def store_dir(self) -> Path:
-        return self.outputs / "responses"
-
-    @property
-    def gguf_dir(self) -> Path:
-        return self.outputs / "gguf"
-
-    @property
-    def models_dir(self) -> Path:
-        """Where checkpoints land, a folder each."""
-        return self.outputs / "models"
-
-    @property
-    def corpora_dir(self) -> Path:
-        return self.outputs / "corpora"
+    outputs = property(lambda self: self.root / "outputs" / self.profile)
+    store_dir = property(lambda self: self.outputs / "responses")
+    gguf_dir = property(lambda self: self.outputs / "gguf")
+    models_dir = property(lambda self: self.outputs / "models")  # where checkpoints land, a folder each
+    corpora_dir = property(lambda self: self.outputs / "corpora")
 
     @property
     def unpinned(self) -> tuple[str, ...]:
@@ -288,7 +266,6 @@ class Study:
 
 
 def profiles(root: Path | None = None) -> tuple[str, ...]:
-    """Return the profiles there are: the folders of ``params`` that hold a study."""
     return tuple(sorted(path.parent.name for path in ((root or find_root()) / "params").glob("*/study.yaml")))
 
 

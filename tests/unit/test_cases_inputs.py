@@ -7,9 +7,9 @@ import stat
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from case_rows import CASES, cases
 from medpsy import export, run, study
 from medpsy.data.rows import DataError, Row
 from medpsy.files import whole_folder, write_text
@@ -17,15 +17,9 @@ from medpsy.recipes import tools
 from medpsy.show import Table
 from medpsy.strict import SettingsError
 
-FOLDER = Path(__file__).resolve().parents[1] / "cases"
-RESPONSES = FOLDER / "responses_finish_reasons.jsonl"
+RESPONSES = CASES / "responses_finish_reasons.jsonl"
 SKIPPED = ("script", "style", "textarea", "pre", "code")  # MathJax passes over these tags, and over IGNORED
 IGNORED = "mathjax_ignore"
-
-
-def cases(name):
-    lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [pytest.param(case, id=case["name"]) for case in map(json.loads, lines)]
 
 
 @pytest.mark.parametrize("case", cases("parameters"))
@@ -84,7 +78,7 @@ def test_tool_traces(case):
 
 
 def graded(responses, out, **more):
-    words = [sys.executable, "-m", "medpsy", "grade", "answers", "--questions", FOLDER / "questions.jsonl"]
+    words = [sys.executable, "-m", "medpsy", "grade", "answers", "--questions", CASES / "questions.jsonl"]
     done = subprocess.run([*words, "--responses", responses, "--out", out], capture_output=True, text=True, **more)
     assert done.returncode == 0, done.stderr
 
@@ -95,7 +89,7 @@ def written(path):
 
 @pytest.mark.parametrize("case", cases("response_files"))
 def test_response_files(case, tmp_path):
-    graded(FOLDER / case["responses"], tmp_path / "rows.jsonl")
+    graded(CASES / case["responses"], tmp_path / "rows.jsonl")
     rows, expected = written(tmp_path / "rows.jsonl"), case["expected"]
     outcomes = {row["id"]: row["outcome"] for row in rows}
     assert len(rows) == expected["rows_written"]

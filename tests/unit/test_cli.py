@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from case_rows import cases
 from medpsy import bundle, cli, doctor, published, run
 from medpsy.cli import app
 from typer.testing import CliRunner
@@ -52,22 +53,7 @@ def test_help_and_notebooks_load_no_heavy_package(imported, heavy):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("run nosuch", "notebook 'nosuch'"),
-        ("store stats --profile minni", "did you mean 'mini'?"),
-        ("store export x.zip", "the store is empty"),
-        ("store replay nosuch.zip", "nosuch.zip: no such bundle"),
-        ("export --stage rl3", "stage 'rl3' is unknown; did you mean"),
-        ("plan --profile paper --gpu H1000", "gpu 'H1000' is unknown; did you mean 'H100'?"),
-        ("plan --profile paper --price -1", "price -1.0 must be 0 or above"),
-        ("plan --gpu H100", "profile mini runs on the CPU of this machine; leave out --gpu"),
-        ("chat large-sft1", "run section 04_sft first"),
-        ("grade answers --questions nosuch.jsonl --responses x", "nosuch.jsonl"),
-        ("grade answers --questions q.jsonl --responses x --reader stric", "strict"),
-    ],
-)
+@pytest.mark.parametrize(("words", "message"), cases("command_errors", "words", "message"))
 def test_an_expected_error_is_one_message_and_exit_code_1(project, monkeypatch, words, message):
     monkeypatch.chdir(project)
     (project / "q.jsonl").write_text(json.dumps(QUESTION))
@@ -76,39 +62,10 @@ def test_an_expected_error_is_one_message_and_exit_code_1(project, monkeypatch, 
     assert message in done.stderr and done.stderr.startswith("medpsy: ") and "Traceback" not in done.output
 
 
-def test_an_unexpected_error_and_debugging_show_where_it_happened(project, monkeypatch):
-    monkeypatch.setenv("MEDPSY_DEBUG", "1")
-    assert isinstance(call("run nosuch").exception, ValueError)
-    monkeypatch.delenv("MEDPSY_DEBUG")
-    monkeypatch.setattr(run, "run_notebook", lambda *_: 1 / 0)
-    assert isinstance(call("run 01").exception, ZeroDivisionError)
-
-
 def test_the_audit_as_text_and_as_json():
     counts = json.loads(call("audit --json").output)
     assert counts == json.loads(json.dumps(published.summary()))
     assert f"{counts['claims']} claims" in call("audit").output
-
-
-def test_grading_own_answers(project):
-    questions, responses = project / "q.jsonl", project / "r.jsonl"
-    questions.write_text("\n".join(json.dumps(QUESTION | {"id": name}) for name in ("q1", "q2", "q3")))
-    rows = [{"id": "q1", "text": "The answer is A."}, {"id": "q2", "text": "The answer is B."}]
-    responses.write_text("\n".join(map(json.dumps, rows)))
-    words = f"grade answers --questions {questions} --responses {responses}"
-    summary = json.loads(call(f"{words} --json").stdout)
-    assert summary["rows"] == 3 and summary["accuracy"] == pytest.approx(100 / 3)
-    graded = [json.loads(line) for line in (project / "outputs/answers/r.lenient.jsonl").read_text().splitlines()]
-    assert [row["outcome"] for row in graded] == ["correct", "wrong", "failed"]
-    done = call(f"{words} --reader strict --out {project}/mine.jsonl")
-    assert "correct: 1" in done.stdout and (project / "mine.jsonl").is_file()
-
-
-def test_a_plan_is_text_or_json(project):
-    words = "plan --profile review --gpu A10 --price 0.5"
-    assert "one A10 at $0.5" in call(words).output
-    plan = json.loads(call(f"{words} --json").output)
-    assert plan["gpu"] == "A10" and plan["rows"][-1]["money"] == pytest.approx(plan["rows"][-1]["hours"] / 2)
 
 
 def test_words_are_passed_on(monkeypatch):

@@ -7,10 +7,10 @@ from collections import Counter
 import benchmark_rows as files
 import healthbench_rows as invented
 import pytest
-from medpsy.data.healthbench import AXES, FILES, REVISION, THEMES
-from medpsy.data.questions import sample
+from case_rows import cases
+from medpsy.data.healthbench import AXES, FILES, THEMES
 from medpsy.data.rows import DataError
-from medpsy.data.suites import digest
+from medpsy.data.suites import OPEN_SUITES
 from medpsy.data.suites import load as load_suite
 
 MAIN = "2025-05-07-06-14-12_oss_eval.jsonl"
@@ -34,13 +34,6 @@ def test_a_row_becomes_a_conversation_with_its_rubric(tmp_path):
     assert "SECRET" not in str(suite)
 
 
-def test_a_copy_in_csv_holds_the_same_conversations(tmp_path):
-    rows = [invented.example(1), invented.example(2)]
-    files.write_named_csv(tmp_path / "csv" / "healthbench.csv", rows)
-    copy = load_suite("healthbench", data_dir=tmp_path / "csv", partial=True)
-    assert copy.digest == load(tmp_path, rows).digest
-
-
 @pytest.mark.parametrize("key", FILES)
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, ending):
@@ -50,43 +43,10 @@ def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, end
     assert [one.id for one in load_suite(key, data_dir=tmp_path, partial=True).items] == [key]
 
 
-def test_another_number_of_rows_is_refused_unless_it_is_said_to_be_a_part(tmp_path):
-    with pytest.raises(DataError, match=rf"{MAIN}: 2 conversations, 5,000 expected.*partial=True"):
-        load(tmp_path, [invented.example(0), invented.example(1)], partial=False)
-    assert len(load(tmp_path, [invented.example(0), invented.example(1)]).items) == 2
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "want"),
-    [
-        ("prompt", [], ": healthbench/p0: the last turn must be the user's"),
-        ("prompt", {"role": "user"}, r", field 'prompt' is {'role': 'user'}: .*list"),
-        ("prompt", "text", ", field 'prompt' is 'text': Expecting value"),
-        ("prompt.2.role", "assistant", ": healthbench/p0: the last turn must be the user's"),
-        ("prompt.0.role", "doctor", ": healthbench/p0: role 'doctor'; known are system, user, assistant"),
-        ("prompt.1.content", " ", r", field 'prompt\[1\].content' is ' '"),
-        ("prompt.1.content", ..., r", field 'prompt\[1\].content' is missing: add it$"),  # `prompt` is no misspelling
-        ("prompt_id", ..., ", field 'prompt_id' is missing: add it"),
-        ("rubrics", [], ": healthbench/p0: no criterion has positive points"),
-        ("rubrics", ["yes"], r", field 'rubrics\[0\]' is 'yes'"),
-        ("rubrics.0.criterion", "", r", field 'rubrics\[0\]' is {.*}: criterion without text"),
-        ("rubrics.1.points", 0, r", field 'rubrics\[1\]' is .*: points 0.* of criterion 'says no'"),
-        ("rubrics.1.points", 11, r", field 'rubrics\[1\]' is .*: points 11.* of criterion 'says no'; -10 to 10"),
-        ("rubrics.1.points", "5", r", field 'rubrics\[1\].points' is '5'"),
-        ("rubrics.1.points", True, r", field 'rubrics\[1\].points' is True"),
-        ("rubrics.1.points", float("nan"), r", field 'rubrics\[1\]' is .*: points nan of criterion"),
-        ("rubrics.0.tags", ["level:example"], r", field 'rubrics\[0\].tags' is .*: exactly one tag axis:.* 0 found"),
-        ("rubrics.1.tags", ["axis:accuracy"], r", field 'rubrics\[1\].tags' is .*: exactly one tag level:.* 0 found"),
-        ("rubrics.0.tags", ["axis:accuracy", "axis:completeness"], "exactly one tag axis:.* 2 found"),
-        ("rubrics.0.tags", ["axis:safety"], "axis:safety is unknown; known are completeness, acc"),
-        ("rubrics.0.tags", ["level:other", "axis:accuracy"], "level:other is unknown; known are example, cluster"),
-        ("example_tags", [], r", field 'example_tags' is \[\]: exactly one tag theme:.* 0 found"),
-        ("example_tags", ["theme:diabetes"], "theme:diabetes is unknown; known are communication, complex_responses"),
-    ],
-)
+@pytest.mark.parametrize(("path", "value", "want"), cases("healthbench_defects", "path", "value", "want"))
 def test_a_defect_is_named_with_file_row_and_field(tmp_path, path, value, want):
     with pytest.raises(DataError, match=rf"{MAIN}, row 2.*{want}"):
-        load(tmp_path, [invented.example(9), invented.changed(path, value)])
+        load(tmp_path, [invented.example(9), invented.changed(path, ... if value == "<removed>" else value)])
 
 
 def test_the_hub_copy_is_read_file_by_file_at_its_revision(tmp_path, monkeypatch):
@@ -100,23 +60,13 @@ def test_the_hub_copy_is_read_file_by_file_at_its_revision(tmp_path, monkeypatch
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     suite = load_suite("healthbench_hard", partial=True)
-    options = {"data_files": "hard_2025-05-08-21-00-10.jsonl", "split": "train", "revision": REVISION}
+    options = {
+        "data_files": "hard_2025-05-08-21-00-10.jsonl",
+        "split": "train",
+        "revision": OPEN_SUITES["healthbench_hard"].revision,
+    }
     assert calls == [("openai/healthbench", options)]
     assert suite.items[0].rubric[1].points == -8 and suite.key == "healthbench_hard"
-
-
-def test_the_digest_covers_rubric_and_messages():
-    one = invented.conversation("a")
-    others = [invented.conversation("a", (7, -7)), invented.conversation("a", theme="global_health")]
-    assert len({digest([each]) for each in (one, *others)}) == 3
-    assert digest([one]) == digest([invented.conversation("a")])
-
-
-def test_a_sample_draws_from_all_conversations_alike():
-    many = [invented.conversation(f"c{n}", theme="hedging" if n < 90 else "communication") for n in range(100)]
-    chosen = sample(many, 40, seed=1)
-    assert len(chosen) == 40 and all(one in chosen for one in sample(many, 20, seed=1))
-    assert Counter(one.theme for one in chosen)["communication"] < 12  # not half of them, as strata would give
 
 
 # --- real rows
@@ -138,14 +88,6 @@ def test_every_real_row_loads_with_the_tags_it_has(real):
     assert set(themes) == set(THEMES) and themes["context_seeking"] == 86
     assert {each.axis for one in real.items for each in one.rubric} == set(AXES)
     assert sum(len(one.messages) > 1 for one in real.items) == 107
-
-
-def test_real_hard_rows_load_from_a_file_of_their_own(real_data, tmp_path):
-    folder = real_data / "healthbench"
-    hard = set(json.loads((folder / "hard_and_consensus_prompt_ids.json").read_text()))
-    chosen = [row for row in real_rows(real_data) if row["prompt_id"] in hard]
-    suite = load(tmp_path, chosen, "hard_2025-05-08-21-00-10.jsonl.gz", "healthbench_hard")
-    assert {one.id for one in suite.items} == hard and len(hard) == 67
 
 
 def test_ideal_completions_and_the_canary_never_enter_a_conversation(real_data, real):

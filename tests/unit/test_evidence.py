@@ -1,17 +1,16 @@
 """Evidence behind scores: responses and conversations joined with what was asked, withheld where authors ask for it."""
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from fake_engine import FakeEngine, answer
 from medpsy import engines, evidence
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.evidence import CONVERSATIONS
-from medpsy.record import ResultError, read
 from medpsy.site import evidence as scripts
 from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec, Study
-from records import write_record
 
 PLANTED = "<script>alert(1)</script>"
 MODELS = {
@@ -58,7 +57,7 @@ def judged(*names: str, model: str = "reed", suite: str = "healthbench", said: d
 
 def kept(rows: pd.DataFrame) -> list[dict]:
     """Return the rows as they are read back from their file."""
-    return CONVERSATIONS.table(rows).to_pylist()
+    return pa.Table.from_pandas(rows, CONVERSATIONS.schema, preserve_index=False).to_pylist()
 
 
 def joined(frame: pd.DataFrame, *, text: str | None = "hm</think>Rest", guarded: bool = False) -> pd.DataFrame:
@@ -121,33 +120,6 @@ def test_a_response_that_two_suites_share_is_shown_in_both():
     assert index.as_data()["keys"] == ["reedc10000000000", "reedc10000000000.healthbench_hard"]
 
 
-@pytest.mark.parametrize(
-    ("frame", "said"),
-    [
-        (judged("c1", points=3.0), r"healthbench/c1, criterion 0 \(3.0 points\): the rubric has no such criterion"),
-        (judged("c1", said={"stern": SAID["stern"]}).assign(criterion=[0, 1, 7]), "criterion 7"),
-    ],
-)
-def test_verdicts_by_another_rubric_are_refused(frame, said):
-    with pytest.raises(ValueError, match=said):
-        joined(frame)
-
-
-def test_a_record_keeps_conversations_and_one_without_them_can_be_read(tmp_path):
-    rows = joined(judged("c1", "c2"))
-    path = write_record(tmp_path, "07_main_results", conversations=rows)
-    result = read(path)
-    assert (result.responses, result.conversations) == (None, {"file": "conversations.parquet", "rows": 2})
-    assert result.evidence == {CONVERSATIONS: 2}
-    assert list(CONVERSATIONS.read(path.parent / "conversations.parquet")) == kept(rows)
-    path.write_text(path.read_text().replace('"conversations": {', '"conversation": {'))
-    with pytest.raises(ResultError, match="conversation"):
-        read(path)
-    write_record(tmp_path, "07_main_results")
-    assert not (path.parent / "conversations.parquet").exists()
-    assert read(path).evidence == {}
-
-
 @pytest.mark.parametrize(("source", "guarded"), [("mini", False), ("hub", True)])
 def test_texts_come_from_the_store_and_hub_rows_are_guarded(tmp_path, monkeypatch, source, guarded):
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
@@ -183,3 +155,15 @@ def test_script_files_hold_no_text_of_a_row_even_where_it_is_shown(tmp_path):
     assert files == ["0000.js", "index.js"]
     together = "".join((tmp_path / name).read_text() for name in files)
     assert not [word for word in ("hums", "Names it", "stern", "Rest") if word in together]
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (judged("c1", points=3.0), r"healthbench/c1, criterion 0 \(3.0 points\): the rubric has no such criterion"),
+        (judged("c1", said={"stern": SAID["stern"]}).assign(criterion=[0, 1, 7]), "criterion 7"),
+    ],
+)
+def test_verdicts_by_another_rubric_are_refused(frame, said):
+    with pytest.raises(ValueError, match=said):
+        joined(frame)

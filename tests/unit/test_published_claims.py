@@ -6,6 +6,7 @@ from decimal import Decimal as D
 from decimal import localcontext
 
 import pytest
+from case_rows import cases
 from medpsy import published
 from medpsy.published import recompute
 from medpsy.published.claims import ExpressionError, NoValue, evaluate, evaluate_each
@@ -26,41 +27,14 @@ RECOMPUTED = [
     ("P402", "28 / 28", "not derivable"), ("P401", "162 / 162", "agree"), ("R002", "72.7243", "disagree"),
     ("R033", "72.43", "not derivable"), ("X040", "66.475", "disagree"), ("P065", "", "not derivable"),
 ]  # fmt: skip
-PRINTED_VALUES = [
-    ("+11.42", "11.42"), ("~1,110", "1110"), ("2.40", "2.40"), ("64%", "64"), ("<=3", None), ("6-12", None),
-    (">30M", None), ("match", None),
-]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("expression", "value"),
-    [
-        ("a-b", D("0.59")),
-        ("0.1+0.2", D("0.3")),  # decimal, not binary
-        ("1/3*3 == 1", False),  # 40 digits, not a fraction
-        ("mean(xs)", D(2)),
-        ("len(('SFT', 'DPO'))", D(2)),
-        ("sorted(xs)[-2]", D(2)),
-        ("xs[1:]", [D(1), D(2)]),
-        ("xs+[a]", [D(3), D(1), D(2), D("70.54")]),
-        ("diff(xs, ys)", [D(2), D(0), D(-3)]),
-        ("equal(xs, ys)", D(1)),
-        ("rank(1, ys)", D(2)),  # equal numbers share the better rank
-        ("rnd(2.345, 2)", D("2.35")),
-        ("all(x >= 1 for x in xs)", True),
-        ("sum(1 for x, y in zip(xs, ys) if x == y)", D(1)),
-        ("[x*x for x in xs if x > 1 and x < 3]", [D(4)]),
-        ("a if a == b else a-b", D("0.59")),
-        ("1 < 2 > 3", False),
-        ("[1.0, 63] == [1, 63.00]", True),
-        ("rounds_to(72.7243, 72.73)", False),
-        ("rounds_to(-0.145, -0.15)", True),  # a tie counts
-    ],
-)
+@pytest.mark.parametrize(("expression", "value"), cases("formulas", "expression", "value"))
 def test_values(expression, value):
     with localcontext(prec=3):  # the caller's context does not matter
         result = evaluate(expression, NAMES)
-    assert result == value and type(result) is type(value)
+    wanted = [D(each) for each in value] if isinstance(value, list) else D(value) if isinstance(value, str) else value
+    assert result == wanted and type(result) is type(wanted)
 
 
 @pytest.mark.parametrize("expression", REFUSED)
@@ -88,6 +62,7 @@ def test_every_claim_says_what_it_is_and_how_it_is_decided():
     for claim in (*CLAIMS.values(), *CARD_CLAIMS.values()):
         assert claim.text and claim.section and claim.source
         assert claim.formula or not claim.rule  # a rule needs a result
+        assert claim.notebook and bool(claim.profile) != bool(claim.fact)  # tested somewhere, or a reason
 
 
 @pytest.mark.parametrize(("identity", "text", "state"), RECOMPUTED)
@@ -105,40 +80,7 @@ def test_a_digit_changed_in_a_claim_is_found():
         recompute(replace(claim, formula="a-z"))  # an error, not a disagreement
 
 
-@pytest.mark.parametrize(("value", "number"), PRINTED_VALUES)
-def test_printed_value_as_a_number(value, number):
-    parsed = replace(CLAIMS["P001"], value=value).number
-    assert (parsed and str(parsed)) == number
-
-
-@pytest.mark.parametrize(
-    ("section", "inside", "outside"),
-    [
-        ("3.1", {"P108", "P134", "R005", "X001", "X073"}, {"P148", "P167"}),
-        ("Table 1", {"P193", "R013", "X021", "X088"}, {"R240", "X089", "P361"}),  # not Table 10
-        ("4.5", {"P270", "X033"}, {"P283"}),
-        ("Key Highlights", {"P001"}, {"P050"}),
-    ],
-)
-def test_claims_of_a_section(section, inside, outside):
-    chosen = {claim.id for claim in published.claims(section)}
-    assert inside <= chosen and not outside & chosen
-    assert published.claims("no such section") == ()
-
-
-@pytest.mark.parametrize(
-    ("identity", "reach"),
-    [
-        ("P003", "0.010"),  # one cell and the claim, two decimals each
-        ("P134", "0.015"),  # a difference of two
-        ("R005", "0.010"),  # a mean of seven
-        ("R084", "0.025"),  # a sum of four, one of them 0.00
-        ("P158", "0.5"),  # nodes and GPUs are counted, not rounded
-        ("P417", "0.05"),  # a model's name is no rounding
-        ("P103", None),  # not one number
-        ("P065", None),  # not derivable
-    ],
-)
+@pytest.mark.parametrize(("identity", "reach"), cases("rounding_reach", "identity", "reach"))
 def test_what_rounding_can_explain(identity, reach):
     assert recompute(CLAIMS[identity]).reach == (reach and pytest.approx(D(reach)))
 
@@ -147,9 +89,3 @@ def test_what_a_card_claims_of_its_printed_numbers_agrees_with_them():
     assert Counter(recompute(claim).state for claim in CARD_CLAIMS.values()) == {"agree": 28, "not derivable": 31}
     rows = set(published.table("openmed_mmlu_breakdown").index)
     assert len(rows) == 13 and rows <= {operand.row for claim in CARD_CLAIMS.values() for operand in claim.operands}
-
-
-def test_a_claim_has_either_a_profile_that_tests_it_or_a_reason():
-    for change in ({"fact": "both"}, {"profile": ""}, {"notebook": ""}):
-        with pytest.raises(ValueError, match="A001"):
-            replace(CARD_CLAIMS["A001"], **change)

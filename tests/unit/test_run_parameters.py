@@ -1,10 +1,8 @@
 """Parameters of a notebook: everything papermill lets through is refused before a kernel starts."""
 
-import json
-from pathlib import Path
-
 import nbformat
 import pytest
+from case_rows import cases
 from medpsy import run
 from medpsy.strict import SettingsError
 from nbformat.v4 import new_code_cell, new_notebook
@@ -40,14 +38,13 @@ def resolved(notebook, text="", given=(), profile="mini"):
     return run.resolve(notebook, profile, files=[(path, "params/mini/some.yaml")], given=given)
 
 
-CASES = (Path(__file__).parents[1] / "cases" / "parameter_values.jsonl").read_text(encoding="utf-8").splitlines()
 LONG = [
     {"yaml": "suites: " + "[" * 100_000, "says": ["params/mini/some.yaml", "within each other"]},
     {"yaml": "n: " + "1" * 5000, "says": ["params/mini/some.yaml", "digits"]},
 ]
 
 
-@pytest.mark.parametrize("case", [*map(json.loads, CASES), *LONG])
+@pytest.mark.parametrize("case", [*cases("parameter_values"), *LONG])
 def test_a_value_takes_the_declared_type_or_is_refused(notebook, case):
     given = [case["given"]] if "given" in case else []
     if "says" in case:
@@ -68,35 +65,8 @@ def test_later_files_win_and_the_command_line_wins_over_all(notebook, tmp_path):
     assert got == {"profile": "smoke", "n": 3, "lr": 0.5, "label": "second"}
 
 
-def test_an_empty_file_and_a_missing_one(notebook, tmp_path):
-    assert resolved(notebook, "# nothing\n") == {"profile": "mini"}
-    with pytest.raises(SettingsError, match=r"params/mini/01_demo\.yaml: the file does not exist"):
-        run.resolve(notebook, "mini", files=[(tmp_path / "no.yaml", "params/mini/01_demo.yaml")])
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("n = 3", "name: type = value"),
-        ("n: int", "name: type = value"),
-        ("import os", "name: type = value"),
-        ('model: str = "a"\nfolder: str = f"out/{model}"', "must be a literal"),
-        ("n: int = 2 ** 3", "must be a literal"),
-        ("n: int = 'a'", "whole number"),
-        ("n: complex = 1", "'complex' is not allowed"),
-        ("n: int | str = 1", "'int | str' is not allowed"),
-        ("n: set[int] = 1", "is not allowed"),
-        ("n: int = (", "not Python"),
-    ],
-)
+@pytest.mark.parametrize(("source", "said"), cases("parameters_cells", "source", "said"))
 def test_a_parameters_cell_that_cannot_be_checked_is_refused(tmp_path, source, said):
     with pytest.raises(SettingsError, match=r"01_demo\.ipynb") as error:
         run.declared(written(tmp_path, source))
     assert said in str(error.value)
-
-
-def test_exactly_one_cell_must_be_tagged(tmp_path):
-    with pytest.raises(SettingsError, match="0 cells are tagged"):
-        run.declared(written(tmp_path, "n: int = 1", tags=()))
-    with pytest.raises(SettingsError, match="2 cells are tagged"):
-        run.declared(written(tmp_path, "n: int = 1", "m: int = 1"))

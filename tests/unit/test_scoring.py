@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scored_rows
-from medpsy import claims, evaluate, scoring, show, stats
+from medpsy import claims, evaluate, scoring, stats
 from medpsy import study as studies
 from medpsy.data.suites import SUITES
 from medpsy.grading import rubric
@@ -127,34 +127,3 @@ def test_conversations_are_scored_as_the_rubric_scores_them_in_points():
         assert ours.at["overall", name] == pytest.approx(100 * by_hand.at["overall", name])
     assert set(ours["kind"]) == {"overall", "theme", "axis"} and ours["title"].notna().all()
     assert ours.at["overall", "link"] == "conversations#model=quill&suite=healthbench"
-
-
-PRINTED = pd.DataFrame(
-    [[75.0, 70.0], [50.0, 80.0]], index=["Reed-1", "Somebody else"], columns=["Average", "MedQA (USMLE)"]
-)
-
-
-def test_a_table_of_scores_has_ours_leads_and_printed_ones_each_with_its_best():
-    scores = scoring.closed_ended(study(), graded())
-    lead = {"model": "quill", "label": "Δ", "title": "Average", "score": 99.0, "margin": 1.0}
-    shown = show.score_table(
-        scores, columns=list(PRINTED), leads=pd.DataFrame([lead]), printed=PRINTED, source="theirs"
-    )
-    assert [row[0] for row in shown.rows] == ["Reed-1", "Quill-2", "Δ", *PRINTED.index]
-    assert shown.exact["Average ±"].notna().tolist() == [True, True, True, False, False]
-    assert shown.marks["MedQA (USMLE)"] == [True, False, False, False, True]
-    assert shown.links["MedQA (USMLE)"] == ["model=reed&suite=medqa", "model=quill&suite=medqa", None, None, None]
-
-
-def test_all_outcomes_are_in_the_table_and_add_up():
-    frame = graded(runs=1).astype({"gold": "Int64"})
-    at = frame["suite"] == "medqa"
-    frame.loc[at, "outcome"] = (["correct", "wrong", "unreadable", "cut off", "failed", "wrong"] * COUNT)[: at.sum()]
-    shown = show.outcome_table(scoring.closed_ended(study(), frame))
-    row = shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "MedQA (USMLE)")]
-    assert row.to_dict() == {"Responses": 24, "Correct": 4, "Wrong": 8, "Unreadable": 4, "Cut off": 4, "Failed": 4}
-    assert shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
-    assert shown.links["Cut off"][:2] == ["model=reed&outcome=cut+off", "model=reed&suite=mmlu_health&outcome=cut+off"]
-    frame.loc[frame["question_id"] == "q1", ["gold", "outcome"]] = [pd.NA, "no gold"]
-    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).exact.set_index(["Model", "Suite"])
-    assert keyless.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [23, 1]

@@ -8,6 +8,7 @@ import zlib
 
 import nbformat
 import pytest
+from case_rows import cases
 from markdown_it import MarkdownIt
 from medpsy.record import SecretFound, read
 from medpsy.site import build
@@ -65,12 +66,6 @@ def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypat
     assert index["keys"] == [row["key"][:16] for row in given]
 
 
-def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(scripts, "CHUNK", 300)
-    write_chunks(rows(60, per_question=60), tmp_path)
-    assert len(calls(tmp_path)) > 3
-
-
 def section_page(tmp_path, *outputs, prose="# Title"):
     """Return the page of a section whose executed notebook has `outputs`."""
     result = read(write_record(tmp_path / "mini", "01_a", title="A section"))
@@ -91,17 +86,7 @@ def test_a_title_shows_exactly_its_characters(text):
     assert html.unescape(re.fullmatch(r"<h1>(.*)</h1>\n", shown, re.S).group(1)) == " ".join(text.split())
 
 
-@pytest.mark.parametrize(
-    ("kind", "given", "kept"),
-    [
-        ("text/html", "<table class='dataframe'><td data-value='1'>1</td></table>", 'data-value="1"'),
-        ("text/html", "<p>a<script>x()</script><img src=x onerror=x()><iframe src=x></iframe>b</p>", "<p>ab</p>"),
-        ("text/html", "<a href='javascript:x()' onclick='x()'>a</a>", '<a rel="noopener noreferrer">a</a>'),
-        ("text/html", "<style>a{background:url(https://example.org)}</style><b style='x'>a</b>", "<b>a</b>"),
-        ("text/markdown", "**a** <script>x()</script>", "**a** &lt;script>x()&lt;/script>"),
-        ("text/markdown", "![a](https://example.org/a.png) b!", "\\![a](https://example.org/a.png) b!"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "given", "kept"), cases("notebook_outputs", "kind", "given", "kept"))
 def test_an_output_keeps_its_text_and_loses_what_could_act(tmp_path, kind, given, kept):
     found = shown(section_page(tmp_path, v4.new_output("display_data", {kind: given}))).data[kind]
     assert kept in found if "data-value" in kept else found == kept
@@ -119,13 +104,3 @@ def test_a_notebook_that_printed_a_secret_is_not_published(tmp_path, monkeypatch
     monkeypatch.setenv("HF_TOKEN", "hf_planted_123")
     with pytest.raises(SecretFound, match=r"notebook.ipynb.*\$HF_TOKEN"):
         section_page(tmp_path, v4.new_output("stream", name="stdout", text="token hf_planted_123"))
-
-
-def test_a_page_written_by_hand_leads_to_the_pages_of_sections_that_have_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    for folder in ("notebooks", "params", "source"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "notebooks/course.md").write_text("# Course\n\n[01 A](01_a.ipynb), [02 B](02_b.ipynb)\n")
-    build.lesson_pages(tmp_path / "source", {"01_a"})
-    shown = (tmp_path / "source/course.md").read_text(encoding="utf-8")
-    assert shown == "# Course\n\n[01 A](sections/01_a/index.ipynb), 02 B\n"

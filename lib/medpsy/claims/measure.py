@@ -42,6 +42,7 @@ UNBOUNDED = (*RATIOS, "tokens", "GB")  # units that are no points
 ORDERS = ("rank", "judges", "dimensions", "columns", "")  # units of claims that hold or do not, as their rule says
 SIGN = re.compile(r"([<>])=?0")  # a printed value that claims a sign and no number
 BRACES = re.compile(r"\{(.+?)(?::([^{}]*))?\}")  # in a pattern's texts: a formula and the format of its value
+IN_SAMPLES = "holds in {:.0f} % of bootstrap samples"
 DECIMALS = {"nats per token": 4}  # of a finding's number, 2 in any other unit
 UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
 
@@ -64,7 +65,8 @@ class Places:
         if cell.model and cell.measure:
             return self.score(cell.model, cell.measure)
         if pair := cells()["differences"].get(cell.table, {}).get(cell.row):
-            return _less(*(self.at(grid(cell.table)[row][cell.column]) for row in pair))
+            (first, behind), (second, more) = (self.at(grid(cell.table)[row][cell.column]) for row in pair)
+            return first - second, behind | more
         raise NotMeasured(f"{cell.row}, {cell.column}")
 
     def score(self, model: str, measure: str) -> tuple[Values, set[Cell]]:
@@ -73,7 +75,9 @@ class Places:
             scores = [self.score(model, part) for part in parts]
             return np.mean([values for values, _ in scores], axis=0), set().union(*(behind for _, behind in scores))
         if measure in cells()["changes"]:
-            return _less(*(self.score(name, cells()["changes"][measure]) for name in (model, source_of(model))))
+            changed = cells()["changes"][measure]
+            (first, behind), (second, more) = (self.score(name, changed) for name in (model, source_of(model)))
+            return first - second, behind | more
         if model not in self.plays:
             raise NotMeasured(model)
         cell = measure, self.plays[model]
@@ -107,10 +111,6 @@ class Places:
             return self.study.model(model).label == printed
         differs["quantized here"] = None
         return source in self.plays and self.study.model(self.plays[source]).label == source
-
-
-def _less(first: tuple[Values, set[Cell]], second: tuple[Values, set[Cell]]) -> tuple[Values, set[Cell]]:
-    return first[0] - second[0], first[1] | second[1]
 
 
 def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[dict]]]:
@@ -246,10 +246,13 @@ def measure(
         context: further names that formulas see.
     """
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
-    settled, findings = {}, []
+    settled, findings, every = {}, [], {"scopes": [scope for kind in scopes.values() for scope in kind]}
     for pattern in patterns(section):
-        for names in _scopes(pattern["each"], scopes):
-            finding = _Finding(pattern, places, {**context, **names})
+        kind, _, name = pattern["each"].partition(" ")  # of scopes, or one class of the report
+        for scope in scopes.get(kind, []) if kind else [{}]:
+            if name and scope["class"] != name:
+                continue
+            finding = _Finding(pattern, places, {**context, **every, **scope})
             if pattern["claim"]:
                 settled.setdefault(pattern["claim"], finding)
             else:
@@ -274,12 +277,15 @@ def claim_row(claim: Claim, places: Places) -> dict:
     except NoValue:  # e.g. a share of a gap that is zero in some replicate
         return entry(claim, OPEN, note="has no value in some of the bootstrap samples")
     tier = places.tier(behind)[0]
-    if _is_order(claim, results[0]):  # settled where nearly all replicates agree
+    several, result = len(claim.operands) > 1, results[0]  # says how numbers are ordered: in words, or by its unit
+    in_words = several and not any(letter.isdigit() for letter in claim.value)
+    by_unit = claim.unit in ORDERS and (several or isinstance(result, list))
+    if in_words or by_unit or isinstance(result, bool):  # settled where nearly all replicates agree
         holds = evaluate_each(claim.rule, names | {"r": results, "v": [claim.number] * len(results)})
         how = effort(places.draws, behind, share=float(np.mean(np.array(holds[1:], dtype=bool))))
         ours = None if isinstance(results[0], bool | list) else float(results[0])
         verdict = order_status(how["share"], how["questions"])
-        return entry(claim, verdict, ours, None, _in_samples(how["share"]), tier, how)
+        return entry(claim, verdict, ours, None, IN_SAMPLES.format(100 * how["share"]), tier, how)
     number = claim.number
     if isinstance(results[0], list):
         if len({model for _, model in behind}) < 2 or tier != STAND_IN:
@@ -336,13 +342,6 @@ def effort(
     return about._asdict() | {"run_share": run_share, "suite": suite, "share": share}
 
 
-def _is_order(claim: Claim, result: object) -> bool:
-    """Return whether `claim` says how numbers are ordered: by its unit, or in words."""
-    several = len(claim.operands) > 1
-    in_words = several and not any(letter.isdigit() for letter in claim.value)
-    return in_words or isinstance(result, bool) or (claim.unit in ORDERS and (several or isinstance(result, list)))
-
-
 def _operands(claim: Claim, places: Places) -> tuple[dict[str, list], set[Cell]]:
     """Return the values of every operand, replicate by replicate, and what stands behind them."""
     names, behind = {}, set()
@@ -359,10 +358,6 @@ def _numbers(results: list) -> Values:
     return np.array([float(min(result) if isinstance(result, list) else result) for result in results])
 
 
-def _in_samples(share: float) -> str:
-    return f"holds in {100 * share:.0f} % of bootstrap samples"
-
-
 # Findings: patterns on our own models, by role.
 
 
@@ -370,13 +365,6 @@ def patterns(section: str) -> list[dict[str, str]]:
     """Return the rows of `patterns.csv` of one section."""
     with (DATA / "patterns.csv").open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if section[:2] in row["sections"].split()]
-
-
-def _scopes(each: str, scopes: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
-    """Return the names of every scope that a pattern is evaluated for: of a kind, or of one class of the report."""
-    every = {"scopes": [scope for kind in scopes.values() for scope in kind]}
-    kind, _, name = each.partition(" ")
-    return [every | scope for scope in scopes.get(kind, []) if not name or scope["class"] == name] if each else [every]
 
 
 class _Finding:
@@ -403,7 +391,7 @@ class _Finding:
             return settled_number(claim, self.values, self.places, self.behind, claim.number)
         draws, together = self.places.draws, self.rule == "together"
         margin = None if together else draws.margin(self.values, self.behind)
-        how = effort(draws, self.behind, self.values, share=_share(self.values) if together else None)
+        how = effort(draws, self.behind, self.values, share=float((self.values[1:] > 0).mean()) if together else None)
         tier, _ = self.places.tier(self.behind)
         return entry(claim, self.verdict, float(self.values[0]), margin, self.note, tier, how)
 
@@ -438,7 +426,6 @@ class _Finding:
         return self.places.draws.values[measure, model]
 
     def player(self, row: str) -> str:
-        """Return who plays a printed model."""
         if row not in self.places.plays:
             raise NotMeasured(row)
         return self.places.plays[row]
@@ -465,7 +452,7 @@ class _Finding:
             return
         margins = {name: self.places.draws.margin(values, self.behind) for name, values in parts.items()}
         closest, least = min(parts, key=lambda name: parts[name][0]), np.min(list(parts.values()), axis=0)
-        share, self.values = _share(least), least if self.rule == "together" else parts[closest]
+        share, self.values = float((least[1:] > 0).mean()), least if self.rule == "together" else parts[closest]
         unchanged = all_hold(unchanged_status(values[0], margins[name]) for name, values in parts.items())
         match self.rule:
             case "together":
@@ -479,8 +466,12 @@ class _Finding:
             case _:
                 self.verdict = all_hold(sign_status(float(v[0]), margins[n]) for n, v in parts.items())
         value = float(self.values[0])
-        shown = {"parts": parts, "closest": closest, "value": value, "share": _in_samples(share)}
-        names = self.names | shown | {"number": _number(value, margins[closest], pattern["unit"])}
+        shown = {"parts": parts, "closest": closest, "value": value, "share": IN_SAMPLES.format(100 * share)}
+        unit, margin = pattern["unit"], margins[closest]
+        places, ending = DECIMALS.get(unit, 2), f" {unit}" if unit and unit != "x" else ""
+        number = f"{value + 1:.2f}" if unit == "x" else f"{value:+.{places}f}"
+        number += f" ± {margin:.{places}f}{ending}" if known(margin) else f"{ending}, no margin"
+        names = self.names | shown | {"number": number}
         self.text, self.note = (
             BRACES.sub(lambda braces: format(compute(braces[1], names), braces[2] or ""), pattern[name])
             for name in ("text", "note")
@@ -502,14 +493,3 @@ class _Finding:
 def _open_unless(told: bool, values: Values) -> Values:
     """Return `values`, without replicates where something leaves them open, so that they have no margin."""
     return values if told else np.append(values[0], np.full(len(values) - 1, np.nan))
-
-
-def _share(values: Values) -> float:
-    return float((values[1:] > 0).mean())
-
-
-def _number(value: float, margin: float | None, unit: str) -> str:
-    if unit == "x":
-        return f"{value + 1:.2f}" + (f" ± {margin:.2f}" if known(margin) else ", no margin")
-    places, unit = DECIMALS.get(unit, 2), unit and f" {unit}"
-    return f"{value:+.{places}f}" + (f" ± {margin:.{places}f}{unit}" if known(margin) else f"{unit}, no margin")

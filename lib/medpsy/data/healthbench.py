@@ -5,41 +5,23 @@ Arora et al., "HealthBench". The authors ask not to show examples in plain text 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from medpsy import strict
 from medpsy.data.questions import Conversation, Criterion
-from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub
-from medpsy.texts import parsed
+from medpsy.data.rows import DataError, Origin, Row, find, from_files, from_hub
+from medpsy.files import parsed
 
-THEMES = {  # tag without its prefix -> name in the report, in the order of its Table 3
-    "communication": "Expertise-Tailored Communication",
-    "complex_responses": "Response Depth",
-    "context_seeking": "Context Seeking",
-    "emergency_referrals": "Emergency Referrals",
-    "global_health": "Global Health",
-    "health_data_tasks": "Health Data Tasks",
-    "hedging": "Responding Under Uncertainty",
-}
-AXES = {  # tag without its prefix -> what we call it
-    "completeness": "Completeness",
-    "accuracy": "Accuracy",
-    "context_awareness": "Context awareness",
-    "communication_quality": "Communication quality",
-    "instruction_following": "Instruction following",
-}
+LISTED = strict.read(Path(__file__).with_name("healthbench.yaml"))
+THEMES, AXES, FILES = (LISTED[name] for name in ("themes", "axes", "files"))
 LEVELS = ("example", "cluster")  # written for this example, or one of the 34 consensus criteria
 TAGS = {"theme": THEMES, "axis": AXES, "level": LEVELS}
-REVISION = "c54cd24dffedb5a1c643b4eae3a0b77590eb658a"  # a commit in public use
-FILES = {  # published name of each part, and patterns of other names by which a folder may hold it
-    "healthbench": ("2025-05-07-06-14-12_oss_eval.jsonl", "main*", "healthbench.*"),
-    "healthbench_hard": ("hard_2025-05-08-21-00-10.jsonl", "hard.*"),
-    "healthbench_consensus": ("consensus_2025-05-09-20-00-46.jsonl", "consensus.*"),
-}
 
 
-def read(origin: Origin, key: str, published: int) -> list[Conversation]:
+def read(key: str, published: int, origin: Origin) -> list[Conversation]:
     """Return the conversations of one part: of the hub, or of a folder, there also packed or under other names."""
     file, *names = FILES[key]
     if origin.data_dir is None:
@@ -48,18 +30,6 @@ def read(origin: Origin, key: str, published: int) -> list[Conversation]:
         rows = from_files(find(origin.data_dir, (f"{file}*", *names)))
     origin.expect(rows, published, "conversations")
     return [to_conversation(row, key) for row in rows]
-
-
-def _spec(key: str, title: str, published: int) -> SuiteSpec:
-    place = ("openai/healthbench", None, "train", REVISION)  # the hub's viewer calls the split of a single file so
-    return SuiteSpec(key, title, *place, "MIT", published, lambda origin: read(origin, key, published))
-
-
-SPECS = (
-    _spec("healthbench", "HealthBench", 5_000),
-    _spec("healthbench_hard", "HealthBench Hard", 1_000),
-    _spec("healthbench_consensus", "HealthBench Consensus", 3_671),
-)
 
 
 class _Turn(BaseModel, strict=True):
@@ -107,7 +77,6 @@ def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversatio
 
 
 def _only(row: Row, field: str, tags: Sequence[str], kind: str) -> str:
-    """Return what the one tag of this kind names."""
     named = [tag.removeprefix(f"{kind}:") for tag in tags if tag.startswith(f"{kind}:")]
     if len(named) != 1:
         raise row.error(field, f"exactly one tag {kind}:... is expected, {len(named)} found", tags)

@@ -23,8 +23,8 @@ class Question:
         options: 2 to 10 texts in the order of their letters; `stem` is the question without them.
         gold: index into `options`, or None where the key is withheld or names several options.
         context: passage the question is about (PubMedQA), or None.
-        weight_group: questions are averaged within a group first, then groups are averaged without weights
-            (MMLU (Health): the subject; every other suite: the suite itself).
+        weight_group: questions are averaged within a group first, then groups without weights (MMLU (Health): the
+            subject; every other suite: the suite itself).
     """
 
     id: str
@@ -51,13 +51,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of a rubric.
-
-    Args:
-        text: what has to be true of the response; for negative points, the bad thing that must not happen.
-        points: -10 to 10, never 0; negative points are taken off where the criterion is met.
-        axis: e.g. ``"completeness"``; `tags` are all of the row as they stand in the file, the axis included.
-    """
+    """One line of a rubric: `text` is what has to be true of the response, or for negative points the bad thing that
+    must not happen; `points` are -10 to 10, never 0, taken off where negative and met; `axis` is e.g.
+    ``"completeness"``, and `tags` are all of the row as they stand in the file."""
 
     text: str
     points: float
@@ -73,14 +69,9 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One open-ended task: messages that end with the user's turn, and what a response is judged by.
-
-    Args:
-        id: unique within its suite, which is a key of `medpsy.data.suites.OPEN_SUITES`; HealthBench's ``prompt_id``.
-        messages: chat messages as (role, content) mappings.
-        rubric: at least one criterion with positive points.
-        theme: the one ``theme:`` tag of the example, without its prefix; `tags` are all as they stand in the file.
-    """
+    """One open-ended task: messages that end with the user's turn, and a rubric with at least one criterion of positive
+    points. `id` (HealthBench's ``prompt_id``) is unique within its suite, a key of `medpsy.data.suites.OPEN_SUITES`;
+    `theme` is the one ``theme:`` tag without its prefix, `tags` are all as they stand in the file."""
 
     id: str
     suite: str
@@ -89,10 +80,7 @@ class Conversation:
     theme: str
     tags: tuple[str, ...] = ()
 
-    @property
-    def weight_group(self) -> str:
-        """All conversations of a suite count equally, so a sample draws from them as from one group."""
-        return self.suite
+    weight_group = property(lambda self: self.suite)  # all count equally: a sample draws from them as from one group
 
     def __post_init__(self) -> None:
         where = f"{self.suite}/{self.id}"
@@ -108,12 +96,10 @@ Item = TypeVar("Item", Question, Conversation)
 
 
 def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
-    """Return `n` of `items` in their own order, chosen by `seed`; 0 returns all.
-
-    The choice depends on seed and ids alone, not on row order or the number asked for: a sample of 40 contains the
-    sample of 20, so answers already in the store are used again. Every weight group gets an equal share as far as it
-    has questions, because groups count equally in the score, and at least one, even if that makes more than `n`.
-    """
+    """Return `n` of `items` in their own order, chosen by `seed`; 0 returns all. The choice depends on seed and ids
+    alone, not on row order or the number asked for: a sample of 40 contains the sample of 20, so answers already in the
+    store are used again. Every weight group gets an equal share as far as it has questions, because groups count
+    equally in the score, and at least one, even if that makes more than `n`."""
     if n < 0:
         raise ValueError(f"cannot choose {n} questions; give a number of at least 0 (0 means all)")
     if n == 0 or n >= len(items):

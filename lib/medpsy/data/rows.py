@@ -19,7 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from medpsy.data.questions import LETTERS, Conversation, Question
-from medpsy.texts import parsed, storable
+from medpsy.files import parsed, storable
 
 KINDS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 LONGEST_SHOWN = 100  # characters of a value in a message
@@ -140,17 +140,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class SuiteSpec:
-    """Where a suite comes from and what its complete copy holds."""
+    """Where a suite comes from and what its complete copy holds, as ``suites.yaml`` says."""
 
     key: str  # in code and tables of ours
     title: str  # the report's name of its column
     hub_id: str
-    config: str | None
     split: str
-    revision: str | None  # commit of the hub copy that is read; None where none is known
-    licence: str  # of that copy, as its page states it
-    published: int | None  # questions (or conversations) of the complete suite; None where sources disagree
+    revision: str | None
+    licence: str
+    published: int | None
     read: Callable[["Origin"], list[Question] | list[Conversation]]
+    config: str | None = None
 
 
 def read(origin: Origin, patterns: Iterable[str]) -> list[Row]:
@@ -279,7 +279,6 @@ def _csv(text: str, name: str, header: Sequence[str]) -> list[dict[str, str]]:
 
 
 def numbered(values: Iterable[object], source: str) -> list[Row]:
-    """Return one `Row` per object in `values`."""
     return [_row(value, source, number) for number, value in enumerate(values, 1)]
 
 

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from medpsy import strict
 from medpsy.data import healthbench, training_sets
 from medpsy.data.questions import LETTERS, Conversation, Question
 from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub, read, sources
@@ -33,7 +34,8 @@ MMLU_HEADER = ("question", "A", "B", "C", "D", "answer")  # the original csv fil
 
 
 def mmlu_health(origin: Origin) -> list[Question]:
-    """Return the test questions of the six subjects, in the order of `MMLU_SUBJECTS`."""
+    """Return the test questions of the six subjects, in the order of `MMLU_SUBJECTS`, from either form: csv (letters)
+    or hub (`choices`, answer 0 to 3)."""
     questions: list[Question] = []
     for subject, published in MMLU_SUBJECTS.items():
         if origin.data_dir is None:
@@ -42,20 +44,17 @@ def mmlu_health(origin: Origin) -> list[Question]:
             names = [f"{subject}_test.*", f"test/{subject}_test.*", f"{subject}/test*"]
             rows = from_files(find(origin.data_dir, names), MMLU_HEADER)
         origin.expect(rows, published, f"test rows of {subject}")
-        questions += [_mmlu_question(row, subject, number) for number, row in enumerate(rows, 1)]
+        for number, row in enumerate(rows, 1):
+            if "choices" in row.values:
+                options, gold = row.texts("choices"), row.integer("answer")
+                row.expect(len(options) == 4, "choices", "four options are expected")
+                row.expect(row.text("subject") == subject, "subject", f"{subject} is expected in this file")
+                row.expect(0 <= gold <= 3, "answer", "0 to 3 is expected in a copy with the column `choices`")
+            else:
+                options, gold = tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4)
+            asked = (f"{subject}/{number}", "mmlu_health", subject, row.text("question"))
+            questions.append(Question(*asked, options, gold, None, subject))
     return questions
-
-
-def _mmlu_question(row: Row, subject: str, number: int) -> Question:
-    """Return question `number` of a subject from either form: csv (letters) or hub (`choices`, answer 0 to 3)."""
-    if "choices" in row.values:
-        options, gold = row.texts("choices"), row.integer("answer")
-        row.expect(len(options) == 4, "choices", "four options are expected")
-        row.expect(row.text("subject") == subject, "subject", f"{subject} is expected in this file")
-        row.expect(0 <= gold <= 3, "answer", "0 to 3 is expected in a copy with the column `choices`")
-    else:
-        options, gold = tuple(row.option(letter) for letter in "ABCD"), row.letter("answer", 4)
-    return Question(f"{subject}/{number}", "mmlu_health", subject, row.text("question"), options, gold, None, subject)
 
 
 # AfriMed-QA, Olatunji et al.: expert multiple choice of African medical schools, two to five options. Which subset and
@@ -76,23 +75,21 @@ def afrimedqa(origin: Origin) -> list[Question]:
             row.expect("tier" in row.values, "tier", f"version 2 is expected, as in {SUITES['afrimedqa'].hub_id}")
             expert += [row] if row.optional("tier").lower() == "expert" else []
     origin.expect(expert, SUITES["afrimedqa"].published, "expert multiple-choice rows")
-    pairs = [(row, _numbered_options(row)) for row in expert]
-    return [_afrimed_question(row, options) for row, options in pairs if len(options) >= 2]
+    return [question for row in expert if (question := _afrimed_question(row))]
 
 
-def _numbered_options(row: Row) -> dict[int, str]:
-    """Return option number (1 to 5, as published: the key counts that way) to text, without the fillers."""
+def _afrimed_question(row: Row) -> Question | None:
+    """Return a question without fillers among its options, None where fewer than two are left; its gold is the one
+    option that `correct_answer` (``"option4"``, a comma list) names, counted with the fillers."""
     given = row.structure("answer_options") if row.optional("answer_options") else {}
     named = isinstance(given, dict) and all(NUMBERED.fullmatch(name) for name in given)
     row.expect(named, "answer_options", "an object with option1 to option5 is expected")
     plain = all(text is None or isinstance(text, str | int | float) for text in given.values())
     row.expect(plain, "answer_options", "texts are expected")
     texts = {int(name[-1]): "" if text is None else str(text).strip() for name, text in sorted(given.items())}
-    return {number: text for number, text in texts.items() if text.casefold() not in FILLERS}
-
-
-def _afrimed_question(row: Row, options: dict[int, str]) -> Question:
-    """Return a question; its gold is the one option that `correct_answer` (``"option4"``, a comma list) names."""
+    options = {number: text for number, text in texts.items() if text.casefold() not in FILLERS}
+    if len(options) < 2:
+        return None
     names = [name.strip() for name in row.optional("correct_answer").split(",") if name.strip()]
     known = all(NUMBERED.fullmatch(name) for name in names)
     row.expect(known, "correct_answer", 'option1 to option5 is expected, or several like "option2,option4"')
@@ -110,8 +107,9 @@ PADDING = "N/A"  # some mirrors fill every list up to ten with it; "None" and "N
 
 
 def mmlu_pro_health(origin: Origin) -> list[Question]:
-    """Return the health questions of the test split, three to ten options each."""
-    rows = read(origin, ("test*", "data/test*"))
+    """Return the health questions of the test split, three to ten options each; `answer` and `answer_index` must name
+    the same option."""
+    rows, questions = read(origin, ("test*", "data/test*")), []
     if origin.data_dir is None:
         origin.expect(rows, MMLU_PRO_ROWS, "test rows of all categories")
     for row in rows:
@@ -119,20 +117,17 @@ def mmlu_pro_health(origin: Origin) -> list[Question]:
         row.expect(original, "category", "lower case is expected; this is not the original data set")
     health = [row for row in rows if row.text("category") == "health"]
     origin.expect(health, SUITES["mmlu_pro_health"].published, 'test rows with category "health"')
-    return [_mmlu_pro_question(row) for row in health]
-
-
-def _mmlu_pro_question(row: Row) -> Question:
-    """Return a question; `answer` and `answer_index` must name the same option."""
-    options = row.texts("options")
-    while len(row.texts("options")) >= len(LETTERS) and options and options[-1] == PADDING:
-        options = options[:-1]
-    row.expect(3 <= len(options) <= len(LETTERS), "options", "three to ten options are expected")
-    gold = row.letter("answer", len(options))
-    same = row.integer("answer_index") == gold
-    row.expect(same, "answer_index", f"{gold} is expected, because `answer` is {LETTERS[gold]}")
-    asked = (str(row.integer("question_id")), "mmlu_pro_health", row.text("src").removeprefix("ori_mmlu-"))
-    return Question(*asked, row.text("question"), options, gold, None, "mmlu_pro_health")
+    for row in health:
+        options = row.texts("options")
+        while len(row.texts("options")) >= len(LETTERS) and options and options[-1] == PADDING:
+            options = options[:-1]
+        row.expect(3 <= len(options) <= len(LETTERS), "options", "three to ten options are expected")
+        gold = row.letter("answer", len(options))
+        same = row.integer("answer_index") == gold
+        row.expect(same, "answer_index", f"{gold} is expected, because `answer` is {LETTERS[gold]}")
+        asked = (str(row.integer("question_id")), "mmlu_pro_health", row.text("src").removeprefix("ori_mmlu-"))
+        questions.append(Question(*asked, row.text("question"), options, gold, None, "mmlu_pro_health"))
+    return questions
 
 
 # MedMCQA, Pal et al.: Indian entrance exams; the validation split, since the test key is withheld. The explanation
@@ -145,8 +140,7 @@ def medmcqa(origin: Origin) -> list[Question]:
     rows = read(origin, ("validation*", "data/validation*", "dev*", "data/dev*"))
     refuse_withheld(rows)
     origin.expect(rows, SUITES["medmcqa"].published, "validation rows")
-    # The pinned copy counts from 0; anything else in it is an error.
-    base = medmcqa_numbering(rows) if origin.data_dir else 0
+    base = medmcqa_numbering(rows) if origin.data_dir else 0  # the pinned copy counts from 0, or is wrong
     return [medmcqa_question(row, base) for row in rows]
 
 
@@ -180,27 +174,23 @@ def medmcqa_question(row: Row, base: int) -> Question:
 
 
 def medqa(origin: Origin) -> list[Question]:
-    """Return all test questions; they have no ids."""
-    rows = read(origin, ("phrases_no_exclude_test*", "test*", "data/test*"))
+    """Return all test questions, which have no ids; `answer_idx` and `answer` must name the same option."""
+    rows, questions = read(origin, ("phrases_no_exclude_test*", "test*", "data/test*")), []
     origin.expect(rows, SUITES["medqa"].published, "test rows")
-    return [_medqa_question(row, number) for number, row in enumerate(rows, 1)]
-
-
-def _medqa_question(row: Row, number: int) -> Question:
-    """Return question `number`; `answer_idx` and `answer` must name the same option."""
-    given = row.structure("options")
-    if isinstance(given, dict) and given.get("E") is not None:
-        hub_id = SUITES["medqa"].hub_id
-        raise row.error("options", f"four are expected; letters differ in the five-option edition, use {hub_id}")
-    options, gold = medqa_options(row), row.letter("answer_idx", 4)
-    same = row.text("answer") == options[gold]
-    row.expect(same, "answer", f"the text of option {LETTERS[gold]} is expected, because that is `answer_idx`")
-    asked = (str(number), "medqa", row.optional("meta_info"), row.text("question"))
-    return Question(*asked, options, gold, None, "medqa")
+    for number, row in enumerate(rows, 1):
+        given = row.structure("options")
+        if isinstance(given, dict) and given.get("E") is not None:
+            hub_id = SUITES["medqa"].hub_id
+            raise row.error("options", f"four are expected; letters differ in the five-option edition, use {hub_id}")
+        options, gold = medqa_options(row), row.letter("answer_idx", 4)
+        same = row.text("answer") == options[gold]
+        row.expect(same, "answer", f"the text of option {LETTERS[gold]} is expected, because that is `answer_idx`")
+        asked = (str(number), "medqa", row.optional("meta_info"), row.text("question"))
+        questions.append(Question(*asked, options, gold, None, "medqa"))
+    return questions
 
 
 def medqa_options(row: Row) -> tuple[str, ...]:
-    """Return the texts of options A to D."""
     given = row.structure("options")
     whole = isinstance(given, dict) and all(isinstance(given.get(letter), str) for letter in "ABCD")
     row.expect(whole, "options", "an object with the texts of A, B, C and D is expected")
@@ -213,29 +203,28 @@ OPTION_LIST = re.compile(r"\s*Answer Choices:\s*\(A\)")
 
 
 def medxpertqa(origin: Origin) -> list[Question]:
-    """Return all questions without images."""
-    rows = read(origin, ("Text/test*", "medxpertqa_text*", "*text*", "test*", "data/test*"))
+    """Return all questions without images, from either form: hub (object, letter) or original (list, list with a
+    letter)."""
+    rows, questions = read(origin, ("Text/test*", "medxpertqa_text*", "*text*", "test*", "data/test*")), []
     text_only = [row for row in rows if not row.text("id").startswith("MM-") and not row.values.get("images")]
     origin.expect(text_only, SUITES["medxpertqa"].published, "test rows without images")
-    return [_medxpert_question(row) for row in text_only]
-
-
-def _medxpert_question(row: Row) -> Question:
-    """Return a question from either form: hub (object, letter) or original (list, list with a letter)."""
-    given, labels = row.structure("options"), row.values.get("label")
-    if isinstance(given, list):
-        whole = all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given)
-        row.expect(whole, "options", "objects with `letter` and `content` are expected")
-        given = {item["letter"]: item["content"] for item in given}
-    whole = set(given) == set(LETTERS) and all(isinstance(text, str) for text in given.values())
-    row.expect(whole, "options", "ten texts, A to J, are expected")
-    stem = OPTION_LIST.split(row.text("question"))[0].strip()
-    row.expect(stem, "question", "a question is expected before its list of options")
-    labels = labels if isinstance(labels, list) else [labels]
-    single = len(labels) == 1 and isinstance(labels[0], str) and labels[0].strip() in tuple(LETTERS)
-    row.expect(single, "label", "exactly one letter, A to J, is expected, alone or in a list")
-    options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(labels[0].strip())
-    return Question(row.text("id"), "medxpertqa", row.optional("body_system"), stem, options, gold, None, "medxpertqa")
+    for row in text_only:
+        given, labels = row.structure("options"), row.values.get("label")
+        if isinstance(given, list):
+            whole = all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given)
+            row.expect(whole, "options", "objects with `letter` and `content` are expected")
+            given = {item["letter"]: item["content"] for item in given}
+        whole = set(given) == set(LETTERS) and all(isinstance(text, str) for text in given.values())
+        row.expect(whole, "options", "ten texts, A to J, are expected")
+        stem = OPTION_LIST.split(row.text("question"))[0].strip()
+        row.expect(stem, "question", "a question is expected before its list of options")
+        labels = labels if isinstance(labels, list) else [labels]
+        single = len(labels) == 1 and isinstance(labels[0], str) and labels[0].strip() in tuple(LETTERS)
+        row.expect(single, "label", "exactly one letter, A to J, is expected, alone or in a list")
+        options, gold = tuple(given[letter].strip() for letter in LETTERS), LETTERS.index(labels[0].strip())
+        asked = (row.text("id"), "medxpertqa", row.optional("body_system"), stem)
+        questions.append(Question(*asked, options, gold, None, "medxpertqa"))
+    return questions
 
 
 # PubMedQA, Jin et al.: yes, no or maybe over an abstract without its conclusion; the 500 official test questions. Only
@@ -264,7 +253,6 @@ def pubmedqa(origin: Origin) -> list[Question]:
 
 @cache
 def official_ids() -> frozenset[str]:
-    """Return the PMIDs of the official test set."""
     return frozenset(Path(__file__).with_name("pubmedqa_test.txt").read_text(encoding="utf-8").split())
 
 
@@ -287,40 +275,14 @@ def _pubmed_question(row: Row, pmid: str) -> Question:
     return Question(pmid, "pubmedqa", "", stem, PUBMEDQA_CHOICES, PUBMEDQA_CHOICES.index(answer), context, "pubmedqa")
 
 
-SPECS = (  # in the order of the columns of Table 1
-    SuiteSpec(  # one config per subject; the commit as inspect_evals pins it
-        "mmlu_health", "MMLU (Health)", "cais/mmlu", None, "test", "c30699e8356da336a370243923dbaf21066bb9fe", "MIT",
-        sum(MMLU_SUBJECTS.values()), mmlu_health,
-    ),
-    SuiteSpec(  # the authors' open copy, intronhealth/afrimedqa_v2 is gated; expert questions, as in their results
-        "afrimedqa", "AfriMedQA", "afrimedqa/afrimedqa_v2", None, "train", "3b4382fa0bb51bfc026f5813021ab0ec7be9de8f",
-        "CC-BY-4.0, elsewhere CC-BY-NC-SA-4.0: treat as non-commercial", 3_910, afrimedqa,
-    ),
-    SuiteSpec(  # widely pinned; 12,032 test rows
-        "mmlu_pro_health", "MMLU-Pro Health", "TIGER-Lab/MMLU-Pro", None, "test",
-        "b189ec765aa7ed75c8acfea42df31fdae71f97be", "MIT", 818, mmlu_pro_health,
-    ),
-    SuiteSpec(
-        "medmcqa", "MedMCQA", "openlifescienceai/medmcqa", None, "validation",
-        "91c6572c454088bf71b679ad90aa8dffcd0d5868", "Apache-2.0", 4_183, medmcqa,
-    ),
-    SuiteSpec(  # the licence of this copy; the authors' repository is MIT
-        "medqa", "MedQA (USMLE)", "GBaker/MedQA-USMLE-4-options", None, "test",
-        "0fb93dd23a7339b6dcd27e241cb9b5eca62d4d18", "CC-BY-4.0", 1_273, medqa,
-    ),
-    SuiteSpec(
-        "medxpertqa", "MedXpertQA", "TsinghuaC3I/MedXpertQA", "Text", "test",
-        "7e7c465a68eb2b866926bfa59c8c9d17a8daba65", "MIT", 2_450, medxpertqa,
-    ),
-    SuiteSpec(  # its only split
-        "pubmedqa", "PubMedQA", "qiaojin/PubMedQA", "pqa_labeled", "train", "9001f2853fb87cab8d220904e0de81ac6973b318",
-        "MIT", 500, pubmedqa,
-    ),
-)  # fmt: skip
-SUITES: dict[str, SuiteSpec] = {spec.key: spec for spec in SPECS}
-OPEN_SUITES: dict[str, SuiteSpec] = {spec.key: spec for spec in healthbench.SPECS}
-RL_SET: SuiteSpec = training_sets.ALPHAMED  # no suite: for training only
-EVERY: dict[str, SuiteSpec] = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
+LISTED = strict.read(Path(__file__).with_name("suites.yaml"))
+READ = {each.__name__: each for each in (mmlu_health, afrimedqa, mmlu_pro_health, medmcqa, medqa, medxpertqa, pubmedqa)}
+READ |= {key: partial(healthbench.read, key, LISTED[key]["published"]) for key in healthbench.FILES}
+READ["alphamed"] = training_sets.alphamed
+EVERY = {key: SuiteSpec(key=key, read=READ[key], **about) for key, about in LISTED.items()}
+OPEN_SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in healthbench.FILES}
+RL_SET: SuiteSpec = EVERY["alphamed"]  # no suite: for training only
+SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in EVERY if key not in (*OPEN_SUITES, RL_SET.key)}
 
 
 @dataclass(frozen=True)
@@ -334,12 +296,9 @@ class Suite:
 
 
 def load(key: str, *, data_dir: Path | None = None, revision: str | None = None, partial: bool = False) -> Suite:
-    """Return the real suite `key` of `EVERY`, checked: a `DataError` names file, row and field.
-
-    Args:
-        data_dir: folder with the files of the hub copy or of the original release; nothing is fetched then.
-        revision: commit of the hub copy; the pinned one by default.
-    """
+    """Return the real suite `key` of `EVERY`, checked: a `DataError` names file, row and field. Nothing is fetched
+    where `data_dir` holds the files of the hub copy or of the original release; `revision` is by default the pinned
+    one."""
     spec = EVERY[key]
     if data_dir is not None and not Path(data_dir).is_dir():
         raise DataError(f"{key}: data_dir {data_dir} is not a folder; give the folder that holds the files")
@@ -349,11 +308,11 @@ def load(key: str, *, data_dir: Path | None = None, revision: str | None = None,
 
 def build(spec: SuiteSpec, items: Items) -> Suite:
     """Return the suite after the checks that hold for all, the miniature's included: not empty, no id twice."""
-    items, what = tuple(items), "conversation" if spec.key in OPEN_SUITES else "question"
+    items = tuple(items)
     if not items:
-        raise DataError(f"{spec.key}: no {what} is left")
+        raise DataError(f"{spec.key}: no {'conversation' if spec.key in OPEN_SUITES else 'question'} is left")
     if stray := next((item for item in items if item.suite != spec.key), None):
-        raise DataError(f"{spec.key}: {what} {stray.id!r} says it belongs to suite {stray.suite!r}")
+        raise DataError(f"{spec.key}: {stray.id!r} says it belongs to suite {stray.suite!r}")
     ident, times = Counter(item.id for item in items).most_common(1)[0]
     if times > 1:
         raise DataError(f"{spec.key}: id {ident!r} occurs {times} times; remove the file or rows read twice")

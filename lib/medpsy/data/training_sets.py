@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from medpsy.data.questions import LETTERS, Question
-from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, read, sources
+from medpsy.data.rows import DataError, Origin, Row, read, sources
 
 OWN_LINE = re.compile(r"^[ \t]*(?:\(([A-J])\)|([A-J])[.):])[ \t]+", re.MULTILINE)  # "A. x", "A) x", "(A) x" per line
 BRACKETED = re.compile(r"(?<!\S)\(([A-J])\)[ \t]+")  # "(A) x (B) y" on one line
@@ -105,9 +105,3 @@ def _gold(row: Row, options: tuple[str, ...]) -> int:
 def plain(text: str) -> str:
     """Return `text` without case, outer punctuation and repeated white space."""
     return " ".join(text.casefold().split()).strip(" .")
-
-
-# No revision is known: the caller must choose one. Of the number of rows, 18K stands in the report, 19,178 in a survey.
-ALPHAMED = SuiteSpec(
-    "alphamed", "AlphaMedQA", "che111/AlphaMed19K", None, "train", None, "not stated", None, alphamed
-)  # fmt: skip

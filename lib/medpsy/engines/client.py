@@ -25,7 +25,7 @@ from pydantic import Field
 
 from medpsy.engines.base import FINISH_REASONS, Engine, EngineError, Prompt, Response, Sampling
 from medpsy.engines.models import Model, fingerprint
-from medpsy.texts import storable
+from medpsy.files import storable
 
 T, R = TypeVar("T"), TypeVar("R")
 

@@ -12,9 +12,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal, NamedTuple
 
 from medpsy import families
+from medpsy import strict as settings
 from medpsy.data.questions import LETTERS, Question
 
 OUTCOMES = ("correct", "wrong", "unreadable", "cut off", "failed")  # of a response
@@ -33,6 +36,16 @@ NO_OPTION = "no option"
 PARSER_UNREADABLE = "parser unreadable"  # the parser model's reply is none of the replies asked for
 REASONS = (EMPTY, FILTERED, REFUSED, SEVERAL, NONE_FITS, NOT_OFFERED, CLASH, NO_OPTION, PARSER_UNREADABLE)
 
+
+def _phrases() -> SimpleNamespace:
+    """Return the patterns of ``phrases.yaml``, compiled, by name."""
+    texts: dict[str, str] = {}
+    for name, parts in settings.read(Path(__file__).with_name("phrases.yaml")).items():
+        texts[name] = re.sub(r"%(\w+)%", lambda part: texts[part[1]].removeprefix("(?i)"), "".join(parts))
+    return SimpleNamespace(**{name: re.compile(text) for name, text in texts.items()})
+
+
+WORDS = _phrases()
 _LONGEST_SENTENCE = 4000  # characters read of one, its end; a longer one is a loop
 _LONGEST = 20_000  # characters read of an answer, its end; as many as the parser model sees
 
@@ -57,9 +70,6 @@ def pattern(markers: Iterable[str]) -> re.Pattern[str]:
 
 
 _TURN_END = pattern(families.known().ends + families.known().trailing)  # a server may leave them in the text
-_GOES_ON = re.compile(r"\s*<\|start\|>assistant")  # of gpt-oss: `<|end|>` ends a message, and its response goes on
-_FINAL_HEADER = re.compile(r"<\|channel\|>\s*final\s*(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>")  # gpt-oss varies it
-_CHANNEL_WORD = re.compile(r"(?:\A|assistant)(?:analysis(?=[A-Z\n])|commentary(?= to=|[A-Z\n]))")  # its tokens dropped
 
 
 @dataclass(frozen=True)
@@ -73,17 +83,14 @@ class Split:
 
 def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Split:
     """Return reasoning and answer of one response; everything before the last end marker is reasoning, and behind the
-    end of its turn nothing is read.
-
-    Args:
-        opens_thinking: the chat template already wrote the opening marker, so the model starts inside its reasoning.
-        finish_reason: ``"length"`` when generation hit the token limit; anything else (also None) counts as finished.
-    """
-    turn = _FINAL_HEADER.sub("<|channel|>final<|message|>", text[: _end_of_turn(text)])
+    end of its turn nothing is read. `opens_thinking`: the chat template already wrote the opening marker, so the model
+    starts inside its reasoning. `finish_reason`: ``"length"`` when generation hit the token limit; anything else (also
+    None) counts as finished."""
+    turn = WORDS.final_header.sub("<|channel|>final<|message|>", text[: _end_of_turn(text)])
     markers = ((turn.rfind(close) + len(close), len(close)) for close in CLOSES if close in turn)
     end, size = max(markers, default=(0, 0))  # the end marker that ends last, the longest of those
     rest = turn[end:]
-    unfinished = any(marker in rest for marker in OPENS) or _CHANNEL_WORD.search(rest) is not None
+    unfinished = any(marker in rest for marker in OPENS) or WORDS.channel_word.search(rest) is not None
     unfinished |= not end and (opens_thinking or finish_reason == "length")
     if unfinished or not rest.strip():
         state = "cut off" if finish_reason == "length" else "unreadable"
@@ -94,7 +101,7 @@ def split(text: str, *, opens_thinking: bool, finish_reason: str | None) -> Spli
 def _end_of_turn(text: str) -> int:
     for end in _TURN_END.finditer(text):
         struck = end[0] == "</s>" and text.find("<s>", 0, end.start()) >= 0  # HTML's mark of words struck out
-        if not struck and not _GOES_ON.match(text, end.end()):
+        if not struck and not WORDS.goes_on.match(text, end.end()):
             return end.start()
     return len(text)
 
@@ -124,34 +131,25 @@ def why_no_answer(parts: Split, text: str) -> str:
 _SIGNS = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xFE0E, 0xFE0F, 0xAD]) | {
     ord(old): new for old, new in zip("‘’‚“”„«»‐‑–—−、。】」", [*'\'\'\'"""""-----,', ". ", ":", ":"], strict=True)
 }
-# The one frame of another language that models slip into at the end of an English answer (Qwen1.5 on MMLU-Pro).
-_OPTION_CORRECT = re.compile(r"(?:^|[.,;:\s])选项\s*\(?([A-J])\)?\s*正确")
-_LATEX = re.compile(r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|sf|it)|operatorname|bf|rm)\s*\{([^{}]{0,200})\}")
-_TAGS = re.compile(r"</?(?:b|i|u|em|strong|mark|p|br|span|div|sup|sub)\b[^<>]{0,80}>", re.I)
-_TOKEN = re.compile(r"[^\W_]+(?:[.:/^'][^\W_]+)*|[<>≤≥=+%↑↓→±]|-(?=[\d.])")
-_ARTICLE = re.compile(r"\A[\W_]{0,9}(?:an?|the|both)\s+(?!and\b|or\b)(?=\w)", re.I)
-_JOINING = re.compile(r"(?<!\d)[ ./:']|[ ./:'](?!\d)|\band\b")  # numbers keep their borders: 1.5 is not 15
-_ONES = r"(?: of)?(?: (?:the|these|those))?(?: (?:given )?(?:above|following|options?|choices?|answers?))?"
-_NONE = re.compile(f"none{_ONES}")
 
 
 def clean(text: str) -> str:
     """Return `text` with wide letters and odd signs folded (NFKC) and marks taken off."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
-        text = _OPTION_CORRECT.sub(r".\nOption (\1) is correct", text)
-    return _TAGS.sub("", _LATEX.sub(r"\1", text))
+        text = WORDS.option_correct.sub(r".\nOption (\1) is correct", text)
+    return WORDS.tags.sub("", WORDS.latex.sub(r"\1", text))
 
 
 def _words(text: str) -> str:
     """Return the words of cleaned text in lower case with single spaces, without a leading article or "both"."""
-    return " ".join(_TOKEN.findall(_ARTICLE.sub("", text).replace("&", " and ").casefold()))
+    return " ".join(WORDS.token.findall(WORDS.article.sub("", text).replace("&", " and ").casefold()))
 
 
 def _form(text: str) -> str:
-    """Return what two texts of the same option share: no spaces, no "and", one wording of none (`_NONE.pattern`)."""
+    """Return what two texts of the same option share: no spaces, no "and", one wording of none."""
     words = _words(text)
-    return _NONE.pattern if _NONE.fullmatch(words) else _JOINING.sub("", words)
+    return WORDS.none.pattern if WORDS.none.fullmatch(words) else WORDS.joining.sub("", words)
 
 
 @lru_cache(maxsize=4096)
@@ -178,58 +176,19 @@ class Mention(NamedTuple):
     negated: bool
 
 
-_LETTER = re.compile(
-    r"(?<!\w)[(\[]\s*(?P<bracket>[A-Ja-j])\s*[)\]]"
-    r"|(?<!\w)[*_`\"']{1,3}\(?(?P<quoted>[A-J])(?=\)?[*_`\"'.:),])\)?[*_`\"']{0,3}"
-    r"|(?i:\b(?:option|choice|letter)s?)\s*[:*\"'`(]{0,3}(?P<named>[A-J])(?![\w'^-])\)?"
-    r"|(?<![\w'^-])(?P<bare>[A-J])(?![\w^]|['-]\w)"
-)
-_LEADS = re.compile(  # what stands before a bare letter
-    r"(?:^|\n|[.:;(\[{*_`\"'=#>$|-]|\b(?:is|are|be|was|options?|choices?|answer|letter|to|of|chose|choose|select|selected"
-    r"|pick|picked|with|either|both|not|no|but|only|rather|actually|namely|than|think|believe|say|guess|so|thus|therefore|hence"
-    r"|clearly|likely|probably|definitely|it's|that's|reflection)\s*,?)\s*$",
-    re.I,
-)
-_FOLLOWS = re.compile(  # what stands behind one
-    r"\s*$|[ \t]*\n|\s*[^\w\s]|\s+[A-J](?![\w'-])|\s+(?:is|are|and|or|because|since|as|which|due|for|but|not|based"
-    r"|according|therefore|so|given|if|when|while|here|rather|it|this|that|these|they|was|would|has|can|may|must|should|seems|appears"
-    r"|best|plus|most|however|instead|though|although|whereas|too|only|alone|option)\b"
-)
-_WORD = re.compile(r"[^\W_]")
-_LINKS = re.compile(r"(?:\b(?:and|or|plus|potentially|possibly|also)|[/&+,])\s*$", re.I)  # before a further letter
-_PERSON = re.compile(r"\s+(?!(?:is|because|or|and)\b)\w")  # behind "I"
-_SPECIES = re.compile(r"\.\s(?!(?:is|are|and|or|because|since|an?|the|both)\b)([a-z]+)")  # behind the C of C. difficile
-_DENIED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brul(?:e|ed|es|ing) out|\bexclud\w+|\beliminat\w+|\bexcept|\brather than"
-    r"|\binstead of|\bunlike|\bwithout|\bcannot|\banything but|\bwrong|\bincorrect)\W{1,3}"
-    r"(?:(?:the|be|been|is|to|an?|options?|choices?|choose|pick|select|answer|letter|necessarily|simply|just)\W{1,3}){0,3}$",
-    re.I,
-)
-_DENIED_AFTER = re.compile(  # "A is wrong", with nothing but its own words between; "A, B and D are wrong" denies all
-    r"[)\]*`\"']{0,4}\s*(?:(?:(?:,\s*and|,|and|or|/|&)\s*(?:options?\s*)?[(\[]?[A-J](?!\w)[)\]]?\s*){1,9}"
-    r"(?=are|were|can|could|would|seem|appear|do)|\([^()\n]{0,80}\)\s*"
-    r"|(?:(?!\b(?:because|since|as|while|whereas|but|and|so|[A-J])\b)[^.;,()\n\"]){0,60}?)"
-    r"(?:\b(?:is|are|was|were|(?:can|could|would) be|seems?|appears?)\s+(?:(?:also|clearly|both|all|most|likely)\s+)"
-    r"{0,2}(?:not(?! only)|incorrect|wrong|false|unlikely|less|ruled|eliminated|excluded|inappropriate|contraindicated"
-    r"|irrelevant|unrelated)|\b(?:isn't|aren't|can(?:not|'t) be|does(?: not|n't)|do(?: not|n't))\b)",
-    re.I,
-)
-_OWN_CLAUSE = re.compile(r"[)\]*]{0,4}\s+(?:is|was|does|has)\b")  # "..., and A is an antibiotic": joined to nothing
-
-
 def mentions(text: str, question: Question) -> list[Mention]:
     """Return the option letters named in `text`, in order."""
     named: list[Mention] = []
     denied = False  # by words before it, which deny those joined to it as well: "not A, B or C"
-    for match in _LETTER.finditer(text):
+    for match in WORDS.letter.finditer(text):
         previous = named[-1] if named else None
         if not _names_option(text, match, question, previous):
             continue
         gap = text[previous.end : match.start()] if previous else "."
         joined = not re.search("[.;]", gap) and _joins(gap)
         before = text[max(0, match.start() - 60) : match.start()]
-        denied = (denied and joined) or _DENIED_BEFORE.search(before) is not None
-        negated = denied or _DENIED_AFTER.match(text[match.end() : match.end() + 200]) is not None
+        denied = (denied and joined) or WORDS.denied_before.search(before) is not None
+        negated = denied or WORDS.denied_after.match(text[match.end() : match.end() + 200]) is not None
         index = LETTERS.index(match[match.lastgroup].upper())
         named.append(Mention(index, match.start(), match.end(), match["bare"] is None, negated))
     return named
@@ -241,42 +200,22 @@ def _names_option(text: str, match: re.Match, question: Question, previous: Ment
     after = text[match.end() : match.end() + 200]
     if match["bracket"]:
         return letter.isupper() or (letter.upper() in question.letters and not (letter == "i" and "(ii)" in text))
-    if letter == "I" and _PERSON.match(after):
+    if letter == "I" and WORDS.person.match(after):
         return False
-    if species := _SPECIES.match(after):
+    if species := WORDS.species.match(after):
         option = question.options[LETTERS.index(letter)] if letter in question.letters else ""
         if match["named"] or species[1] not in _words(clean(option)).split():
             return False
     if match["named"] or match["quoted"]:
         return True
-    led = _LEADS.search(before)
+    led = WORDS.leads.search(before)
     if previous and not led:
         gap = text[previous.end : match.start()]
-        led = _LINKS.search(before) or not _WORD.search(gap) or _same(gap[:600], question) == previous.index
-    return bool(led and (_FOLLOWS.match(after) or (letter != "A" and after.lstrip()[:1].isupper())))
+        led = WORDS.links.search(before) or not WORDS.word.search(gap) or _same(gap[:600], question) == previous.index
+    return bool(led and (WORDS.follows.match(after) or (letter != "A" and after.lstrip()[:1].isupper())))
 
 
 # Choices: the option, or those joined by "and", "or" or mere punctuation, that open a piece of text.
-
-_FILLER = re.compile(  # what may stand between "the answer is" and the letter
-    r"(?:[\s*_`\"'>$\\{}(\[:,|–-]|\b(?:is|be|to|that|of|in|would|should|must|likely|probably|most|clearly|therefore|thus|so"
-    r"|hence|indeed|definitely|actually|simply|either|both|the|an|options?|choices?|letters?|answer|statement|number"
-    r"|combination|i|think|believe|say|guess|my|opinion|as|follows|by|following|labell?ed|single|one|text|correct|best"
-    r"|not|neither|nor|or|but|rather|instead)\b)*",
-    re.I,
-)
-_STOP = re.compile(  # words that open a new clause
-    r"\b(?:because|since|which|who|while|whereas|although|though|however|rather|instead|not|due|but|when|unlike|given|"
-    r"considering|based|if|unless|has|have|does|do|no|wait|actually)\b|\bas\s+(?:it|the|this|they|these)\b|[;\n]|[.!?]\s",
-    re.I,
-)
-_JOINS = re.compile(
-    r"(?:,|\b(?:and|or|nor|plus|as well as)\b|[/&+])\s*(?:(?:possibly|also|options?|choice)\b\s*)*$", re.I
-)
-_LONE = re.compile(
-    r"[\W_]*(?:(?:option|choice|(?:final\s+)?ans(?:wer)?)\b[\W_]*)?([A-J])(?:[\W_]*|[\W_]+(?P<text>[^\W_].*))",
-    re.I | re.S,
-)
 
 
 def choice(text: str, question: Question) -> Reading | None:
@@ -285,9 +224,11 @@ def choice(text: str, question: Question) -> Reading | None:
     last = None
     for mention in mentions(text, question):
         gap = text[last.end if last else 0 : mention.start]
-        if not chosen and not _FILLER.fullmatch(gap):
+        if not chosen and not WORDS.filler.fullmatch(gap):
             break
-        if chosen and (not (_joins(gap) or _same(gap, question) == last.index) or _OWN_CLAUSE.match(text, mention.end)):
+        if chosen and (
+            not (_joins(gap) or _same(gap, question) == last.index) or WORDS.own_clause.match(text, mention.end)
+        ):
             break
         last = mention
         chosen += [] if mention.negated else [mention]
@@ -303,14 +244,16 @@ def choice(text: str, question: Question) -> Reading | None:
 def _by_letter(index: int, how: str, question: Question, behind: str = "") -> Reading:
     """Read an option's letter; the text `behind` it must not be another option's or say that none fits."""
     same = _same(behind, question)
-    if same != index and (same is not None or _form(behind) == _NONE.pattern):
+    if same != index and (same is not None or _form(behind) == WORDS.none.pattern):
         return Reading(None, CLASH)
     return Reading(index, how) if index < len(question.options) else Reading(None, NOT_OFFERED)
 
 
 def _joins(gap: str) -> bool:
     """Tell whether "and", "or", a comma or nothing but signs join two letters, with no new clause between them."""
-    return not _WORD.search(gap) or (_JOINS.search(gap[-80:]) is not None and not _STOP.search(gap.lstrip(" .:)*`")))
+    return not WORDS.word.search(gap) or (
+        WORDS.joins.search(gap[-80:]) is not None and not WORDS.stop.search(gap.lstrip(" .:)*`"))
+    )
 
 
 def _first_clause(text: str) -> str:
@@ -321,13 +264,13 @@ def _first_clause(text: str) -> str:
 
 def _lone(text: str, question: Question) -> Reading | None:
     """Read `text` if it is nothing but one option: a letter, or a letter with that option's own text."""
-    match = _LONE.fullmatch(text) if len(text) <= 600 else None
+    match = WORDS.lone.fullmatch(text) if len(text) <= 600 else None
     if match is None:
         return None
     index, behind = LETTERS.index(match[1].upper()), match["text"]
     if behind is None:
         return _by_letter(index, "letter only", question)
-    if _same(behind, question) is None and _form(behind) != _NONE.pattern:
+    if _same(behind, question) is None and _form(behind) != WORDS.none.pattern:
         return None
     return _by_letter(index, "letter and text", question, behind)
 
@@ -338,7 +281,7 @@ def _short(text: str, question: Question) -> Reading | None:
         return reading
     if (same := _same(text, question)) is not None:
         return Reading(same, "text only")
-    return Reading(None, NONE_FITS) if _form(text) == _NONE.pattern else None
+    return Reading(None, NONE_FITS) if _form(text) == WORDS.none.pattern else None
 
 
 # Claims: the pieces of an answer that state a choice ("the answer is C"), say of an option that it is the answer ("C is
@@ -353,116 +296,70 @@ class Claim(NamedTuple):
     final: bool = False
 
 
-_LETTERED = r"(?=\s*[*`_]{0,3}[(\[]\s*[A-J]\s*[)\]])"
-_GAP = r"[^.,!?\n;:]{0,120}?"  # bounded, so that a long text costs linear time
-_NOUN = r"\b(?:answers?|ans|option|choice|statement|response|letter|conclusion|verdict|correction)\b"
-_CUES = re.compile(  # what announces a choice: the last word, a statement or a ranking, a decision
-    r"(?P<final>\\f?box(?:ed)?\s*\{|<answer>|#{4,}|\bfinal\s*:)"
-    rf"|(?:{_NOUN}|\b(?:correct|right|best|closest|only|most\s+\w+)\b)"
-    rf"(?:{_GAP}{_LETTERED}|(?![\s(\[*]{{0,4}}(?-i:[A-J])\b){_GAP}"
-    r"(?:\b(?:is|are|be|was|becomes|remains)\b\s*:?|[:=]|\s-\s))"
-    r"|\b(?:choos(?:e|es|ing)|chose|select(?:s|ed|ing)?|pick(?:s|ed|ing)?|go(?:ing)?\s+with|opt(?:ed)?\s+for"
-    r"|settle\s+on|meant?|(?:change|switch)\w*\s[^.]{0,30}\bto|it(?:'s|\s+is|\s+(?:must|should|would)\s+be)|i'd\s+say)\b"
-    r"|\b(?:so|thus|hence|therefore|actually|rather|no|wait)\b,?(?=\s+(?-i:[A-J])\s*(?:[.!]\s*)?$)",
-    re.I,
-)
-_ANNOUNCES = re.compile(_NOUN, re.I)
-_OTHERS = re.compile(r"\b(?:other|remaining|incorrect|wrong|alternative)\b", re.I)
-_NOT_SO = re.compile(rf"(?:\bnot|n't|\bnever|\brule out|{_OTHERS.pattern})\s+(?:the\s+)?$", re.I)
-_NONE_SAID = re.compile(
-    r"\bnone of (?:the|these|those)\b|\bno (?:single )?(?:correct )?(?:option|answer|choice)\b"
-    r"|\bnot (?:be )?(?:listed|provided|given|included|among|available|present|one of|in the (?:options|choices))\b"
-    r"|\b(?:cannot|can't|can not|could not) (?:be )?(?:\w+ )?(?:determined?|answer(?:ed)?|identif(?:y|ied))\b"
-    r"|\b(?:unable|impossible) to\b|\b(?:not enough|insufficient) information\b|\b(?:inconclusive|undetermined|n/a)\b",
-    re.I,
-)
-_SAID = re.compile(
-    r"\b(?:(?:would|must|should|(?:seems|appears) to) be|is|represents|remains)\s+"
-    r"(?:(?:likely|clearly|indeed|therefore|thus)\s+)?(?:correct\b|right\b|(?:the|our|my)\s+(?:\w+\s+){0,2}?"
-    r"(?:answer|correct|right|best|most\s+(?:appropriate|likely|accurate|suitable|fitting|plausible)(?!\s+to\b)))\b",
-    re.I,
-)
-_SAID_OF_LETTER = re.compile(
-    rf"[)\]*`\"']{{0,4}}\s*(?:\([^()\n]{{0,80}}\)\s*)?[^.;,()\n]{{0,80}}?{_SAID.pattern}", re.I
-)
-_NEGATES = re.compile(r"\b(?:not|never|neither|nor|unlikely|incorrect|wrong)\b|n't\b", re.I)
-_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclu\w+|overall|correct|best|closest|most|likely)\b", re.I)
-_SMALL = re.compile(r"[\s*_`\"'(\[{:]*([a-j])(?:[\s*_`\"')\]}]*[.,;]|(?<!a)\s*$)")  # "the answer is c."
-
-
 def claims(sentence: str, question: Question) -> list[Claim]:
     """Return the claims of one sentence in order; a sentence that states nothing gives none."""
-    cues = [cue for cue in _CUES.finditer(sentence) if not _denied(cue, sentence)]
+    cues = [cue for cue in WORDS.cues.finditer(sentence) if not _denied(cue, sentence)]
     placed = [(cue.end(), claim) for cue in cues if (claim := _stated(cue, sentence, question))]
     named = [mention for mention in mentions(sentence, question) if not mention.negated]
     for mention in named:
-        if _SAID_OF_LETTER.match(sentence[mention.end : mention.end + 300]):
+        if WORDS.said_of_letter.match(sentence[mention.end : mention.end + 300]):
             placed.append((mention.start, Claim("said", _by_letter(mention.index, "stated", question))))
     if len({claim.reading for _, claim in placed if claim.final}) > 1:  # two boxes in one sentence
         return [Claim("stated", Reading(None, SEVERAL), final=True)]
     if placed:
         return [claim for _, claim in sorted(placed, key=lambda pair: pair[0])]
-    concludes = _CONCLUDES.search(sentence) is not None
+    concludes = WORDS.concludes.search(sentence) is not None
     chosen = {mention.index for mention in named if mention.marked and mention.index < len(question.options)}
     if concludes and chosen:
         return [Claim("concluded", Reading(chosen.pop(), "concluded") if len(chosen) == 1 else Reading(None, SEVERAL))]
-    none_fits = (concludes or cues) and _NONE_SAID.search(sentence) and _NONE.pattern not in _forms(question.options)
+    none_fits = (
+        (concludes or cues) and WORDS.none_said.search(sentence) and WORDS.none.pattern not in _forms(question.options)
+    )
     return [Claim("concluded", Reading(None, NONE_FITS))] if none_fits else []
 
 
 def _denied(cue: re.Match, sentence: str) -> bool:
     """Tell whether an announcement is of other options, or of what is not the answer."""
     before = sentence[max(0, cue.start() - 20) : cue.start()]
-    return bool(_OTHERS.search(cue[0]) or _DENIED_BEFORE.search(cue[0] + " ") or _NOT_SO.search(before))
+    return bool(WORDS.others.search(cue[0]) or WORDS.denied_before.search(cue[0] + " ") or WORDS.not_so.search(before))
 
 
 def _stated(cue: re.Match, sentence: str, question: Question) -> Claim | None:
     """Return what follows the announcement `cue`, up to the next one; None where no choice follows."""
-    following = _CUES.search(sentence, cue.end())
+    following = WORDS.cues.search(sentence, cue.end())
     span = sentence[cue.end() : following.start() if following else len(sentence)][:1000]
-    announced = bool(cue["final"] or _ANNOUNCES.search(cue[0]))
+    announced = bool(cue["final"] or WORDS.announces.search(cue[0]))
     reading = choice(span, question)
-    if reading is None and announced and (small := _SMALL.match(span)):
+    if reading is None and announced and (small := WORDS.small.match(span)):
         reading = _by_letter(LETTERS.index(small[1].upper()), "stated", question)
     if reading is None:
         return None
     return Claim("stated" if announced or reading.how != "text" else "text", reading, bool(cue["final"]))
 
 
-_TICKED = re.compile(r"^(.*?)(?:[\[(][xX✓✔][\])]|[✅☑✔✓]|(?:←|<-+)\s*correct\b)(.*)$", re.M)  # in a check list
-_NEW_TASK = re.compile(  # a model that runs on into a task of its own has answered before it
-    r"(?<=\S)\s*\n[ \t]*[*_#]{0,3}[ \t]*(?:(?:medical|new|next)\s+)?(?:question|q|user|human|instructions?|task)\b"
-    r"[ \t\d]*[*_]{0,2}[ \t]*[:.\n]",
-    re.I,
-)
-_BREAK = re.compile(  # a sentence ends, not "Dr. X", "1. X" or "C. X"
-    r"(?<![.!?])(?:[!?]|(?<!\d)(?<!\b[A-Za-z])(?<!\b(?:vs|cf|Dr|St|No))(?<!\b(?:e\.g|i\.e|ans|Ans|Fig|etc))\.)[.!?]*"
-    r"[\"')*`\]]*\s+"
-)
-_ITEM = re.compile(r"\s*[-*•>#]*\s*[*_`]*\(?[A-J][*_`]*[.):]")
-
-
 def _sentences(answer: str) -> list[tuple[str, bool]]:
     """Return the sentences in order, headings joined with what they announce, each with whether it is a whole line."""
-    answer = _TICKED.sub(r"Answer: \1\2" if len(_TICKED.findall(answer)) == 1 else r"\1\2", answer)
+    answer = WORDS.ticked.sub(r"Answer: \1\2" if len(WORDS.ticked.findall(answer)) == 1 else r"\1\2", answer)
     lines: list[str] = [""]
     blank = True
     for line in answer.split("\n"):
         if line.strip():
             first, _, last = lines[-1].rpartition("\n")
-            listed = first and not blank and _ITEM.match(last) and _ITEM.match(line)  # a lettered list was announced
+            listed = (
+                first and not blank and WORDS.item.match(last) and WORDS.item.match(line)
+            )  # a lettered list was announced
             if listed or lines[-1].rstrip(" *_`").endswith(":"):
                 lines[-1] += "\n" + line
             else:
                 lines.append(line)
         blank = not line.strip()
-    pieces = [_BREAK.sub("\\g<0>\0", line).split("\0") for line in lines[1:]]
+    pieces = [WORDS.sentence_end.sub("\\g<0>\0", line).split("\0") for line in lines[1:]]
     return [(piece.strip()[-_LONGEST_SENTENCE:], len(line) == 1) for line in pieces for piece in line if piece.strip()]
 
 
 def _all_claims(answer: str, question: Question) -> list[Claim]:
     """Return the claims of an answer in order; one that needs no search for them is a single statement."""
-    answer = _NEW_TASK.split(clean(answer[-_LONGEST:]), maxsplit=1)[0]
+    answer = WORDS.new_task.split(clean(answer[-_LONGEST:]), maxsplit=1)[0]
     if reading := _at_once(answer, question):
         return [Claim("stated", reading)]
     pieces = _sentences(answer)
@@ -485,9 +382,9 @@ def _all_claims(answer: str, question: Question) -> list[Claim]:
 
 def _option_text(sentence: str, question: Question, *, opens: bool) -> int | None:
     """Return the one option whose text is all that the sentence, or a clause of it, holds; `opens` the answer."""
-    if _NEGATES.search(sentence):
+    if WORDS.negates.search(sentence):
         return None
-    clauses = [sentence, sentence.rpartition(" is ")[2], _SAID.split(sentence)[0]]
+    clauses = [sentence, sentence.rpartition(" is ")[2], WORDS.said.split(sentence)[0]]
     opening, *others = re.split("[,.;]", sentence)  # "No, there is no evidence."
     clauses += [opening, *others] if opens and _same(opening, question) is not None else []
     same = {_same(clause, question) for clause in clauses} - {None}
@@ -499,33 +396,21 @@ def _only_claim(sentence: str, question: Question) -> list[Claim]:
     if reading := choice(sentence, question):
         return [Claim("text" if reading.how == "text" else "stated", reading)]
     named = [mention for mention in mentions(sentence, question) if not mention.negated]
-    if len({mention.index for mention in named}) == 1 and not _WORD.search(sentence[named[-1].end :]):
+    if len({mention.index for mention in named}) == 1 and not WORDS.word.search(sentence[named[-1].end :]):
         return [Claim("concluded", _by_letter(named[0].index, "only mention", question))]
     return []
 
 
 # Readers.
 
-_FIELD = re.compile(  # an answer field of a JSON object, even where the JSON is broken
-    r"\"(?:answer_choice|final_answer|answer|choice|option|answer_letter)\"\s*:\s*"
-    r"(?P<value>\"(?:[^\"\\]|\\.){0,2000}\"|null|[A-J]\b|-?\d[\d.]{0,20})",
-    re.I,
-)
-_FILTER = re.compile(r"\bresponse was filtered\b|\bcontent (?:management|filter(?:ing)?) polic(?:y|ies)\b", re.I)
-_REFUSAL = re.compile(
-    r"\b(?:I'm|I am|we are) (?:sorry|unable)\b|\bas an AI\b|\bI apologi[sz]e\b"
-    r"|\bI (?:can't|cannot|can not|won't) (?:help|assist|answer|provide|give|choose|select|make)\b",
-    re.I,
-)
-
 
 def _at_once(answer: str, question: Question) -> Reading | None:
     """Read what needs no search for statements: nothing, a filter's message, a JSON field, an option alone."""
     if not answer.strip():
         return Reading(None, EMPTY)
-    if len(answer) <= 1000 and _FILTER.search(answer):
+    if len(answer) <= 1000 and WORDS.filter.search(answer):
         return Reading(None, FILTERED)
-    fields = [field["value"].strip('"').replace('\\"', '"').strip() for field in _FIELD.finditer(answer)]
+    fields = [field["value"].strip('"').replace('\\"', '"').strip() for field in WORDS.field.finditer(answer)]
     readings = [_field(value, question) for value in fields if value and value.lower() != "null"]
     chosen = {reading.choice for reading in readings} - {None}
     if len(chosen) > 1:
@@ -560,16 +445,14 @@ def lenient(answer: str, question: Question) -> Reading:
     concluded, texts = ([claim for claim in claimed if claim.kind == kind] for kind in ("concluded", "text"))
     if ranked := settled or concluded or texts:
         return ranked[-1].reading
-    return Reading(None, REFUSED if _REFUSAL.search(answer) else NO_OPTION)
+    return Reading(None, REFUSED if WORDS.refusal.search(answer) else NO_OPTION)
 
 
 def first_letter(answer: str, question: Question) -> Reading:
-    """Take the first option letter that stands anywhere in the answer."""
     return _nth_letter(answer[:_LONGEST], question, 0)
 
 
 def last_letter(answer: str, question: Question) -> Reading:
-    """Take the last option letter that stands anywhere in the answer."""
     return _nth_letter(answer[-_LONGEST:], question, -1)
 
 
@@ -594,14 +477,11 @@ BIASED = frozenset({"first_or_last"})  # readers that look at the gold
 
 # The parser model's reply: a letter, SEVERAL or NONE (`medpsy.prompts.parser`); it is never repaired into one.
 
-_FENCE = re.compile(r"^\s*```[\w-]*\s*|\s*```\s*$")
-_LABEL = re.compile(r"^[\W_]*(?:(?:final|extracted|chosen)\s+)?(?:answer|option|choice|letter|reply)\W*[:=]\s*", re.I)
-
 
 def read_reply(text: str, question: Question) -> Reading:
     """Return the parser's judgment of one answer: an option, ``"several options"``, ``"no option"``, or unreadable."""
-    reply = _FENCE.sub("", clean(split(text, opens_thinking=False, finish_reason=None).answer or "")).strip()
-    word = _LABEL.sub("", reply).strip(" \t\n.,;:!*_`\"'()[]{}<>")
+    reply = WORDS.fence.sub("", clean(split(text, opens_thinking=False, finish_reason=None).answer or "")).strip()
+    word = WORDS.label.sub("", reply).strip(" \t\n.,;:!*_`\"'()[]{}<>")
     shown = word.upper() if len(word.split()) == 1 else reply  # "none" in a sentence is just a word
     several = re.search(r"\b(?:SEVERAL|MULTIPLE(?:[_ ]ANSWERS)?)\b", shown)
     none = re.search(r"\b(?:NONE|NO[_ ]ANSWER)\b", shown)

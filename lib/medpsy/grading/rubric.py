@@ -4,7 +4,7 @@ Exactly the reference (simple-evals, `healthbench_eval.py`) unless an option of 
 unrounded; only `as_published` speaks of points. All take a tidy frame with one row per criterion of each response:
 ``conversation_id``, ``criterion`` (its place in the rubric), ``points``, ``axis``, ``theme``, ``outcome`` (one of
 `OUTCOMES`); where there are any, also ``model``, ``judge``, ``suite``, ``run`` and ``empty`` (the response had no
-answer). Models, judges or suites are never mixed, and an unjudged criterion is no unmet one unless told to.
+answer).
 """
 
 from collections.abc import Sequence
@@ -43,11 +43,10 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
     """Return one row per example (conversation and, where there are any, run), for each group of `by`: ``theme``,
     ``score``, ``low``, ``high``, ``unjudged`` (criteria).
 
-    The score is the sum of the points of all met criteria over the sum of the positive points, as a share, not clipped
-    (HealthBench, appendix D). An unjudged criterion is left out of both sums; the result is then moved into the range
-    that the missing judgments allow, ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the
-    reverse), which it can leave because the sum below has shrunk. An example none of whose positive points was judged
-    has no score.
+    The score is the points of all met criteria over the sum of the positive points, not clipped (HealthBench, appendix
+    D). An unjudged criterion is left out of both sums; the result, which can leave the range that the missing judgments
+    allow, is moved into it: ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the reverse).
+    An example none of whose positive points was judged has no score.
     """
     shares = _shares(frame, [*_keys(frame, by), "theme"], scoring)
     if scoring.empty_as_zero:
@@ -108,21 +107,16 @@ NUMBERS = ["score", "bootstrap_std", "margin", "n", "skipped", "unjudged", "low"
 def scores(
     frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = (), seed: int = 0, replicates: int = 1000
 ) -> pd.DataFrame:
-    """Return the overall score and that of each theme and axis, for each group of `by`.
+    """Return the overall score and that of each theme and axis, for each group of `by`, which must name a column with
+    several values of `APART`.
 
     A theme's score is the mean of whole-example scores of its examples, an axis' the mean over examples that have
-    positive points on it. Several runs of a conversation are averaged first.
-
-    Args:
-        by: columns to keep apart, e.g. ``["model", "judge"]``; needed where one of them has several values.
-        replicates: of the bootstrap, which resamples conversations with all their runs; 1000 as the reference, or 0.
-
-    Returns:
-        Columns of `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean
-        clipped to 0..1; ``bootstrap_std`` of the clipped means of conversations drawn anew, and ``margin``, half the
-        width of their central 95 %; ``n`` conversations scored, ``skipped`` those none of whose positive points was
-        judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion decided against or
-        for the response, over all conversations: ``score`` is moved between them where it left them.
+    positive points on it; several runs of a conversation are averaged first. Columns of `by`, ``kind`` (``"overall"``,
+    ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean clipped to 0..1; ``bootstrap_std`` of the
+    clipped means of conversations drawn anew with all their runs (`replicates` times: 1000 as the reference, or 0), and
+    ``margin``, half the width of their central 95 %; ``n`` conversations scored, ``skipped`` those none of whose
+    positive points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion
+    decided against or for the response, over all conversations: ``score`` is moved between them where it left them.
     """
     keys = [*by, "kind", "name"]
     whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)

@@ -41,8 +41,7 @@ def unit_costs() -> SimpleNamespace:
     """Return ``costs.yaml``: ``.gpus["H100"].peak``, ``.serving.slots``, ..."""
     raw = strict.read(FOLDER / "costs.yaml")
     costs = SimpleNamespace(**{key: SimpleNamespace(**raw[key]) if key in GROUPS else raw[key] for key in raw})
-    place = strict.Place("costs.yaml", ("gpus",))
-    costs.gpus = {name: strict.build(Gpu, gpu, place.at(name)) for name, gpu in costs.gpus.items()}
+    costs.gpus = {name: Gpu(**gpu) for name, gpu in costs.gpus.items()}
     return costs
 
 
@@ -50,8 +49,7 @@ def gpu_name(name: str) -> str:
     """Return `name`, written in any case, as ``costs.yaml`` writes it; a ValueError offers the nearest."""
     names = {each.lower(): each for each in unit_costs().gpus}
     if name.lower() not in names:
-        fix = f"{strict.nearest(name, names.values())}; another one is a line in costs.yaml"
-        raise ValueError(f"gpu {name!r} is unknown; {fix}")
+        raise ValueError(f"gpu {name!r} is unknown; {strict.nearest(name, names.values())} (costs.yaml)")
     return names[name.lower()]
 
 
@@ -65,8 +63,7 @@ def digests() -> dict[str, str]:
 class Size:
     """What a model costs: `active` parameters per token (fewer than all in a mixture of experts), bytes of `weights` as
     served and of `cache` per token of a response, tokens `written` in an average answer (0: not known), `remote`: to be
-    downloaded.
-    """
+    downloaded."""
 
     shape: Shape
     active: float
@@ -86,17 +83,16 @@ def backbone_of(study: Study, name: str) -> str:
 
 def model_size(study: Study, name: str) -> Size:
     """Return the size of the model called `name`, of the study or a checkpoint of it that may not exist yet; a
-    ValueError names a hub model that ``models.csv`` does not know.
-    """
+    ValueError names a hub model that ``models.csv`` does not know."""
     trained = CHECKPOINT.fullmatch(name) or RECIPE.fullmatch(name)
     if trained and name not in study.models:
         whole, kind = model_size(study, backbone_of(study, name)), trained.groupdict().get("size") or trained["base"]
         written = listed_sizes()[FINAL[kind]].written if whole.remote and kind in FINAL else whole.written
         return replace(whole, written=written, remote=False)
     spec = study.model(name)
-    if spec.local_dir and (spec.local_dir / "config.json").is_file():
-        return size_of_folder(spec.local_dir)
-    return listed_size(spec.path, f"model {name!r}")
+    if not (spec.local_dir and (spec.local_dir / "config.json").is_file()):
+        return listed_size(spec.path, f"model {name!r}")
+    return size_of_folder(spec.local_dir)
 
 
 def size_of_folder(folder: Path) -> Size:
@@ -149,12 +145,10 @@ def at_once(size: Size, gpu: Gpu, context: float, slots: int = 0) -> float:
 
 def step_seconds(size: Size, gpu: Gpu, context: float, responses: float) -> float:
     """Return the seconds in which `gpus_needed` GPUs write one token of each of `responses`, `context` tokens cached.
-
     One step reads all weights (of a mixture those of all experts) and caches at the bandwidth of the data sheet, and
-    takes 2.4 ms itself and 0.080 ms per response: fitted to 26 public measurements of vLLM on one H100, met within
-    11 %; bandwidth alone makes 256 short responses 2 to 2.5 times too fast. Where a GPU computes slowly, the operations
-    of a response take its place.
-    """
+    takes 2.4 ms itself and 0.080 ms per response: fitted to 26 public measurements of vLLM on one H100, met within 11
+    %; bandwidth alone makes 256 short responses 2 to 2.5 times too fast. Where a GPU computes slowly, the operations of
+    a response take its place."""
     serving, count = unit_costs().serving, gpus_needed(size, gpu)
     read = (size.weights + responses * size.cache * context) / (count * gpu.bandwidth * TERA)
     return read + serving.step + responses * max(serving.response, 1 / (count * reading_rate(size, gpu)))
@@ -172,12 +166,9 @@ def reading_rate(size: Size, gpu: Gpu) -> float:
 
 
 def slowness(seconds: float = 1.0) -> float:
-    """Return how many times longer than the reference machine this one takes, at least 1.
-
-    That is the speed of products of matrices in float32 on one core, the fastest of `seconds`: of all cores together a
-    busy machine tells little. Never below 1, since most of a section is something else: on a machine with 1.7 times the
-    speed a run of mini took no less time.
-    """
+    """Return how many times longer than the reference machine this one takes, at least 1: by the speed of products of
+    matrices in float32 on one core, the fastest of `seconds`, since of all cores together a busy machine tells little.
+    Never below 1: on a machine with 1.7 times the speed a run of mini took no less time."""
     import torch  # takes seconds, and a plan for a GPU needs none of it
 
     threads = torch.get_num_threads()

@@ -83,18 +83,12 @@ class Tally:
         return gpu if self.gpu else cpu
 
     def add(
-        self,
-        model: str,
-        requests: float,
-        read: float,
-        written: float,
-        what: str,  # "answers", ..., or DOCUMENTS: where of these nothing is written the likeliest letter is read off
-        *,
-        share: float = 1.0,  # size of the file that is served against bfloat16
-        kept: str = "",  # what a server knows it as; the model's name by default
-        slots: int = 0,  # requests at a time; those of vLLM by default
-    ) -> None:
-        """Count `requests` of `read` and `written` tokens each, whatever is stored; an endpoint's cost nothing."""
+        self, model: str, requests: float, read: float, written: float, what: str, *, share: float = 1.0,
+        kept: str = "", slots: int = 0,
+    ) -> None:  # fmt: skip
+        """Count `requests` of `read` and `written` tokens each, whatever is stored; an endpoint's cost nothing. `what`
+        are answers, ..., or `DOCUMENTS`; `share` is the size of the file that is served against bfloat16, `kept` the
+        name under which a server knows it, and `slots` requests are answered at a time (0: those of vLLM)."""
         if not requests or self.study.model(model).base_url:
             return
         unit, serving, size = unit_costs().cpu, unit_costs().serving, costs.model_size(self.study, model)
@@ -124,8 +118,7 @@ class Tally:
 
     def ask(self, models: Names, runs: int = 0, most: int | None = None, **how: Any) -> None:
         """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
-        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as of `add`.
-        """
+        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as of `add`."""
         samples = self._samples(self.study.suites, self.study.questions_per_suite if most is None else most)
         fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
         for name in dict.fromkeys(models):
@@ -150,25 +143,18 @@ class Tally:
             self.add(judge, self.lengths.criteria * self.lengths.unjudged * new, *self.lengths.verdict, "verdicts")
 
     def train(
-        self,
-        values: Values,
-        model: str,
-        tokens: float,
-        document: float,
-        held: float,  # tokens that each of `processes` holds at a time
-        *,
-        mfu: float,  # share of a GPU's peak, 0 to 1
-        beside: int,  # stages that are launched together; on a CPU as many run side by side as there are cores
-        reference: bool = False,  # a further model gives its probabilities
-        adapter: bool = False,  # what it adds itself is too little to count
-        updates: int = 0,  # optimizer steps, where responses are sampled on the way
-        per_rollout: int = 1,  # of these
-        sampled: float = 0.0,  # tokens written on the way
-        per_second: float = 1.0,  # of these, by one process on a GPU
-        processes: int = 1,
-        kept: bool = True,  # the checkpoint stays
-    ) -> None:
-        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens."""
+        self, values: Values, model: str, tokens: float, document: float, held: float, *, mfu: float, beside: int,
+        reference: bool = False, adapter: bool = False, updates: int = 0, per_rollout: int = 1, sampled: float = 0.0,
+        per_second: float = 1.0, processes: int = 1, kept: bool = True,
+    ) -> None:  # fmt: skip
+        """Count a stage with TRL's arguments `values` on `tokens` in all, of documents of `document` tokens.
+
+        Each of `processes` holds `held` tokens at a time at `mfu` (0 to 1) of a GPU's peak; `beside` stages are
+        launched together, on a CPU as many side by side as there are cores; a `reference` model may give its
+        probabilities; of an `adapter` what it adds itself is too little to count. Where responses are sampled on the
+        way: `updates` of the optimizer, `per_rollout` of these, `sampled` tokens, `per_second` by one process on a GPU.
+        `kept`: the checkpoint stays.
+        """
         unit, size, lanes = unit_costs().cpu, costs.model_size(self.study, model), min(beside, cores())
         operations = (ADAPTER if adapter else FULL) + FORWARD * (reference + (per_rollout > 1))
         states = WEIGHT if adapter else ADAM + WEIGHT * reference
@@ -196,8 +182,7 @@ class Tally:
     ) -> float:
         """Count a stage of reinforcement learning from `questions` of `each` tokens with a response, and return its
         responses. `asked` held-out questions are evaluated at the start and every `eval_steps`; a process samples
-        `rate` tokens per second on a GPU (0: that of ``costs.yaml``).
-        """
+        `rate` tokens per second on a GPU (0: that of ``costs.yaml``)."""
         batch, micro = values["generation_batch_size"], values["per_device_train_batch_size"]
         updates, prompts = batch // (micro * values["gradient_accumulation_steps"]), batch // values["num_generations"]
         rollouts = values.get("max_steps", 0) // updates
@@ -219,8 +204,7 @@ class Tally:
 
     def _new(self, key: tuple[str, ...], samples: Mapping[str, float], runs: int) -> float:
         """Return how many responses to `samples` are not stored yet, and count them as stored; all take a moment to be
-        tabulated and drawn.
-        """
+        tabulated and drawn."""
         new = 0.0
         for suite, asked in samples.items():
             wanted, before = asked * (runs or self.study.runs), self.stored.get((*key, suite), 0.0)
@@ -322,8 +306,7 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
 
 def _gspo(tally: Tally, params: Values, _: object) -> None:
     """Count SFT of every base, all methods and seeds on the first one (the first method alone on the others), and what
-    is answered and judged: rewards, held-out answers and these with praise.
-    """
+    is answered and judged: rewards, held-out answers and these with praise."""
     study, lengths, counts, tiers = tally.study, tally.lengths, params["counts"], len(params["tiers"])
     sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
     method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
@@ -409,11 +392,9 @@ RULES: dict[str, Callable[[Tally, Values, Mapping[str, Values]], None]] = {
 
 def work(profile: str, gpu: Gpu | None = None) -> pd.DataFrame:
     """Return what the sections of `profile` do, in reading order: a row for each piece of work, at least one a section.
-
     Columns ``section``, ``what``, ``model`` and `SUMS`; of a training also ``document``, ``mfu``, ``operations`` per
-    parameter and token, tokens ``per_second`` of a process that samples, and whether its checkpoint is ``kept``.
-    A strict.SettingsError says that the profile or its parameters cannot be read, or that one is missing.
-    """
+    parameter and token, tokens ``per_second`` of a process that samples, and whether its checkpoint is ``kept``. A
+    strict.SettingsError says that the profile or its parameters cannot be read, or that one is missing."""
     tally, root = Tally(study.load(profile), gpu), study.find_root()
     named = {name: path for name, path in run.notebooks().items() if (root / f"params/{profile}/{name}.yaml").is_file()}
     every = {name: run.profile_parameters(path, profile, root) for name, path in named.items()}
@@ -429,12 +410,9 @@ def work(profile: str, gpu: Gpu | None = None) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a profile is expected to take: a row per section.
-
-    Columns: tokens ``read``, ``written`` and ``trained`` on; ``hours`` of all GPUs or of this machine; ``memory`` (GiB
-    at most, of one GPU or of this machine); GB of ``disk``, and of these by ``download``. Models behind endpoints cost
-    nothing here.
-    """
+    """What a profile is expected to take, a row per section. Columns: tokens ``read``, ``written`` and ``trained`` on;
+    ``hours`` of all GPUs or of this machine; ``memory`` (GiB at most, of one GPU or of this machine); GB of ``disk``,
+    and of these by ``download``. Models behind endpoints cost nothing here."""
 
     profile: str
     sections: pd.DataFrame
@@ -460,16 +438,10 @@ class Plan:
 
 
 def forecast(profile: str, *, gpu: str | None = None, price: float | None = None, slower: float | None = None) -> Plan:
-    """Return what `profile` is expected to cost.
-
-    Args:
-        gpu, price: those of the profile and of ``costs.yaml`` by default.
-        slower: this machine against the reference machine; measured where it is None and a CPU does the work.
-
-    Raises:
-        ValueError: no such profile, parameters that cannot be read, an unknown GPU, a price below 0, or a GPU for a
-            profile that runs on a CPU.
-    """
+    """Return what `profile` is expected to cost; `gpu` and `price` are those of the profile and of ``costs.yaml`` by
+    default, `slower` is this machine against the reference machine, measured where it is None and a CPU does the work.
+    A ValueError names a profile or parameters that cannot be read, an unknown GPU, a price below 0, or a GPU for a
+    profile that runs on a CPU."""
     settings, prices = study.load(profile), unit_costs()
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise ValueError(f"price {price} must be 0 or above: dollars per GPU hour")
@@ -485,26 +457,15 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
 
 
 def printed(plan: Plan) -> str:
-    """Return `plan` as lines of text: a row per notebook, the total, and how to read it."""
-    rows = plan.rows
+    """Return `plan` as lines of text: a row per notebook, the total, how to read it, and what is free on the disk."""
+    rows, total, free = plan.rows, plan.total, shutil.disk_usage(study.find_root()).free / GIGA
     shown = (rows[["read", "written", "trained"]] / 1e6).add_suffix(" (M)")
     shown["GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
     shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
     if plan.gpu:
         shown["$"] = rows["money"]
-    return "\n".join([shown.rename_axis(None).to_string(float_format="{:,.2f}".format), "", *_notes(plan)])
-
-
-def as_json(plan: Plan) -> dict:
-    """Return `plan` as JSON-ready data: a row per section, as `Plan.sections` has it with its money, the total last."""
-    about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
-    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": plan.rows.reset_index().to_dict("records")}
-
-
-def _notes(plan: Plan) -> list[str]:
-    """Return how to read the rows, and what has to be kept against what is free here."""
-    total, free = plan.total, shutil.disk_usage(study.find_root()).free / GIGA
-    lines = ["Millions of tokens read, generated, trained on. What an earlier section asked is not asked again."]
+    lines = [shown.rename_axis(None).to_string(float_format="{:,.2f}".format), ""]
+    lines.append("Millions of tokens read, generated, trained on. What an earlier section asked is not asked again.")
     if unknown := [name for name in plan.sections.index if name not in RULES]:
         lines.append(f"Nothing is known of {', '.join(unknown)}.")
     if plan.gpu:
@@ -512,6 +473,14 @@ def _notes(plan: Plan) -> list[str]:
     else:
         lines.append(f"Minutes of one section after another; `make report` takes about {60 * plan.wall:.0f}.")
         lines.append(f"This machine takes {plan.slowness:.2f} times as long as the one that the costs are of.")
-    lines.append(f"{total.download:,.1f} GB to download, {total.disk:,.1f} GB in all; {free:,.0f} GB are free here")
-    lines[-1] += "." if total.disk < free else ": too little; free some, or put the project on a larger disk."
-    return lines
+    room = "." if total.disk < free else ": too little; free some, or put the project on a larger disk."
+    lines.append(
+        f"{total.download:,.1f} GB to download, {total.disk:,.1f} GB in all; {free:,.0f} GB are free here{room}"
+    )
+    return "\n".join(lines)
+
+
+def as_json(plan: Plan) -> dict:
+    """Return `plan` as JSON-ready data: a row per section, as `Plan.sections` has it with its money, the total last."""
+    about = {"profile": plan.profile, "gpu": plan.gpu or None, "price": plan.price, "slowness": plan.slowness}
+    return about | {"wall_hours": None if plan.gpu else plan.wall, "rows": plan.rows.reset_index().to_dict("records")}

@@ -209,7 +209,7 @@ class Claim:
         section: where it stands, for example ``"4.2"``, ``"Table 6 caption"`` or ``"Table 2 vs Table 4"``.
         text: what is claimed, in our words.
         value, unit: as printed; ``1`` or ``<=3`` may be a rank, ``>0`` a sign, ``7`` a count.
-        operands, formula: how to recompute it; both empty where the documents print nothing to recompute it from.
+        formula: how to recompute it from `operands`; empty where the documents print nothing to recompute it from.
         rule: expression over the result r, the printed value v and the operands; empty where it is not derivable.
         group, grade: of a disagreement, as judged by us; None otherwise.
         notebook: section that answers for it; profile: the smallest one that tests its value, or else
@@ -232,10 +232,6 @@ class Claim:
     profile: str
     fact: str
 
-    def __post_init__(self) -> None:
-        if not self.notebook or bool(self.profile) == bool(self.fact):
-            raise ValueError(f"claim {self.id}: give its notebook, and either a profile or a fact (data/claims.csv)")
-
     @property
     def number(self) -> Decimal | None:
         """The printed value with its decimals, or None where it is words, a rank limit or a sign."""
@@ -245,6 +241,10 @@ class Claim:
     @property
     def kind(self) -> str:
         return KINDS[self.id[0]]
+
+    @property
+    def printed(self) -> dict[str, Value]:
+        return {operand.name: operand.value() for operand in self.operands}
 
 
 def claims(section: str = "") -> tuple[Claim, ...]:
@@ -296,22 +296,17 @@ class Recomputed:
         every operand's last digit does to the result (exact for sums, means and differences, else first order)."""
         if self.gap is None:
             return None
-        slack, values = half_unit(self.claim.number), _printed_values(self.claim)
+        slack, values = half_unit(self.claim.number), self.claim.printed
         for operand in self.claim.operands:
             for place, cell in enumerate(operand.cells()):
                 if cell.unit in ROUNDED_UNITS and cell.number is not None:
-                    moved = [_moved(values[operand.name], place, step) for step in (cell.half_unit, -cell.half_unit)]
-                    results = [evaluate(self.claim.formula, values | {operand.name: value}) for value in moved]
+                    given, results = values[operand.name], []
+                    for step in (cell.half_unit, -cell.half_unit):
+                        several = isinstance(given, list)
+                        near = [*given[:place], given[place] + step, *given[place + 1 :]] if several else given + step
+                        results.append(evaluate(self.claim.formula, values | {operand.name: near}))
                     slack += max(abs(result - self.result) for result in results)
         return slack
-
-
-def _moved(value: Decimal | list, place: int, step: Decimal) -> Decimal | list:
-    return [*value[:place], value[place] + step, *value[place + 1 :]] if isinstance(value, list) else value + step
-
-
-def _printed_values(claim: Claim) -> dict[str, Value]:
-    return {operand.name: operand.value() for operand in claim.operands}
 
 
 def recompute(claim: Claim) -> Recomputed:
@@ -319,7 +314,7 @@ def recompute(claim: Claim) -> Recomputed:
     `UnknownCell` where the data file of the claims is wrong."""
     if not claim.formula:
         return Recomputed(claim, NOT_DERIVABLE, None)
-    names = _printed_values(claim)
+    names = claim.printed
     result = evaluate(claim.formula, names)
     names |= {"r": result} | ({} if claim.number is None else {"v": claim.number})
     agrees = bool(claim.rule) and evaluate(claim.rule, names)

@@ -6,13 +6,14 @@ Every cell keeps its text as printed beside its number, unit and identity; nothi
 import csv
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 import pandas as pd
+
+from medpsy.strict import nearest
 
 DATA = files("medpsy.published") / "data"
 
@@ -61,16 +62,15 @@ def read_data(name: str) -> list[dict[str, str]]:
 @cache
 def cells() -> tuple[Cell, ...]:
     """Return all cells, table after table in the order of the report, row by row as printed."""
-    rows = read_data("cells.csv")
-    for row in rows:
-        number = row.pop("numeric")
-        row |= {"number": Decimal(number) if number else None, "bold": row["bold"] == "yes"}
-    return tuple(Cell(**row) for row in rows)
+    numbers = ((row.pop("numeric"), row) for row in read_data("cells.csv"))
+    return tuple(
+        Cell(**row | {"number": Decimal(n) if n else None, "bold": row["bold"] == "yes"}) for n, row in numbers
+    )
 
 
 @cache
 def grids() -> dict[str, dict[str, dict[str, Cell]]]:
-    """Return every table as rows of cells: table, then row label, then column label."""
+    """Return every table as rows of cells, as `grid` does one."""
     nested: dict[str, dict[str, dict[str, Cell]]] = {}
     for cell in cells():
         nested.setdefault(cell.table, {}).setdefault(cell.row, {})[cell.column] = cell
@@ -78,16 +78,14 @@ def grids() -> dict[str, dict[str, dict[str, Cell]]]:
 
 
 def grid(name: str) -> dict[str, dict[str, Cell]]:
-    """Return one table as rows of cells."""
+    """Return one table as rows of cells: row label, then column label."""
     return look_up(grids(), name, "table")
 
 
 def look_up(choices: dict, key: str, kind: str) -> Any:
     """Return ``choices[key]``; raises `UnknownCell` naming the nearest key there is."""
     if key not in choices:
-        near = get_close_matches(key, list(choices), n=1, cutoff=0.3)
-        hint = f"; the nearest is {near[0]!r}" if near else ""
-        raise UnknownCell(f"no {kind} {key!r} among the published tables (data/cells.csv){hint}")
+        raise UnknownCell(f"no {kind} {key!r} among the published tables (data/cells.csv); {nearest(key, choices)}")
     return choices[key]
 
 

@@ -31,13 +31,13 @@ from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow, without_opening
 from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import DataError, Row
 from medpsy.engines.base import Prompt, Sampling
+from medpsy.files import parsed
 from medpsy.grading.readers import split
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
 from medpsy.recipes.medical_o1 import TITLE, Say, o1_copy, origins, training_rows
 from medpsy.store import ResponseStore, Session
 from medpsy.study import Study
-from medpsy.texts import parsed
 
 CORPUS = "openmed-sft"
 NAME, KIND, FILE = "tool-traces", "traces", suites.TRACES_FILE

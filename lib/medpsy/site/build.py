@@ -28,7 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbformat import NotebookNode, v4
 
-from medpsy import study
+from medpsy import strict, study
 from medpsy.claims import KINDS, STATUSES
 from medpsy.claims.ledger import WORDS
 from medpsy.files import whole_folder
@@ -106,23 +106,25 @@ class Page:
 
 
 def build(profile: str) -> Path:
-    """Build the site of `profile` and return its front page; a section without a record is listed as not yet run.
-
-    Raises:
-        SiteError: the pages could not be built; an earlier site stays as it was.
-        medpsy.record.SecretFound: a notebook holds the value of a key.
-    """
-    target, listed = study.find_root() / "outputs" / profile / "report", sections(profile)
-    done = [section.result for section in listed if section.result]
+    """Build the site of `profile` and return its front page; a section without a record is listed as not yet run. A
+    SiteError says that the pages could not be built (an earlier site stays as it was), a medpsy.record.SecretFound that
+    a notebook holds the value of a key."""
+    target, every = study.find_root() / "outputs" / profile / "report", sections(profile)
+    done = [section.result for section in every if section.result]
     ledger = next((result for result in done if result.section == SECTION and TABLE in result.tables), None)
     with whole_folder(target) as site, tempfile.TemporaryDirectory(prefix="medpsy-site-") as temporary:
         source = Path(temporary) / "source"
-        front_page(source, profile, listed, ledger)
+        front_page(source, profile, every, ledger)
         if ledger:
             ledger_page(source, ledger)
         for result in done:
             section_page(source / "sections" / result.section, result)
-        references_page(source)
+        references = Page(source / "references.md")  # what the notebooks cite
+        references.heading("References")
+        if (listed := study.find_root() / "notebooks" / BIBLIOGRAPHY).is_file():
+            shutil.copyfile(listed, source / BIBLIOGRAPHY)
+            references.lines.append("```{bibliography}\n:all:\n```")
+        references.write()
         lesson_pages(source, {result.section for result in done})
         _sphinx(source, site, profile)
         for result in done:
@@ -179,17 +181,21 @@ def front_page(folder: Path, profile: str, listed: Sequence[Section], ledger: Re
 
 def section_page(folder: Path, result: Result) -> None:
     """Write the page of a section: its executed notebook, or else its record, and what leads to files and evidence.
-
-    Refuses a notebook that holds the value of a key.
-    """
+    Refuses a notebook that holds the value of a key."""
     executed = result.folder / NOTEBOOK
     if executed.is_file():
         refuse_secrets(executed.read_text(encoding="utf-8"), executed.name)
         notebook = nbformat.read(executed, as_version=4)
     else:  # it was run in JupyterLab
-        notebook = _of_record(result)
+        parts = [{"table": name} for name in result.tables if name != TABLE]
+        parts += [{"figure": name} for name in result.figures]
+        outputs = [v4.new_output("display_data", metadata={MIME: part}) for part in parts]
+        more = [claim_table(result.claims)] * bool(result.claims) + [Findings(result.verdicts)] * bool(result.verdicts)
+        outputs += [v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in more]
+        hidden = {"outputs": outputs, "metadata": {"tags": ["remove-input"]}}  # a cell without code
+        notebook = v4.new_notebook(cells=[v4.new_code_cell("record", **hidden)])
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    shown = {_part(output).get("table") for cell in code for output in cell.outputs}
+    shown = {output.get("metadata", {}).get(MIME, {}).get("table") for cell in code for output in cell.outputs}
     for cell in code:
         cell.outputs = [published(output, result) for output in cell.outputs]
     if not heading(notebook):
@@ -219,11 +225,12 @@ def section_page(folder: Path, result: Result) -> None:
 
 def published(output: NotebookNode, result: Result) -> NotebookNode:
     """Return an output as a page may show it: text, pictures, and parts of the record; nothing that could act."""
-    if (name := _part(output).get("table")) in result.tables:
+    part = output.get("metadata", {}).get(MIME, {})  # of the record, as `medpsy.record.Record` notes it
+    if (name := part.get("table")) in result.tables:
         table = result.table(name).html({kind.name for kind in result.evidence})  # leads to files and evidence
         text = rendered("table.html", table=Markup(table), csv=result.tables[name]["csv"])
         return v4.new_output("display_data", {"text/html": text})
-    if (name := _part(output).get("figure")) in result.figures:
+    if (name := part.get("figure")) in result.figures:
         return v4.new_output("display_data", {"text/html": rendered("figure.html", **result.figures[name])})
     if "data" not in output:  # a stream or an error: plain text
         return output
@@ -238,7 +245,6 @@ def published(output: NotebookNode, result: Result) -> NotebookNode:
 
 
 def heading(notebook: NotebookNode) -> str:
-    """Return the text of the first heading of `notebook`, or an empty string."""
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     match = re.search(r"^#\s+(.+)$", prose, re.M)
     return match.group(1).strip() if match else ""
@@ -253,16 +259,6 @@ def ledger_page(folder: Path, result: Result) -> None:
     choices["Notebook"].sort()
     home, shown = f"sections/{result.section}", [_ledger_row(row) for row in rows]
     page.fragment("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home)
-    page.write()
-
-
-def references_page(folder: Path) -> None:
-    """Write the page ``references.md``: what the notebooks cite, as their ``references.bib`` says."""
-    page, listed = Page(folder / "references.md"), study.find_root() / "notebooks" / BIBLIOGRAPHY
-    page.heading("References")
-    if listed.is_file():
-        shutil.copyfile(listed, folder / BIBLIOGRAPHY)
-        page.lines.append("```{bibliography}\n:all:\n```")
     page.write()
 
 
@@ -285,21 +281,6 @@ def rendered(template: str, **values: object) -> str:
     return FILLED.get_template(template).render(**values)
 
 
-def _of_record(result: Result) -> NotebookNode:
-    """Return a notebook that shows the record: one cell, without code, whose outputs are its parts."""
-    parts = [{"table": name} for name in result.tables if name != TABLE]
-    parts += [{"figure": name} for name in result.figures]
-    outputs = [v4.new_output("display_data", metadata={MIME: part}) for part in parts]
-    more = [claim_table(result.claims)] * bool(result.claims) + [Findings(result.verdicts)] * bool(result.verdicts)
-    outputs += [v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in more]
-    return v4.new_notebook(cells=[v4.new_code_cell("record", outputs=outputs, metadata={"tags": ["remove-input"]})])
-
-
-def _part(output: NotebookNode) -> dict[str, str]:
-    """Return which part of the record an output shows, as `medpsy.record.Record` notes it."""
-    return output.get("metadata", {}).get(MIME, {})
-
-
 def _ledger_row(row: dict) -> dict:
     """Return what the template needs of one claim: its texts, and its numbers as a reader wants them."""
     numbers = [shown_value(row[name], 2) for name in ("Ours", "Ours" + MARGIN) if row[name] is not None]
@@ -316,10 +297,12 @@ def _sphinx(source: Path, site: Path, profile: str) -> None:
     from sphinx.errors import SphinxError
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-    warnings = io.StringIO()
+    warnings, settings = io.StringIO(), strict.read(Path(__file__).with_name("sphinx.yaml"))
+    settings |= {"templates_path": [str(TEMPLATES)], "html_static_path": [str(STATIC)], "html_js_files": SCRIPTS}
+    settings["html_title"] = f"MedPsy, rerun ({profile})"
     try:
         with patch_docutils(), docutils_namespace():
-            options = {"confoverrides": _configuration(profile), "status": None, "warning": warnings}
+            options = {"confoverrides": settings, "status": None, "warning": warnings}
             app = Sphinx(source, None, site, source.parent / "doctrees", "html", freshenv=True, **options)
             app.build()
     except (SphinxError, OSError) as error:
@@ -328,43 +311,6 @@ def _sphinx(source: Path, site: Path, profile: str) -> None:
         raise SiteError(f"the pages of profile {profile} could not be built:\n{warnings.getvalue()}")
     for line in COLOUR.sub("", warnings.getvalue()).splitlines():
         log.warning("%s", line)
-
-
-def _configuration(profile: str) -> dict:
-    """Return Sphinx's settings; everything that would load from the network is off."""
-    return {
-        "project": "MedPsy, rerun",
-        "extensions": ["myst_nb", "sphinxcontrib.bibtex", __name__],  # this module's `setup`
-        "bibtex_bibfiles": [BIBLIOGRAPHY],
-        "myst_enable_extensions": ["dollarmath"],
-        "myst_dmath_allow_digits": False,  # "$2.5 and $3" are prices
-        "html_math_renderer": "mathml",
-        "templates_path": [str(TEMPLATES)],
-        "html_static_path": [str(STATIC)],
-        "html_css_files": ["report.css"],
-        "html_js_files": SCRIPTS,
-        "html_theme": "sphinx_book_theme",
-        "html_theme_options": {
-            "use_download_button": False,
-            "home_page_in_toc": True,
-            "show_navbar_depth": 1,
-            "footer_content_items": [],
-        },
-        "html_context": {"default_mode": "auto"},
-        "html_title": f"MedPsy, rerun ({profile})",
-        "html_copy_source": False,
-        "html_use_index": False,
-        "html_show_sourcelink": False,
-        "html_show_copyright": False,
-        "html_show_search_summary": False,  # summaries are fetched, which a page from disk may not do
-        "nb_execution_mode": "off",
-        "nb_code_prompt_show": "Show the solution",  # of what is hidden: nothing else is
-        "nb_code_prompt_hide": "Hide the solution",
-        "nb_ipywidgets_js": {},
-        "nb_merge_streams": True,
-        "smartquotes": False,
-        "source_suffix": {".md": "myst-nb", ".ipynb": "myst-nb"},
-    }
 
 
 def setup(app) -> None:

@@ -31,11 +31,9 @@ NOTE = (
 
 
 def published(row: dict) -> dict:
-    """Return `row` of the evidence as a page may show it.
-
-    Of a guarded row, messages and criteria are withheld, and what quotes them: a judge's explanation and a model's
-    reasoning. Ids, points, axes, verdicts, scores and answers stay. Files keep such rows compressed in any case.
-    """
+    """Return `row` of the evidence as a page may show it. Of a guarded row, messages and criteria are withheld, and
+    what quotes them: a judge's explanation and a model's reasoning. Ids, points, axes, verdicts, scores and answers
+    stay; files keep such rows compressed in any case."""
     if not row.get("guarded") or os.environ.get(SHOW_ROWS) == "1":
         return row
     criteria = [
@@ -48,10 +46,8 @@ def published(row: dict) -> dict:
 
 class Index:
     """What a page knows of every response before it loads any: names, numbered as they are met, and columns of numbers.
-
-    A row's task is the question or conversation it answers, shared by several responses. `keys` name responses in an
-    address; only suites that share a response need a name there.
-    """
+    A row's task is the question or conversation it answers, shared by several responses; `keys` name responses in an
+    address, where only suites that share a response need a name."""
 
     def __init__(self) -> None:
         self.names: dict[str, dict[tuple, int]] = defaultdict(dict)
@@ -74,7 +70,6 @@ class Index:
         return number
 
     def as_data(self) -> dict:
-        """Return the index as plain lists."""
         named = {kind: [list(name) for name in names] for kind, names in self.names.items()}
         return named | self.columns | {"keys": self.keys}
 
@@ -82,11 +77,15 @@ class Index:
 def _question(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
     readings = [
-        [index.number("readers", given["reader"]), index.number("outcomes", given["outcome"]), _option(given["chosen"])]
+        [
+            index.number("readers", given["reader"]),
+            index.number("outcomes", given["outcome"]),
+            _option(given["chosen"]),
+        ]
         for given in row["readings"]
     ]
     differ = int(len({chosen for _, _, chosen in readings}) > 1)  # reading no option is a choice of its own
-    task = row["question_id"], _first_words(row["stem"]), _option(row["gold"])
+    task = row["question_id"], " ".join(row["stem"].split())[:HEAD], _option(row["gold"])
     number = index.add(row, task, readings=readings, differ=differ)
     about = [row[name] for name in ("subject", "stem", "context", "options")]
     return number, about, [given["how"] for given in row["readings"]]
@@ -108,7 +107,7 @@ def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
     for judge, outcome, _ in chain.from_iterable(verdicts):
         counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
     turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
-    first_words = _first_words(turns[-1][1] if turns else "")
+    first_words = " ".join((turns[-1][1] if turns else "").split())[:HEAD]
     number = index.add(
         row,
         (row["conversation_id"], first_words, index.number("themes", row["theme"], row["theme_title"])),
@@ -124,11 +123,8 @@ READ = {RESPONSES: _question, CONVERSATIONS: _conversation}
 
 
 def write(rows: Iterable[dict], folder: Path, kind: Evidence) -> int:
-    """Write ``index.js`` and ``0000.js``, ``0001.js`` ... into `folder`; return how many responses they hold.
-
-    Args:
-        rows: as `kind` reads them: responses to the same task stand together.
-    """
+    """Write ``index.js`` and ``0000.js``, ``0001.js`` ... into `folder`; return how many responses they hold. `rows`
+    are as `kind` reads them: responses to the same task stand together."""
     index = Index()
     for number, content in enumerate(_chunks(rows, index, READ[kind])):
         write_text(folder / f"{number:04d}.js", f'medpsyEvidence.chunk({number},"{packed(content)}");\n')
@@ -162,10 +158,6 @@ def _chunks(rows: Iterable[dict], index: Index, read: Callable) -> Iterator[str]
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _first_words(text: str) -> str:
-    return " ".join(text.split())[:HEAD]
 
 
 def _option(value: int | None) -> int:
