@@ -195,8 +195,31 @@ def site(profile: Profile = "mini") -> None:
 
 @app.command()
 def keep() -> None:
-    """Put the outputs of profile mini's last run into the notebooks, and its responses beside them."""
-    print(*Late("keep").keep(), sep="\n")
+    """Put the outputs of profile mini's last run into the notebooks, its responses and what faults cost beside them."""
+    print(*Late("keep").keep(), Late("faults").write_page(), sep="\n")
+
+
+@app.command()
+def fault(
+    name: Annotated[str | None, Argument(help="Which one; without it all are listed.")] = None,
+    profile: Profile = "mini",
+    solve: Annotated[bool, Option("--solve", help="Show the lines that it changes; nothing is run.")] = False,
+    page: Annotated[bool, Option("--page", help="Plant each on the kept responses and write the page of all.")] = False,
+) -> None:
+    """Plant a fault that a real project shipped into a copy of a notebook, and say what it costs."""
+    faults = Late("faults")
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    if page:
+        print(faults.write_page(say))
+    elif name is None:
+        print(faults.listed())
+    elif solve:
+        print(faults.solution(name))
+    else:
+        print(faults.printed(name, faults.measure([name], profile, say=say)[name], profile))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -32,7 +33,7 @@ def keep() -> list[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         environment = replay_root(root, Path(scratch))
         for section in run.notebooks(root):
-            _medpsy(environment, "run", section)
+            medpsy(environment, "run", section)
         executed = {
             path: nbformat.read(Path(scratch) / "outputs" / PROFILE / section / run.DONE, as_version=4)
             for section, path in run.notebooks(root).items()
@@ -49,12 +50,13 @@ def replay_root(root: Path, folder: Path) -> dict[str, str]:
         (folder / name).symlink_to(root / name)
     environment = os.environ | {"MEDPSY_ROOT": str(folder), REPLAY: "1"}
     if (root / BUNDLE).is_file():
-        _medpsy(environment, "store", "replay", str(root / BUNDLE))
+        medpsy(environment, "store", "replay", str(root / BUNDLE))
     return environment
 
 
-def _medpsy(environment: dict[str, str], *words: str) -> None:
-    command = [sys.executable, "-m", "medpsy", *words, "--profile", PROFILE]
+def medpsy(environment: Mapping[str, str], *words: str, profile: str = PROFILE) -> None:
+    """Run a command of `medpsy`; a RuntimeError holds the end of what it said where it failed."""
+    command = [sys.executable, "-m", "medpsy", *words, "--profile", profile]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"medpsy {' '.join(words)}, in a replay: {done.stderr[-4000:]}")

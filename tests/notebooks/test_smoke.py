@@ -131,7 +131,7 @@ def test_a_site_is_made_of_the_records(root):
     front = (root / "outputs/smoke/report/index.html").read_text(encoding="utf-8")
     assert "Not medical advice" in front
     assert all(f"sections/{section}/" in front for section in SECTIONS)
-    assert all(f'href="{page}.html"' in front for page in ("course", "glossary"))
+    assert all(f'href="{page}.html"' in front for page in ("course", "glossary", "pitfalls"))
 
 
 def test_a_bundle_alone_gives_every_table_again(root, tmp_path, monkeypatch):
