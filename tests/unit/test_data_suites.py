@@ -214,7 +214,7 @@ def test_the_miniature_passes_the_same_checks(monkeypatch):
     monkeypatch.setattr("medpsy.mini.suites.load", lambda key: (QUESTION, QUESTION))
     with pytest.raises(DataError, match="medqa: id 'q1' occurs 2 times"):
         mini.suite("medqa")
-    with pytest.raises(DataError, match="medmcqa: question 'q1' says it belongs to suite 'medqa'"):
+    with pytest.raises(DataError, match="medmcqa: 'q1' says it belongs to suite 'medqa'"):
         build(SUITES["medmcqa"], [QUESTION])
 
 
