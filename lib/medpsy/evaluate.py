@@ -41,6 +41,7 @@ def closed_ended(
     models: Sequence[str],
     *,
     suites: Sequence[str] | None = None,
+    asked: Mapping[str, Mapping[str, Question]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Ask `models` the study's questions in all its runs and grade what they chose, read by the study's parser.
@@ -49,6 +50,7 @@ def closed_ended(
 
     Args:
         suites: keys of suites; all of the study's by default.
+        asked: by suite and id, instead of the questions that the study asks.
         progress: called with a line of text every few seconds while a model works.
 
     Returns:
@@ -57,7 +59,7 @@ def closed_ended(
     """
     check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
-    asked = questions(study, suites)
+    asked = questions(study, suites) if asked is None else asked
     frames = [_responses(session, name, asked) for name in models]
     return _graded(session, pd.concat(frames, ignore_index=True), asked, PARSER)
 
@@ -118,7 +120,7 @@ def check_models(study: Study, names: Sequence[str], what: str = "models") -> No
         raise ValueError(f"{what}: {list(names)} must name each model once, and at least one")
 
 
-def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]]) -> pd.DataFrame:
+def _responses(session: Session, name: str, asked: Mapping[str, Mapping[str, Question]]) -> pd.DataFrame:
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
@@ -132,7 +134,9 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     return pd.concat(frames, ignore_index=True)
 
 
-def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Question]], reader: str) -> pd.DataFrame:
+def _graded(
+    session: Session, frame: pd.DataFrame, asked: Mapping[str, Mapping[str, Question]], reader: str
+) -> pd.DataFrame:
     """Return `frame` with every answer read by `reader` and every response's outcome."""
     frame, about = frame.reset_index(drop=True), []
     for name, ident in zip(frame["suite"], frame["question_id"], strict=True):
