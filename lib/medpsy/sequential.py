@@ -14,12 +14,12 @@ mean capital. It is convex in m, so that what it leaves is an interval.
 
 **What varies.** Answers to one question differ between runs, so that a question asked once does not tell its own
 expected value, and having asked all N of a suite still does not tell the mean. Without `size` nothing is gained from a
-suite's end, and the interval is that of the mean expected value: exactly for questions drawn independently; for a suite
-asked in random order in the limit of many questions, since the sum then is a Brownian bridge with independent noise,
-which stays inside any symmetric band at least as often as the Brownian motion of independent draws (Anderson,
-Proceedings of the AMS 6, 1955). With `size`, each question has one value, as at temperature 0, and the mean of those
-still to be drawn is known but for m (Waudby-Smith and Ramdas, Confidence sequences for sampling without replacement,
-NeurIPS 33, 2020):
+suite's end, and the interval is that of the mean expected value. It is exact for questions drawn independently. Of a
+suite asked in random order, no difference is taken for one no more often in the limit of many questions: their sum then
+is a Brownian bridge with independent noise, which stays inside any symmetric band at least as often as the Brownian
+motion of independent draws (Anderson, Proceedings of the AMS 6, 1955). With `size`, each question has one value, as at
+temperature 0, and the mean of those still to be drawn is known but for m (Waudby-Smith and Ramdas, Confidence sequences
+for sampling without replacement, NeurIPS 33, 2020):
 
     m_t = (N m - sum_{s < t} x_s) / (N - t + 1)
 
@@ -59,7 +59,7 @@ def log_capital(gaps: ArrayLike, low: ArrayLike, high: ArrayLike) -> Values:
     """
     bets = BETS.reshape(-1, *[1] * np.ndim(gaps))
     rising, falling = np.log1p(bets * gaps / -np.asarray(low)), np.log1p(-bets * gaps / np.asarray(high))
-    return logsumexp(np.cumsum([*rising, *falling], axis=-1), axis=0) - log(2 * len(BETS))
+    return logsumexp(np.cumsum(np.concatenate([rising, falling]), axis=-1), axis=0) - log(2 * len(BETS))
 
 
 def mean(values: ArrayLike, low: float, high: float, *, size: int | None = None, alpha: float = ALPHA) -> Interval:

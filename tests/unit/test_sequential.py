@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from medpsy import sequential, stats
 from medpsy.sequential import ALPHA
+from scipy.optimize import brentq
 
 RUNS, SUITE, BATCH = 2000, 1273, 50  # MedQA has 1,273 questions
 LOOKS = [*range(BATCH, SUITE, BATCH), SUITE]
@@ -12,10 +13,12 @@ ERROR = 2 * np.sqrt(ALPHA * (1 - ALPHA) / RUNS)  # of a share of 5 % that was si
 
 
 def shares(generator, lead):
-    """Return for two models how often each question is answered rightly; both find the same questions hard."""
+    """Return for two models how often each question is answered rightly, on average by exactly `lead` more often by the
+    first; both find the same questions hard."""
     hard = generator.beta(1.6, 1.0, SUITE)
     first, second = (np.clip(hard + generator.normal(0, 0.15, SUITE), 0, 1) for _ in range(2))
-    return np.clip(first + lead - (first - second).mean(), 0, 1), second
+    more = brentq(lambda step: np.clip(first + step, 0, 1).mean() - second.mean() - lead, -1, 1, xtol=1e-14)
+    return np.clip(first + more, 0, 1), second
 
 
 def gaps(generator, first, second, worlds, runs=1):
@@ -35,9 +38,14 @@ def in_parts(function, values, size=250):
     return np.concatenate([function(values[start : start + size]) for start in range(0, len(values), size)])
 
 
-def decided(values):
-    """Return where the capital against no difference, or against a difference of any number, is enough: [world, n]."""
-    return in_parts(lambda part: np.maximum.accumulate(sequential.log_capital(part, -1.0, 1.0), axis=1) >= SURE, values)
+def decided(values, number=0.0):
+    """Return where `number` was outside of the interval at this question or before: [world, question]."""
+
+    def outside(part):
+        capital = sequential.log_capital(part - number, -1 - number, 1 - number)
+        return np.maximum.accumulate(capital, axis=1) >= SURE
+
+    return in_parts(outside, values)
 
 
 def margins_exclude_zero(values):
@@ -81,6 +89,7 @@ def test_a_gap_is_decided_on_a_part_of_the_suite_and_never_the_other_way(lead, r
     needed, told = first_look(decided(values))
     wrong = told & (values.cumsum(axis=1)[np.arange(400), needed - 1] < 0)
     assert told.mean() >= power and needed.mean() / SUITE <= asked and wrong.mean() <= ALPHA / 2
+    assert decided(values, lead)[:, -1].mean() <= ALPHA + 2 * np.sqrt(ALPHA / 400)
     print(
         f"{lead}, {runs} runs: asked {needed.mean() / SUITE:.3f}, decided {told.mean():.3f}, wrong {wrong.mean():.4f}"
     )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from fake_engine import World
-from medpsy import claims, comparison, evaluate, settle, study
+from medpsy import bundle, claims, comparison, evaluate, keep, settle, study
 from medpsy.cli import app
 from medpsy.data.questions import Question
 from medpsy.data.suites import OPEN_SUITES, SUITES, build
@@ -221,6 +221,17 @@ def test_a_budget_is_a_time_and_a_batch_has_questions(mine):
     with pytest.raises(ValueError, match="batch 0: give at least 1 question"):
         settle.settle(mine, "P183", batch=0)
     assert list(settle.looks(400, 50)) == [50, 100, 150, 200, 250, 312, 390, 400] and list(settle.looks(30, 50)) == [30]
+
+
+def test_kept_responses_of_mini_settle_a_gain_on_part_of_the_questions_in_a_replay(tmp_path, root, monkeypatch):
+    for name in ("params", "notebooks"):
+        (tmp_path / name).symlink_to(root / name)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    bundle.restore(root / keep.BUNDLE, "mini")
+    monkeypatch.setenv("MEDPSY_REPLAY", "1")
+    done = settle.settle(study.load("mini"), "F701", size="large")
+    assert (done.stopped, done.looks[-1]["status"]) == ("decided", "pattern holds")
+    assert 2 * done.looks[-1]["questions"] < done.suite and done.looks[-1]["dollars"] is None  # no weights, no size
 
 
 def test_the_ledger_says_what_was_settled_beside_the_claim(tmp_path):
