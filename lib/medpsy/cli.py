@@ -201,7 +201,9 @@ def settle(
     profile: Profile = "mini",
     budget: Annotated[str | None, Option(metavar="TIME", help="2h, 30m or 90s; default: until it is decided.")] = None,
     size: Annotated[str | None, Option(help="Size class that a finding is about, e.g. large.")] = None,
-    batch: Annotated[int | None, Option(help="Questions until the first look; default: 50.")] = None,
+    batch: Annotated[
+        int | None, Option(help="Questions until the first look, more where engines start slowly; default: 50.")
+    ] = None,
     gpu: Annotated[str | None, Option(help="GPU to price the tokens on, e.g. H100; default: a usual one.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -306,7 +306,7 @@ def printed(settled: Settled) -> str:
         why = (
             "the budget is spent; run again to go on"
             if settled.stopped == "budget"
-            else "no more questions can be asked"
+            else "a suite has no more questions"
         )
         more = (
             "no number within reach would"
