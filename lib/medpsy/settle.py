@@ -175,7 +175,7 @@ def settle(
         settled.failed = done - len(pairs)
         if pairs.empty:
             raise RuntimeError(f"{claim}: none of {done} questions was answered by both {' and '.join(names)}")
-        estimate, interval = _known(compared, parts, pairs.to_numpy().T)
+        estimate, interval = estimated(compared, parts, pairs.to_numpy().T)
         look = {"questions": done, "estimate": estimate, **interval._asdict(), "status": compared.status(interval)}
         look["tokens"] = int(rows[TOKENS].sum().sum())
         look |= {"minutes": (time.monotonic() - start) / 60, "dollars": _dollars(study, card, rows)}
@@ -214,7 +214,7 @@ def looks(total: int, batch: int) -> Iterator[int]:
     yield total
 
 
-def _known(compared: Comparison, parts: Strata, pairs: np.ndarray, whole: bool = True) -> tuple[float, Interval]:
+def estimated(compared: Comparison, parts: Strata, pairs: np.ndarray, whole: bool = True) -> tuple[float, Interval]:
     """Return the estimate of the compared number and its interval, in its unit; `pairs`: [model, question].
 
     A suite counts as finite where its values are not drawn at random, unless `whole` is False. Beside a published value
@@ -249,7 +249,7 @@ def _forecast(compared: Comparison, parts: Strata, pairs: np.ndarray) -> int | N
 
     def decided(count: int) -> bool:
         again = np.resize(np.arange(pairs.shape[1]), count)
-        return compared.status(_known(compared, parts, pairs[:, again], whole=False)[1]) not in (OPEN, NOT_TESTABLE)
+        return compared.status(estimated(compared, parts, pairs[:, again], whole=False)[1]) not in (OPEN, NOT_TESTABLE)
 
     low, high = pairs.shape[1], 2 * pairs.shape[1]
     while not decided(high):

@@ -1,7 +1,9 @@
 """A claim from its formula to its status: what can be settled, batches, budget, resumption, and the words for it."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from fake_engine import World
 from medpsy import bundle, claims, comparison, evaluate, keep, settle, study
@@ -88,6 +90,7 @@ def test_a_claim_is_settled_on_part_of_the_suite_and_again_without_asking(world,
     record = json.loads((mine.outputs / "settle/P183.json").read_text(encoding="utf-8"))
     assert record["said"] == f"settled after {last['questions']} of {QUESTIONS} questions: {status}"
     assert settle.said(mine.outputs) == {"P183": record["said"]} and record["looks"] == done.looks
+    assert f"<td>{last['questions']}</td>" in done._repr_html_()
     again = settle.settle(mine, "P183")
     assert outcome(again.looks) == outcome(done.looks)
     assert len([prompt for name in done.models for prompt in world.asked(name)]) == len(asked)
@@ -201,6 +204,22 @@ def test_of_published_models_the_value_is_tested_with_the_run_noise_of_both():
     assert {ends: compared.status(Interval(*ends)) for ends in known} == known
     sign = comparison.compare(study.load("review"), "P192")  # improves, by no number
     assert not sign.of_value and sign.status(Interval(0.1, 9.0)) == "pattern holds"
+
+
+def test_an_interval_is_as_wide_as_what_varies_makes_it():
+    review = study.load("review")
+    sampling, parsing = (replace(each, temperature=0.0) for each in (review.sampling, review.parser_sampling))
+    greedy = replace(review, sampling=sampling, parser_sampling=parsing)
+    pairs, parts = np.random.default_rng(8).integers(0, 2, (2, 290)).astype(float), [(1.0, [None] * 300)]
+
+    def width(about, claim):
+        estimate, (low, high) = settle.estimated(comparison.compare(about, claim), parts, pairs)
+        assert estimate == pytest.approx(100 * (pairs[0] - pairs[1]).mean()) and low < estimate < high
+        return high - low
+
+    sign, value, finite = width(review, "P192"), width(review, "P183"), width(greedy, "P192")
+    assert value > sign + 2 * 2.57 * 100 * np.sqrt(np.var(pairs[0] - pairs[1]) / 900)  # of three published runs
+    assert finite < sign / 3  # ten of 300 questions are left
 
 
 @pytest.mark.parametrize(
