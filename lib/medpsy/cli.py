@@ -188,6 +188,26 @@ def store_stats(profile: Profile = "mini") -> None:
 
 
 @app.command()
+def settle(
+    claim: Annotated[str, Argument(help="Published claim, e.g. P183, or finding of a section, e.g. F701.")],
+    profile: Profile = "mini",
+    budget: Annotated[str | None, Option(metavar="TIME", help="2h, 30m or 90s; default: until it is decided.")] = None,
+    size: Annotated[str | None, Option(help="Size class that a finding is about, e.g. large.")] = None,
+    batch: Annotated[
+        int | None, Option(help="Questions until the first look, more where engines start slowly; default: 50.")
+    ] = None,
+    gpu: Annotated[str | None, Option(help="GPU to price the tokens on, e.g. H100; default: a usual one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask both models that a claim compares, batch after batch, until it is decided or the time is up."""
+    settling = Late("settle")
+    options = {"size": size, "budget": budget, "gpu": gpu} | ({"batch": batch} if batch is not None else {})
+    tell = {"progress": lambda line: print(line, file=sys.stderr)}
+    settled = settling.settle(studies.load(profile), claim, **options, **tell)
+    show(settling.as_json(settled) if as_json else settled, as_json, settling.printed)
+
+
+@app.command()
 def site(profile: Profile = "mini") -> None:
     """Build the site of a profile from the records there are; prints the path of its front page."""
     print(Late("site.build").build(profile))

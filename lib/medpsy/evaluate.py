@@ -38,16 +38,23 @@ BATCH = 1000  # texts tokenized at a time; bounds the memory that their token id
 
 
 def closed_ended(
-    study: Study, models: Sequence[str], *, suites: Sequence[str] | None = None, progress: Say = None
+    study: Study,
+    models: Sequence[str],
+    *,
+    suites: Sequence[str] | None = None,
+    asked: Mapping[str, Mapping[str, Question]] | None = None,
+    progress: Say = None,
 ) -> pd.DataFrame:
     """Ask `models` the study's questions in all its runs and grade what they chose, read by the study's parser.
+
     Responses come from the study's store; only missing ones are generated, each model's in one session of its engine.
-    `suites` are keys, by default all of the study's. Returns one row per model, question and run with `COLUMNS`:
-    ``gold`` and ``chosen`` are indices into the options; ``outcome`` is one of the five, or ``"no gold"``; ``how`` says
-    where the choice stood or why there is none."""
+    `suites` are keys, by default all of the study's; `asked` are questions by suite and id, instead of the study's own.
+    Returns one row per model, question and run with `COLUMNS`: ``gold`` and ``chosen`` are indices into the options;
+    ``outcome`` is one of the five, or ``"no gold"``; ``how`` says where the choice stood or why there is none.
+    """
     check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
-    asked = questions(study, suites)
+    asked = questions(study, suites) if asked is None else asked
     frames = [_responses(session, name, asked) for name in models]
     return _graded(session, pd.concat(frames, ignore_index=True), asked, PARSER)
 
@@ -103,7 +110,7 @@ def check_models(study: Study, names: Sequence[str], what: str = "models") -> No
         raise ValueError(f"{what}: {list(names)} must name each model once, and at least one")
 
 
-def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]]) -> pd.DataFrame:
+def _responses(session: Session, name: str, asked: Mapping[str, Mapping[str, Question]]) -> pd.DataFrame:
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
@@ -117,7 +124,9 @@ def _responses(session: Session, name: str, asked: dict[str, dict[str, Question]
     return pd.concat(frames, ignore_index=True)
 
 
-def _graded(session: Session, frame: pd.DataFrame, asked: dict[str, dict[str, Question]], reader: str) -> pd.DataFrame:
+def _graded(
+    session: Session, frame: pd.DataFrame, asked: Mapping[str, Mapping[str, Question]], reader: str
+) -> pd.DataFrame:
     """Return `frame` with every answer read by `reader` and every response's outcome."""
     frame, about = frame.reset_index(drop=True), []
     for name, ident in zip(frame["suite"], frame["question_id"], strict=True):

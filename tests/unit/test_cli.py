@@ -14,7 +14,7 @@ from medpsy.cli import app
 from typer.testing import CliRunner
 
 COMMANDS = "|run|audit|grade|grade answers|grade healthbench|store|store export|store replay|store compare|store stats"
-COMMANDS += "|site|doctor|export|convert|chat|plan|pin|fault"
+COMMANDS += "|site|doctor|export|convert|chat|plan|pin|fault|settle"
 QUESTION = {"id": "q1", "question": "Which is a colour?", "options": ["red", "seven"], "gold": "A"}
 
 

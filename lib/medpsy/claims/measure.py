@@ -262,6 +262,21 @@ def measure(
     return Measured(rows, findings)
 
 
+def told(
+    subject: Claim | Mapping[str, str], places: Places, names: Mapping[str, object]
+) -> tuple[list, set[Cell], str]:
+    """Return what the formula of a claim, or of a row of `patterns.csv`, is in every replicate of `places`, what stands
+    behind it, and its status; `NotMeasured` where something of it is not measured. `names` are those of its scope."""
+    if isinstance(subject, Claim):
+        operands, behind = _operands(subject, places)
+        return evaluate_each(subject.formula, operands), behind, claim_row(subject, places)["verdict"]
+    finding = _Finding(subject, places, {"scopes": [], **names})
+    if finding.values is None:
+        raise NotMeasured(finding.note.removeprefix("not measured here: "))
+    claim = next((claim for claim in published.every_claim() if claim.id == subject["claim"]), None)
+    return list(finding.values), finding.behind, finding.row(claim)["verdict"] if claim else finding.verdict
+
+
 # Claims by their own formulas.
 
 

@@ -105,9 +105,14 @@ def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:
     if n == 0 or n >= len(items):
         return tuple(items)
     groups: dict[str, list[Item]] = {name: [] for name in sorted({item.weight_group for item in items})}
-    for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.suite}/{item.id}".encode()).digest()):
+    for item in shuffled(items, seed):
         groups[item.weight_group].append(item)
     rounds = zip_longest(*groups.values())  # one question of each group in turn, as long as it has any
     in_turn = [item for members in rounds for item in members if item is not None]
     chosen = {item.id for item in in_turn[: max(n, len(groups))]}
     return tuple(item for item in items if item.id in chosen)
+
+
+def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
+    """Return `items` in the random order of `seed`, which depends on their ids alone."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.suite}/{item.id}".encode()).digest())

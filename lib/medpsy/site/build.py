@@ -15,7 +15,7 @@ import shutil
 import string
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbformat import NotebookNode, v4
 
-from medpsy import strict, study
+from medpsy import settle, strict, study
 from medpsy.claims import KINDS, STATUSES
 from medpsy.claims.ledger import WORDS
 from medpsy.files import whole_folder
@@ -116,7 +116,7 @@ def build(profile: str) -> Path:
         source = Path(temporary) / "source"
         front_page(source, profile, every, ledger)
         if ledger:
-            ledger_page(source, ledger)
+            ledger_page(source, ledger, settle.said(target.parent))
         for result in done:
             section_page(source / "sections" / result.section, result)
         references = Page(source / "references.md")  # what the notebooks cite
@@ -250,14 +250,18 @@ def heading(notebook: NotebookNode) -> str:
     return match.group(1).strip() if match else ""
 
 
-def ledger_page(folder: Path, result: Result) -> None:
-    """Write the page ``ledger.md``: every claim in one table that can be filtered and searched."""
+def ledger_page(folder: Path, result: Result, settled: Mapping[str, str] = {}) -> None:
+    """Write the page ``ledger.md``: every claim in one table that can be filtered and searched; `settled` is what
+    `medpsy.settle` says of claims."""
     page, rows = Page(folder / "ledger.md"), result.table(TABLE).exact.to_dict("records")
     page.heading("Ledger: every claim and its verdict")
     choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in FILTERS}
     choices["Verdict"] = [word for word in WORDS if word in choices["Verdict"]]
     choices["Notebook"].sort()
-    home, shown = f"sections/{result.section}", [_ledger_row(row) for row in rows]
+    home, shown = (
+        f"sections/{result.section}",
+        [_ledger_row(row) | {"settled": settled.get(row["Claim"])} for row in rows],
+    )
     page.fragment("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home)
     page.write()
 
