@@ -20,9 +20,10 @@ import real_model
 import torch
 from medpsy import evaluate, export, judge, prompts, quantization, study
 from medpsy.engines import Prompt, Sampling, engine_kind, open_engine
-from medpsy.engines.chat import Chat
+from medpsy.engines.chat import ChatEngine
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
+from medpsy.engines.local import Options
 from medpsy.engines.models import papers
 from medpsy.judge import UNJUDGED
 from medpsy.quantization.gguf import FORMATS, reader
@@ -87,14 +88,14 @@ def asked(data):
 @pytest.fixture(scope="module")
 def encoded(spec, asked):
     """Prompt id -> token ids, as all engines get them."""
-    fitting, _ = Chat(spec, spec.local_dir).encode(asked, GREEDY)
+    fitting, _ = ChatEngine(spec, Options())._prepare(asked, GREEDY)
     return {one.id: one.tokens.tolist() for one in fitting}
 
 
 def test_tokens_are_those_of_the_released_file(settings, spec, encoded, asked, llama_tools):
     """llama.cpp reads the tokenizer of the file itself: what a prompt's text is to it, it is to us."""
     (file,) = (settings.model(FILE).local_dir).glob("*.gguf")
-    tokenizer = Chat(spec, spec.local_dir)._tokenizer
+    tokenizer = ChatEngine(spec, Options())._tokenizer
     texts = {one.id: tokenizer.decode(encoded[one.id]) for one in asked}
     assert all(
         text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM") for text in texts.values()
