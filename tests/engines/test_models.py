@@ -229,13 +229,10 @@ def test_digests_are_remembered_and_renewed_whatever_size_and_time_say(copy, tmp
     assert file_digest(path) == first
 
 
-def test_a_torn_note_is_not_believed_and_a_home_that_cannot_be_written_to_only_costs_time(copy, tmp_path):
+def test_a_torn_note_is_not_believed(copy, tmp_path):
     digest = file_digest(copy.folder / "config.json")
     (note,) = (tmp_path / "cache").rglob("digests/*")
     note.write_text(digest[:10])
-    assert file_digest(copy.folder / "config.json") == digest
-    shutil.rmtree(tmp_path / "cache")
-    (tmp_path / "cache").write_text("a file where the folder should be")
     assert file_digest(copy.folder / "config.json") == digest
 
 

@@ -1,5 +1,4 @@
-"""The miniature: what it writes to the letter, its world and split, how models of it write and are judged, how they are
-made."""
+"""What the miniature writes, to the letter."""
 
 import hashlib
 import json
@@ -15,7 +14,6 @@ WORLD = world.build()
 EVERYTHING = frozenset(WORLD.by_id)
 TALKS = world.dialogues(WORLD)
 CASES = {held_out: world.cases(WORLD, held_out=held_out) for held_out in (True, False)}
-OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 
 
 def samples(count=500):
