@@ -359,7 +359,7 @@ def _distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
 
 
 def _generated(asked: Asked, engine: Engine, requests: Requests) -> Iterator[tuple[str, Response]]:
-    """Yield the key and the response of every request as the engine finishes it."""
+    """Yield the key and the response of every request as the engine finishes it; a failed one where it gives none."""
     got, wanted = (engine.kind, engine.fingerprint), (asked.engine_kind, asked.fingerprint)
     if got != wanted:
         fix = "the responses would be kept under a wrong key; open the engine for this model with this kind"
@@ -367,7 +367,11 @@ def _generated(asked: Asked, engine: Engine, requests: Requests) -> Iterator[tup
     waiting = {f"{prompt.id}#{run}": key for key, (prompt, run) in requests.items()}  # each run has seeds of its own
     prompts = [Prompt(engine_id, requests[key][0].messages) for engine_id, key in waiting.items()]
     for response in engine.generate(prompts, asked.sampling):
-        yield waiting[response.prompt_id], response
+        if (key := waiting.pop(response.prompt_id, None)) is None:
+            raise RuntimeError(f"engine {engine.kind} answered {response.prompt_id!r} twice or unasked; report it")
+        yield key, response
+    for engine_id, key in waiting.items():
+        yield key, Response(engine_id, "", "failed", 0, 0, 0.0, f"engine {engine.kind} returned no response")
 
 
 def _best(table: pa.Table) -> pd.DataFrame:

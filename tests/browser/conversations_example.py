@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pandas as pd
+import pyarrow as pa
 from medpsy import evidence
 from medpsy.data.healthbench import THEMES
 from medpsy.data.questions import Conversation, Criterion
@@ -67,3 +68,13 @@ def rows(count: int, *, guarded: bool = False, hard: int = 0, runs: int = 2) -> 
     by_reason = {"failed": "", "length": "<think>I weigh the moss, and again"}
     texts = {key: by_reason.get(why, whole) for key, why in zip(frame["key"], frame["finish_reason"], strict=True)}
     return evidence.with_conversations(frame, asked, texts, MODELS, guarded=guarded)
+
+
+def many(count: int) -> Iterator[dict]:
+    """Yield `count` responses as they come out of the evidence file, about as long as the miniature's."""
+    schema = evidence.CONVERSATIONS.schema
+    template = pa.Table.from_pandas(rows(28, runs=1), schema, preserve_index=False).to_pylist()
+    for place in range(count):
+        row = template[place % len(template)]
+        name = f"c{place // 6:06d}"
+        yield row | {"key": f"{place * 2654435761 % 2**48:012x}{place:052x}", "conversation_id": name, "run": place % 3}

@@ -1,13 +1,17 @@
 """The ledger's page, opened from disk: all claims to filter, search and link to; hostile notes stay text."""
 
+import json
+
 import nbformat
 import pytest
 from medpsy import claims, published, study
+from medpsy.claims.ledger import WORDS
 from medpsy.show import table
 from medpsy.site import build
 from nbformat import v4
 from records import write_record
 from report_example import PLANTED
+from test_report_site import assert_linked_files_are_there
 
 SECTION, MEASURED = "14_ledger", "01_backbone_selection"
 ALL = len(published.claims()) + len(published.card_claims())
@@ -79,6 +83,13 @@ def test_claims_are_filtered_by_verdict_section_and_notebook_and_found_by_words(
     assert shown(again) == ["P126"] and again.input_value("[data-filter=text]") == "gemma LAST"
 
 
+def test_a_permanent_link_leads_to_one_claim_among_all(watched):
+    page = watched.open("ledger.html#P399")
+    assert page.locator("tr.opened").get_attribute("id") == "P399"
+    assert page.locator("#P399").evaluate("one => one.getBoundingClientRect().top") < 1000
+    assert len(shown(page)) == ALL
+
+
 def test_a_planted_script_in_a_note_stays_text(watched):
     page = watched.open("ledger.html#P110")
     assert f"seen {PLANTED}" in page.inner_text("#P110")
@@ -91,3 +102,18 @@ def test_a_claim_says_why_it_is_open_or_not_testable_and_what_would_test_it(watc
     assert "profile review tests it" in page.inner_text("#R004")
     assert "not yet run" in page.inner_text("#P137") or "ran and measured nothing" in page.inner_text("#P137")
     assert "GPUs, which a rerun adopts" in page.inner_text("#P158")
+
+
+def test_the_ledger_sorts_and_is_exported(watched):
+    page = watched.open("ledger.html")
+    page.click("#ledger th button >> text=Ours")
+    assert shown(page)[:3] == ["P112", "P111", "P110"]
+    link = page.get_attribute("main a >> text=all as JSON", "href")
+    exported = json.loads((watched.root / link).read_text(encoding="utf-8"))
+    table = exported["tables"]["ledger"]
+    assert len(table["rows"]) == ALL
+    assert {row[table["columns"].index("Verdict")] for row in table["rows"]} <= set(WORDS)
+
+
+def test_every_file_the_ledger_links_to_is_there(watched):
+    assert_linked_files_are_there(watched, "ledger.html")

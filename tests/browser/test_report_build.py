@@ -21,6 +21,14 @@ def states() -> dict[str, str]:
     return {section.name: section.state for section in build.sections("mini")}
 
 
+def test_sections_are_those_of_the_project_and_those_that_ran(project):
+    assert states() == {
+        "00_published_claims": "done",
+        report_example.SECTION: "done",
+        "06_answer_extraction": "not yet run",
+    }
+
+
 def test_a_broken_record_is_named_and_the_other_sections_are_shown(project):
     (project / "outputs/mini/00_published_claims/result.json").write_text("{")
     assert states()["00_published_claims"] == "its record cannot be read; run it again"

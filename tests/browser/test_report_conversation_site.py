@@ -1,30 +1,39 @@
 """Conversations with their verdicts as a reader meets them: from disk, with hostile text everywhere."""
 
+import time
 from collections.abc import Iterator
 
 import conversations_example as example
 import pytest
 from conftest import Watched, watching
+from medpsy.evidence import CONVERSATIONS
+from medpsy.show import table
 from medpsy.site import build, evidence
 from records import write_record
 from report_example import PLANTED
 from test_report_site import opened, ready
 
-HOME, GUARDED = "07_main_results", "08_guarded"
+HOME, GUARDED, LARGE = "07_main_results", "08_guarded", "09_large"
 PAGE = f"sections/{HOME}/conversations.html"
+OPENS, FILTERS = 20.0, 2.0  # seconds for 50,000 responses on a busy machine; about 0.7 and 0.05 on two quiet cores
 
 
 @pytest.fixture(scope="module")
 def conversed(tmp_path_factory):
-    """Return a project whose site has a section of invented rows and one of guarded rows."""
+    """Return a project whose site has a section of invented rows, one of guarded rows, and one with 50,000 of them."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDPSY_ROOT", str(root))
         patch.delenv(evidence.SHOW_ROWS, raising=False)
+        links = {"Score": ["conversations#model=quill&suite=healthbench", None]}
+        scores = table(example.pd.DataFrame({"Model": ["Quill", "Reed-1"], "Score": [1.0, 2.0]}), links=links)
         outputs = root / "outputs/mini"
-        write_record(outputs, HOME, conversations=example.rows(28, hard=7))
+        write_record(outputs, HOME, conversations=example.rows(28, hard=7), tables={"scores": scores})
         write_record(outputs, GUARDED, conversations=example.rows(3, guarded=True))
-        build.build("mini")
+        write_record(outputs, LARGE, conversations=example.rows(1))
+        report = build.build("mini").parent
+    data = report / "data" / LARGE / "conversations"
+    assert evidence.write(example.many(50_000), data, CONVERSATIONS) == 50_000
     return root
 
 
@@ -36,6 +45,14 @@ def page(conversed, browser) -> Iterator[Watched]:
 
 def count(page) -> str:
     return page.inner_text("[data-part=count]")
+
+
+def test_a_score_leads_to_the_conversations_behind_it(page):
+    shown = page.open(f"sections/{HOME}/index.html")
+    shown.click("table.medpsy td a")
+    ready(shown)
+    assert shown.url.endswith("conversations.html#model=quill&suite=healthbench")
+    assert count(shown) == "1 to 50 of 56"
 
 
 FILTERED = {
@@ -130,3 +147,28 @@ def test_guarded_rows_are_in_no_file_of_the_site_and_the_page_says_why(conversed
     for secret in ("grell", "tincture", "stern says", "I weigh"):
         assert secret not in body
     assert shown.locator("table.criteria .outcome").count() == 9
+
+
+def test_fifty_thousand_responses_open_and_filter_fast(page):
+    started = time.perf_counter()
+    shown = page.open(f"sections/{LARGE}/conversations.html")
+    ready(shown)
+    assert time.perf_counter() - started < OPENS
+    assert count(shown) == "1 to 50 of 50,000"
+    assert len([url for url in page.requests if f"/data/{LARGE}/" in url]) == 1  # the index alone
+    for name, value in (("outcome", "unjudged"), ("differ", "yes"), ("conversation", "nothing like it")):
+        took = shown.evaluate(
+            """([name, value]) => {
+                 const field = document.querySelector(`[data-part=${name}]`), started = performance.now();
+                 field.value = value;
+                 field.dispatchEvent(new Event('input'));
+                 return (performance.now() - started) / 1000;
+               }""",
+            [name, value],
+        )
+        assert took < FILTERS
+    assert count(shown) == "No response matches."
+    last = f"{49_999 * 2654435761 % 2**48:012x}"
+    shown = page.open(f"sections/{LARGE}/conversations.html#{last}")
+    assert "c008333" in opened(shown)
+    assert len([url for url in page.requests if f"/data/{LARGE}/" in url]) == 3

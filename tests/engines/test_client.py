@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,8 @@ def test_an_endpoint_that_is_gone_ends_the_run_and_is_missed_when_an_engine_is_o
     [
         ({"key_env": SECRET}, "key_env: this is no name of an environment variable"),
         ({"concurrency": 0}, "engine_options.concurrency: 0 must be greater than or equal to 1"),
+        ({"timeout": "ten"}, "engine_options.timeout: 'ten' must be a number"),
+        ({"extra_body": {"day": date(2026, 1, 1)}}, "engine_options: .*put the value in quotes"),
         ({"extra_body": {"messages": []}}, "extra_body.messages: this field is not yours to set"),
         ({"tiemout": 3}, "engine_options.tiemout: unknown key; did you mean 'timeout'"),
     ],

@@ -11,9 +11,9 @@ from pathlib import Path
 import gguf
 import pytest
 from medpsy.engines import EngineError, Sampling, convert, open_engine, programs
-from medpsy.engines.convert import QWEN2_PATTERN, is_qwen2, to_gguf
+from medpsy.engines.convert import QWEN2_PATTERN, is_qwen2, recognise_qwen2, to_gguf
 from medpsy.files import swept
-from tiny_models import ARCHITECTURES, Spec, save_tiny
+from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
 # its converter wants Qwen3.5's layers for several tokens at a time, which transformers leaves out when it saves
@@ -100,6 +100,26 @@ def copied(source: Path, target: Path, changes: dict[str, dict]) -> Path:
     return target
 
 
+def test_two_processes_may_convert_at_once(tiny, tmp_path, monkeypatch):
+    """Each works in a folder of its own; whoever finishes last replaces a complete file by a complete file."""
+
+    class Theirs:
+        def run(self, arguments: list[str]) -> str:
+            Path(arguments[2]).write_text("theirs")
+            return ""
+
+    class Ours(Theirs):
+        def run(self, arguments: list[str]) -> str:
+            monkeypatch.setattr(convert, "converter", lambda _: Theirs())
+            assert to_gguf(tiny, tmp_path).read_text() == "theirs"
+            Path(arguments[2]).write_text("ours")
+            return ""
+
+    monkeypatch.setattr(programs, "find", Path)
+    monkeypatch.setattr(convert, "converter", lambda _: Ours())
+    assert to_gguf(tiny, tmp_path).read_text() == "ours"
+
+
 def test_the_converter_runs_no_code_of_a_model_even_where_it_would_trust_it_and_finds_none(converter, tmp_path):
     remote = {"auto_map": {"AutoTokenizer": ["code.Class", "code.Class"]}}
     dream = {"config.json": {"architectures": ["DreamModel"]}, "tokenizer_config.json": remote}
@@ -124,3 +144,17 @@ def test_qwen2s_pre_tokenizer_is_recognised_and_no_other():
     pairs += [[SPLIT, BYTES | {"use_regex": True}]]
     others = [*({"pretokenizers": pair} for pair in pairs), {"type": "ByteLevel", "use_regex": True}, None]
     assert not any(is_qwen2({"model": BPE, "pre_tokenizer": other}) for other in others) and not is_qwen2({})
+
+
+def test_the_converters_own_table_comes_first(tiny):
+    class Known:
+        dir_model = tiny.folder
+
+        def get_vocab_base_pre(self, tokenizer: object) -> str:
+            if tokenizer == "released":
+                return "smollm"
+            raise NotImplementedError
+
+    recognise_qwen2(Known)
+    assert Known().get_vocab_base_pre("released") == "smollm"
+    assert Known().get_vocab_base_pre(make_tokenizer()) == "qwen2"

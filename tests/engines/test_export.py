@@ -95,10 +95,18 @@ def test_an_export_is_replaced_and_any_other_folder_kept(mini, tmp_path):
     assert sorted(out.iterdir()) == before
 
 
+def test_nothing_half_written_is_left(mini, monkeypatch):
+    monkeypatch.setattr(export, "_card", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        exported(mini)
+    assert list((mini.outputs / "export").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"stage": "rl3"}, "stage 'rl3' is unknown; did you mean 'rl"),
+        ({"size": "smal"}, "size 'smal' is no target of params/mini/study.yaml; did you mean 'small'?"),
         ({"variant": "Q4KM"}, "variant 'Q4KM' is unknown; did you mean 'Q4_K_M'?"),
         ({"stage": "sft1"}, f"run section {MAKERS['sft1']} first"),
         ({"variant": "Q4_K_M"}, "no Q4_K_M file of it as it is now; run python -m medpsy run 10_quantization"),
@@ -177,10 +185,19 @@ def test_chat_prints_the_notice_and_becomes_llama_cli(gguf):
         export.chat_command(str(gguf), pytest.fail)
 
 
+def test_a_model_of_the_study_brings_its_sampling(mini, llama_tools, gguf, monkeypatch):
+    monkeypatch.setattr(export, "to_gguf", lambda model, folder: folder / f"{model.name}.gguf")
+    notice, command = export.chat_command(NAME, lambda: mini)
+    assert command[2] == str(mini.gguf_dir / f"{NAME}.gguf") and export.FICTION in notice
+    assert command[command.index("--predict") + 1] == str(mini.open_sampling.max_tokens)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("large-sft1", f"run section {MAKERS['sft1']} first"),
+        ("small-o1-gspo", f"run section {MAKERS['o1']} first"),
+        ("larg-rl2", "did you mean 'large-rl2'?"),
         ("far", "behind an endpoint"),
         ("{folder}", "no medpsy.json"),
     ],

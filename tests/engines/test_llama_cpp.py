@@ -152,6 +152,15 @@ def test_a_connection_closed_as_a_request_goes_out_is_no_dead_server(tiny, gguf_
         assert server.is_running() and not failures
 
 
+def test_a_longer_prompt_gets_a_server_with_larger_slots(tiny, gguf_dir):
+    engine, server = started(tiny, gguf_dir, tokens=16)
+    long = Prompt("long", ({"role": "user", "content": "the " * 300},))
+    with engine:
+        (response,) = engine.generate([long], GREEDY)
+        assert response.prompt_tokens > 256
+        assert gone(server)
+
+
 def test_replicas_share_the_prompts_and_end_together(tiny, gguf_dir):
     """Two servers answer what one does, the second of them too; if one dies, both are replaced."""
     asked = questions(40)
@@ -193,6 +202,12 @@ def test_a_port_taken_meanwhile_is_replaced_by_another(gguf, monkeypatch):
         with LlamaServer(gguf, OPTIONS) as server:
             assert not server.url.endswith(str(taken.getsockname()[1]))
     assert servers() == before
+
+
+def test_slots_share_the_context_and_exact_keys_and_values_leave_flash_attention_off():
+    exact, short = ServerOptions(4, 300).arguments(), ServerOptions(1, 256, "f16", threads=3).arguments()
+    assert "--ctx-size 2048" in " ".join(exact) and "--flash-attn off" in " ".join(exact)
+    assert "--ctx-size 256" in " ".join(short) and "--flash-attn" not in short and "--threads 3" in " ".join(short)
 
 
 def test_a_child_that_ignores_the_polite_request_is_killed(monkeypatch):

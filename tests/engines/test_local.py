@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from medpsy.engines import EngineError, Sampling, open_engine
-from medpsy.engines.local import Decoding, Job, batches, choose
+from medpsy.engines.local import Decoding, Job, batches, choose, uniforms
 from tiny_models import ARCHITECTURES, Spec, save_tiny
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
@@ -92,6 +92,13 @@ def test_distribution_is_that_of_transformers(temperature, top_k, top_p):
         chosen = choose(LOGITS[row].expand(len(grid), -1), grid, sampling)
         found = torch.bincount(chosen, minlength=40) / len(grid)
         assert torch.allclose(found.float(), expected[row], atol=2e-4)
+
+
+def test_a_row_of_numbers_depends_on_its_seed_only():
+    several = uniforms([5, 6, 7], 10)
+    assert torch.equal(uniforms([7], 10)[0], several[2])
+    assert torch.equal(uniforms([6], 4)[0], several[1, :4])
+    assert ((several >= 0) & (several < 1)).all()
 
 
 def test_the_ends_of_the_distribution_are_tokens_too_and_greedy_takes_the_best():

@@ -62,6 +62,7 @@ UNSAFE = {
     "pytorch_model.bin": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
     "training_args.BIN": lambda folder: (folder / "training_args.BIN").write_bytes(b""),
     "modeling_tiny.py": lambda folder: (folder / "modeling_tiny.py").write_text(""),
+    "models/copy/config.json has `auto_map`": lambda folder: edit(folder, "config.json", **REMOTE),
     "models/copy/tokenizer_config.json has `auto_map`": lambda folder: edit(folder, "tokenizer_config.json", **REMOTE),
     "config.json has": lambda folder: edit(folder, "config.json", text_config=REMOTE),
     "processor_config.json has": lambda folder: (folder / "processor_config.json").write_text(
@@ -74,6 +75,7 @@ DAMAGED = {
     "model.safetensors is damaged": lambda folder: os.truncate(folder / "model.safetensors", 100_000),
     "models/copy/model.safetensors": weights(b""),
     "copy/model.safetensors": weights(b"\xff" * 64),
+    "model.safetensors is": weights((2).to_bytes(8, "little") + b"[]"),
     "model.safetensors.index.json: weight_map": lambda folder: (folder / "model.safetensors.index.json").write_text(
         '{"weight_map": []}'
     ),
@@ -225,6 +227,13 @@ def test_digests_are_remembered_and_renewed_whatever_size_and_time_say(copy, tmp
     (tmp_path / "cache").write_text("a file where the folder should be")  # only costs time
     flip(path)
     assert file_digest(path) == first
+
+
+def test_a_torn_note_is_not_believed(copy, tmp_path):
+    digest = file_digest(copy.folder / "config.json")
+    (note,) = (tmp_path / "cache").rglob("digests/*")
+    note.write_text(digest[:10])
+    assert file_digest(copy.folder / "config.json") == digest
 
 
 def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from medpsy import bundle, engines, evaluate, provenance, scoring, show, study
 from medpsy.bundle import BundleError
 from medpsy.engines.base import Response
 from medpsy.record import Record
-from medpsy.store import REPLAY, NotStored
+from medpsy.store import REPLAY, NotStored, ResponseStore
 
 MODELS = ["qwen3-large", "smollm3-large"]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -107,6 +107,14 @@ def test_what_is_missing_is_refused_and_a_replay_asks_the_record_which_model_it_
         run_section()
     monkeypatch.setattr(engines, "fingerprint", lambda model: "trained anew")
     assert store.fingerprint(study.load("smoke").model(MODELS[0])) == f"fp {MODELS[0]}"
+
+
+def test_without_the_variable_what_is_missing_is_generated(exported, elsewhere, monkeypatch):
+    before = bundle.restore(exported[1], "smoke").stats().index.unique("model")
+    with_models(monkeypatch)
+    monkeypatch.delenv(REPLAY)
+    run_section([*MODELS, "qwen3-small"])
+    assert set(ResponseStore(study.load("smoke").store_dir).stats().index.unique("model")) == {*before, "qwen3-small"}
 
 
 @pytest.mark.parametrize(

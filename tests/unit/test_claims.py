@@ -153,6 +153,17 @@ def test_a_pattern_outside_the_language_is_an_error_and_not_something_unmeasured
         claims.measure(mini, SECTIONS[0], claims.no_draws())
 
 
+@pytest.mark.parametrize(
+    ("unit", "number"), [("points", "+2.00 ± 0.00 points"), ("nats per token", "+2.0000 ± 0.0000 nats per token")]
+)
+def test_the_sentence_of_a_pattern_computes_too(mini, pattern, unit, number):
+    pattern |= {"text": "{upper('a')} leads by {number}", "note": "{2 * value:.1f} of {len(parts)}, {closest}"}
+    pattern |= {"formula": "{'one': lead('a', 'b'), 'other': s('a')}", "unit": unit}
+    scores = given({("Average", "a"): 7.0, ("Average", "b"): 5.0}, spread=1e-6)
+    (finding,) = claims.measure(mini, SECTIONS[0], scores).findings
+    assert finding == {"text": f"A leads by {number}", "verdict": "pattern holds", "note": "4.0 of 2, one"}
+
+
 def patterned(mini, section, scores, **more):
     """Return what a section says whose models have `scores`: measure -> model -> score."""
     tables = {"large": "table06_stages_4b", "small": "table05_stages_1p7b"}

@@ -62,10 +62,39 @@ def test_an_expected_error_is_one_message_and_exit_code_1(project, monkeypatch, 
     assert message in done.stderr and done.stderr.startswith("medpsy: ") and "Traceback" not in done.output
 
 
+def test_an_unexpected_error_and_debugging_show_where_it_happened(project, monkeypatch):
+    monkeypatch.setenv("MEDPSY_DEBUG", "1")
+    assert isinstance(call("run nosuch").exception, ValueError)
+    monkeypatch.delenv("MEDPSY_DEBUG")
+    monkeypatch.setattr(run, "run_notebook", lambda *_: 1 / 0)
+    assert isinstance(call("run 01").exception, ZeroDivisionError)
+
+
 def test_the_audit_as_text_and_as_json():
     counts = json.loads(call("audit --json").output)
     assert counts == json.loads(json.dumps(published.summary()))
     assert f"{counts['claims']} claims" in call("audit").output
+
+
+def test_grading_own_answers(project):
+    questions, responses = project / "q.jsonl", project / "r.jsonl"
+    questions.write_text("\n".join(json.dumps(QUESTION | {"id": name}) for name in ("q1", "q2", "q3")))
+    rows = [{"id": "q1", "text": "The answer is A."}, {"id": "q2", "text": "The answer is B."}]
+    responses.write_text("\n".join(map(json.dumps, rows)))
+    words = f"grade answers --questions {questions} --responses {responses}"
+    summary = json.loads(call(f"{words} --json").stdout)
+    assert summary["rows"] == 3 and summary["accuracy"] == pytest.approx(100 / 3)
+    graded = [json.loads(line) for line in (project / "outputs/answers/r.lenient.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in graded] == ["correct", "wrong", "failed"]
+    done = call(f"{words} --reader strict --out {project}/mine.jsonl")
+    assert "correct: 1" in done.stdout and (project / "mine.jsonl").is_file()
+
+
+def test_a_plan_is_text_or_json(project):
+    words = "plan --profile review --gpu A10 --price 0.5"
+    assert "one A10 at $0.5" in call(words).output
+    plan = json.loads(call(f"{words} --json").output)
+    assert plan["gpu"] == "A10" and plan["rows"][-1]["money"] == pytest.approx(plan["rows"][-1]["hours"] / 2)
 
 
 def test_words_are_passed_on(monkeypatch):

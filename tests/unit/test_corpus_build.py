@@ -101,6 +101,15 @@ def test_every_filter_counts_what_it_drops(mine, teacher, monkeypatch):  # noqa:
     assert leak.id not in corpus.load(mine, "corpus1")["id"]
 
 
+def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
+    teacher.reply = lambda prompt, sampling: "<think>the same</think>The answer is A."
+    card = build(mine, {"facts": 200}).card
+    counts = card.funnel["facts"]
+    assert (
+        counts["exact duplicate"] > 0 and counts["kept"] == 200 - counts["exact duplicate"] - counts["near duplicate"]
+    )
+
+
 @pytest.mark.filterwarnings("ignore::medpsy.store.FailedResponsesWarning")
 @pytest.mark.parametrize(
     ("said", "why"),
@@ -128,6 +137,14 @@ def test_a_corpus_that_lost_a_shard_or_rows_is_refused(mine, teacher):  # noqa: 
     (built.folder / "part-00000.parquet").unlink()
     with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data"):
         corpus.load(mine, "corpus1")
+
+
+def test_rows_go_into_shards_of_one_size(mine, teacher, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(building, "SHARD_ROWS", 20)
+    built = build(mine, {"facts": 50})
+    sizes = {path.name: pa.parquet.read_metadata(path).num_rows for path in built.folder.glob("*.parquet")}
+    assert sizes == {"part-00000.parquet": 20, "part-00001.parquet": 20, "part-00002.parquet": 10}
+    assert corpus.load(mine, "corpus1")["tokens"] and built.card.longest == max(corpus.load(mine, "corpus1")["tokens"])
 
 
 def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(root, tmp_path, monkeypatch):

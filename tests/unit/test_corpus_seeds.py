@@ -54,6 +54,16 @@ def test_a_question_offers_its_answer_among_others_and_does_not_say_which():
         assert seed.facts == tuple(fact.id for fact in case.facts)
 
 
+def test_a_dialogue_rests_on_the_facts_that_a_good_response_says():
+    seeds = {seed.id.split("/")[2]: seed for seed in drawn("corpus1", {"facts": 100, "explanations": 150})}
+    about = seeds["everything"].id.split("/")[3].split("#")[0]
+    assert set(seeds["everything"].facts) == {
+        f"{name}/{about}" for name in ("first_drug", "test", "organ", "agent", "gene")
+    }
+    assert any(fact.startswith("signs/") for fact in seeds["emergency"].facts)
+    assert any(fact.startswith("harms/") for fact in seeds["given_context"].facts)
+
+
 @pytest.mark.parametrize(
     ("name", "kinds", "says"),
     [

@@ -59,6 +59,16 @@ def train(job, **changes):
     return SimpleNamespace(trainer=trainer, numbers=numbers, weights=weights, best_step=numbers["best_step"])
 
 
+def test_the_arguments_are_those_of_dapo_and_give_more_than_one_update_per_rollout(job):
+    more = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    config = rollout_arguments(replace(job, config={**CONFIG, **more}))
+    assert (config.loss_type, config.beta, config.epsilon, config.epsilon_high) == ("dapo", 0.0, 0.2, 0.28)
+    assert (config.updates, config.prompts, config.steps_per_generation) == (2, 2, 4)
+    assert (config.temperature, config.top_p, config.top_k, config.scale_rewards) == (1.0, 1.0, 0, "group")
+    assert (config.save_steps, config.eval_steps, config.logging_steps) == (2, 2, 2)
+    assert not config.use_vllm and not config.mask_truncated_completions
+
+
 def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(job, monkeypatch):
     asked = replace(job, config={**CONFIG, "use_vllm": True})
     with pytest.raises(ValueError, match="use_vllm: true needs a GPU and vLLM; set it to false"):

@@ -9,8 +9,9 @@ import healthbench_rows as invented
 import pytest
 from case_rows import cases
 from medpsy.data.healthbench import AXES, FILES, THEMES
+from medpsy.data.questions import sample
 from medpsy.data.rows import DataError
-from medpsy.data.suites import OPEN_SUITES
+from medpsy.data.suites import OPEN_SUITES, digest
 from medpsy.data.suites import load as load_suite
 
 MAIN = "2025-05-07-06-14-12_oss_eval.jsonl"
@@ -34,6 +35,13 @@ def test_a_row_becomes_a_conversation_with_its_rubric(tmp_path):
     assert "SECRET" not in str(suite)
 
 
+def test_a_copy_in_csv_holds_the_same_conversations(tmp_path):
+    rows = [invented.example(1), invented.example(2)]
+    files.write_named_csv(tmp_path / "csv" / "healthbench.csv", rows)
+    copy = load_suite("healthbench", data_dir=tmp_path / "csv", partial=True)
+    assert copy.digest == load(tmp_path, rows).digest
+
+
 @pytest.mark.parametrize("key", FILES)
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, ending):
@@ -41,6 +49,12 @@ def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, end
         files.write_jsonl(tmp_path / f"{file}{ending}", [invented.example(7, prompt_id=other)])
     files.write_jsonl(tmp_path / f"2025-05-07-06-14-12_oss_meta_eval.jsonl{ending}", [{"no": "conversation"}])
     assert [one.id for one in load_suite(key, data_dir=tmp_path, partial=True).items] == [key]
+
+
+def test_another_number_of_rows_is_refused_unless_it_is_said_to_be_a_part(tmp_path):
+    with pytest.raises(DataError, match=rf"{MAIN}: 2 conversations, 5,000 expected.*partial=True"):
+        load(tmp_path, [invented.example(0), invented.example(1)], partial=False)
+    assert len(load(tmp_path, [invented.example(0), invented.example(1)]).items) == 2
 
 
 @pytest.mark.parametrize(("path", "value", "want"), cases("healthbench_defects", "path", "value", "want"))
@@ -69,6 +83,20 @@ def test_the_hub_copy_is_read_file_by_file_at_its_revision(tmp_path, monkeypatch
     assert suite.items[0].rubric[1].points == -8 and suite.key == "healthbench_hard"
 
 
+def test_the_digest_covers_rubric_and_messages():
+    one = invented.conversation("a")
+    others = [invented.conversation("a", (7, -7)), invented.conversation("a", theme="global_health")]
+    assert len({digest([each]) for each in (one, *others)}) == 3
+    assert digest([one]) == digest([invented.conversation("a")])
+
+
+def test_a_sample_draws_from_all_conversations_alike():
+    many = [invented.conversation(f"c{n}", theme="hedging" if n < 90 else "communication") for n in range(100)]
+    chosen = sample(many, 40, seed=1)
+    assert len(chosen) == 40 and all(one in chosen for one in sample(many, 20, seed=1))
+    assert Counter(one.theme for one in chosen)["communication"] < 12  # not half of them, as strata would give
+
+
 # --- real rows
 
 
@@ -88,6 +116,14 @@ def test_every_real_row_loads_with_the_tags_it_has(real):
     assert set(themes) == set(THEMES) and themes["context_seeking"] == 86
     assert {each.axis for one in real.items for each in one.rubric} == set(AXES)
     assert sum(len(one.messages) > 1 for one in real.items) == 107
+
+
+def test_real_hard_rows_load_from_a_file_of_their_own(real_data, tmp_path):
+    folder = real_data / "healthbench"
+    hard = set(json.loads((folder / "hard_and_consensus_prompt_ids.json").read_text()))
+    chosen = [row for row in real_rows(real_data) if row["prompt_id"] in hard]
+    suite = load(tmp_path, chosen, "hard_2025-05-08-21-00-10.jsonl.gz", "healthbench_hard")
+    assert {one.id for one in suite.items} == hard and len(hard) == 67
 
 
 def test_ideal_completions_and_the_canary_never_enter_a_conversation(real_data, real):

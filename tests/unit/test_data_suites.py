@@ -1,8 +1,10 @@
 """The seven suites and the RL set: what becomes of a row, every trap, every refusal; from the hub, from files, real."""
 
+import csv
 import dataclasses
 import gzip
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from case_rows import cases
 from medpsy import evaluate
 from medpsy import study as studies
 from medpsy.data.questions import Question, sample
-from medpsy.data.rows import DataError
-from medpsy.data.suites import MMLU_SUBJECTS, SUITES, build, digest, load
+from medpsy.data.rows import DataError, hub_message
+from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, build, digest, load
 from medpsy.data.training_sets import Lettered, split_options
 from medpsy.mini import suites as mini
 
@@ -48,7 +50,7 @@ def mmlu_pro(**changes):
 @pytest.mark.parametrize(("key", "row", "want"), cases("malformed_rows", "key", "row", "want"))
 def test_a_malformed_row_stops_the_load(tmp_path, key, row, want):
     with pytest.raises(DataError, match=f"{FILE.get(key, 'test.jsonl')}, row 1, .*{want}"):
-        part(key, tmp_path, getattr(invented, row["make"])(row["number"], **row["changes"]))
+        part(key, tmp_path, getattr(invented, row["make"])(row["number"]) | row["changes"])
 
 
 # --- MMLU (Health)
@@ -89,6 +91,30 @@ def test_mmlu_reads_the_original_csv(tmp_path, record, want):
         assert (question.stem, *question.options, "ABCD"[question.gold]) == tuple(record)
 
 
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"answer": 4}, "0 to 3 is expected"),
+        ({"answer": "B"}, "a whole number is expected"),
+        ({"choices": ["w", "x", "y"]}, "four options are expected"),
+        ({"choices": ["w", "x", "y", None]}, "a list of texts is expected"),
+        ({"subject": "anatomy"}, "field 'subject' is 'anatomy': clinical_knowledge is expected"),  # of another file
+    ],
+)
+def test_mmlu_refuses_a_malformed_hub_row(tmp_path, change, want):
+    for subject in MMLU_SUBJECTS:
+        invented.write_jsonl(tmp_path / subject / "test.jsonl", [{**invented.mmlu_hub(1, subject), **change}])
+    with pytest.raises(DataError, match=want):
+        load("mmlu_health", data_dir=tmp_path, partial=True)
+
+
+@pytest.mark.parametrize("count", range(3, 11))
+def test_mmlu_pro_takes_three_to_ten_options(tmp_path, count):
+    question = one("mmlu_pro_health", tmp_path, invented.mmlu_pro(count - 1, options=count))
+    assert (len(question.options), question.gold) == (count, count - 1)
+    assert (question.id, question.subject) == (str(count - 1), "virology")
+
+
 # --- MMLU-Pro Health
 
 
@@ -117,8 +143,22 @@ def test_medmcqa_tells_the_two_numberings_apart(tmp_path, name, base):
     assert len(suite.items) == 4_183 and "SECRET" not in str(suite.items[0])  # kinds single and multi are asked
 
 
+@pytest.mark.parametrize(
+    ("numbers", "want"), [((1, 2, 3), "neither 0 nor 4 occurs; use the whole file"), ((0, 4), "both 0 and 4 occur")]
+)
+def test_medmcqa_refuses_rows_whose_numbering_does_not_show(tmp_path, numbers, want):
+    with pytest.raises(DataError, match=want):
+        part("medmcqa", tmp_path, *[invented.medmcqa(n, cop=n) for n in numbers])
+
+
 def test_an_empty_option_keeps_its_letter(tmp_path):
     assert one("medmcqa", tmp_path, invented.medmcqa(0, opb="")).options == ("w", "", "y", "z")
+
+
+def test_medqa_keeps_letters(tmp_path):
+    question = one("medqa", tmp_path, invented.medqa(2), name="phrases_no_exclude_test.jsonl")
+    assert (question.id, question.gold, question.subject) == ("1", 2, "step1")
+    assert question.options == ("w2", "x2", "y2", "z2")
 
 
 @pytest.mark.parametrize("make", [invented.medxpertqa, invented.medxpertqa_original])
@@ -157,6 +197,19 @@ def test_pubmedqa_asks_the_official_500_of_1000(tmp_path, original):
     assert "SECRET" not in str(suite.items) and "['y', 'e', 's']" not in str(suite.items)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "changes", "want"),
+    [
+        (range(1, 1_001), {}, "499 rows of the official test list, 500 expected"),
+        (range(1_000), {"final_decision": "yes"}, "answers .* expected"),
+    ],
+)
+def test_pubmedqa_refuses_a_whole_copy_that_is_another(tmp_path, numbers, changes, want):
+    rows = [invented.pubmedqa(number, **changes) for number in numbers]
+    with pytest.raises(DataError, match=want):
+        load("pubmedqa", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
+
+
 # --- AfriMed-QA
 
 
@@ -183,6 +236,23 @@ def test_afrimedqa_keeps_expert_multiple_choice_only(tmp_path):
     assert [question.id for question in suite.items] == ["s1", "s7"]
 
 
+@pytest.mark.parametrize("clean", ["clean\ntext", None, "", "N/A"])
+def test_afrimedqa_prefers_the_clean_question(tmp_path, clean):
+    question = one("afrimedqa", tmp_path, invented.afrimedqa(1, question="raw", question_clean=clean))
+    assert question.stem == (clean if clean and clean != "N/A" else "raw")
+
+
+def test_afrimedqa_reads_the_authors_csv_and_refuses_version_1(tmp_path):
+    rows = [invented.afrimedqa(n, correct_answer="N/A" if n == 0 else "option2") for n in range(3)]
+    invented.write_named_csv(tmp_path / "afri_med_qa_15k_v2.4_phase_2_15275.csv", rows)
+    suite = load("afrimedqa", data_dir=tmp_path, partial=True)
+    assert [question.gold for question in suite.items] == [None, 1, 1]
+    row = invented.afrimedqa(1)
+    del row["tier"]
+    with pytest.raises(DataError, match="field 'tier' is missing: version 2"):
+        part("afrimedqa", tmp_path / "old", row)
+
+
 # --- AlphaMedQA, and options inside running text
 
 
@@ -191,6 +261,12 @@ def test_alphamed_reads_each_form_it_may_have(tmp_path, change, gold):
     question = one("alphamed", tmp_path, invented.alphamed(1, **change))
     assert (question.gold, question.options[:2]) == (gold, ("w", "x"))
     assert question.stem in ("Invented stem 1?", "Stem?")
+
+
+def test_alphamed_leaves_open_questions_out(tmp_path):
+    rows = [invented.alphamed(0), invented.alphamed(1, question="What is it?"), invented.alphamed(2)]
+    suite = part("alphamed", tmp_path, *rows)
+    assert [question.id for question in suite.items] == ["1", "3"]
 
 
 @pytest.mark.parametrize(("text", "want"), cases("option_lists", "text", "want"))
@@ -325,10 +401,41 @@ def test_an_rl_set_of_another_size_is_refused(tmp_path):
         load("alphamed", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
 
 
+def test_the_rl_set_takes_the_callers_revision(hub):
+    invented.write_hub(hub, RL_SET.hub_id, {"default": {"train": many(invented.alphamed, 18_000)}})
+    assert len(load("alphamed", revision=COMMIT).items) == 18_000
+
+
 def test_the_pinned_medmcqa_copy_counts_from_zero(hub):
     invented.write_hub(hub, SUITES["medmcqa"].hub_id, {"default": {"validation": many(invented.medmcqa, 8, base=1)}})
     with pytest.raises(DataError, match=r"row 4, field 'cop' is 4: 0 to 3 is expected"):
         load("medmcqa", partial=True)
+
+
+def test_hub_and_local_copy_ask_the_same(hub):
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
+    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
+    assert load("medxpertqa", partial=True).digest == from_files.digest
+
+
+def test_a_config_that_is_missing_is_explained(hub):
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"MM": {"test": [{"id": "MM-1"}]}})
+    with pytest.raises(DataError, match=r"TsinghuaC3I/MedXpertQA: not readable from the hub.*data_dir"):
+        load("medxpertqa")
+
+
+@pytest.mark.parametrize(
+    ("said", "want"),
+    [
+        ("Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated to access it.", "set HF_TOKEN"),
+        ("Dataset 'a/b' doesn't exist on the Hub or cannot be accessed.", "set HF_TOKEN"),
+        ("Couldn't reach 'a/b' on the Hub (ConnectError)", "check the connection"),
+        ("Dataset scripts are no longer supported, but found b.py", "data_dir"),
+    ],
+)
+def test_hub_errors_say_what_to_do(said, want):
+    message = hub_message("a/b", ConnectionError(said))
+    assert want in message and said in message
 
 
 # --- real rows: a part of each split, and the counts known for that part
@@ -361,6 +468,26 @@ def test_every_real_row_becomes_a_question_with_a_gold_and_a_part_is_not_the_who
         load(key, data_dir=real_data / REAL[key][0])
 
 
+def test_real_mmlu(real, real_data):
+    items = real["mmlu_health"].items
+    assert Counter(question.weight_group for question in items) == {
+        "anatomy": 87, "clinical_knowledge": 160, "college_biology": 86,
+        "college_medicine": 96, "medical_genetics": 60, "professional_medicine": 178,
+    }  # fmt: skip
+    with (real_data / "mmlu_health/test/anatomy_test.csv").open(newline="", encoding="utf-8") as file:
+        last = list(csv.reader(file))[-1]
+    question = next(question for question in items if question.id == "anatomy/87")
+    assert question.options[question.gold] == last[1 + "ABCD".index(last[5])].strip()
+
+
+def test_real_mmlu_pro(real, real_data):
+    suite = real["mmlu_pro_health"]
+    assert Counter(len(question.options) for question in suite.items)[10] == 387
+    rows = lines(real_data / "mmlu_pro_health/test_health_part.jsonl.gz")
+    texts = {str(row["question_id"]): tuple(text.strip() for text in row["options"]) for row in rows}
+    assert all(question.options == texts[question.id] for question in suite.items)
+
+
 def test_real_medmcqa(real, real_data):
     suite = real["medmcqa"]
     assert Counter(question.gold for question in suite.items) == {0: 770, 1: 661, 2: 536, 3: 516}
@@ -368,3 +495,30 @@ def test_real_medmcqa(real, real_data):
     long = [row["exp"] for row in lines(real_data / "medmcqa_validation/validation_part.jsonl.gz") if row["exp"]]
     shown = " ".join(question.stem for question in suite.items)
     assert not any(text in shown for text in long if len(text) > 100)
+
+
+def test_real_medqa(real, real_data):
+    rows, items = lines(real_data / "medqa_usmle_4opt/test_part.jsonl.gz"), real["medqa"].items
+    assert [question.options[question.gold] for question in items] == [row["answer"].strip() for row in rows]
+    assert Counter(question.subject for question in items) == {"step1": 399, "step2&3": 340}
+
+
+def test_real_medxpertqa(real, real_data, tmp_path):
+    for question in real["medxpertqa"].items:
+        assert len(question.options) == 10
+        assert "Answer Choices" not in question.stem and f"(A) {question.options[0]}" not in question.stem
+    for place, name in enumerate(("sampled_text_part", "mm_rows_sample")):
+        shutil.copy(real_data / f"medxpertqa_text/{name}.jsonl.gz", tmp_path / f"test-{place}.jsonl.gz")
+    suite = load("medxpertqa", data_dir=tmp_path, partial=True)
+    assert len(suite.items) == 146
+
+
+def test_real_pubmedqa(real, real_data):
+    suite = real["pubmedqa"]
+    assert Counter(question.gold for question in suite.items) == {0: 169, 1: 95, 2: 35}
+    rows = json.loads(gzip.decompress((real_data / "pubmedqa_labeled/ori_pqal_part.json.gz").read_bytes()))
+    for question in suite.items:
+        row = rows[question.id]
+        assert row["LONG_ANSWER"] not in question.context
+        assert all(passage.strip() in question.context for passage in row["CONTEXTS"])
+        assert question.options[question.gold] == row["final_decision"]

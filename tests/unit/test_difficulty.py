@@ -101,6 +101,15 @@ def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_ever
     assert not {question.stem for question in found.held_out} & {question.stem for question in found.train}
 
 
+def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend_on_the_seed(mine):
+    found = data.rl_set(mine, size=120, held_out=20, seed=5)
+    forms = {question.weight_group for question in found.train}
+    assert forms == {"ask0", "ask1", "ask2", "reverse", "vignette", "contraindication"}
+    assert len(found.train) == 120 and found.counts["train"] == 120
+    assert found == data.rl_set(mine, size=120, held_out=20, seed=5)
+    assert found.train != data.rl_set(mine, size=120, held_out=20, seed=6).train
+
+
 def test_the_real_set_is_split_by_seed_and_loses_copies_and_what_a_suite_asks(mine, tmp_path, monkeypatch):
     rows = [invented.alphamed(number // 2) for number in range(12)]  # every stem twice
     folder = invented.write_rows(tmp_path, "train.jsonl", rows)

@@ -17,10 +17,11 @@ import pytest
 from case_rows import cases
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
-from medpsy import doctor
+from medpsy import doctor, provenance
 from medpsy.cli import app
 from medpsy.corpus.seeds import SOURCES
 from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+from medpsy.engines import programs
 from medpsy.planning import plan
 from medpsy.recipes.openmed import SETS
 from medpsy.study import load
@@ -99,6 +100,21 @@ def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkey
     assert "SIGILL" in answer["ray"] and "nosuch" in answer["openai"]
 
 
+def test_a_tool_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
+    assert f"is not in the folder that {programs.VARIABLE} names" in doctor._llama_problem()
+
+
+def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
+    script = "#!/bin/sh\ncase $1 in *memory*) echo 24564; echo '[N/A]';; *) echo One; esac\n"
+    (tmp_path / "nvidia-smi").write_text(script)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert (provenance.gpus(), provenance.gpu_memory()) == (["One"], [24.0])
+    monkeypatch.setenv("PATH", "")
+    assert provenance.gpu_memory() == []
+
+
 def test_the_answer_is_json_and_text(project, monkeypatch):
     monkeypatch.setattr(doctor, "engines", lambda: dict.fromkeys(doctor.PACKAGES) | {"vllm": "not installed"})
     (project / "lib/medpsy/mini/hub/parser").unlink()
@@ -144,6 +160,16 @@ def test_what_a_profile_or_a_changed_study_lacks_is_named(profile, lacking, pair
     assert missing(changed(profile, *pairs), **lacking)
 
 
+def test_a_model_without_its_files_leaves_no_forecast(project):
+    parser = project / "lib/medpsy/mini/hub/parser"
+    parser.unlink()
+    needs = look("mini")
+    assert "hub/parser" in needs["missing"][0] and needs["disk_gb"] is None and "no forecast" in needs["ahead"][0]
+    parser.mkdir()
+    (parser / "config.json").write_text("{}")
+    assert look("mini")["disk_gb"] is None
+
+
 def test_models_that_are_cached_are_not_counted(project, quiet):
     before, model = look("review"), load("review").models["qwen3-4b"]
     assert before["disk_gb"] == pytest.approx(plan.forecast("review").total.disk + doctor.ROOM)
@@ -156,11 +182,23 @@ def test_models_that_are_cached_are_not_counted(project, quiet):
     assert "qwen3-4b," in "\n".join(before["ahead"]) and "qwen3-4b," not in "\n".join(after["ahead"])
 
 
+def test_a_model_whose_size_nobody_knows_stops_nothing(changed, quiet):
+    needs = look(changed("review", ("models:\n", "models:\n  own:\n    path: me/own\n")))
+    assert [line for line in needs["ahead"] if ", own" in line or ": own" in line]
+
+
 def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
     needs = look("review")
     gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
     assert not gated["missing"] and len(gated["ahead"]) > 2 and "hf_planted" not in json.dumps(needs)
+
+
+def test_offline_what_is_not_there_is_missing(quiet, monkeypatch):
+    assert "medpsy-4b" in "\n".join(look("review")["ahead"])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (line,) = [line for line in look("review")["missing"] if "OFFLINE" in line]
+    assert "medpsy-4b" in line
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -218,6 +256,20 @@ def unpinned(profile):
     return doctor.unpinned(load(profile))
 
 
+def test_what_has_no_commit_is_listed_with_its_file_and_nobody_is_asked(monkeypatch):
+    monkeypatch.setattr(HfApi, "repo_info", None)
+    text = pin("paper", "--check").output
+    assert "params/paper/study.yaml: models.medpsy-4b.revision (model qvac/MedPsy-4B)\n" in text
+    assert "params/paper/study.yaml: revisions.UCSC-VLAA/MedReason (dataset UCSC-VLAA/MedReason)\n" in text
+    assert len(text.splitlines()) == len(unpinned("paper")) + 1 and unpinned("mini") == []
+
+
+def test_a_set_from_a_folder_of_the_users_needs_no_commit(changed):
+    before = len(unpinned("paper"))
+    settings = changed("paper", (r"data_dirs: \{\}", "data_dirs: {alphamed: data/alphamed}"))
+    assert len(doctor.unpinned(settings)) == before - 1
+
+
 def test_every_data_set_has_a_commit_or_is_listed():
     specs = [*SUITES.values(), *OPEN_SUITES.values(), RL_SET, *SOURCES.values(), *(known for known, _ in SETS.values())]
     loose = {spec.hub_id for spec in specs if spec.hub_id and not spec.revision}
@@ -253,6 +305,18 @@ def test_a_repository_that_the_hub_refuses_is_named_and_the_others_are_pinned(an
     assert done.exit_code == 1 and re.search(rf"qvac/MedPsy-4B\): .*{reason}", done.output)
     models = load("review").models
     assert (models["medpsy-4b"].revision, models["medpsy-1.7b"].revision) == (None, COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("a:\n  revision:\n", rf"a:\n  revision: {COMMIT}  {DAY}\n"),
+        ('a:\n  revision: ""  # pin it\nb: 1  # two\n', rf"a:\n  revision: {COMMIT}  {DAY}\nb: 1  # two\n"),
+        ("a:\n  path: x  # card\n  b: y", rf"a:\n  path: x  # card\n  revision: {COMMIT}  {DAY}\n  b: y\n"),
+    ],
+)
+def test_a_commit_lands_in_its_own_place(text, want):
+    assert re.fullmatch(want, doctor.with_commit(text, ("a", "revision"), COMMIT))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from fake_engine import World, small_study
 from medpsy import bundle, engines, evaluate, prompts, scoring
-from medpsy.data.questions import Question
+from medpsy.data.questions import Question, sample
 from medpsy.data.suites import SUITES, build
 from medpsy.engines.base import Response
 from medpsy.store import FailedResponsesWarning, ResponseStore
@@ -71,9 +71,7 @@ SIX = {
 
 def test_five_outcomes_are_never_folded(world, mine):
     world.writes["anna"] = by_number(SIX)
-    with pytest.warns(
-        FailedResponsesWarning, match=r"1 of 6 requests to anna failed, first medqa/5: timed out.*run again"
-    ):
+    with pytest.warns(FailedResponsesWarning, match=r"1 of 6 .* anna failed.*, first medqa/5: timed out.*run again"):
         graded = evaluate.closed_ended(mine, ["anna"])
     first = graded[graded["run"] == 0]
     assert list(first["outcome"]) == ["correct", "wrong", "unreadable", "unreadable", "cut off", "failed"]
@@ -81,6 +79,17 @@ def test_five_outcomes_are_never_folded(world, mine):
     assert list(first["how"][4:]) == ["cut off", "failed"]
     assert first["parser_key"].notna().tolist() == [True] * 4 + [False] * 2
     assert list(graded["question_id"]) == [one.id for _ in range(2) for one in MEDQA]
+
+
+def test_the_graded_row_knows_its_question_and_its_cost(world, mine):
+    world.writes["anna"] = by_number(SIX | {"5": thought("B")})
+    row = evaluate.closed_ended(mine, ["anna"]).iloc[1]
+    assert (row["model"], row["suite"], row["subject"], row["weight_group"]) == ("anna", "medqa", "drugs", "medqa")
+    assert (row["question_id"], row["run"], row["gold"], row["chosen"]) == ("1", 0, 1, 2)
+    assert (row["completion_tokens"], row["reasoning_tokens"], row["finish_reason"]) == (7, 3, "stop")
+    store = ResponseStore(mine.store_dir)
+    assert store.lookup([row["key"]], model=mine.model("anna"))["text"][0] == SIX["1"]
+    assert store.lookup([row["parser_key"]], model=mine.model("parser"))["text"][0] == "C"
 
 
 def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(world, mine):
@@ -98,6 +107,23 @@ def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(w
     again = evaluate.closed_ended(mine, ["anna", "bert"])
     assert world.engines == {}
     pd.testing.assert_frame_equal(again, graded)
+
+
+def test_a_new_run_or_suite_generates_only_what_it_adds(world, mine):
+    world.writes["anna"] = lambda *_: thought("B")
+    evaluate.closed_ended(mine, ["anna"])
+    world.engines.clear()
+    evaluate.closed_ended(dataclasses.replace(mine, runs=3), ["anna"])
+    assert {one.id.split("#")[1] for one in world.asked("anna")} == {"2"}
+
+
+def test_a_seeded_subsample_is_asked_and_kept(world, mine):
+    world.writes["anna"] = lambda *_: thought("B")
+    few = evaluate.closed_ended(dataclasses.replace(mine, questions_per_suite=2), ["anna"])
+    assert few["question_id"].nunique() == 2
+    assert set(few["question_id"]) == {one.id for one in sample(MEDQA, 2, 7)}
+    regraded = evaluate.with_reader(dataclasses.replace(mine, questions_per_suite=2), few, "lenient")
+    assert len(regraded) == len(few)
 
 
 def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, monkeypatch):
@@ -152,6 +178,13 @@ def test_a_parser_that_thinks_is_read_after_its_reasoning(world, mine, monkeypat
     assert how is None or set(graded["how"]) == {how}
 
 
+def test_a_very_long_answer_reaches_the_parser_by_its_end(world, mine, monkeypatch):
+    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
+    world.writes["anna"] = lambda *_: thought("word " * 30_000 + "B")
+    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {"correct"}
+    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < evaluate.LONGEST + 1000
+
+
 def test_another_reader_regrades_the_same_responses_without_a_model(world, mine):
     world.writes["anna"] = by_number(SIX | {"3": thought("Mazel? No. I take quist, which is D.")})
     with pytest.warns(FailedResponsesWarning):
@@ -169,6 +202,16 @@ def test_another_reader_regrades_the_same_responses_without_a_model(world, mine)
     pd.testing.assert_frame_equal(evaluate.with_reader(mine, first, "parser"), graded)
 
 
+def test_a_frame_in_another_order_is_regraded_row_by_row(world, mine):
+    for name, answer in (("anna", "A"), ("bert", "B")):
+        world.writes[name] = by_number({str(number): thought(f"The answer is {answer}") for number in range(6)})
+    graded = evaluate.closed_ended(mine, ["anna", "bert"])
+    mixed = graded.sample(frac=1, random_state=1)
+    regraded = evaluate.with_reader(mine, mixed, "strict")
+    assert list(regraded["chosen"]) == [0 if name == "anna" else 1 for name in mixed["model"]]
+    assert list(regraded["key"]) == list(mixed["key"])
+
+
 def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine, monkeypatch):
     monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, 1)))
     world.writes["anna"] = by_number(
@@ -182,6 +225,18 @@ def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine,
     assert calls == [2]  # of four responses
     assert list(cascade["outcome"]) == ["correct"] * 4
     assert list(cascade["parser_key"].notna()) == [False, True] * 2
+
+
+def test_an_unknown_reader_model_or_suite_offers_the_nearest(world, mine):
+    with pytest.raises(ValueError, match="reader 'strct'.*'strict'"):
+        evaluate.with_reader(mine, pd.DataFrame(), "strct")
+    with pytest.raises(ValueError, match="model 'ana'.*'anna'"):
+        evaluate.closed_ended(mine, ["ana"])
+    with pytest.raises(ValueError, match="suite 'medq'.*'medqa'"):
+        evaluate.closed_ended(mine, ["anna"], suites=["medq"])
+    with pytest.raises(ValueError, match="once"):
+        evaluate.closed_ended(mine, ["anna", "anna"])
+    assert world.engines == {}
 
 
 def test_a_replay_regrades_everything_without_model_or_tokenizer(world, mine, tmp_path, monkeypatch):
@@ -222,3 +277,11 @@ def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, 
     number = len(counted)
     evaluate.closed_ended(mine, ["anna"])
     assert len(counted) == number > 0
+
+
+def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):
+    world.writes["anna"] = lambda *_: thought("B")
+    graded = evaluate.closed_ended(mine, ["anna"])
+    monkeypatch.setitem(SETS, "medqa", MEDQA[:3])
+    with pytest.raises(ValueError, match="medqa: question '3' is not in the suite"):
+        evaluate.with_reader(mine, graded, "strict")

@@ -8,9 +8,11 @@ from medpsy import engines, evidence
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.evidence import CONVERSATIONS
+from medpsy.record import ResultError, read
 from medpsy.site import evidence as scripts
 from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec, Study
+from records import write_record
 
 PLANTED = "<script>alert(1)</script>"
 MODELS = {
@@ -167,3 +169,18 @@ def test_script_files_hold_no_text_of_a_row_even_where_it_is_shown(tmp_path):
 def test_verdicts_by_another_rubric_are_refused(frame, said):
     with pytest.raises(ValueError, match=said):
         joined(frame)
+
+
+def test_a_record_keeps_conversations_and_one_without_them_can_be_read(tmp_path):
+    rows = joined(judged("c1", "c2"))
+    path = write_record(tmp_path, "07_main_results", conversations=rows)
+    result = read(path)
+    assert (result.responses, result.conversations) == (None, {"file": "conversations.parquet", "rows": 2})
+    assert result.evidence == {CONVERSATIONS: 2}
+    assert list(CONVERSATIONS.read(path.parent / "conversations.parquet")) == kept(rows)
+    path.write_text(path.read_text().replace('"conversations": {', '"conversation": {'))
+    with pytest.raises(ResultError, match="conversation"):
+        read(path)
+    write_record(tmp_path, "07_main_results")
+    assert not (path.parent / "conversations.parquet").exists()
+    assert read(path).evidence == {}

@@ -2,11 +2,12 @@
 
 import gzip
 import json
+import re
 
 import pytest
 from case_rows import cases
 from fake_engine import World, small_study
-from healthbench_rows import criterion, example
+from healthbench_rows import changed, criterion, example
 from medpsy import grade, study
 from medpsy.cli import app
 from medpsy.data.questions import Question
@@ -83,6 +84,18 @@ def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files
     assert (thinking["wrong"], thinking["right"]) == ("unreadable", "correct")  # the former's reasoning has no end
 
 
+def test_gzip_is_recognized_by_content_and_a_bom_is_no_letter(files, tmp_path):
+    zipped = tmp_path / "anything.txt"
+    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + files[1].read_bytes() + b"\n\n"))
+    assert grade.answers(files[0], zipped) == grade.answers(*files)
+
+
+def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(files):
+    assert "biased upwards" in grade.printed_answers(grade.answers(*files, reader="first_or_last")[1])
+    with pytest.raises(ValueError, match="lenient"):
+        grade.answers(*files, reader="lenent")
+
+
 GOOD = question("a", "A")
 
 
@@ -96,6 +109,12 @@ def test_a_malformed_question_names_file_line_field_and_fix(tmp_path, row, says)
     assert [words for words in ("mine.jsonl", "row 2", *says) if words not in str(error.value)] == []
 
 
+def test_a_malformed_response_names_file_line_field_and_fix(tmp_path):
+    row = {"id": "a", "txt": "B"}
+    with pytest.raises(DataError, match="R.jsonl, row 1, field 'text' is missing: rename 'txt'"):
+        grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
+
+
 @pytest.mark.parametrize(
     ("reason", "outcome", "unknown"),
     [("done", "correct", ["done"]), ("length", "cut off", []), ("MAX_TOKENS", "cut off", [])],
@@ -105,6 +124,24 @@ def test_services_name_reasons_differently_and_one_that_is_not_known_is_counted(
     rows, summary = grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
     assert rows[0]["outcome"] == outcome
     assert summary["unknown_reasons"] == {"count": len(unknown), "first": unknown}
+
+
+def test_damaged_files_are_named(tmp_path):
+    whole = gzip.compress(json.dumps(GOOD).encode() * 1000)
+    for name, content, says in (
+        ("cut.gz", whole[: len(whole) // 2], "damaged"),
+        ("changed.gz", whole[:20] + b"\xff" * 20 + whole[40:], "damaged"),
+        ("latin.jsonl", b'{"id": "\xe9"}\n', "UTF-8"),
+        ("array.json", b'[\n{"id": "a"}\n]\n', "not one value over many lines"),
+        ("empty.jsonl", b"\n", "no questions"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=says) as error:
+            grade.load_questions(path)
+        assert name in str(error.value)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        grade.load_questions(tmp_path / "nowhere.jsonl")
 
 
 DRUGS = Question("q", "own", "", "Which?", tuple(OPTIONS), 1, None, "own")
@@ -125,6 +162,11 @@ DRUGS = Question("q", "own", "", "Which?", tuple(OPTIONS), 1, None, "own")
 def test_outcomes_are_never_folded_together(text, opens_thinking, finish_reason, outcome, how):
     row = grade.graded(DRUGS, text, finish_reason, "lenient", opens_thinking)
     assert (row["outcome"], row["how"]) == (outcome, how)
+
+
+def test_without_a_key_there_is_no_accuracy(tmp_path):
+    files = write(tmp_path / "Q.jsonl", [question("a", None)]), write(tmp_path / "R.jsonl", [{"id": "a", "text": "B"}])
+    assert grade.answers(*files)[1]["accuracy"] is None
 
 
 # --- verdicts on HealthBench criteria
@@ -171,6 +213,10 @@ def test_scores_are_unrounded_shares_by_hand(scored):
     assert grade.printed_problems(found) == []
 
 
+def test_packed_files_give_the_same_and_a_single_named_judge_needs_no_table_of_judges(scored):
+    assert scored(ALL) == scored(ALL, ending=".gz") == scored([row | {"judge": "kind"} for row in ALL])
+
+
 def test_a_missing_and_a_null_verdict_are_unjudged_and_named(scored):
     found = scored([verdict(1, "says yes", True), verdict(1, "says no", None), *ALL[3:]])
     assert found["score"] == pytest.approx((1 + 1) / 2)
@@ -178,6 +224,14 @@ def test_a_missing_and_a_null_verdict_are_unjudged_and_named(scored):
     assert found["unjudged"] == 2
     assert found["missing"] == {"count": 1, "first": ["p1, criterion 3"]}
     assert found["null"] == {"count": 1, "first": ["p1, criterion 2"]}
+
+
+def test_verdicts_on_what_is_not_there_are_counted_named_and_left_out(scored):
+    strange = [verdict(9, "says yes", False), verdict(9, "says no", False), verdict(1, "is tall", False)]
+    found = scored([*strange, *ALL])
+    assert found["score"] == scored(ALL)["score"]
+    assert found["unknown_ids"] == {"count": 2, "first": ["p9"]}
+    assert found["unknown_criteria"] == {"count": 1, "first": ["p1: is tall"]}
 
 
 def test_a_duplicate_is_counted_once_and_a_conflict_is_unjudged(scored):
@@ -215,6 +269,43 @@ def test_judges_are_scored_apart_and_their_mean_stands_above(scored):
     assert found["judges"]["kind"]["unjudged"] == 0
 
 
+def test_nothing_usable_is_no_score(scored):
+    found = scored([verdict(9, "x", True)])
+    assert found["score"] is None and (found["low"], found["high"]) == (0.0, 1.0) and found["skipped"] == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "want"),
+    [
+        ("{", "V.jsonl, row 2: no JSON"),
+        (verdict(1, "says yes", "true"), "V.jsonl, row 2, field 'criteria_met' is 'true': Input should be"),
+        ({"prompt_id": "p1", "criterion": "x", "criterion_met": True}, "rename 'criterion_met' to 'criteria_met'"),
+        (verdict(1, "", True), "row 2, field 'criterion' is '': String"),
+    ],
+)
+def test_a_malformed_verdict_is_named_with_file_and_line(scored, row, want):
+    with pytest.raises(DataError, match=re.escape(want)):
+        scored([ALL[0], row])
+
+
+def test_an_empty_file_is_refused(scored):
+    with pytest.raises(DataError, match="V.jsonl: no verdicts in this file"):
+        scored([])
+    with pytest.raises(DataError, match="E.jsonl: no examples in this file"):
+        scored(ALL, examples=[])
+
+
+def test_a_malformed_example_is_named_with_file_and_row(scored):
+    with pytest.raises(ValueError, match=r"E.jsonl, row 2, field 'rubrics\[0\]' is .*: points 0"):
+        scored(ALL, examples=[ONE, changed("rubrics.0.points", 0)])
+
+
+def test_an_own_example_needs_no_level_no_canary_and_no_ideal_answer(scored):
+    lean = {name: ONE[name] for name in ("prompt", "prompt_id", "example_tags")}
+    lean["rubrics"] = [{"criterion": "says yes", "points": 2, "tags": ["axis:accuracy"]}]
+    assert scored(ALL[:1], examples=[lean])["score"] == 1.0
+
+
 def test_real_examples_are_scored(real_data, tmp_path):
     examples = real_data / "healthbench" / "main_sample.jsonl.gz"
     verdicts = [
@@ -233,6 +324,13 @@ def test_real_examples_are_scored(real_data, tmp_path):
 
 def call(*words):
     return CliRunner().invoke(app, ["grade", "healthbench", *map(str, words)])
+
+
+def test_the_command_prints_a_table_or_json(tmp_path):
+    files = ["--examples", write(tmp_path / "E.jsonl", [ONE, TWO]), "--verdicts", write(tmp_path / "V.jsonl", ALL)]
+    assert re.search(r"HealthBench +60\.00", call(*files).stdout)
+    assert json.loads(call(*files, "--json").stdout)["score"] == pytest.approx(0.6)
+    assert "--judge and --responses go together" in call(*files, "--judge", "x").stderr
 
 
 @pytest.fixture

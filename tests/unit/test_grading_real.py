@@ -18,6 +18,7 @@ from medpsy.grading.readers import (
     NO_OPTION,
     NONE_FITS,
     NOT_OFFERED,
+    READERS,
     REASONS,
     SEVERAL,
     lenient,
@@ -121,6 +122,18 @@ def test_where_the_upstream_expression_found_a_letter(mmlu_pro, model):
     assert none[SEVERAL] >= {MODELS[0]: 2, MODELS[1]: 18, MODELS[2]: 30}[model]
 
 
+def test_the_biased_reader_flatters_the_weakest_model_most(mmlu_pro):
+    gain = {}
+    for model, rows in mmlu_pro.items():
+        right = {
+            name: sum(READERS[name](row["raw_output"], question).choice == question.gold for row, question in rows)
+            for name in ("lenient", "first_or_last")
+        }
+        gain[model] = 100 * (right["first_or_last"] - right["lenient"]) / len(rows)
+    assert gain["Meta-Llama-3_1-70B-Instruct"] < 1
+    assert gain["Qwen1.5-7B-Chat"] > 4
+
+
 def test_json_answers(mirage):
     """Every letter, alone or with its text, is read as such; the exceptions are named one by one."""
     exceptions = Counter()
@@ -135,6 +148,19 @@ def test_json_answers(mirage):
             exceptions[found.how] += 1
     # "A. x or B. y" (7), "E. something" with four options (4), "D. None of the above" where D is another option (1)
     assert exceptions == {SEVERAL: 5, NOT_OFFERED: 3, NO_OPTION: 1, CLASH: 1}
+
+
+def test_answers_without_a_letter_in_their_json(mirage):
+    read = {}
+    for row, question in mirage:
+        value = row["json_answer_choice"]
+        if isinstance(value, str) and re.match(r"([A-J])(?:[.:)]\s|$)", value):
+            continue
+        found = lenient(row["raw_output"], question)
+        if found.choice is not None:
+            read[question.id] = found.how
+    # broken JSON that still shows its field, and three that say their choice in the reasoning alone
+    assert Counter(read.values()) == {"json": 11, "stated": 2, "text": 1}
 
 
 def test_filters_and_empty_outputs_are_no_answers(mirage):

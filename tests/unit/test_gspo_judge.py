@@ -2,20 +2,27 @@
 
 # ruff: noqa: F811 - a fixture is imported, and tests name it
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
+import torch
 from fake_engine import FakeEngine, answered_by
-from medpsy import training
+from medpsy import store, training
 from medpsy.attacks import ATTACK, CONTROL, FORMS, judge_flips, parser_flips
 from medpsy.data.questions import Question
+from medpsy.engines.chat import render
+from medpsy.engines.models import weight_files
 from medpsy.grading.readers import CLOSES, OPENS, pattern, split
 from medpsy.recipes import medical_o1
 from medpsy.store import ResponseStore, Session
+from medpsy.training import save
 from medpsy.training.config import arguments
 from medpsy.training.data import OpenQuestion
 from medpsy.training.rewards import Judge, Tier, conclusion, conversation, has_words, judge_of
+from peft import get_peft_model
 from recipes_example import HUB, defined, mine  # noqa: F401
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SECTION = "12_gspo_judge"
 TIERS = (Tier("{reference}", 2.0), Tier("Says that this is not certain.", 0.5))
@@ -128,3 +135,43 @@ def test_all_methods_start_alike_and_differ_in_ratio_mean_clip_range_and_penalty
     first, *others = (one.to_dict() for one in read[:3])
     differ = {name for name in first if any(first[name] != other[name] for other in others)} - {"output_dir"}
     assert differ == {"importance_sampling_level", "loss_type", "reward_weights", "epsilon", "epsilon_high"}
+
+
+@pytest.fixture
+def trained(mine):
+    """A checkpoint of the small backbone with an adapter that was drawn by chance, saved as a training would."""
+    torch.manual_seed(1)
+    folder, parent = mine.model("small-o1-gspo").local_dir, HUB / "qwen3-small"
+    scratch = mine.outputs / "scratch"
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(parent, dtype="float32"), save.lora_config(LORA))
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.2)
+    model.save_pretrained(scratch / "raw")
+    merged, adapter = save.merge_adapter(LORA, parent, scratch / "raw", scratch)
+    folder.mkdir(parents=True)
+    save.cast(merged, folder, parent)
+    adapter.rename(folder / "adapter")
+    return mine
+
+
+def test_an_adapter_on_its_parent_answers_as_the_merged_model_and_not_as_another(trained):
+    questions = medical_o1.open_questions(trained, config="en", rows=1, held_out=4, seed=7).held_out
+    names = defined(SECTION, "beside", torch=torch, pd=pd, held_out=list(questions))
+    names |= {"settings": trained, "start": "qwen3-small", "limits": {"max_completion_length": 24}, "store": store}
+    names |= {
+        "AutoTokenizer": AutoTokenizer,
+        "adapted": save.adapted,
+        "load_whole": save.load_whole,
+        "partial": partial,
+    }
+    names |= {"render": render, "weight_files": weight_files, "records": ["small-o1-gspo"]}
+    shown = defined(SECTION, "loaded", **names)
+    (row,) = shown["rows"]
+    assert row["tokens"] >= 24 and row["same"] >= 0.95 * row["tokens"]
+    assert row["unrounded"] < 1e-3 < row["largest"] < 1.0 and row["adapter_mb"] < row["merged_mb"]
+    (trained.model("small-o1-gspo").local_dir / "model.safetensors").write_bytes(
+        (HUB / "qwen3-small/model.safetensors").read_bytes()
+    )
+    row = shown["loaded"]("small-o1-gspo")
+    assert row["same"] < 0.95 * row["tokens"]

@@ -1,6 +1,7 @@
 """lm-evaluation-harness on models of the miniature: its scores, its files, and what wrong handling does to them."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from medpsy import evaluate as ours
 from medpsy import harness
 from medpsy import study as studies
-from medpsy.harness import BENCHMARKS, Settings, evaluate, likeliest
+from medpsy.harness import BENCHMARKS, HarnessError, Settings, evaluate, likeliest
 from medpsy.store import REPLAY, NotStored
 
 HUB = studies.find_root() / "lib/medpsy/mini/hub"
@@ -83,6 +84,16 @@ def test_what_stands_is_not_run_again_and_other_settings_are_another_run(mini, m
         evaluate(mini, models, TASKS, settings=replace(SETTINGS, max_gen_toks=7))
 
 
+def test_results_are_the_harnesss_own_files_and_name_no_machine(root, found):
+    (folder,) = (root / "outputs/mini/harness/qwen3-small").glob("mini_mmlu-*")
+    (path,) = folder.glob("results_*.json")
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text)["lm_eval_version"] == "0.4.13" and str(root) not in text
+    assert not re.findall(r'"(/[^"]*)"', text)  # paths are relative, wherever outputs and models lie
+    assert len(list(folder.glob("samples_mini_mmlu_*.jsonl"))) == 6
+    assert not list((root / "outputs/mini/harness").glob("jobs-*.json"))
+
+
 def test_reasoning_left_in_is_scored_and_a_short_budget_cuts_within_it(root, handled):
     texts = {}
     for folder in (root / "outputs/mini/harness/qwen3-small").glob("mini_ifeval-*"):
@@ -122,12 +133,22 @@ def test_options_by_likelihood_are_those_of_any_suites_questions(mini, models, f
         likeliest(mini, models[1:], some[:3], settings=whole)
 
 
+def test_a_task_that_does_not_exist_is_told_with_the_last_lines_of_the_process(mini, models):
+    with pytest.raises(HarnessError, match=r"(?s)qwen3-small on mini_mmul; it ended with.*Its log ends.*mini_mmul"):
+        evaluate(mini, models[1:], ["mini_mmul"], settings=SETTINGS)
+
+
 def test_what_cannot_be_evaluated_is_refused_before_a_process_starts(mini, models, no_process):
     with pytest.raises(ValueError, match="behind an endpoint"):
         evaluate(mini, [replace(models[0], base_url="http://localhost:1")], TASKS, settings=SETTINGS)
     for wrong in ({"batch_size": 0}, {"apply_chat_template": False}, {"backend_options": {"trust_remote_code": True}}):
         with pytest.raises(ValueError):
             Settings(**wrong)
+
+
+def test_a_folder_without_the_harnesss_files_is_named(tmp_path):
+    with pytest.raises(HarnessError, match="holds 0 files results.*; delete the folder"):
+        harness.read_scores(tmp_path, "one")
 
 
 def test_the_miniatures_instructions_are_ones_that_ifeval_knows_and_checks_without_downloads():

@@ -52,6 +52,13 @@ def judge_them(mine, items, **options):
     return judge.judged(session, "judge", items, sampling=JUDGE, **options)
 
 
+def test_all_criteria_of_a_response_share_the_prefix_up_to_the_criterion():
+    one = conversation("c1", (7, -2))
+    first, second = (prompts.judge(one, "x" * 500, each)[0]["content"] for each in one.rubric)
+    start, _, _ = first.partition("<criterion>\n")
+    assert second.startswith(start) and len(start) > 500
+
+
 # --- the prompt
 
 
@@ -83,6 +90,11 @@ def test_a_tag_in_the_conversation_or_the_criterion_closes_nothing():
         assert (text.lower().count(f"<{tag}>"), text.lower().count(f"</{tag}>")) == (1, 1)
 
 
+def test_braces_in_a_text_are_no_fields_of_the_template():
+    one = conversation()
+    assert "{answer} {0}" in prompts.judge(one, "{answer} {0}", one.rubric[0])[0]["content"]
+
+
 # --- asking
 
 
@@ -111,6 +123,14 @@ def test_attempts_are_bounded_and_the_criterion_stays_unjudged(world, mine):
     ((first, *_),) = judge_them(mine, [(CONVERSATIONS[0], "a")], attempts=2)
     assert (first.outcome, first.reason, first.attempts) == ("unjudged", BROKEN, 2)
     assert len(world.asked("judge")) == 6
+
+
+def test_only_what_is_unreadable_is_asked_again(world, mine):
+    world.writes["judge"] = lambda prompt, sampling: (
+        said(False) if "[-8]" in prompt.messages[0]["content"] or sampling.seed > 7 else "no JSON"
+    )
+    (group,) = judge_them(mine, [(CONVERSATIONS[0], "a")])
+    assert [one.attempts for one in group] == [2, 1, 2] and len(world.asked("judge")) == 5
 
 
 def test_a_greedy_judge_is_asked_again_only_where_it_failed(world, mine):
@@ -183,6 +203,14 @@ def test_a_rerun_opens_no_engine_and_gives_the_same_rows(world, mine):
     assert world.engines == {}
 
 
+def test_conversations_may_have_sampling_and_a_sample_of_their_own(world, mine):
+    seen = []
+    world.writes["anna"] = lambda prompt, sampling: seen.append(sampling.max_tokens) or "x"
+    own = dataclasses.replace(mine, open_sampling=Sampling(max_tokens=99), conversations_per_suite=1)
+    found = judge.open_ended(own, ["anna"], judges=["judge"])
+    assert set(seen) == {99} and found["conversation_id"].nunique() == 1
+
+
 def test_the_panel_can_be_compared_with_itself(world, mine):
     world.writes["anna"] = by_number({"c1": "thing 0 of c1", "c2": "thing 0 of c2"})
     found = judge.open_ended(mine, ["anna"])
@@ -198,6 +226,11 @@ def test_names_nobody_knows_stop_before_anything_is_asked(world, mine, options, 
     with pytest.raises(ValueError, match=want):
         judge.open_ended(mine, **options)
     assert world.engines == {}
+
+
+def test_judges_without_settings_are_refused(world, mine):
+    with pytest.raises(ValueError, match="judge_sampling"):
+        judge.open_ended(dataclasses.replace(mine, judges=(), judge_sampling=None), ["anna"], judges=["judge"])
 
 
 # --- reading a reply: one clear judgment, or none with the reason
@@ -218,3 +251,8 @@ def test_a_clear_verdict_is_read_and_anything_else_is_unjudged_with_the_reason(c
 )
 def test_a_reply_that_loops_is_unjudged(reply, reason):
     assert read_judgment(reply) == Judgment("unjudged", "", reason)
+
+
+def test_a_verdict_survives_being_written_as_json_with_any_text():
+    text = 'quotes " and braces } and ``` fences \\ and \u2028'
+    assert read_judgment(json.dumps({"explanation": text, "criteria_met": False})) == Judgment("not met", text)

@@ -159,6 +159,13 @@ def test_a_real_step_learns_nothing_from_what_stayed_unjudged(engine, job, monke
     assert (got["reward_variance"] > 0).all() and (got["grad_norm"] > 0).all() and got["clipped"].notna().all()
 
 
+def test_a_judge_that_always_fails_changes_no_weight(engine, job, monkeypatch):
+    engine.reply = lambda prompt, sampling: "no verdict"
+    batches = write_down(monkeypatch, TEXTS)
+    _, numbers, _ = rl.train(replace(job, config={**CONFIG, "max_steps": 2}))
+    assert not batches[0]["advantages"].any() and numbers["unjudged_share"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

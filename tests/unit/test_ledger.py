@@ -63,6 +63,12 @@ def test_of_several_sections_the_one_that_answers_for_the_claim_counts_and_all_a
     assert (entries["P170"]["Verdict"], entries["P170"]["Reason"]) == (NOT_TESTABLE, "another model")
 
 
+def test_what_a_run_did_test_counts_even_for_a_claim_taken_for_a_fact():
+    assert by_id(backbones=[row("P109", "agrees")])["P109"]["Verdict"] == "agrees"
+    untested = by_id(backbones=[row("P109", NOT_TESTABLE, note="not measured here")])
+    assert "a number of models" in untested["P109"]["Reason"]
+
+
 def test_a_claim_that_nobody_made_is_refused_by_name():
     with pytest.raises(LedgerError, match="01_backbone_selection: .*'P999'"):
         by_id(backbones=[row("P999", "agrees")])
@@ -87,6 +93,14 @@ def test_more_runs_need_fewer_questions_but_only_as_far_as_run_noise_goes():
     assert questions[1] > questions[3] > questions[1000] > 0.74 * questions[3]
     unknown = needed(OPEN | {"effort": EFFORT | {"run_share": None}}, runs=(1, 3))
     assert unknown[1] == unknown[3]  # nothing is hoped for from runs whose noise is not known
+
+
+def test_plans_are_paid_for_in_tokens_of_what_is_not_stored_cheapest_first():
+    found = plans(OPEN, runs=(1, 3))
+    by_runs = {plan["runs"]: plan for plan in found}
+    assert by_runs[3]["tokens"] == 100.0 * 3 * (by_runs[3]["questions"] - 400)
+    assert by_runs[1]["tokens"] == 100.0 * (by_runs[1]["questions"] - 400)
+    assert [plan["tokens"] for plan in found] == sorted(plan["tokens"] for plan in found)
 
 
 def test_a_published_value_is_settled_when_its_margin_is_narrow_enough_to_call_it_reproduced():

@@ -38,6 +38,13 @@ def trained(tmp_path_factory):
     return one
 
 
+def test_a_parent_that_stays_gets_an_adapter_that_changes_nothing(tmp_path):
+    merged, adapter = merge_adapter(LORA, HUB / "qwen3-small", None, tmp_path)
+    parent = logits(loaded(HUB / "qwen3-small"))
+    assert torch.equal(logits(loaded(merged)), parent)
+    assert torch.equal(logits(PeftModel.from_pretrained(loaded(HUB / "qwen3-small"), adapter)), parent)
+
+
 def test_the_merged_model_is_the_parent_with_its_adapter_which_names_its_parent_and_no_path(trained):
     folder = Path(trained.folder)
     parent, merged = logits(loaded(trained.parent)), logits(loaded(folder))

@@ -1,15 +1,20 @@
 """Merging through mergekit: the arithmetic of each method, whole folders, and what is refused."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from medpsy import study as studies
+from medpsy.engines.models import model_folder, weight_files
 from medpsy.recipes.openmed import merge
 from medpsy.study import ModelSpec
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from training_examples import defined
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 MINI = studies.load("mini")
@@ -57,6 +62,44 @@ def merged(study, two, method="arcee_fusion"):
     return merge(study, NAME, **two, method=method), study.models_dir / NAME
 
 
+def counted(study, two):
+    """Return the counts of section 13 by layer and kind of tensor."""
+    names = {"re": re, "safe_open": safe_open, "model_folder": model_folder, "weight_files": weight_files}
+    models = (*two.values(), ModelSpec(NAME, str(study.models_dir / NAME)))
+    return pd.DataFrame(defined("13_openmed", "fused_counts", **names)(*models)).set_index(["layer", "kind"])
+
+
+def softmax(values):
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def fused(base, other):
+    """Return Arcee Fusion of two tensors, from its description, in float64; and the share of elements taken."""
+    base, other = base.astype(np.float64), other.astype(np.float64)
+    p, q = softmax(other) + 1e-8, softmax(base) + 1e-8
+    importance = np.abs(other - base) * (p * np.log(p / q)).sum(axis=-1, keepdims=True)
+    ranked = np.sort(importance, axis=None)
+    low, middle, high = (ranked[int(at * (ranked.size - 1))] for at in (0.25, 0.5, 0.75))
+    mask = importance >= middle + 1.5 * (high - low)
+    return base + (other - base) * mask, mask.mean()
+
+
+def test_arcee_fusion_is_what_its_description_says_and_shares_count_it(study, two):
+    _, folder = merged(study, two)
+    base, other, found = weights(two["base"].local_dir), weights(two["other"].local_dir), weights(folder)
+    taken = elements = 0
+    for name in base:
+        wanted, share = fused(base[name], other[name])
+        agree = np.isclose(found[name], wanted, atol=1e-6)
+        assert agree.mean() > 0.995, name  # elements at the threshold may fall to either side in float32
+        taken, elements = taken + share * base[name].size, elements + base[name].size
+    table = counted(study, two)
+    assert 100 * table["taken"].sum() / elements == pytest.approx(100 * taken / elements, abs=0.5)
+    assert 0.05 < taken / elements < 0.3 and table["elements"].sum() == elements
+    assert {("0", "q_proj"), ("1", "down_proj"), ("", "embed_tokens")} <= set(table.index)
+
+
 def test_a_linear_merge_is_the_mean_and_a_spherical_one_walks_the_arc_between_two_tensors(study, tmp_path):
     two = {"base": saved(tmp_path / "before"), "other": saved(tmp_path / "far", change=0.2)}
     base, other = (weights(model.local_dir) for model in two.values())
@@ -66,6 +109,18 @@ def test_a_linear_merge_is_the_mean_and_a_spherical_one_walks_the_arc_between_tw
     one, two = base[name].astype(np.float64), other[name].astype(np.float64)
     angle = np.arccos((one * two).sum() / np.linalg.norm(one) / np.linalg.norm(two))
     assert angle > 0.5 and np.allclose(arc[name], (one + two) * np.sin(angle / 2) / np.sin(angle), atol=1e-5)
+
+
+def test_where_three_quarters_are_equal_everything_is_taken_and_the_table_says_so(study, two):
+    base, other = weights(two["base"].local_dir), weights(two["other"].local_dir)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    rows = len(base[name]) // 5  # a fifth of the rows differs
+    other[name] = np.concatenate([other[name][:rows], base[name][rows:]])
+    save_file(other, two["other"].local_dir / "model.safetensors", metadata={"format": "pt"})
+    merged(study, two)
+    table = counted(study, two)
+    assert table.loc[("0", "q_proj"), "taken"] == table.loc[("0", "q_proj"), "changed"] > 0
+    assert table.loc[("1", "q_proj"), "taken"] < table.loc[("1", "q_proj"), "changed"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

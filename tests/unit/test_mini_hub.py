@@ -58,3 +58,10 @@ def test_a_backbone_answers_in_the_form_it_was_taught():
         reasoning, closed, answer = text.rpartition("</think>")
         assert reasoning.startswith("<think>\n") and closed
         assert voices.chosen(answer, question.options).wording is not None
+
+
+def test_an_unknown_model_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["build", "qwen9-huge"])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert "no such model: qwen9-huge" in capsys.readouterr().err

@@ -28,6 +28,12 @@ def test_a_local_model_is_counted_from_its_files(root):
     assert (size.shape.parameters, size.weights, size.remote) == (1_601_552, 2 * 1_601_552, False)
 
 
+@pytest.mark.parametrize(("share", "rate"), [(0.3, 12_300), (0.5, 20_500)])
+def test_tokens_per_second_of_training_follow_from_the_share_of_the_peak(share, rate):
+    size = listed_sizes()["Qwen/Qwen3-4B"]
+    assert costs.training_rate(size, H100, share, 0) == pytest.approx(rate, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("responses", "milliseconds"),
     [(2, 7.8), (200, 27.2)],  # LambdaLabsML/vllm-benchmark, 2024: between two tokens, of short prompts and responses
@@ -46,6 +52,11 @@ def test_a_step_reads_weights_and_caches_and_takes_time_of_its_own_and_of_every_
         assert costs.step_seconds(size, Gpu(1.0, 1.0, 10.0, 1.0), 100, responses) > step  # it computes slowly
     rates = [costs.writing_rate(size, SMALL, 100.0, slots) for slots in (1, 10, 100)]
     assert rates[0] < rates[1] < rates[2] < 100 * rates[0]
+
+
+def test_a_mixture_of_experts_reads_all_its_weights_however_few_are_active():
+    dense, sparse = model(billions=4.0), model(billions=4.0, active=0.4)
+    assert costs.step_seconds(dense, SMALL, 1.0, 10) == costs.step_seconds(sparse, SMALL, 1.0, 10)
 
 
 def test_a_model_takes_as_many_gpus_as_hold_it_and_has_as_many_responses_as_their_caches_hold():

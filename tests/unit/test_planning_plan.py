@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from medpsy import study
+from medpsy import run, study
+from medpsy.attacks import FLIPPING
 from medpsy.planning import plan
 from medpsy.planning.costs import Size, unit_costs
 from medpsy.planning.plan import DOCUMENTS, FORWARD, FULL, RULES, TRAINING, Tally
@@ -43,6 +44,14 @@ def works(two_cores):
 
 def row(plan, section):
     return plan.sections.loc[section]
+
+
+def done(section, profile="mini", every=None, **changes):
+    """Return what `section` does alone, with some of its parameters changed."""
+    params = run.profile_parameters(run.notebooks()[section], profile, study.find_root())
+    tally = Tally(study.load(profile), section=section)
+    RULES[section](tally, params | changes, every or {})
+    return pd.DataFrame(tally.rows)
 
 
 def tally(profile="mini"):
@@ -84,8 +93,50 @@ def test_every_judge_decides_every_criterion_once():
     assert requests(one.rows) == 0
 
 
+def test_the_hard_conversations_are_part_of_the_others():
+    paper, review = tally("paper"), tally("review")
+    for one in (paper, review):
+        one.talk(["qwen3-4b"], one.study.open_suites, [])
+    assert requests(paper.rows) == 3 * 5000
+    some = review.study.conversations_per_suite  # so many hard ones are among them
+    assert requests(review.rows) == pytest.approx(review.study.runs * (some + some * (1 - some / 5000)))
+
+
+def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
+    assert row(plans["mini"], "09_token_efficiency").written == 0
+    assert requests(works["mini"]["06_answer_extraction"]) == FLIPPING + 200
+    assert row(plans["review"], "08_stage_ablations").written == 0  # both ends were asked in 01 and 07
+
+
+@pytest.mark.parametrize(
+    ("named", "plays", "writes"),
+    [
+        ("", {"gpt-oss-120b": "GPT-OSS-120B", "baichuan-m3-235b": "Baichuan-M3-235B"}, "baichuan-m3-235b"),
+        ("", {"gpt-oss-120b": "GPT-OSS-120B", "qwen3-4b": "Fleming-R1-32B"}, "gpt-oss-120b"),  # the first of none
+        ("qwen3-4b", {}, "qwen3-4b"),
+    ],
+)
+def test_the_teacher_is_the_one_that_is_named_or_else_the_candidate_that_is_the_reports(named, plays, writes):
+    every = {"02_teacher_selection": {"teachers": list(plays), "stands_for": plays}}
+    assert list(done("03_training_data", "paper", every, teacher=named)["model"]) == [writes]
+
+
+def test_sft_of_the_paper_takes_what_its_tokens_and_utilization_say(plans, works):
+    tokens = works["paper"]["04_sft"]["trained"].sum()
+    assert tokens == pytest.approx(2 * 3 * 789_500 * (HUB.seed + HUB.row))
+    assert 80 < row(plans["paper"], "04_sft").hours < 130
+
+
 def trainings(rows):
     return [*rows[rows["what"] == TRAINING].itertuples()]
+
+
+def test_the_judge_decides_rewards_of_training_of_held_out_answers_and_of_altered_ones(works):
+    verdicts = requests(works["mini"][GSPO], "verdicts")
+    responses = 6 * 6 * 8 * 4 + 8 * 72 * 2 + 72 * 9  # trainings; eight models, two runs; nine altered answers
+    flips = FLIPPING * MINI.unjudged  # of the first tier alone
+    assert verdicts - flips == pytest.approx(2 * responses * MINI.unjudged)
+    assert verdicts - flips == pytest.approx(4060, rel=0.1)  # of a run of profile mini, without flips
 
 
 def test_stages_of_the_second_recipe_are_near_those_of_a_run(works):
@@ -142,6 +193,16 @@ def test_stages_take_their_operations_and_those_of_a_launch_run_side_by_side(cou
     assert seconds(counting) == pytest.approx(expected)
 
 
+def test_a_gpu_loads_every_model_once_per_section_and_writes_merges(counting):
+    counting.gpu, serving = unit_costs().gpus["H100"], unit_costs().serving
+    for _ in range(2):
+        counting.add("qwen3-small", 1e-9, 5.0, 2.0, "answers")
+    assert seconds(counting) == pytest.approx(serving.start)
+    counting.rows = []
+    counting.make("merge", "qwen3-small")
+    assert seconds(counting) == pytest.approx(2 * serving.merge)  # gigabytes
+
+
 def test_sections_are_forecast_within_a_factor_of_one_and_a_half_and_together_closer(plans):
     ratios = {name: took / (3600 * row(plans["mini"], name).hours) for name, took in MEASURED.items()}
     assert {name: ratio for name, ratio in ratios.items() if not 1 / 1.5 < ratio < 1.5} == {}
@@ -155,9 +216,20 @@ def test_the_miniature_is_forecast_in_minutes_of_this_machine(plans):
     assert plan.forecast("mini", slower=2.0).total.hours == pytest.approx(2 * mini.total.hours)
 
 
+def test_models_behind_endpoints_cost_nothing(works):
+    far = {name for name, model in study.load("review").models.items() if model.base_url}
+    assert far and not far & set(works["review"]["02_teacher_selection"]["model"])
+
+
 def test_the_readme_and_the_profile_say_the_hours_of_the_plan(plans, root):
     hours = f"some {plans['review'].total.hours:.0f} hours"
     assert all(hours in (root / name).read_text(encoding="utf-8") for name in ("README.md", "params/review/study.yaml"))
+
+
+def test_a_model_that_is_downloaded_once_is_counted_once(plans):
+    weights = row(plans["review"], "01_backbone_selection").disk
+    assert 90 < weights < 110  # nine backbones and three judges in bfloat16, one of them in four bits
+    assert row(plans["review"], "02_teacher_selection").disk < 1  # they are there, and the teachers are elsewhere
 
 
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
@@ -170,6 +242,19 @@ def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, mon
     assert "too little" not in plan.printed(plans["mini"])
     answer = json.loads(json.dumps(plan.as_json(plans["mini"])))
     assert answer["rows"][-1]["section"] == "total" and answer["gpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "message"),
+    [
+        ("papr", {}, "no such profile; did you mean 'paper'"),
+        ("paper", {"price": float("nan")}, "price nan must be 0 or above"),
+        ("mini", {"gpu": "H100"}, "profile mini runs on the CPU of this machine"),
+    ],
+)
+def test_a_slip_is_one_message_that_names_value_and_fix(profile, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan.forecast(profile, **options)
 
 
 def test_what_a_forecast_lacks_is_named_with_the_fix(monkeypatch):

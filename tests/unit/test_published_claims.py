@@ -11,6 +11,11 @@ from medpsy import published
 from medpsy.published import recompute
 from medpsy.published.claims import ExpressionError, NoValue, evaluate, evaluate_each
 
+PRINTED_VALUES = [
+    ("+11.42", "11.42"), ("~1,110", "1110"), ("2.40", "2.40"), ("64%", "64"), ("<=3", None), ("6-12", None),
+    (">30M", None), ("match", None),
+]  # fmt: skip
+
 CLAIMS = {claim.id: claim for claim in published.claims()}
 CARD_CLAIMS = {claim.id: claim for claim in published.card_claims()}
 NAMES = {"a": D("70.54"), "b": D("69.95"), "xs": [D(3), D(1), D(2)], "ys": [D(1), D(1), D(5)], "word": "yes"}
@@ -78,6 +83,27 @@ def test_a_digit_changed_in_a_claim_is_found():
     assert recompute(replace(claim, rule="")).state == "not derivable"
     with pytest.raises(ExpressionError, match="'z'"):
         recompute(replace(claim, formula="a-z"))  # an error, not a disagreement
+
+
+@pytest.mark.parametrize(("value", "number"), PRINTED_VALUES)
+def test_printed_value_as_a_number(value, number):
+    parsed = replace(CLAIMS["P001"], value=value).number
+    assert (parsed and str(parsed)) == number
+
+
+@pytest.mark.parametrize(
+    ("section", "inside", "outside"),
+    [
+        ("3.1", {"P108", "P134", "R005", "X001", "X073"}, {"P148", "P167"}),
+        ("Table 1", {"P193", "R013", "X021", "X088"}, {"R240", "X089", "P361"}),  # not Table 10
+        ("4.5", {"P270", "X033"}, {"P283"}),
+        ("Key Highlights", {"P001"}, {"P050"}),
+    ],
+)
+def test_claims_of_a_section(section, inside, outside):
+    chosen = {claim.id for claim in published.claims(section)}
+    assert inside <= chosen and not outside & chosen
+    assert published.claims("no such section") == ()
 
 
 @pytest.mark.parametrize(("identity", "reach"), cases("rounding_reach", "identity", "reach"))

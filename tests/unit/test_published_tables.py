@@ -1,12 +1,13 @@
 """The printed tables as data, and how a claim names cells of them."""
 
 import re
+from decimal import Decimal as D
 
 import pytest
 from case_rows import cases
 from medpsy import published
 from medpsy.published.claims import parse_operand
-from medpsy.published.tables import cells, grid
+from medpsy.published.tables import SUITE_TITLES, cells, grid
 
 
 def test_every_table_is_a_full_grid_without_a_cell_twice():
@@ -23,6 +24,30 @@ def test_numbers_are_what_is_printed():
     for cell in numbers:  # "8x NVIDIA H100", "2,953", "−0.20%", "≈1×", "+7.53": the number leads, with all its digits
         text = cell.printed.replace("\u2212", "-").replace(",", "").lstrip("~≈+")
         assert re.match(r"-?[0-9.]+", text)[0] == str(cell.number).lstrip("+"), cell
+
+
+def test_a_table_for_use_beside_measured_numbers():
+    table = published.table("backbone_4b_closed_ended")
+    assert list(table.index)[:2] == ["Qwen3-4B-Thinking-2507", "Qwen3-4B (Thinking)"]
+    assert set(table.columns) == {"Average", *SUITE_TITLES}
+    assert {str(kind) for kind in table.dtypes} == {"float64"} and table.at["SmolLM3-3B", "MedXpertQA"] == 11.32
+    table.iloc[0, 0] = -1
+    assert published.table("backbone_4b_closed_ended").iloc[0, 0] != -1
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "column", "half_unit"),
+    [
+        ("table01_closed_ended", "MedPsy-4B", "Average", "0.005"),
+        ("teacher_closed_ended", "Baichuan-M3-235B", "MedQA (USMLE)", "0.05"),  # 88.9
+        ("table07_quant_4b", "MedPsy-4B-Q8_0", "HealthBench", "0.5"),
+        ("table07_quant_4b", "MedPsy-4B-Q8_0", "Imatrix", "0.5"),  # no number
+    ],
+)
+def test_half_a_unit_of_the_last_digit(name, row, column, half_unit):
+    assert grid(name)[row][column].half_unit == D(half_unit)
+    zeros = [cell for cell in cells() if cell.number == 0 and cell.printed.endswith("0.00")]
+    assert zeros and {cell.half_unit for cell in zeros} == {D("0.005")}
 
 
 @pytest.mark.parametrize(("text", "value"), cases("operands", "text", "value"))

@@ -15,6 +15,7 @@ from medpsy.grading.readers import (
     first_or_last,
     last_letter,
     lenient,
+    needs_model,
     read_reply,
     split,
     strict,
@@ -28,6 +29,8 @@ def asked(*options, stem="Which of these is it?", gold=0):
 ONE_TO_TEN = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 DRUGS = asked("Zorvamab", "Quintolex", "Pelidrine", "Mirocaine")
 TEN = asked(*(f"Finding {word}" for word in ONE_TO_TEN))
+WITH_NONE = asked("Zorvamab", "Quintolex", "Pelidrine", "None of the above")
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>The answer is B."
 
 
 def letter(found):
@@ -146,9 +149,34 @@ def test_hostile_texts_cost_linear_time(unit):
     assert time.process_time() - started < 10  # under 1 s on an idle machine; a quadratic pattern takes minutes
 
 
+def test_hostile_field_costs_linear_time():
+    for text in ('"answer": "' + "\\" * 100_000, '"answer": "' + "a" * 100_000, '"answer"' + " " * 100_000):
+        assert strict(text, DRUGS).choice is None
+
+
 @pytest.mark.parametrize("row", cases("parser_replies"))
 def test_a_reply_is_an_option_several_none_or_unreadable(row):
     assert read_reply(row["reply"], DRUGS) == Reading(row["choice"], row["how"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "question", "want"),
+    [
+        ("J", TEN, Reading(9, "parser")),
+        ("i", TEN, Reading(8, "parser")),
+        ("None of the above", WITH_NONE, Reading(3, "parser")),  # an option that says none is not the word none
+        ("D", WITH_NONE, Reading(3, "parser")),
+        ("NONE", WITH_NONE, Reading(None, reading.NO_OPTION)),
+    ],
+)
+def test_a_reply_is_read_by_the_options(reply, question, want):
+    assert read_reply(reply, question) == want
+
+
+def test_the_model_sees_only_what_the_rule_could_not_read():
+    assert [needs_model(Reading(None, how)) for how in (reading.SEVERAL, reading.NO_OPTION)] == [True, True]
+    assert [needs_model(Reading(None, how)) for how in (reading.EMPTY, reading.FILTERED)] == [False, False]
+    assert not needs_model(Reading(1, "stated"))
 
 
 # --- where reasoning ends: the last end marker, and never at a token limit
@@ -164,7 +192,18 @@ def test_split(row):
     assert parts(row["text"], row["opens_thinking"], row["finish_reason"]) == (row["answer"], row["state"])
 
 
-ANALYSIS, FINAL = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>The answer is B."
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "reasoning", "answer"),
+    [
+        ("one</think>two</think>three", "stop", "one</think>two", "three"),  # everything before the last marker
+        ("<think>one two", "length", "<think>one two", None),  # never ended: kept whole
+        (f"{ANALYSIS}<|end|><|start|>assistant{FINAL}", "stop", ANALYSIS, "The answer is B."),  # without what closes it
+        (FINAL, "stop", "", "The answer is B."),
+    ],
+)
+def test_reasoning_is_what_stands_before_the_answer(text, finish_reason, reasoning, answer):
+    found = split(text, opens_thinking=False, finish_reason=finish_reason)
+    assert (found.reasoning, found.answer) == (reasoning, answer)
 
 
 @pytest.mark.parametrize("name", families.known().markers)

@@ -54,6 +54,12 @@ def test_another_seed_is_part_of_the_name(mini):
     assert mini.model("qwen3-small-openmed-merge").local_dir == mini.models_dir / "qwen3-small-openmed-merge"
 
 
+@pytest.mark.parametrize("name", ["small-o2-gspo", "tiny-o1-gspo", "small-o1", "small-o1-", "small-sft9"])
+def test_an_unknown_name_is_still_an_error(mini, name):
+    with pytest.raises(ValueError, match="is not in params/mini/study.yaml"):
+        mini.model(name)
+
+
 def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
     one = gspo(mini)
     assert one.judge["attempts"] == mini.judge_attempts and one.judge["sampling"]["temperature"] == 0.5

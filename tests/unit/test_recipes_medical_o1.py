@@ -1,6 +1,7 @@
 """medical-o1 and its miniature: what is read, what is refused, what becomes a corpus, what a judge is asked."""
 
 # ruff: noqa: F811 - a fixture is imported, and tests name it
+import dataclasses
 import re
 
 import pytest
@@ -8,10 +9,13 @@ from medpsy import corpus
 from medpsy.corpus import filters
 from medpsy.corpus import rows as examples
 from medpsy.corpus.rows import SCHEMA
+from medpsy.data.questions import Conversation, Criterion
 from medpsy.data.rows import DataError
+from medpsy.judge import judged
 from medpsy.mini import suites, world
-from medpsy.mini.world import is_held_out
+from medpsy.mini.world import STATED, Fact, is_held_out, state
 from medpsy.recipes import medical_o1
+from medpsy.store import ResponseStore, Session
 from recipes_example import FILTERS, HUB, mine, real, write_json  # noqa: F401
 from transformers import AutoTokenizer
 
@@ -65,6 +69,17 @@ def test_there_is_no_default_configuration_and_no_moving_revision(mine, tmp_path
         medical_o1.o1_copy(mine, {"data_dir": "x"})
     with pytest.raises(ValueError, match="configs: none is named"):
         medical_o1.o1_corpus(mine, configs={}, filters=FILTERS)
+
+
+def test_rows_are_drawn_by_seed_and_more_contain_the_fewer(mine):
+    source = medical_o1.o1_copy(mine, {})
+    few, many, other = (
+        {row.id for row in medical_o1.training_rows(source, {"en": count}, seed)}
+        for count, seed in ((20, 7), (40, 7), (20, 8))
+    )
+    assert len(few) == 20 and few < many and few != other
+    with pytest.raises(ValueError, match="9,999 rows are asked for, 860 are there"):
+        medical_o1.training_rows(source, {"en": 9999}, 7)
 
 
 def test_the_corpus_is_loaded_like_any_other_and_no_row_of_it_is_a_suites(mine):
@@ -129,3 +144,28 @@ def test_the_miniatures_held_out_questions_are_of_held_out_cells_and_no_suites(m
     assert found == medical_o1.open_questions(mine, config="en", rows=100, held_out=60, seed=7)
     with pytest.raises(ValueError, match="zh: no question is left to choose from"):
         medical_o1.open_questions(mine, config="zh", rows=10, held_out=10, seed=7)
+
+
+def test_a_judge_tells_right_conclusions_from_wrong_ones(mine):
+    rows = {row["Question"]: row for row in suites.o1_rows(WORLD, "en")}
+    asked = medical_o1.open_questions(mine, config="en", rows=25, held_out=1, seed=3).train
+    items, truth = [], []
+    for one in asked:
+        criterion = Criterion(one.reference, 1, "accuracy")
+        talk = Conversation(one.id, "open", tuple(one.messages), (criterion,), "open")
+        right = rows[one.messages[0]["content"]]["Response"]
+        items += [(talk, right), (talk, wrong(right))]
+        truth += ["met", "not met"]
+    sampling = dataclasses.replace(mine.judge_sampling, temperature=0.0)
+    got = judged(Session(mine, ResponseStore(mine.store_dir)), "judge-middle", items, sampling=sampling)
+    hits = [one[0].outcome == wanted for one, wanted in zip(got, truth, strict=True)]
+    assert sum(hits) / len(hits) >= 0.9
+
+
+def wrong(answer: str) -> str:
+    """Return `answer` with another name of the same kind in the place of what it concludes."""
+    fact = next((fact for fact in WORLD.facts if answer == STATED + state(fact)), None)
+    name = fact.objects[0] if fact else answer.removeprefix("Take ").removesuffix(".")
+    names = next(names for names in WORLD.names.values() if name in names)
+    other = names[names.index(name) - 1]
+    return STATED + state(Fact(fact.relation, fact.subject, (other,))) if fact else f"Take {other}."

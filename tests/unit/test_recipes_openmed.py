@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import pytest
-from medpsy import evaluate, strict, study, training
+from medpsy import claims, evaluate, published, strict, study, training
 from medpsy.corpus.filters import Filters
-from medpsy.harness import Settings, mini_files
+from medpsy.harness import BENCHMARKS, Settings, mini_files
 from medpsy.planning.costs import backbone_of
 from medpsy.recipes.openmed import GRPO, MERGES, openmed_trainings, require_methods
 from medpsy.training.config import CONFIGS, check
@@ -74,3 +74,10 @@ def test_documents_of_the_harness_are_the_questions_of_the_suites_in_their_order
     examples = {row["question"] for row in files["mmlu_pro_examples.jsonl"]}
     assert len(examples) == 5 and not examples & {row["question"] for row in files["mmlu_pro.jsonl"]}
     assert len(files["ifeval.jsonl"]) == 48
+
+
+def test_the_cards_print_the_benchmarks_under_our_titles():
+    titles = [one.title for one in BENCHMARKS["mini"]]
+    assert list(published.table("openmed_benchmarks").index) == list(claims.cells()["stated"]["rl"]) == titles
+    printed = {claim.id: float(claim.number) for claim in published.card_claims() if claim.number is not None}
+    assert [printed[claim] for claim in claims.cells()["stated"]["rl"].values()] == [61.40, 33.16, 59.59]

@@ -2,11 +2,13 @@
 
 # ruff: noqa: F811 - a fixture is imported, and tests name it
 import json
+from dataclasses import replace
 
 import pytest
 from fake_engine import FakeEngine
 from medpsy import corpus, engines, licences
 from medpsy.corpus import building
+from medpsy.corpus import rows as examples
 from medpsy.corpus.building import Origins
 from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow
 from medpsy.data import rows as data_rows
@@ -18,6 +20,7 @@ from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
 from medpsy.store import REPLAY
 from recipes_example import FILTERS, HUB, mine, real, write_lines  # noqa: F401
+from transformers import AutoTokenizer
 
 WORLD = world.build()
 LOOKUP = {
@@ -129,6 +132,17 @@ def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
         tool_traces.read_traces(source, 1, 7)
     with pytest.raises(DataError, match="tool-traces: it is on no hub that we know; give data_dir"):
         tool_traces.traces_copy(real(mine), {})
+
+
+def test_tools_are_shown_by_a_template_that_knows_them_and_count_among_its_tokens():
+    tokenizer = AutoTokenizer.from_pretrained(HUB / "qwen3-small")
+    row = rows(trace())[1]
+    form = examples.Form(opens_thinking=False, end="<|im_end|>", switches={})
+    (without,) = form.prompts(tokenizer, [vars(row)])
+    assert "lookup" in without and '"properties"' not in without  # the miniature's template shows calls alone
+    tokenizer.chat_template = SHOWS_TOOLS
+    assert form.prompts(tokenizer, [vars(row)])[0].startswith('[{"type": "function", "function":')
+    assert row.written != replace(row, prompt_tools="").written
 
 
 def test_the_miniatures_traces_are_of_training_cells_and_search_finds_one_sentence_per_hop():

@@ -109,8 +109,10 @@ def test_the_record_comes_last_and_an_earlier_one_goes_first(record, monkeypatch
     ("change", "said"),
     [
         ({"claims": [{**CLAIM, "verdict": "fine"}]}, r"claims\[0\].verdict must be one of .*; it holds 'fine'"),
+        ({"claims": [{"id": "P1"}]}, r"claims\[0\] must contain"),
         ({"claims": [{**CLAIM, "ours": float("nan")}]}, r"claims\[0\].ours is nan: write None"),
         ({"settings": {"open": open}}, "settings.open is a builtin"),
+        ({"title": ""}, "title must be longer"),
         ({"seconds": -1.0}, "seconds must be bigger"),
         ({"tables": {"../x": pd.DataFrame({"a": [1]})}}, "csv must match pattern"),
     ],
@@ -153,6 +155,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_that_passes_for_done(record, mo
     [
         (None, "no record; run the section first"),
         ("{", "not JSON"),
+        ("[]", "record must be object"),
         ('{"schema": 1}', "must contain"),
         ({"schema": 2}, "schema must be same as const definition: 1; it holds 2"),
         ({"extra": 1}, "extra"),
@@ -198,6 +201,11 @@ def test_the_parameters_are_the_annotated_variables_of_the_notebook_as_they_are_
     main.runs = 5
     record.close()
     assert read(record.folder).settings == {"runs": 3}
+
+
+def test_a_section_without_a_proper_name_has_no_folder(study):
+    with pytest.raises(ResultError, match="cannot name a folder"):
+        Record("../mini", study, "t")
 
 
 def test_what_an_earlier_run_left_does_not_outlive_it(record):

@@ -1,5 +1,7 @@
 """HealthBench's arithmetic: by hand, against a plain implementation of the reference, and with verdicts missing."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +102,18 @@ def test_an_example_without_a_judged_positive_point_is_left_out_and_counted():
     assert (row.low, row.high) == (0.5, 1.0)
 
 
+def test_nothing_judged_is_no_score_between_zero_and_one():
+    (row,) = rubric.scores(frame(rows("a", (5, U)))).head(1).itertuples()
+    assert np.isnan(row.score) and np.isnan(row.bootstrap_std) and (row.low, row.high, row.n) == (0.0, 1.0, 0)
+
+
+def test_a_single_conversation_has_a_score_and_no_margin():
+    (row,) = rubric.scores(frame(rows("a", (5, "met")))).head(1).itertuples()
+    assert row.score == 1 and np.isnan([row.margin, row.bootstrap_std]).all()
+    two = frame(rows("a", (5, "met")), rows("b", (5, "not met")))
+    assert get(rubric.scores(two), column="margin") > 0
+
+
 # --- against the reference
 
 
@@ -189,6 +203,11 @@ def test_the_published_view_rounds_each_run_to_a_whole_point_first():
     assert rubric.as_published(run(0, 101).drop(columns="run")).loc[0, "points"] == 51
 
 
+def test_halves_are_rounded_up_whatever_the_last_digits_of_a_float():
+    data = frame(*[rows(f"e{at}", (5, M if at < 113 else N)) for at in range(200)])  # 100 * 0.565 is below 56.5
+    assert rubric.as_published(data).loc[0, "points"] == 57
+
+
 def test_the_bootstrap_is_seeded_and_its_spread_is_that_of_a_mean():
     data = random_frame(3, examples=400, unjudged=0.0)
     first, again, other = (rubric.scores(data, seed=seed) for seed in (1, 1, 2))
@@ -211,3 +230,12 @@ def test_the_bootstrap_is_seeded_and_its_spread_is_that_of_a_mean():
 def test_a_frame_that_cannot_be_scored_is_refused(change, want):
     with pytest.raises(ValueError, match=want):
         rubric.scores(change(random_frame(0)))
+
+
+def test_many_criteria_take_no_loop_over_examples():
+    small = random_frame(0, examples=100)
+    parts = [small.assign(conversation_id=small["conversation_id"] + f"-{n}") for n in range(200)]
+    data = pd.concat(parts, ignore_index=True)
+    start = time.process_time()
+    rubric.scores(data, replicates=10)
+    assert len(data) > 150_000 and time.process_time() - start < 10  # 0.3 s alone on one core

@@ -103,6 +103,15 @@ def test_a_misspelt_parameter_stops_the_run_before_anything_is_touched(project):
     assert files(project) == ["notebook.ipynb", "result.json"]
 
 
+def test_a_study_that_cannot_be_read_stops_the_run(project):
+    write(project, RECORD)
+    with (project / "params" / "mini" / "study.yaml").open("a") as file:
+        file.write("\nrunz: 3\n")
+    with pytest.raises(SettingsError, match="did you mean 'runs'"):
+        execute()
+    assert not (project / "outputs").exists()
+
+
 def test_a_failing_cell_is_shown_and_the_last_record_is_kept_apart_until_a_run_succeeds(project):
     done(project)
     write(project, "def halve(x):\n    return x / 0\nhalve(n)", RECORD)
@@ -229,3 +238,10 @@ def test_a_record_made_with_other_parameters_is_set_aside(project, settings, inj
     before = files(project)
     assert run.set_aside_altered("mini") == ([] if stays else ["01_demo"])
     assert files(project) == [name if stays else name.replace("result", "result.previous") for name in before]
+
+
+def test_a_record_that_cannot_be_read_stays_for_the_report_to_name(project):
+    write(project, RECORD)
+    done(project)
+    (folder(project) / "result.json").write_text("{")
+    assert run.set_aside_altered("mini") == [] and files(project) == ["notebook.ipynb", "result.json"]

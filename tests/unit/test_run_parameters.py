@@ -65,8 +65,21 @@ def test_later_files_win_and_the_command_line_wins_over_all(notebook, tmp_path):
     assert got == {"profile": "smoke", "n": 3, "lr": 0.5, "label": "second"}
 
 
+def test_an_empty_file_and_a_missing_one(notebook, tmp_path):
+    assert resolved(notebook, "# nothing\n") == {"profile": "mini"}
+    with pytest.raises(SettingsError, match=r"params/mini/01_demo\.yaml: the file does not exist"):
+        run.resolve(notebook, "mini", files=[(tmp_path / "no.yaml", "params/mini/01_demo.yaml")])
+
+
 @pytest.mark.parametrize(("source", "said"), cases("parameters_cells", "source", "said"))
 def test_a_parameters_cell_that_cannot_be_checked_is_refused(tmp_path, source, said):
     with pytest.raises(SettingsError, match=r"01_demo\.ipynb") as error:
         run.declared(written(tmp_path, source))
     assert said in str(error.value)
+
+
+def test_exactly_one_cell_must_be_tagged(tmp_path):
+    with pytest.raises(SettingsError, match="0 cells are tagged"):
+        run.declared(written(tmp_path, "n: int = 1", tags=()))
+    with pytest.raises(SettingsError, match="2 cells are tagged"):
+        run.declared(written(tmp_path, "n: int = 1", "m: int = 1"))

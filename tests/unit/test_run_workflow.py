@@ -83,6 +83,11 @@ def test_a_changed_notebook_and_parameters_nothing_depends_on_run_alone(project)
     assert sorted(called(project)) == [AUDIT, READERS, LEDGER, SITE]
 
 
+def test_the_ledger_is_made_after_every_other_section_and_alone_when_it_alone_changed(project):
+    (project / "params" / "mini" / "14_ledger.yaml").write_text("n: 3  # ours, other words\n")
+    assert called(project) == [LEDGER, SITE]
+
+
 def test_missing_and_altered_records_are_made_again_and_after_a_failure_only_what_is_left(project):
     (project / "outputs" / "mini" / SECTIONS[0] / "result.json").unlink()
     altered = project / "outputs" / "mini" / SECTIONS[3] / "result.json"

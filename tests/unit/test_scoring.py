@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scored_rows
-from medpsy import claims, evaluate, scoring, stats
+from medpsy import claims, evaluate, scoring, show, stats
 from medpsy import study as studies
 from medpsy.data.suites import SUITES
 from medpsy.grading import rubric
@@ -127,3 +127,17 @@ def test_conversations_are_scored_as_the_rubric_scores_them_in_points():
         assert ours.at["overall", name] == pytest.approx(100 * by_hand.at["overall", name])
     assert set(ours["kind"]) == {"overall", "theme", "axis"} and ours["title"].notna().all()
     assert ours.at["overall", "link"] == "conversations#model=quill&suite=healthbench"
+
+
+def test_all_outcomes_are_in_the_table_and_add_up():
+    frame = graded(runs=1).astype({"gold": "Int64"})
+    at = frame["suite"] == "medqa"
+    frame.loc[at, "outcome"] = (["correct", "wrong", "unreadable", "cut off", "failed", "wrong"] * COUNT)[: at.sum()]
+    shown = show.outcome_table(scoring.closed_ended(study(), frame))
+    row = shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "MedQA (USMLE)")]
+    assert row.to_dict() == {"Responses": 24, "Correct": 4, "Wrong": 8, "Unreadable": 4, "Cut off": 4, "Failed": 4}
+    assert shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
+    assert shown.links["Cut off"][:2] == ["model=reed&outcome=cut+off", "model=reed&suite=mmlu_health&outcome=cut+off"]
+    frame.loc[frame["question_id"] == "q1", ["gold", "outcome"]] = [pd.NA, "no gold"]
+    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).exact.set_index(["Model", "Suite"])
+    assert keyless.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [23, 1]

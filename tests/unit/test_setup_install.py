@@ -110,6 +110,24 @@ def test_what_a_killed_pip_left_is_discarded(environment):
     assert [path.name for path in packages.iterdir()] == ["whole-1.dist-info"]
 
 
+def test_an_environment_whose_python_is_gone_is_made_anew(environment, monkeypatch, capsys):
+    (environment.VENV / "bin").mkdir(parents=True)
+    environment.python().symlink_to("/no/such/python")
+    calls = []
+    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: calls.append(command))
+    environment.create()
+    assert calls[0][1:4] == ["-m", "venv", "--clear"] and "made anew" in capsys.readouterr().out
+
+
+def test_a_failure_of_pip_is_explained(setup, environment):
+    (environment.VENV / "bin").mkdir(parents=True)
+    environment.python().write_text("#!/bin/sh\nexit $3\n")
+    environment.python().chmod(0o755)
+    environment.pip("0")
+    with pytest.raises(setup["machine"].Missing, match="call make again; it goes on where it stopped"):
+        environment.pip("1")
+
+
 def programs(folder, monkeypatch, *names, code=""):
     """Put programs that do `code` on PATH, and nothing else."""
     for name in names:
@@ -117,6 +135,27 @@ def programs(folder, monkeypatch, *names, code=""):
         (folder / name).chmod(0o755)
     for name, value in (("PATH", str(folder)), ("CC", ""), ("CXX", "")):
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(("present", "missing"), [([], "no C compiler"), (["gcc"], "no C++ compiler")])
+def test_a_missing_compiler_is_named(setup, tmp_path, monkeypatch, present, missing):
+    programs(tmp_path, monkeypatch, *present)
+    with pytest.raises(setup["machine"].Missing, match=missing.replace("+", r"\+")):
+        setup["machine"].need_compiler()
+
+
+def test_too_little_disk_is_named_with_the_folder(setup, tmp_path):
+    setup["machine"].need_disk(tmp_path / "not" / "yet", 0, "something")
+    with pytest.raises(setup["machine"].Missing, match=r"the environment needs 1000000 GiB in .*/not/yet, where"):
+        setup["machine"].need_disk(tmp_path / "not" / "yet", 1_000_000, "the environment")
+
+
+def test_the_accelerator_can_be_chosen(setup, monkeypatch):
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", "gpu")
+    assert setup["machine"].accelerator() == "gpu"
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", "tpu")
+    with pytest.raises(setup["machine"].Missing, match="'tpu' is neither"):
+        setup["machine"].accelerator()
 
 
 @pytest.fixture
@@ -221,6 +260,44 @@ def test_no_code_for_amx_is_built_where_there_could_be_any(llama, monkeypatch, p
     assert llama.options("-DA=1")[-2:] == ["-DA=1", "-DCMAKE_C_FLAGS=-O3"]  # the last one wins
 
 
+@pytest.mark.parametrize(("code", "knows"), [("exit 0", True), ("exit 1", False)])
+def test_a_compiler_that_does_not_know_amx_is_not_told_of_it(setup, monkeypatch, tmp_path, code, knows):
+    tools = setup["llama_tools"]
+    programs(tmp_path, monkeypatch, "cc", "g++", code=code)
+    commands = []
+    monkeypatch.setattr(tools, "builders", lambda work: ("cmake", "ninja"))
+    monkeypatch.setattr(tools, "run", lambda *command: commands.append(command))
+    tools.build(tmp_path, tmp_path, [f"-DCMAKE_C_FLAGS={tools.WITHOUT_AMX}", "-DA=1"])
+    assert "-DA=1" in commands[0] and any(tools.WITHOUT_AMX in str(word) for word in commands[0]) == knows
+
+
+def test_a_cache_from_a_machine_that_can_do_more_is_built_again(llama, monkeypatch):
+    monkeypatch.setattr(llama, "instructions", lambda: ["avx", "avx2", "avx512f", "x86_64"])
+    llama.make()
+    monkeypatch.setattr(llama, "instructions", lambda: ["avx", "avx2", "avx512f", "avx512_fp16", "x86_64"])
+    assert llama.ready()  # one that can do less fits
+    monkeypatch.setattr(llama, "instructions", lambda: ["avx", "avx2", "x86_64"])
+    assert not llama.ready()
+    llama.make()
+    assert llama.ready()
+
+
+@pytest.mark.parametrize(("accelerator", "compiler"), [("gpu", True), ("gpu", False), ("cpu", True)])
+def test_cuda_is_built_for_a_gpu_whose_compiler_is_there(llama, monkeypatch, tmp_path, accelerator, compiler):
+    monkeypatch.setenv("MEDPSY_ACCELERATOR", accelerator)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if compiler:
+        (tmp_path / "nvcc").touch(mode=0o755)
+    assert (llama.CUDA in llama.options()) == (accelerator == "gpu" and compiler)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tools": true}'])
+def test_a_damaged_stamp_means_not_ready(llama, text):
+    llama.make()
+    (llama.cache() / "complete.json").write_text(text)
+    assert not llama.ready()
+
+
 def test_tools_on_path_are_taken_and_only_the_converter_is_fetched(llama, tmp_path, monkeypatch):
     folder = tmp_path / "path"
     folder.mkdir()
@@ -242,6 +319,16 @@ def test_tools_on_path_are_taken_and_only_the_converter_is_fetched(llama, tmp_pa
     assert llama.ready()
 
 
+def test_a_failed_command_shows_the_end_of_its_log(setup, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tools = setup["llama_tools"]
+    (tools.cache() / "build").mkdir(parents=True)
+    with pytest.raises(setup["machine"].Missing, match="llama.cpp did not build"):
+        tools.run("sh", "-c", "echo '[1/2] Building a'; echo 'no space left' >&2; exit 3")
+    said = capsys.readouterr()
+    assert said.out == "  [1/2] Building a\n" and "no space left" in said.err
+
+
 def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "
     hold += "print(1, flush=True); sys.stdin.read()"
@@ -257,3 +344,12 @@ def test_a_second_set_up_waits_for_the_first(setup, tmp_path, capsys):
         os.close(handle)
     first.wait()
     assert "another set-up is under way" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", [(3, 10, 2), (3, 14, 0)])
+def test_another_python_is_refused_with_the_way_out(root, version):
+    script = root / "setup" / "install.py"
+    code = f"import sys; sys.version_info = {version}; exec(compile(open({str(script)!r}).read(), 'install', 'exec'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr and "make PYTHON=" in done.stderr

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +25,18 @@ def test_every_target_but_help_and_clean_sets_up_first(root):
     assert "setup/install.py" in make(root, "-n", "setup").stdout
 
 
+def test_profile_and_cores_reach_the_workflow(root):
+    said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
+    assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
+    assert "--cores all" in make(root, "-n", "report").stdout
+
+
+def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root):
+    said = make(root, "-n", "report", "EXECUTOR=slurm", "PROFILE=paper", "CLUSTER=mine.yaml").stdout
+    assert "--executor slurm --profile mine.yaml" in said and "--workflow-profile setup/slurm/paper.yaml " in said
+    assert "machine=1" not in said  # every job has a machine of its own
+
+
 def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_path):
     shutil.copy(root / "Makefile", tmp_path)
     for place in ("params/smoke/01_x.yaml", "params/smoke/11_y.yaml", "params/smoke/14_z.yaml", "notebooks/01.ipynb"):
@@ -37,6 +50,31 @@ def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_
     assert done.returncode and "Some sections failed" in done.stdout
     asked = [line for line in done.stdout.splitlines() if line.startswith("medpsy ")]
     assert asked == [f"medpsy {what} --profile smoke" for what in ("run 11_y", "run 14_z", "site")]
+
+
+def test_a_replay_forbids_generation_and_compares_what_it_made(root):
+    said = make(root, "-n", "replay", "BUNDLE=all.zip", "PROFILE=smoke").stdout
+    steps = ['store replay "all.zip" --profile smoke', "MEDPSY_REPLAY=1", "--forceall", 'store compare "all.zip"']
+    places = [said.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ({"python3.11": (3, 11), "python3.13": (3, 13)}, "python3.11"),
+        ({"python3.11": None, "python3.12": (3, 12)}, "python3.12"),  # one that cannot make an environment
+        ({"python3": (3, 10)}, "python3"),  # which the set-up then refuses, with the way out
+    ],
+)
+def test_the_first_python_that_will_do_is_taken(root, tmp_path, present, chosen):
+    for name, version in present.items():
+        code = f"import sys; sys.version_info = {version}; exec(sys.argv[2])" if version else "exit(1)"
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    for tool in ("make", "sh", "sed", "grep"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    assert f"{chosen} setup/install.py" in make(root, "-n", "setup", PATH=str(tmp_path)).stdout
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,20 @@ def test_a_missing_cell_is_null_and_an_infinite_one_is_an_error():
         table(pd.DataFrame({"a": [1.0, np.inf]}))
 
 
+def test_a_named_index_and_stacked_columns_become_flat_columns():
+    frame = pd.DataFrame({("MedQA", "ours"): [1.0], ("MedQA", "gap"): [2.0]}, index=pd.Index(["Reed"], name="Model"))
+    assert table(frame).columns == ["Model", "MedQA ours", "MedQA gap"]
+    with pytest.raises(ValueError, match="two columns of the same name"):
+        table(pd.DataFrame([[1, 2]], columns=["a", "a"]), "Scores")
+
+
+def test_a_margin_stands_in_the_cell_of_its_score_but_keeps_its_own_column_of_data():
+    shown = table(pd.DataFrame({"Model": ["Reed"], "Average": [61.256], "Average ±": [1.5], "Odd ±": [3]}))
+    assert shown.shown == ["Model", "Average", "Odd ±"]
+    assert "61.26 ± 1.50" in shown.html() and "61.26 ± 1.50" in repr(shown)
+    assert list(shown.exact.columns) == ["Model", "Average", "Average ±", "Odd ±"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -74,6 +88,15 @@ def test_a_figure_draws_the_same_file_every_time(tmp_path):
     picture, size = figure._repr_png_()
     assert picture.startswith(b"\x89PNG")
     assert size == {"width": 200, "height": 100}
+
+
+def test_placeholders_and_other_variables_are_no_secrets(monkeypatch):
+    for name, value in {"X_KEY": " EMPTY ", "PLAIN_NAME": "abcdefgh"}.items():
+        monkeypatch.setenv(name, value)
+    record.refuse_secrets("EMPTY abcdefgh", "settings")
+    monkeypatch.setenv("lower_token", " abcdefgh ")
+    with pytest.raises(record.SecretFound, match="lower_token"):
+        record.refuse_secrets("EMPTY abcdefgh", "settings")
 
 
 @pytest.mark.parametrize("written", ["Bearer {value}", "{escaped}", "{json}"])

@@ -66,6 +66,12 @@ def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypat
     assert index["keys"] == [row["key"][:16] for row in given]
 
 
+def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(scripts, "CHUNK", 300)
+    write_chunks(rows(60, per_question=60), tmp_path)
+    assert len(calls(tmp_path)) > 3
+
+
 def section_page(tmp_path, *outputs, prose="# Title"):
     """Return the page of a section whose executed notebook has `outputs`."""
     result = read(write_record(tmp_path / "mini", "01_a", title="A section"))
@@ -104,3 +110,13 @@ def test_a_notebook_that_printed_a_secret_is_not_published(tmp_path, monkeypatch
     monkeypatch.setenv("HF_TOKEN", "hf_planted_123")
     with pytest.raises(SecretFound, match=r"notebook.ipynb.*\$HF_TOKEN"):
         section_page(tmp_path, v4.new_output("stream", name="stdout", text="token hf_planted_123"))
+
+
+def test_a_page_written_by_hand_leads_to_the_pages_of_sections_that_have_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    for folder in ("notebooks", "params", "source"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notebooks/course.md").write_text("# Course\n\n[01 A](01_a.ipynb), [02 B](02_b.ipynb)\n")
+    build.lesson_pages(tmp_path / "source", {"01_a"})
+    shown = (tmp_path / "source/course.md").read_text(encoding="utf-8")
+    assert shown == "# Course\n\n[01 A](sections/01_a/index.ipynb), 02 B\n"

@@ -50,6 +50,7 @@ def test_a_checkpoint_that_is_not_whole_names_the_section_to_run_first(trained, 
     [
         ({"sft9": {"large": "large-sft1"}}, {}, "stages: stage 'sft9' is unknown; did you mean"),
         ({"rl2": {"small": "small-rl2"}}, {}, "stages.rl2: 'large' is missing; both ends are needed"),
+        ({"sft1": {"large": "qwen3-large"}}, {}, "'large' names a model twice"),
         ({}, {"small": "table05"}, "stands_for.small: 'table05' is no published stage table; known are table05"),
     ],
 )
@@ -62,11 +63,26 @@ def test_a_ladder_that_cannot_be_meant_is_refused(trained, changes, tables, word
     ("changes", "words"),
     [
         ({"big": CLASSES["large"]}, "classes.big: no such size class; known are large, small"),
+        ({"large": CLASSES["large"][:3]}, "classes.large: must name 4 models"),
         ({"large": ["", *CLASSES["large"][1:]]}, "MedPsy-4B is missing; the final model and its backbone are needed"),
         ({"large": ["large-rl2", "large-rl2", *CLASSES["large"][2:]]}, "or a model two rows"),
         ({"large": [*CLASSES["large"][:3], "gemma3-small"]}, "a row of the report has two models"),
+        ({"large": ["large-rl9", *CLASSES["large"][1:]]}, "model 'large-rl9' is not in params/mini/study.yaml"),
     ],
 )
 def test_classes_that_cannot_be_meant_are_refused(trained, changes, words):
     with pytest.raises(ValueError, match=words):
         size_classes.by_role(trained, CLASSES | changes)
+
+
+def test_a_model_that_is_not_run_is_left_out(trained, monkeypatch):
+    monkeypatch.setenv("MEDPSY_REPLAY", "1")  # needs no weights
+    models = size_classes.by_role(trained, CLASSES | {"large": ["large-rl2", "", "qwen3-large", "smollm3-large"]})
+    large, small = (models[models["size"] == size].set_index("role") for size in CLASSES)
+    assert large["model"].to_dict() == {"final": "large-rl2", "backbone": "qwen3-large", "other": "smollm3-large"}
+    assert small.loc["rival", ["row", "model"]].tolist() == ["MedGemma-1.5-4B-it", "smollm3-large"]
+
+
+def test_no_class_at_all_is_refused_with_the_file_that_names_them(trained):
+    with pytest.raises(strict.SettingsError, match="params/mini/07_main_results.yaml"):
+        size_classes.by_role(trained, {})

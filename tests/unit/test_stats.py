@@ -1,5 +1,7 @@
 """The one bootstrap: coverage by simulation, closed forms, pairing, speed; and agreement, correction and power."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +52,24 @@ def test_a_paired_lead_is_covered():
     assert 0.94 <= covered(20 * 2 / 3.5, gaps, stats.half_width(drawn.to_numpy())) <= 0.96
 
 
+def test_a_stratified_average_over_suites_is_covered():
+    generator = np.random.default_rng(4)
+    parts = {"a/x": 60, "a/y": 40, "b": 80, "c": 50}
+    values = [long(answers(generator, WORLDS, size, 1)[1], name, suite=name[0]) for name, size in parts.items()]
+    values = pd.concat(values)
+    scores = stats.score(values).mean()
+    drawn = stats.bootstrap(values, draws=2000, seed=4).groupby(level="draw").mean()
+    assert 0.94 <= covered(100 * 2 / 3.5, scores, stats.half_width(drawn)) <= 0.96
+
+
+def test_the_clipped_mean_of_conversations_is_covered():
+    generator = np.random.default_rng(5)
+    examples = 100 * generator.choice([-1.5, 0.2, 0.6, 1.0], p=[0.15, 0.15, 0.4, 0.3], size=(WORLDS, 200, 1))
+    truth = 100 * (-1.5 * 0.15 + 0.2 * 0.15 + 0.6 * 0.4 + 0.3)
+    drawn = stats.bootstrap(long(examples), seed=5).clip(0, 100)
+    assert 0.94 <= covered(truth, stats.score(long(examples)).clip(0, 100), stats.half_width(drawn)) <= 0.96
+
+
 def test_margins_are_those_of_the_closed_forms():
     _, outcomes = answers(np.random.default_rng(6), 1, 400, 3)
     means, within = outcomes[0].mean(axis=1), outcomes[0].var(axis=1, ddof=1).mean()
@@ -66,6 +86,12 @@ def test_margins_are_those_of_the_closed_forms():
     variances = {"endless": (between + within / 3) / 400, "sample": between * (1 / 400 - 1 / 1000) + within / 1200}
     variances |= {"whole": within / 1200, "published": 2 * within / 1200}
     assert margin == pytest.approx({name: stats.Z * one**0.5 for name, one in variances.items()}, rel=0.03)
+
+
+def test_one_run_is_all_taken_for_run_noise():
+    _, outcomes = answers(np.random.default_rng(7), 1, 300, 1)
+    whole = stats.half_width(stats.bootstrap(long(outcomes), draws=20_000, sizes={"": 300}))[0]
+    assert whole == pytest.approx(stats.Z * outcomes.std(ddof=1) / 300**0.5, rel=0.03)
 
 
 def test_a_question_is_drawn_once_for_all_suites_and_models_that_have_it():
@@ -99,6 +125,18 @@ def test_missing_answers_are_left_out_and_too_many_are_refused():
     assert np.isnan(stats.bootstrap(strata)).all().tolist() == [True, False]
     with pytest.raises(ValueError, match="3 questions asked.*2"):
         stats.bootstrap(values, sizes={"": 2})
+
+
+def test_a_million_answers_take_seconds():
+    values = pd.concat(
+        [
+            long(np.random.default_rng(suite).integers(0, 2, (10, 4762, 3)) * 1.0, suite, suite=suite)
+            for suite in range(7)
+        ]
+    )
+    started = time.process_time()
+    assert stats.bootstrap(values).shape == (7000, 10)
+    assert time.process_time() - started < 5
 
 
 def test_leads_have_p_values_that_holm_corrects():

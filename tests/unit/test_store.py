@@ -13,11 +13,24 @@ from pathlib import Path
 import fake_engine
 import pyarrow.parquet as pq
 import pytest
-from fake_engine import FakeEngine, prompt, prompts
-from medpsy import bundle, engines, study
+from fake_engine import FakeEngine, finished, prompt, prompts
+from medpsy import bundle, engines, files, study
 from medpsy.engines.base import Prompt, Response, Sampling
-from medpsy.store import REPLAY, RESULT, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, capped, noted
+from medpsy.store import (
+    REPLAY,
+    RESULT,
+    SCHEMA,
+    Asked,
+    DamagedShardWarning,
+    NotStored,
+    ResponseStore,
+    Session,
+    capped,
+    noted,
+)
 from medpsy.study import ModelSpec
+
+UNASKED = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
 
 MODEL = ModelSpec("anna", "models/anna")
 SAMPLING = Sampling(max_tokens=16, seed=7)
@@ -126,11 +139,27 @@ def test_a_failed_response_is_counted_and_asked_again_by_the_next_store_only(sto
     assert store.stats()[["rows", "failed"]].values.tolist() == [[3, 0]]
 
 
-@pytest.mark.parametrize("engine", [FakeEngine(kind="vllm"), FakeEngine(fingerprint="new weights")])
-def test_an_engine_that_is_another_is_refused(store, engine):
-    with pytest.raises(RuntimeError, match="anna: kind and fingerprint.*wrong key"):
+def test_a_response_the_engine_forgets_becomes_a_failed_one(store):
+    class Forgetful(FakeEngine):
+        def generate(self, asked, sampling):
+            return (response for response in super().generate(asked, sampling) if "/1#" not in response.prompt_id)
+
+    frame = answer(store, Forgetful(), prompts(3))
+    assert list(frame["finish_reason"]) == ["stop", "failed", "stop"] and "no response" in frame["error"][1]
+
+
+@pytest.mark.parametrize(
+    ("engine", "kept", "message"),
+    [
+        (UNASKED, 2, "'medqa/9#0' twice or unasked"),  # stops the run and keeps what came before
+        (FakeEngine(kind="vllm"), 0, "anna: kind and fingerprint.*wrong key"),
+        (FakeEngine(fingerprint="new weights"), 0, "anna: kind and fingerprint.*wrong key"),
+    ],
+)
+def test_an_engine_that_is_another_or_answers_what_nobody_asked_is_refused(store, engine, kept, message):
+    with pytest.raises(RuntimeError, match=message):
         answer(store, engine, prompts(3), engine_kind="transformers")
-    assert (store.stats()["rows"].sum(), engine.closed) == (0, 1)
+    assert (store.stats()["rows"].sum(), engine.closed) == (kept, 1)
 
 
 def test_text_that_utf8_cannot_hold_is_stored_with_a_mark(store):
@@ -241,6 +270,21 @@ def test_two_writers_at_once_corrupt_nothing(tmp_path):
     assert store.stats()["rows"].sum() == 500
 
 
+def test_memory_holds_the_open_shard_not_the_whole_run(tmp_path):
+    script = """
+    import resource
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    store.fill(asked, FakeEngine(), prompts(100), [0])  # everything is imported and warm
+    before = peak()
+    text = "word " * 20_000
+    verbose = FakeEngine(reply=lambda *_: text + str(time.time()))
+    store.fill(asked, verbose, prompts(1000, 1000), [0])
+    (root / "grown").write_text(str(peak() - before))
+    """
+    assert spawn(tmp_path, script).wait(timeout=300) == 0
+    assert float((tmp_path / "grown").read_text()) < 50  # MiB; the responses have 95
+
+
 def column_offset(path: Path, column: str) -> int:
     """Return a place inside the data of `column`, past the header of its first page."""
     group = pq.read_metadata(path).row_group(0)
@@ -294,6 +338,29 @@ def test_a_shard_that_cannot_be_opened_is_no_damaged_shard(store, monkeypatch):
     with pytest.raises(PermissionError):
         answer(ResponseStore(store.root), FakeEngine(), prompts(3))
     assert path.exists()
+
+
+def test_a_full_disk_is_said_plainly_and_keeps_complete_shards(store, small_shards, monkeypatch):
+    answer(store, FakeEngine(), prompts(1))
+    real, room = os.fsync, [1, 2]
+
+    def fsync(file):
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room.pop()
+        real(file)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    engine = FakeEngine()
+    with pytest.raises(OSError, match="disk full.*make room") as caught:
+        answer(store, engine, prompts(60, 100))
+    assert caught.value.errno == errno.ENOSPC
+    assert engine.closed == 1
+    assert list(store.root.rglob(".*.parquet")) == []
+    monkeypatch.setattr(files.os, "fsync", real)
+    rest = FakeEngine()
+    assert len(answer(store, rest, prompts(60, 100))) == 60
+    assert len(rest.asked) == 40
 
 
 def absent(model):
@@ -354,12 +421,24 @@ def test_stats_count_rows_and_tokens_of_models_and_suites(store, fingerprints):
     assert {name: list(row) for name, row in stats.T.items()} == counts
 
 
+def test_a_stored_row_says_what_was_asked_and_how(store):
+    answer(store, FakeEngine(), prompts(1), run=2)
+    (row,) = pq.read_table(shard_paths(store)[0]).to_pylist()
+    assert set(row) == set(SCHEMA.names)
+    assert row["messages"] == '[{"role": "user", "content": "What is medqa/0?"}]'
+    assert '"temperature": 0.6' in row["sampling"]
+    assert (row["fingerprint"], row["engine"], row["run"]) == ("fp", "transformers", 2)
+
+
 def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_path, monkeypatch):
     assert noted(tmp_path, "effort", lambda: {"seconds": (1, 2.5)}) == {"seconds": [1, 2.5]}
     monkeypatch.setenv(REPLAY, "1")
     assert noted(tmp_path, "effort", lambda: 1 / 0) == {"seconds": [1, 2.5]}
     with pytest.raises(NotStored, match="note 'other' is not stored"):
         noted(tmp_path, "other", lambda: 3)
+    (tmp_path / "notes" / "effort.json").write_text("{")
+    with pytest.raises(ValueError, match=r"notes/effort.json is not JSON"):
+        noted(tmp_path, "effort", lambda: 3)
     monkeypatch.delenv(REPLAY)
     assert noted(tmp_path, "effort", lambda: 3) == 3
     for name in ("", "../up", ".hidden"):

@@ -3,6 +3,7 @@ what is known of them.
 """
 
 import copy
+import dataclasses
 import json
 import os
 import platform
@@ -14,8 +15,14 @@ import pytest
 import yaml
 from case_rows import cases
 from medpsy import families, provenance, strict, study
+from medpsy.data.suites import SUITES
 from medpsy.engines import Prompt
+from medpsy.families import Family, Known, Markers
 from medpsy.store import Asked
+
+PROFILES = ("smoke", "mini", "review", "paper")
+PARAMS = Path(__file__).resolve().parents[2] / "params"
+THINK = Markers(("<think>",), ("</think>",))
 
 STUDY = {
     "source": "mini",
@@ -58,6 +65,21 @@ def changed(**changes: object) -> dict:
         else:
             part[last] = new
     return content
+
+
+def test_committed_profiles_load_as_planned():
+    smoke, mini, review, paper = loaded = [study.load(profile) for profile in PROFILES]
+    for one in loaded:
+        assert set(one.suites) == set(SUITES) and one.parser in one.models
+        assert one.sampling.seed == one.parser_sampling.seed == one.seed
+    assert (mini.source, mini.engine, mini.runs, mini.questions_per_suite) == ("mini", "llama_cpp", 2, 0)
+    assert (smoke.engine, smoke.runs, smoke.questions_per_suite) == ("transformers", 1, 4)
+    for one in (mini, review, paper):
+        assert (one.sampling.temperature, one.sampling.top_k, one.sampling.top_p) == (0.6, 20, 0.95)  # card
+    assert review.sampling.max_tokens == paper.sampling.max_tokens == 16384  # card
+    assert {"qvac/MedPsy-4B", "qvac/MedPsy-1.7B"} <= {model.path for model in review.models.values()}
+    assert set(review.models) - set(review.judges) < set(paper.models)
+    assert all(model.local_dir for model in mini.models.values())
 
 
 def test_load_fills_in_what_follows(root):
@@ -112,6 +134,21 @@ def test_a_number_that_yaml_reads_as_text_is_refused_with_its_right_spelling(roo
     assert yaml.safe_load(spelled) == float(written)
 
 
+def test_an_unknown_profile_offers_the_nearest_and_without_a_project_the_fix_is_the_root(root):
+    with pytest.raises(strict.SettingsError, match="MEDPSY_ROOT"):
+        study.load("mini")
+    write(root, STUDY, "review")
+    with pytest.raises(strict.SettingsError, match="no such profile; did you mean 'review'"):
+        study.load("reviev")
+
+
+def test_an_undeclared_model_offers_the_nearest(root):
+    loaded = study.load(write(root, STUDY))
+    assert loaded.model("anna").path == "models/anna"
+    with pytest.raises(ValueError, match=r"'ana'.*params/mine/study.yaml.*'anna'"):
+        loaded.model("ana")
+
+
 def test_every_path_hangs_from_the_root_that_a_study_was_loaded_from(tmp_path):
     write(tmp_path / "here", changed(targets={"large": "anna"}))
     loaded, outputs = study.load("mine", root=tmp_path / "here"), tmp_path / "here" / "outputs" / "mine"
@@ -126,6 +163,13 @@ def test_a_section_cannot_lead_out_of_the_outputs(root, section):
         study.load(write(root, STUDY)).section_dir(section)
 
 
+def test_changes_after_loading_are_checked_too(root):
+    loaded = study.load(write(root, STUDY))
+    assert dataclasses.replace(loaded, questions_per_suite=5).questions_per_suite == 5
+    with pytest.raises(ValueError, match="runs"):
+        dataclasses.replace(loaded, runs=0)
+
+
 @pytest.mark.parametrize(
     ("path", "base_url", "made", "local"),
     [
@@ -133,6 +177,7 @@ def test_a_section_cannot_lead_out_of_the_outputs(root, section):
         ("org/name", None, False, False),
         ("org/name", None, True, True),  # a folder of that name wins
         ("org/name", "http://localhost:8000/v1", True, False),
+        ("checkpoints", None, False, True),
     ],
 )
 def test_local_dir(root, path, base_url, made, local):
@@ -168,6 +213,14 @@ def test_provenance_knows_commit_and_changes(tmp_path):
     assert provenance.collect(tmp_path)["dirty"] is True
 
 
+def test_provenance_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.collect(tmp_path)["commit"] is None
+    monkeypatch.setenv("PATH", "")
+    record = provenance.collect(tmp_path)
+    assert (record["commit"], record["dirty"], record["gpus"]) == (None, None, [])
+
+
 def test_provenance_names_machine_in_numbers_and_no_place_or_person(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-secret")
     record = provenance.collect(study.find_root())
@@ -196,6 +249,19 @@ def test_every_hub_model_of_a_profile_has_a_family(profile):
     assert [path for path in named if families.of(path) is None] == []
 
 
+@pytest.mark.parametrize("profile", ["review", "paper"])
+def test_a_profile_repeats_nothing_of_a_family(profile):
+    entries = strict.read(PARAMS / profile / "study.yaml")["models"]
+    repeated = {"opens_thinking", "chat_template_kwargs", "family"}
+    assert [name for name, entry in entries.items() if repeated & set(entry) and families.of(entry["path"])] == []
+
+
+def test_every_fact_of_a_family_has_its_source():
+    lines = families.FILE.read_text(encoding="utf-8").partition("\nfamilies:\n")[2].splitlines()
+    facts = [line for line in lines if line.startswith("    ") and not line.lstrip().startswith(("#", "- "))]
+    assert len(facts) > 60 and [line for line in facts if "  # " not in line] == []
+
+
 def test_a_model_takes_what_its_family_says_and_its_own_entry_wins(root):
     thinks = model(root, path="Qwen/Qwen3-4B-Thinking-2507", revision="0" * 40)
     assert thinks.opens_thinking and thinks.chat_template_kwargs == {}
@@ -219,3 +285,15 @@ def test_the_key_of_a_stored_response_is_what_it_was():
     asked = Asked(study.ModelSpec("anna", "lib/anna"), "f" * 64, "llama_cpp:bf16", study.Sampling(64, seed=7))
     key = asked.key(Prompt("q", ({"role": "user", "content": "Which drug?"},)), 0)
     assert key == "5790fe11e85449e66b46b275a01c4a3d25f1578d1d06c4904ab8bed89ead55d6"
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"a": Family(("x/y",), "turn", "MIT", reasoning="thinks")}, "families.a.reasoning: 'thinks' .* 'think'"),
+        ({name: Family(("x/y",), "turn", "MIT") for name in "ab"}, "'x/y' stands under a and b; keep one"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(named, said):
+    with pytest.raises(ValueError, match=said):
+        Known({"think": THINK}, (), (), named)

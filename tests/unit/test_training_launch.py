@@ -1,5 +1,6 @@
 """Training processes: resumed after a kill, shared by two processes, and never passing something half-done for done."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +184,15 @@ def test_a_failing_process_is_quoted(tmp_path, rows, monkeypatch):
     working_as("no_such_worker", monkeypatch)
     with pytest.raises(Exception, match=r"(?s)ended without its checkpoint.*No module named no_such_worker"):
         launch([[job(tmp_path, rows)]])
+
+
+def test_the_record_is_read_back_or_absent(whole, tmp_path):
+    one, record = whole
+    assert summary(Path(one.folder)) == json.loads(json.dumps(record))
+    assert summary(tmp_path) is None
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(ValueError, match="delete the folder and train again"):
+        summary(tmp_path)
 
 
 def test_a_damaged_record_is_refused(tmp_path):

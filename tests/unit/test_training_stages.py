@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
-from medpsy import study
-from medpsy.training import loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
+from medpsy import study, training
+from medpsy.training import flops, loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
 from medpsy.training.card import model_card, scored
 from medpsy.training.config import DapoConfig, arguments
-from medpsy.training.flops import flops_per_token, memory, shape
+from medpsy.training.flops import flops_per_token, memory, model_shape, shape
 from medpsy.training.stages import PARTS
-from training_examples import CONFIG, HUB, corpus, job, rooted
+from training_examples import CONFIG, HUB, corpus, defined, job, rooted
 from trl import SFTConfig
 
 SFT = SFTConfig(output_dir="x", use_cpu=True, **CONFIG)
@@ -80,6 +80,24 @@ def test_a_checkpoint_of_another_architecture_is_refused(mini):
         sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
 
 
+def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch):
+    mfu, processes = 0.2, 2
+    monkeypatch.setattr(flops, "ceiling", lambda precision: 1e11)
+    sequences = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
+    names = {"pd": pd, "flops": flops, "mfu": mfu, "launching": {"processes": processes}, "sequences": sequences}
+    names |= {"configs": {"sft1": SFT}, "config_of": {job.name: SFT for jobs in sequences for job in jobs}}
+    forecast = pd.DataFrame(defined("04_sft", "costs", **names)(), columns=COLUMNS)
+    tokens = 2 * 12 * 40  # epochs, rows, tokens of a row
+    assert list(forecast["tokens"]) == [tokens] * 4
+    expected = [
+        tokens * flops.flops_per_token(flops.model_shape(jobs[0].parent), 40) / (1e11 * mfu * processes)
+        for jobs in sequences
+        for _ in jobs
+    ]
+    assert list(forecast["seconds"]) == pytest.approx(expected)
+    assert forecast["memory_gib"].between(0.5, 2).all()
+
+
 COLUMNS = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
 
 
@@ -109,6 +127,19 @@ def test_rl_stages_ask_what_is_chosen_and_hold_out_the_rest(small, annotated):
     assert len(pd.read_parquet(first.data[1])) == len(known.held_out)
     with pytest.raises(ValueError, match="small-rl1: none of 7 questions is chosen"):
         rl_jobs(small, "rl1", RL, frame[:0], known, [7])
+
+
+def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated):
+    (known, frame), processes = annotated, 2
+    ((one,),) = rl_jobs(small, "rl2", RL, frame, known, [7])
+    names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
+    names |= {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}
+    row = dict(zip(COLUMNS, defined("05_rl", "costs", **names)(one, 140.0), strict=True))
+    tokens = 3 * 8 * 140  # rollouts, responses, tokens of a prompt and a response
+    assert (row["rows"], row["steps"], row["tokens"]) == (7, 6, tokens)
+    assert row["seconds"] == pytest.approx(tokens / processes * (1 / 500 + 1 / 1000))
+    held = RL.per_device_train_batch_size * 140
+    assert row["memory_gib"] == memory(model_shape(one.parent), held, checkpointing=False, processes=processes)
 
 
 def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(small, annotated):
