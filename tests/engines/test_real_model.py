@@ -119,13 +119,13 @@ def written(kind, model, asked, **options):
     """Return prompt id -> the token ids that an engine writes, greedily."""
     tokens = {}
     with open_engine(kind, model, **options) as engine, pytest.MonkeyPatch.context() as patched:
-        response = engine._chat.response
+        response = engine._response
 
         def noted(prompt, made, *more, **how):
             tokens[prompt.id] = list(made)
             return response(prompt, made, *more, **how)
 
-        patched.setattr(engine._chat, "response", noted)
+        patched.setattr(engine, "_response", noted)
         list(engine.generate(asked, GREEDY))
     return tokens
 
