@@ -140,7 +140,7 @@ def render(
     """
     common = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     asked = [
-        {"conversation": list(turns), "tools": list(some) or None, **common}
+        {"conversation": list(turns), **({"tools": list(some)} if some else {}), **common}  # or a switch holds them
         for turns, some in zip(conversations, tools or [()] * len(conversations), strict=True)
     ]
     forking = multiprocessing.get_context("fork")  # whose copy has everything that is needed already
