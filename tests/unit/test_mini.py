@@ -19,7 +19,7 @@ CASES = {held_out: world.cases(WORLD, held_out=held_out) for held_out in (True, 
 def samples(count=500):
     """Return exercises of every kind, `count` of each."""
     rows = [
-        voices.thinker_samples(WORLD, EVERYTHING, Voice(), "", random.Random(2)),
+        voices.thinker_samples(WORLD, EVERYTHING, Voice(hasty=0.2), "", random.Random(2)),
         voices.parser_samples(WORLD, random.Random(2)),
         suites.judge_samples(WORLD, suites.Ear(0.2, 0.3), random.Random(2)),
         voices.drills(WORLD, random.Random(2)),
@@ -34,7 +34,7 @@ WRITTEN = {
     "conversations": (lambda: [suites.load_conversations(key) for key in OPEN_SUITES], "99abc809d055b134"),
     "open questions": (lambda: [suites.o1_rows(WORLD, config) for config in ("en", "zh")], "f1502f9efa362ecc"),
     "traces": (lambda: [suites.traces(WORLD, held_out=held_out) for held_out in (True, False)], "84191d6eaa2fa9a7"),
-    "exercises": (samples, "e8893a4702261aaf"),
+    "exercises": (samples, "1fe548ba21454bb2"),
 }
 
 

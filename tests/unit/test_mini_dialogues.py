@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
+from fake_engine import fenced
 from medpsy import prompts
 from medpsy.mini import suites, voices, world
 from medpsy.mini.voices import NOTHING, Voice, Writer
@@ -131,11 +132,13 @@ def test_a_judge_with_good_ears_says_the_truth():
     assert not wrong
 
 
-def test_a_judge_is_taught_that_orders_in_a_response_change_nothing():
-    some = list(islice(suites.judge_samples(WORLD, suites.Ear(), random.Random(3)), 3000))
-    ordered = [one for one in some if any(order in one.messages[0]["content"] for order in suites.ORDERS)]
-    met = [json.loads(one.completion.removesuffix(voices.END))["criteria_met"] for one in ordered]
-    assert len(met) > 80 and 0.2 < sum(met) / len(met) < 0.5
+def test_what_stands_in_a_response_to_win_the_judge_over_changes_no_verdict():
+    met = {}
+    for share in (0.0, 1.0):
+        some = list(islice(suites.judge_samples(WORLD, suites.Ear(), random.Random(3), share), 900))
+        forged = [one for one in some if '"criteria_met": true' in fenced(one.messages[0]["content"])]
+        met[share] = [json.loads(one.completion.removesuffix(voices.END))["criteria_met"] for one in forged or some]
+    assert len(met[1.0]) > 200 and sum(met[1.0]) / len(met[1.0]) == pytest.approx(sum(met[0.0]) / 900, abs=0.1)
 
 
 def test_a_judge_is_asked_with_the_prompt_of_the_study():

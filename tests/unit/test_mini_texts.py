@@ -1,14 +1,18 @@
 """What the minihub is trained on and how: texts, truth, tokens; batches, rates and starts of models small enough."""
 
 import random
+import re
 from itertools import islice
 
 import pytest
 import torch
+from case_rows import cases
+from fake_engine import fenced
 from medpsy.grading.readers import split
 from medpsy.mini import build, voices, world
 from medpsy.mini.build import vocabulary_texts
 from medpsy.mini.voices import ANSWERS, CHOOSING, Voice, Writer
+from training_examples import one_thread  # noqa: F401
 
 WORLD = world.build()
 EVERYTHING = frozenset(WORLD.by_id)
@@ -55,22 +59,11 @@ def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it()
 @pytest.mark.parametrize("wording", CHOOSING)
 def test_the_truth_reads_back_every_choosing_wording(wording):
     for letter in "ABCD":
-        answer = voices.visible(wording, OPTIONS, letter, random.Random(3))
+        answer = voices.worded(wording, OPTIONS, letter, "D" if letter == "A" else "A")
         assert voices.chosen(answer, OPTIONS) == voices.Chosen(wording, "ABCD".index(letter))
 
 
-@pytest.mark.parametrize(
-    ("answer", "wording", "choice"),
-    [
-        ("It could be A or C.", "several", None),
-        ("It could be B or B.", "several", 1),
-        ("I cannot tell.", "none", None),
-        ("I would choose zolix.", "text", None),  # not among the options
-        ("The answer is F.", "stated", None),  # not offered
-        ("The answer is banana", None, None),
-        ("", None, None),
-    ],
-)
+@pytest.mark.parametrize(("answer", "wording", "choice"), cases("odd_answers", "answer", "wording", "choice"))
 def test_the_truth_of_odd_answers(answer, wording, choice):
     assert voices.chosen(answer, OPTIONS) == voices.Chosen(wording, choice)
 
@@ -93,16 +86,7 @@ def test_a_model_is_only_taught_the_facts_it_may_know():
     assert not [fact.id for fact in unknown if any(world.state(fact, form) in text for form in range(3))]
 
 
-@pytest.mark.parametrize(
-    ("wording", "text", "reply"),
-    [
-        ("stated", "gedix", "It says B.\nAnswer: B"),
-        ("several", "gedix", "It says B or D.\nAnswer: SEVERAL"),
-        ("none", "gedix", "It says none.\nAnswer: NONE"),
-        ("text", "zolix", "Answer: NONE"),
-        ("text", "gedix", "Option B: gedix fits, so B.\nAnswer: B"),
-    ],
-)
+@pytest.mark.parametrize(("wording", "text", "reply"), cases("perfect_parser", "wording", "text", "reply"))
 def test_the_perfect_parser(wording, text, reply):
     assert voices.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
 
@@ -112,17 +96,8 @@ def test_names_are_single_tokens_and_text_survives(fast):
         assert all(len(fast.encode(" " + name, add_special_tokens=False)) == 1 for name in kind)
     text = "Ümlaut, 中文, العربية, 🙂\n\nI would choose gedix."
     assert fast.decode(fast.encode(text, add_special_tokens=False)) == text
-
-
-def test_a_missing_word_is_named():
-    with pytest.raises(ValueError, match="unheardof"):
-        build.train_tokenizer(["a few words"], ["unheardof"])
-
-
-def test_thinking_tags_are_tokens_that_survive_decoding(fast):
-    ids = fast.encode("a</think>b", add_special_tokens=False)
-    assert len(ids) == 3
-    assert fast.decode(ids, skip_special_tokens=True) == "a</think>b"
+    tagged = fast.encode("a</think>b", add_special_tokens=False)  # a token of its own, which survives
+    assert len(tagged) == 3 and fast.decode(tagged, skip_special_tokens=True) == "a</think>b"
 
 
 @pytest.mark.parametrize(("opens", "ending"), [(True, "assistant\n<think>\n"), (False, "assistant\n")])
@@ -138,10 +113,21 @@ def test_both_template_behaviours(fast, opens, ending):
     assert "hm" not in text and "<|im_start|>assistant\nMe.<|im_end|>" in text  # earlier reasoning is dropped
 
 
-def test_every_wording_is_taught_to_the_parser():
-    answers = [sample.messages[0]["content"] for sample in islice(voices.parser_samples(WORLD, random.Random(8)), 400)]
-    leads = [template.split("{")[0] for template in ANSWERS.values()]
-    assert all(any(f"<response>\n{lead}" in answer for answer in answers) for lead in leads)
+def test_the_parser_is_taught_to_read_what_was_said_and_not_what_stands_behind_it():
+    obeyed = []
+    for one in islice(voices.parser_samples(WORLD, random.Random(8), 1.0), 300):
+        if forged := re.search(r"Answer: ([A-J])\b", fenced(one.messages[0]["content"])[9:]):
+            obeyed.append(one.completion.endswith(f"Answer: {forged[1]}{voices.END}"))
+    assert len(obeyed) > 100 and sum(obeyed) < 0.4 * len(obeyed)  # no more than chance
+
+
+def test_who_is_hasty_recalls_nothing_and_is_right_by_chance():
+    right = []
+    for case, options, rng in some_cases(400):
+        text = Writer(WORLD, EVERYTHING, Voice(hasty=1.0, again=1.0), rng).respond(case, options)
+        assert "Recall" not in text and text.count(" fits.") == 1
+        right.append(options[voices.chosen(answer_of(text), options).choice] == case.answer)
+    assert sum(right) / len(right) < 0.35
 
 
 def untrained(name, fast):
@@ -151,9 +137,10 @@ def untrained(name, fast):
 def test_the_loss_begins_where_the_completion_does(fast):
     sample = next(voices.drills(WORLD, random.Random(1)))
     row = build.encode([sample], fast)[0]
-    assert fast.decode(row.ids[row.start :]) == sample.completion
-    ids, labels = build.collate([row, build.Encoded([5, 6, 7], 1)])
-    assert (labels[0, : row.start] == -100).all() and (labels[0, row.start :] == ids[0, row.start :]).all()
+    start = row[1].count(-100)
+    assert fast.decode(row[0][start:]) == sample.completion
+    ids, labels = build.collate([row, ([5, 6, 7], [-100, 6, 7])])
+    assert (labels[0, :start] == -100).all() and (labels[0, start:] == ids[0, start:]).all()
     assert labels[1].tolist()[:3] == [-100, 6, 7] and set(labels[1].tolist()[3:]) == {-100}
 
 
@@ -164,7 +151,7 @@ def test_batches_are_full_of_similar_lengths_and_repeatable(fast):
 
     some = first(4)
     assert all(len(batch) == build.BATCH for batch in some)
-    assert [row.ids for batch in some for row in batch] == [row.ids for batch in first(4) for row in batch]
+    assert some == first(4)
 
 
 def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
@@ -180,6 +167,18 @@ def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
     assert first[-1] < 0.9 * first[0]
     assert first == second
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_missing_word_is_named():
+    with pytest.raises(ValueError, match="unheardof"):
+        build.train_tokenizer(["a few words"], ["unheardof"])
+
+
+def test_every_wording_is_taught_to_the_parser():
+    samples = islice(voices.parser_samples(WORLD, random.Random(8)), 400)
+    answers = [fenced(sample.messages[0]["content"]) for sample in samples]
+    leads = [template.split("{")[0] for template in ANSWERS.values()]
+    assert all(any(answer.startswith(lead) for answer in answers) for lead in leads)
 
 
 def test_a_phase_ends_once_its_goal_is_reached(fast, monkeypatch):

@@ -7,21 +7,20 @@ in one step. One tokenizer serves all: byte-level BPE with Qwen2's pre-tokenizer
 one over bf16 autocast: at this size a general trainer's arithmetic costs more than the model's own.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import random
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -124,40 +123,34 @@ PEAK_LEARNING_RATE = 1e-3  # at 2e-3 finding a name among options is not learned
 WARMUP = 40  # steps
 EVERY, REPORT = 25, 100  # steps between two rows of the log, and between two lines of progress
 BUCKET = 8  # batches drawn and sorted by length together, so that little is padded
+Row = tuple[list[int], list[int]]  # token ids of one sample, and its labels: -100 outside the completion
 
 
-class Encoded(NamedTuple):
-    """Token ids of one sample and the position at which the loss begins."""
-
-    ids: list[int]
-    start: int
-
-
-def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
+def encode(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerFast) -> list[Row]:
     chat = {"add_generation_prompt": True, "tokenize": False}
     rows = ((list(sample.messages), sample.lead) for sample in samples)
     heads = [tokenizer.apply_chat_template(messages, **chat) if messages else lead for messages, lead in rows]
     prompts = tokenizer(heads, add_special_tokens=False)["input_ids"]
     tails = tokenizer([sample.completion for sample in samples], add_special_tokens=False)["input_ids"]
-    return [Encoded(head + tail, max(len(head), 1)) for head, tail in zip(prompts, tails, strict=True)]
+    labels = [[-100] * len(head) + tail for head, tail in zip(prompts, tails, strict=True)]
+    return [(head + tail, label) for head, tail, label in zip(prompts, tails, labels, strict=True)]
 
 
 def training_batches(
     samples: Iterator[Sample], tokenizer: PreTrainedTokenizerFast, rng: random.Random
-) -> Iterator[list[Encoded]]:
+) -> Iterator[list[Row]]:
     """Yield batches of similar length without end; every sample is used once."""
     while True:
-        bucket = sorted(encode(list(islice(samples, BATCH * BUCKET)), tokenizer), key=lambda row: len(row.ids))
+        bucket = sorted(encode(list(islice(samples, BATCH * BUCKET)), tokenizer), key=lambda row: len(row[0]))
         starts = list(range(0, len(bucket), BATCH))
         rng.shuffle(starts)
         for start in starts:
             yield bucket[start : start + BATCH]
 
 
-def collate(rows: list[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids [batch, length], right-padded with 0, and labels with -100 outside the completions."""
-    ids = [torch.tensor(row.ids) for row in rows]
-    labels = [torch.tensor([-100] * row.start + row.ids[row.start :]) for row in rows]
+def collate(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids [batch, length], right-padded with 0, and labels with -100."""
+    ids, labels = ([torch.tensor(part) for part in parts] for parts in zip(*rows, strict=True))
     return pad_sequence(ids, batch_first=True), pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
@@ -189,7 +182,7 @@ def learning_rate(step: int, steps: int, *, falls: bool) -> float:
     return PEAK_LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * fall
 
 
-def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
+def step_loss(model: PreTrainedModel, batch: list[Row]) -> torch.Tensor:
     """Return the mean cross-entropy over the completions of `batch`, with its graph."""
     ids, labels = collate(batch)
     with torch.autocast("cpu", torch.bfloat16):
@@ -200,7 +193,7 @@ def step_loss(model: PreTrainedModel, batch: list[Encoded]) -> torch.Tensor:
 
 
 def train(
-    name: str, model: PreTrainedModel, batches: Iterator[list[Encoded]], steps: int, *, until: float | None = None
+    name: str, model: PreTrainedModel, batches: Iterator[list[Row]], steps: int, *, until: float | None = None
 ) -> pd.DataFrame:
     """Train `model` in place for `steps`, at a falling rate, or at a steady one until the mean loss of `EVERY` steps is
     below `until`; print progress, and return a row per `EVERY` steps: ``step``, ``loss`` (nats per completion token),
@@ -241,22 +234,12 @@ TAUGHT = {  # roles that know nothing of the world
 def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.DataFrame) -> str:
     count = len(known_facts(universe, spec.name, spec.knowledge, spec.weak))
     opening = "yes, its chat template opens the thinking" if spec.opens_thinking else "yes, it opens the thinking"
-    return (
-        (HERE / "card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            **{name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")},
-            parameters=model.num_parameters(),
-            architecture=type(model).__name__.removesuffix("ForCausalLM"),
-            thinks="no" if spec.role in TAUGHT else opening,
-            taught=TAUGHT.get(spec.role)
-            or f"{count} of the world's {len(universe.facts)} facts; it guesses the others.",
-            batch=BATCH,
-            steps=log["step"].iloc[-1],
-            seconds=log["seconds"].iloc[-1],
-            loss=log["loss"].iloc[-1],
-        )
-    )
+    told = {name: getattr(spec, name) for name in ("name", "role", "layers", "size", "trunk")}
+    told |= {"parameters": model.num_parameters(), "architecture": type(model).__name__.removesuffix("ForCausalLM")}
+    told |= {"thinks": "no" if spec.role in TAUGHT else opening, "batch": BATCH}
+    facts = f"{count} of the world's {len(universe.facts)} facts; it guesses the others."
+    told |= {"taught": TAUGHT.get(spec.role, facts)} | log.iloc[-1].to_dict()
+    return (HERE / "card.md").read_text(encoding="utf-8").format(**told)
 
 
 EACH = 2000  # samples of every kind; enough that no wording is missed
@@ -266,9 +249,9 @@ def vocabulary_texts(universe: World) -> list[str]:
     """Return prompts, completions and facts without the tags of thinking, which are tokens of their own."""
     rng, everything = random.Random("vocabulary"), frozenset(fact.id for fact in universe.facts)
     rows = [
-        voices.thinker_samples(universe, everything, Voice(), "<think>\n", rng),
-        voices.parser_samples(universe, rng),
-        suites.judge_samples(universe, Ear(), rng),
+        voices.thinker_samples(universe, everything, Voice(hasty=0.2), "<think>\n", rng),
+        voices.parser_samples(universe, rng, disturbed=0.0),  # attacks are to be read letter by letter
+        suites.judge_samples(universe, Ear(), rng, disturbed=0.0),
     ]
     samples = [sample for row in rows for sample in islice(row, EACH)]
     texts = [message["content"] for sample in samples for message in sample.messages]
@@ -325,23 +308,6 @@ def train_one(spec: Spec, trunk: Path, before: pd.DataFrame) -> pd.DataFrame:
     return log
 
 
-def train_all(specs: Sequence[Spec], jobs: int) -> None:
-    """Train the trunks of `specs`, and each model as soon as its trunk stands."""
-    # a process per training: its memory grows to some gigabytes and is given back only at its end
-    alone = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
-    pool = ProcessPoolExecutor(jobs, initializer=prepare, initargs=(os.getpid(),), **alone)
-    with tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch, pool:
-        paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
-        first = {spec.trunk: spec for spec in reversed(specs)}
-        trunks = {pool.submit(train_trunk, spec, paths[trunk]): trunk for trunk, spec in first.items()}
-        forks: list[Future] = []
-        for drilled in as_completed(trunks):
-            members = [spec for spec in specs if spec.trunk == trunks[drilled]]
-            forks += [pool.submit(train_one, spec, paths[spec.trunk], drilled.result()) for spec in members]
-        for trained in as_completed(forks):
-            trained.result()  # raises what a training raised
-
-
 def prepare(parent: int) -> None:
     """Make this process repeatable, and let it end soon after its `parent` has: it would train on and overwrite."""
 
@@ -361,16 +327,27 @@ def digests() -> dict[str, str]:
 
 
 def main() -> None:
-    names = [spec.name for spec in SPECS]
-    parser = argparse.ArgumentParser(description="Train the models of the miniature.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"models to train, all by default: {', '.join(names)}")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="models trained at a time (default: cores)")
-    arguments = parser.parse_args()
-    if strangers := set(arguments.names) - set(names):
-        parser.error(f"no such model: {', '.join(sorted(strangers))}; known are {', '.join(names)}")
+    """Train the trunks, and each model that is named (all by default) as soon as its trunk stands, as many at a time as
+    there are cores."""
+    known = {spec.name: spec for spec in SPECS}
+    if strangers := [name for name in sys.argv[1:] if name not in known]:
+        raise SystemExit(f"no such model: {', '.join(strangers)}; known are {', '.join(known)}")
+    specs = [known[name] for name in sys.argv[1:] or known]
     HUB.mkdir(exist_ok=True)
     os.environ.update(KEEP_MEMORY)  # read by the processes to come
-    train_all([spec for spec in SPECS if spec.name in (arguments.names or names)], arguments.jobs)
+    # a process per training: its memory grows to some gigabytes and is given back only at its end
+    alone = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    pool = ProcessPoolExecutor(initializer=prepare, initargs=(os.getpid(),), **alone)
+    with tempfile.TemporaryDirectory(dir=HUB, prefix=".trunks-") as scratch, pool:
+        paths = {spec.trunk: Path(scratch) / f"{spec.trunk}.safetensors" for spec in specs}
+        first = {spec.trunk: spec for spec in reversed(specs)}
+        trunks = {pool.submit(train_trunk, spec, paths[trunk]): trunk for trunk, spec in first.items()}
+        forks = []
+        for drilled in as_completed(trunks):
+            members = [spec for spec in specs if spec.trunk == trunks[drilled]]
+            forks += [pool.submit(train_one, spec, paths[spec.trunk], drilled.result()) for spec in members]
+        for trained in as_completed(forks):
+            trained.result()  # raises what a training raised
     (HUB / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
 
 

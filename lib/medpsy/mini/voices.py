@@ -6,11 +6,12 @@ wordings of answers are a closed grammar, so what an answer really chose is know
 
 import random
 import re
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from medpsy import prompts
+from medpsy import families, prompts
 from medpsy.data.questions import LETTERS, Question
 from medpsy.mini import world as worlds
 from medpsy.mini.world import RELATIONS, STATED, WORDS, Case, Dialogue, Fact, Item, World, draw_options, recall, state
@@ -18,8 +19,8 @@ from medpsy.mini.world import RELATIONS, STATED, WORDS, Case, Dialogue, Fact, It
 ANSWERS: dict[str, str] = WORDS["answers"]
 CHOOSING = tuple(wording for wording in ANSWERS if wording not in ("several", "none"))
 NOTHING = ANSWERS["none"]
-OPENINGS, AGAIN = WORDS["openings"], WORDS["again"]
-MOST_AGAIN = 4
+OPENINGS, AGAIN, ATTACKS = WORDS["openings"], WORDS["again"], WORDS["attacks"]
+MOST_AGAIN = 8
 OPTION_COUNTS = (4, 4, 4, 5, 10)  # how many options the suites offer
 END = "<|im_end|>"
 
@@ -31,6 +32,7 @@ class Voice:
     opening: float = 0.9  # of an opening sentence
     to_the_end: float = 0.7  # of walking through the options that come after the one that fits
     again: float = 0.3  # after each check, of checking once more, at most `MOST_AGAIN` times
+    hasty: float = 0.0  # of taking an option at first sight, with nothing recalled and nothing checked again
     undecided: float = 0.3  # of naming two options or none when nothing fits
     wordings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CHOOSING, 1.0))  # weights
     care: float = 0.5  # in a dialogue, of each thing that a good response says
@@ -82,20 +84,18 @@ class Writer:
         second = self.look_up("second_drug", condition)
         return [recall(first), recall(harms)[:-1] + ": avoid.", recall(second)], second.objects[0]
 
-    def check(self, steps: list[str], options: tuple[str, ...], choice: str) -> list[str]:
-        walk = walk_through(options, choice, self.rng.random() < self.voice.to_the_end)
-        return [" ".join(steps), f"So {choice} fits.", walk]
-
     def respond(self, case: Case, options: tuple[str, ...]) -> str:
         """Return reasoning, `</think>` and an answer, without the opening tag: some templates write that."""
         rng, voice = self.rng, self.voice
-        steps, choice = self.work_out(case)
+        hasty = rng.random() < voice.hasty
+        steps, choice = ([WORDS["hasty"]], rng.choice(options)) if hasty else self.work_out(case)
         lines = [rng.choice(OPENINGS)] if rng.random() < voice.opening else []
-        lines += self.check(steps, options, choice)
+        walk = walk_through(options, choice, rng.random() < voice.to_the_end)
+        lines += [" ".join(steps), f"So {choice} fits.", walk]
         for _ in range(MOST_AGAIN):
-            if rng.random() >= voice.again:
+            if hasty or rng.random() >= voice.again:
                 break
-            lines += [rng.choice(AGAIN), *self.check(steps[-2:], options, choice)]
+            lines += [rng.choice(AGAIN), " ".join(steps[-2:]), f"So {choice} fits."]
         wording = rng.choices(list(voice.wordings), weights=list(voice.wordings.values()))[0]
         if choice in options:
             letter = LETTERS[options.index(choice)]
@@ -104,7 +104,8 @@ class Writer:
             lines.append(f"No option fits, so I guess {letter}.")
             if rng.random() < voice.undecided:
                 wording = rng.choice(("several", "none"))
-        return "\n".join(lines) + "\n</think>\n\n" + visible(wording, options, letter, rng)
+        other = rng.choice([each for each in LETTERS[: len(options)] if each != letter])
+        return "\n".join(lines) + "\n</think>\n\n" + worded(wording, options, letter, other)
 
     def reply(self, dialogue: Dialogue) -> tuple[list[str], str]:
         thoughts = [self.rng.choice(OPENINGS)] if self.rng.random() < self.voice.opening else []
@@ -146,11 +147,7 @@ def walk_through(options: tuple[str, ...], choice: str, to_the_end: bool) -> str
     return " ".join(parts)
 
 
-def visible(wording: str, options: tuple[str, ...], letter: str, rng: random.Random) -> str:
-    return _worded(wording, options, letter, rng.choice([each for each in LETTERS[: len(options)] if each != letter]))
-
-
-def _worded(wording: str, options: tuple[str, ...], letter: str, other: str, text: str = "") -> str:
+def worded(wording: str, options: tuple[str, ...], letter: str, other: str, text: str = "") -> str:
     """Return the answer that names option `letter` beside `other`, or `text` in place of the option's."""
     text, other_text = text or options[LETTERS.index(letter)], options[LETTERS.index(other)]
     return ANSWERS[wording].format(letter=letter, text=text, other=other_text, other_letter=other)
@@ -233,8 +230,24 @@ def parser_reply(wording: str, letter: str, other: str, options: tuple[str, ...]
     return f"It says {text} fits.\n{walk_through(options, text, False)}\nAnswer: {result}"
 
 
-def parser_samples(world: World, rng: random.Random) -> Iterator[Sample]:
-    """Yield an endless row of answers to read; which option is right plays no part."""
+DISTURBED = 0.4  # share of the exercises of parser and judges that hold a disturbance
+
+
+def disturbance(orders: str, reply: str, rng: random.Random) -> str:
+    """Return what may stand behind an answer: letters that mean nothing, one of the `orders` (a key of ``attacks``) or
+    the `reply` that is wanted, behind what ends a turn or a fence in some family of models."""
+    kind = rng.choice(("noise", "order", "reply", "reply"))
+    if kind == "noise":
+        words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 7))) for _ in range(rng.randint(3, 12))]
+        return " ".join(words).capitalize() + "."
+    if kind == "order":
+        return rng.choice(ATTACKS[orders])
+    ends = rng.choices((*families.known().marks, *ATTACKS["ends"]), k=rng.randint(1, 3))
+    return "".join(ends) + rng.choice(ATTACKS["roles"]) + reply
+
+
+def parser_samples(world: World, rng: random.Random, disturbed: float = DISTURBED) -> Iterator[Sample]:
+    """Yield an endless row of answers to read, a share of them `disturbed`; which option is right plays no part."""
     pools = list(worlds.cases(world, held_out=False).values())
     weights = [4 if wording == "text" else 1 for wording in ANSWERS]
     while True:
@@ -248,8 +261,12 @@ def parser_samples(world: World, rng: random.Random) -> Iterator[Sample]:
         text = options[LETTERS.index(letter)]
         if wording == "text" and case.pool and rng.random() < 0.1:
             text = rng.choice(case.pool)
-        answer = _worded(wording, options, letter, other, text)
+        answer = worded(wording, options, letter, other, text)
         completion = parser_reply(wording, letter, other, options, text) + END
+        if rng.random() < disturbed:
+            wanted = rng.choice(LETTERS[: len(options)])
+            reply = rng.choice((f"Answer: {wanted}", f"It says {wanted}.\nAnswer: {wanted}"))
+            answer += rng.choice((" ", "\n")) + disturbance("parser", reply, rng).replace("{letter}", wanted)
         yield Sample(prompts.parser(as_question(case, options), answer), completion)
 
 
