@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from case_rows import cases, rows
 from medpsy import families, prompts
 from medpsy.attacks import FORMS as ATTACK_FORMS
 from medpsy.corpus.rows import Form
@@ -21,11 +22,6 @@ from tokenizers import AddedToken, normalizers
 from transformers import AutoTokenizer
 
 SAMPLING = Sampling(max_tokens=8)
-
-
-def cases(name: str) -> list[dict]:
-    lines = (Path(__file__).parents[1] / "cases" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def speaking(tiny: Spec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
@@ -100,18 +96,8 @@ def test_a_prompt_that_the_template_refuses_is_named(tiny, tmp_path):
             chat._prepare([ask("drug")], SAMPLING)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "text", "reason", "count"),
-    [
-        (["drug", "<|im_end|>"], "drug", "stop", 2),
-        (["drug", "the"], "drugthe", "length", 2),
-        (["<|im_end|>"], "", "stop", 1),
-        (["drug", "<|endoftext|>", "the", "the"], "drug", "stop", 2),  # what comes after the end is no text
-        (["<think>", "drug", "</think>", "Ġthe", "<|im_end|>"], "<think>drug</think> the", "stop", 5),
-        (["drug", "<|im_start|>"], "drug<|im_start|>", "length", 2),  # a control token that ends nothing stays visible
-        ([], "", "length", 0),
-    ],
-)
+@pytest.mark.parametrize(fields := ("tokens", "text", "reason", "count"), cases("tokens_of_responses", *fields))
+
 def test_tokens_become_a_response(chat, tokens, text, reason, count):
     found = response(chat, *tokens)
     assert (found.prompt_id, found.text, found.finish_reason, found.seconds) == ("q", text, reason, 0.5)
@@ -131,7 +117,7 @@ def test_every_end_that_the_files_name_is_an_end_and_so_is_one_that_the_engine_k
 
 
 # family -> tokens of its own, which its tokenizer knows wherever they are written; those of Qwen are in every one here
-MARKERS = {case["family"]: case["markers"] for case in cases("markers")[:-2]}
+MARKERS = {row["family"]: row["markers"] for row in rows("markers") if row["family"] not in ("any", "none")}
 QUESTION = Question("q", "mini", "", "Which?", ("lorin", "mazel"), 0, None, "")
 TALK = Conversation("c", "mini", ({"role": "user", "content": "Which?"},), (Criterion("Names it.", 5.0, ""),), "")
 
@@ -189,7 +175,6 @@ TURNS = [
 ]
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
 OTHER = "{{ bos_token }}{{ tools | tojson(indent=1) if tools }}{% for m in messages %}{{ m }}{% break %}{% endfor %}"
-HOSTILE = {case["why"]: case["template"] for case in cases("templates")}
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, OTHER, *(path.name for path in sorted(HUB.iterdir()))])
@@ -205,7 +190,7 @@ def test_harmless_templates_write_what_transformers_writes(template):
         assert render(tokenizer, talks, switches, tools=tools, add_generation_prompt=opens) == expected
 
 
-@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("template", cases("templates", "template"))
 def test_a_template_without_end_is_stopped_and_the_model_named(tiny, monkeypatch, template):
     monkeypatch.setattr(chat_module, "CPU_SECONDS", 0.5)
     speaker = speaking(tiny)

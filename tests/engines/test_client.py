@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
+from case_rows import cases
 from medpsy.engines import Engine, EngineError, Prompt, Response, Sampling, client, engine_kind, open_engine
 from medpsy.engines.client import bounded
 from stub_endpoint import Reply, Stub, completion, serving
@@ -25,11 +25,6 @@ from tiny_models import Spec
 
 SECRET = "sk-very-secret-key-0123456789"
 SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.8, top_k=7, seed=3)
-FOLDER = Path(__file__).parents[1] / "cases"
-CASES, REPLIES = (
-    [json.loads(line) for line in (FOLDER / name).open(encoding="utf-8")]
-    for name in ("endpoint.jsonl", "endpoint_replies.jsonl")
-)
 GOOD = (200, completion())
 
 
@@ -64,7 +59,7 @@ def reading(body: dict | str) -> Response:
     return client.read("p0", client._parsed(text.replace("{key}", SECRET)), 0.0)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("case", cases("endpoint"))
 def test_cases_of_public_reports(case):
     want, reply = case["expected"], (case["status"], case["body"], {"Content-Type": case["content_type"]})
     of_models = case["request"] == "GET /models"
@@ -80,7 +75,7 @@ def test_cases_of_public_reports(case):
     assert want.get("reasoning_has", "") in first.text.partition("</think>")[0]
 
 
-@pytest.mark.parametrize("case", REPLIES, ids=[case["why"] for case in REPLIES])
+@pytest.mark.parametrize("case", cases("endpoint_replies"))
 def test_what_was_paid_for_is_read_and_what_is_no_answer_says_why(case):
     client._key_names.add("OPENAI_API_KEY")
     found = reading(case["body"])

@@ -131,7 +131,7 @@ def test_the_printed_python_runs_in_the_folder(mini):
 def test_an_exported_variant_is_the_measured_file_with_its_scores(mini, llama_tools):
     (study.find_root() / "calibration.txt").write_text(TEXT)
     calibration = {"corpora": [], "text": "calibration.txt", "rows": 30, "held_out": 0, "context": 64}
-    families = quantization.build(mini, {"small": NAME}, formats=["Q4_K_M"], calibration=calibration)
+    families = quantization.build(mini, {"small": NAME}, formats=["Q4_K_M"], calibration=calibration, threads=1)
     digest = fingerprint(quantization.with_variants(mini, families).model(VARIANT))
     record(export.QUANTIZED, "Variant", ["Q4_K_M", 51.5, 2.5, None, None], VARIANT, digest)
     folder = exported(mini, variant="BF16")  # without the section that quantizes

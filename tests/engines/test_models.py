@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx2
 import pytest
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from medpsy.engines import engine_kind, fingerprint, models, open_engine, programs
 from medpsy.engines.convert import to_gguf
@@ -18,7 +20,6 @@ from medpsy.engines.models import file_digest, model_folder, weights_digest
 from medpsy.harness import Settings, jobs
 from medpsy.recipes.openmed import fitting_folders
 from medpsy.training import jobs as job
-from test_vllm_engine import needs_vllm
 from tiny_models import Spec
 
 
@@ -109,8 +110,8 @@ def harness(model: Spec) -> object:
 LOADS = {
     "transformers": partial(open_engine, "transformers"),
     "llama_cpp": partial(open_engine, "llama_cpp"),
-    "vllm": pytest.param(partial(open_engine, "vllm"), marks=needs_vllm),
-    "ray": pytest.param(partial(open_engine, "ray"), marks=needs_vllm),
+    "vllm": partial(open_engine, "vllm"),
+    "ray": partial(open_engine, "ray"),
     "converting": lambda model: to_gguf(model, model.folder / "gguf"),
     "merging": lambda model: fitting_folders(model, model),
     "identity": fingerprint,
@@ -167,6 +168,52 @@ def test_of_a_hub_model_only_what_is_loaded_is_fetched(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json is missing"):
         model_folder(Spec("hub", "someone/model"))
     assert fetched == loaded
+
+
+@pytest.fixture
+def filed(copy, tmp_path):
+    """The tiny model's papers with the weights of a GGUF file elsewhere."""
+    file = tmp_path / "elsewhere" / "copy-Q8_0.gguf"
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF and more")
+    return replace(copy, file="elsewhere/copy-Q8_0.gguf", local_file=file, gguf=True)
+
+
+def test_a_file_of_its_own_takes_the_place_of_the_weights_beside_the_papers(filed):
+    folder = model_folder(filed)
+    assert to_gguf(filed, folder / "unused").resolve() == filed.local_file
+    assert not list(folder.glob("*.safetensors")) and {"config.json", "tokenizer.json"} <= models.papers(folder).keys()
+    assert model_folder(filed) == folder
+    before = fingerprint(filed)
+    filed.local_file.write_bytes(b"GGUF and others")
+    assert fingerprint(filed) != before
+    filed.local_file.write_bytes(b"GGML")
+    with pytest.raises(ValueError, match="copy-Q8_0.gguf is damaged"):
+        model_folder(filed)
+    filed.local_file.unlink()
+    with pytest.raises(FileNotFoundError, match="no file 'elsewhere/copy-Q8_0.gguf'"):
+        model_folder(filed)
+
+
+def test_a_file_of_the_hub_is_fetched_alone_and_one_that_is_not_there_told_with_those_that_are(filed, monkeypatch):
+    asked = []
+
+    def download(repository: str, name: str, *, revision: str | None) -> str:
+        asked.append((repository, name, revision))
+        if name != "copy-Q8_0.gguf":
+            gone = httpx2.Response(404, request=httpx2.Request("GET", "http://hub"))
+            raise RemoteEntryNotFoundError("404", response=gone)
+        return str(filed.local_file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **__: ["a.json", "copy-Q8_0.gguf"])
+    hub = replace(filed, local_file=None, hub_file=("someone/files", "copy-Q8_0.gguf"), file_revision="c" * 40)
+    assert models.gguf_file(model_folder(hub)).resolve() == filed.local_file
+    assert asked == [("someone/files", "copy-Q8_0.gguf", "c" * 40)]
+    with pytest.raises(FileNotFoundError, match="someone/files has no copy-Q4_K_M.gguf; .* are: copy-Q8_0.gguf"):
+        model_folder(replace(hub, hub_file=("someone/files", "copy-Q4_K_M.gguf")))
+    far = replace(hub, folder=None, revision="d" * 40)
+    assert fingerprint(far) != fingerprint(replace(far, file_revision="e" * 40))
 
 
 def test_a_hub_model_is_known_by_id_and_commit_and_an_endpoint_by_address_and_name(monkeypatch, tmp_path):

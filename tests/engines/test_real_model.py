@@ -26,7 +26,8 @@ from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.engines.local import Options
 from medpsy.engines.models import papers
 from medpsy.judge import UNJUDGED
-from medpsy.quantization.gguf import FORMATS, reader
+from medpsy.provenance import cores
+from medpsy.quantization.gguf import reader
 from medpsy.study import ModelSpec
 from medpsy.training import launch
 from medpsy.training.data import write
@@ -36,10 +37,11 @@ from transformers import AutoModelForCausalLM
 
 NAME, FILE = "smollm2", "smollm2-as-released"
 SUITES = ("medqa", "medmcqa", "pubmedqa", "mmlu_health")
-GREEDY = Sampling(max_tokens=48, temperature=0)
+GREEDY = Sampling(max_tokens=24, temperature=0)
 TIE = 1e-3  # of logits, as in test_contract.py; measured: none of 16 texts of any two engines parts
 NEAR = 0.5  # of logits, with inputs rounded to 8 bits; measured: 0.21 at most, and always the two likeliest tokens
-THREADS = 2
+THREADS = cores()  # a second thread on one core waits for the first, busily
+SOME = ("Q8_0", "Q4_K_M", "IQ3_XXS")  # without a matrix, a K and an I quant; test_quantization.py builds all formats
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,8 @@ def settings(tmp_path_factory, root, data):
         yield replace(
             study.load("mini"), models=models, parser=NAME, judges=(NAME,), targets={"small": NAME}, suites=SUITES,
             open_suites=("healthbench",), questions_per_suite=1, conversations_per_suite=1, runs=1, root=place,
-            engine_options={"threads": THREADS}, sampling=Sampling(max_tokens=96, seed=7),
-            open_sampling=Sampling(max_tokens=192, seed=7), parser_sampling=Sampling(max_tokens=16, temperature=0),
+            engine_options={"threads": THREADS}, sampling=Sampling(max_tokens=64, seed=7),
+            open_sampling=Sampling(max_tokens=96, seed=7), parser_sampling=Sampling(max_tokens=16, temperature=0),
             judge_sampling=Sampling(max_tokens=48, temperature=0.5), judge_attempts=1,
         )  # fmt: skip
     shutil.rmtree(place)  # two GB
@@ -80,8 +82,8 @@ def spec(settings):
 
 @pytest.fixture(scope="module")
 def asked(data):
-    """Sixteen questions, four of each suite."""
-    questions = [item for key in SUITES for item in real_model.suite(key, data).items[:4]]
+    """Eight questions, two of each suite."""
+    questions = [item for key in SUITES for item in real_model.suite(key, data).items[:2]]
     return [Prompt(f"{one.suite}/{one.id}", prompts.closed_ended(one)) for one in questions]
 
 
@@ -97,9 +99,8 @@ def test_tokens_are_those_of_the_released_file(settings, spec, encoded, asked, l
     (file,) = (settings.model(FILE).local_dir).glob("*.gguf")
     tokenizer = ChatEngine(spec, Options())._tokenizer
     texts = {one.id: tokenizer.decode(encoded[one.id]) for one in asked}
-    assert all(
-        text.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM") for text in texts.values()
-    )
+    opening = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM"
+    assert all(text.startswith(opening) for text in texts.values())
     with LlamaServer(file, ServerOptions(slots=1, context=256)) as server, server.client(timeout=60) as client:
         for name, text in texts.items():
             answer = client.post("/tokenize", json={"content": text, "parse_special": True, "add_special": False})
@@ -201,35 +202,33 @@ def test_a_judge_that_never_learned_to_judge_leaves_criteria_unjudged_with_the_r
 
 @pytest.fixture(scope="module")
 def files(settings, data):
-    stems = [item.stem for key in SUITES for item in real_model.suite(key, data).items[4:14]]
+    stems = [item.stem for key in SUITES for item in real_model.suite(key, data).items[4:8]]
     (settings.root / "calibration.txt").write_text("\n\n".join(stems), encoding="utf-8")
-    calibration = {"corpora": [], "text": "calibration.txt", "rows": 30, "held_out": 0, "context": 128}
-    return quantization.build(
-        settings, {"small": NAME}, formats=list(FORMATS), calibration=calibration, threads=THREADS
-    )
+    calibration = {"corpora": [], "text": "calibration.txt", "rows": 8, "held_out": 0, "context": 128}
+    return quantization.build(settings, {"small": NAME}, formats=list(SOME), calibration=calibration, threads=THREADS)
 
 
-def test_all_formats_are_built_faithful_and_answer(settings, files, asked):
-    assert list(files["format"]) == ["BF16", *FORMATS] and list(files["unlike"]) == [[]] * 8
+def test_formats_are_built_faithful_and_answer(settings, files, asked):
+    assert list(files["format"]) == ["BF16", *SOME] and list(files["unlike"]) == [[]] * 4
     assert files["bytes"].is_monotonic_decreasing
     # rows of 576 weights are no multiple of 256, so that most matrices fall back to blocks of 32, as llama.cpp says
     kinds = files.set_index("format")["matrices"].map(set)
     assert kinds["Q8_0"] == {"Q8_0"} and {"Q5_0", "Q4_K"} < kinds["Q4_K_M"] and {"IQ4_NL", "IQ3_XXS"} < kinds["IQ3_XXS"]
     own = quantization.with_variants(settings, files)
     for row in files.iloc[1:].itertuples():
-        tokens = written("llama_cpp", own.model(row.name), asked[:2], threads=THREADS)
+        tokens = written("llama_cpp", own.model(row.name), asked[:1], threads=THREADS)
         assert all(len(set(made)) > 8 for made in tokens.values()), row.format  # no noise, no loop from the start
 
 
 SFT = {
-    "max_steps": 2, "max_length": 1024, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2,
+    "max_steps": 2, "max_length": 512, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1,
     "learning_rate": 1e-5, "bf16": False, "gradient_checkpointing": False, "save_steps": 2, "seed": 3, "packing": True,
     "completion_only_loss": True, "model_init_kwargs": {"attn_implementation": "eager"},
 }  # fmt: skip
 RL = {
-    "max_steps": 2, "generation_batch_size": 8, "num_generations": 4, "per_device_train_batch_size": 4,
+    "max_steps": 2, "generation_batch_size": 4, "num_generations": 4, "per_device_train_batch_size": 2,
     "learning_rate": 1e-5, "bf16": False, "gradient_checkpointing": False, "save_steps": 2, "seed": 3,
-    "max_completion_length": 32, "soft_punish_cache": 8, "max_prompt_length": 768, "loss_type": "dapo", "beta": 0.0,
+    "max_completion_length": 16, "soft_punish_cache": 4, "max_prompt_length": 768, "loss_type": "dapo", "beta": 0.0,
     "epsilon": 0.2, "epsilon_high": 0.28, "reward_weights": [1.0, 0.0, 0.0], "sampling_rounds": 1, "temperature": 1.0,
     "reward": "own_reward.py:reward",
 }  # fmt: skip
@@ -241,22 +240,15 @@ def trained(settings, data):
     """Two steps of SFT, then two of DAPO with a reward that no group of different texts shares."""
     (settings.root / "own_reward.py").write_text(REWARD, encoding="utf-8")
     questions = real_model.suite("medmcqa", data).items[:12]
-    rows = [
-        {
-            "id": one.id,
-            "messages": list(prompts.closed_ended(one)),
-            "reasoning": f"The question is: {one.stem}",
-            "answer": f"The answer is {one.options[one.gold]}.",
-        }
-        for one in questions
-    ]
+    rows = []
+    for one in questions:
+        said = {"reasoning": f"The question is: {one.stem}", "answer": f"The answer is {one.options[one.gold]}."}
+        rows.append({"id": one.id, "messages": list(prompts.closed_ended(one))} | said)
     corpus = settings.corpora_dir / "corpus1"
     corpus.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), corpus / "part-00000.parquet")
-    asked, held = (
-        write(settings.root / f"{name}.parquet", part)
-        for name, part in (("asked", questions[:6]), ("held", questions[6:]))
-    )
+    parts = {"asked": questions[:6], "held": questions[6:]}
+    asked, held = (write(settings.root / f"{name}.parquet", part) for name, part in parts.items())
     backbone = settings.model(NAME)
     sft, rl = (settings.checkpoint("small", stage) for stage in ("sft1", "rl1"))
     jobs = [
@@ -285,11 +277,9 @@ def test_the_trained_model_is_exported_and_both_engines_write_what_it_writes(set
     folders = [export.export(settings, stage="rl1", size="small", variant=variant) for variant in (None, "BF16")]
     plain, gguf = (ModelSpec(folder.name, str(folder)) for folder in folders)
     assert engine_kind("transformers", gguf) == "llama_cpp" and (folders[0] / "README.md").is_file()
-    few = asked[:4]
-    texts = [
-        written("transformers", plain, few),
-        written("llama_cpp", plain, few, gguf_dir=settings.gguf_dir, threads=THREADS),
-    ]
+    few = asked[::2]  # one of each suite
+    texts = [written("transformers", plain, few)]
+    texts += [written("llama_cpp", plain, few, gguf_dir=settings.gguf_dir, threads=THREADS)]
     assert sum(texts[0][name] == texts[1][name] for name in texts[0]) >= 3
     first = written("llama_cpp", gguf, few, threads=THREADS)
     assert sum(texts[0][name][:3] == first[name][:3] for name in first) >= 3  # rounded to bfloat16

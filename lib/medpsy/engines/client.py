@@ -68,8 +68,7 @@ class Options:
 
 class Failure(Exception):
     """Why there is no response: with what HTTP status, if any, and whether it may pass (`again`), after what `pause` in
-    seconds; `lost` says nothing about the prompt, so that the next one will hardly fare better.
-    """
+    seconds; `lost` says nothing about the prompt, so that the next one will hardly fare better."""
 
     def __init__(
         self, why: str, *, status: int = 0, again: bool = False, lost: bool = False, pause: float | None = None
@@ -79,14 +78,8 @@ class Failure(Exception):
 
 
 class Client(Engine):
-    """A model that an endpoint serves under the name `model.path`.
-
-    ValueError where no endpoint is named, EngineError where nobody answers there, the key is refused, or the
-    environment names a proxy that cannot be used.
-    """
-
-    kind = "openai"
-    Options = Options
+    """A model that an endpoint serves under the name `model.path`. ValueError where no endpoint is named, EngineError
+    where nobody answers there, the key is refused, or the environment names a proxy that cannot be used."""
 
     def __init__(self, model: Model, options: Options) -> None:
         if not model.base_url:
@@ -237,11 +230,8 @@ def _parsed(text: str) -> object:
 
 
 def read(prompt_id: str, reply: object, seconds: float) -> Response:
-    """Return a reply of the (chat) completions interface as a response, whatever JSON it is.
-
-    Reasoning that the server parsed out is put back between ``<think>`` and ``</think>``; counts of tokens are its own,
-    0 where it gives none.
-    """
+    """Return a reply of the (chat) completions interface as a response, whatever JSON it is. Reasoning that the server
+    parsed out is put back between ``<think>`` and ``</think>``; counts of tokens are its own, 0 where it gives none."""
     usage = _mapping(_mapping(reply).get("usage"))
     counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
     choices = _mapping(reply).get("choices")
@@ -266,7 +256,6 @@ def _failed(prompt_id: str, why: str, seconds: float, *counts: int) -> Response:
 
 
 def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Return reasoning and answer of a message: text, or a list of typed parts."""
     content = message.get("content") or message.get("refusal") or ""
     parts = [_mapping(part) or {"text": part} for part in (content if isinstance(content, list) else [content])]
     thoughts = [_text(part) for part in parts if part.get("type") in REASONING]
@@ -296,10 +285,8 @@ def _key(name: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return `text` without keys, and with half surrogates, which JSON may hold and UTF-8 cannot, as U+FFFD.
-
-    Called before a text is cut: of a key that was cut the beginning would remain.
-    """
+    """Return `text` without keys, and with half surrogates, which JSON may hold and UTF-8 cannot, as U+FFFD. Called
+    before a text is cut: of a key that was cut the beginning would remain."""
     text = storable(text)
     for key in map(_key, _key_names):
         text = text.replace(key, "[key]") if len(key) >= SHORTEST else text
@@ -310,10 +297,8 @@ def bounded(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], limit: int, shared: AbstractAsyncContextManager
 ) -> Iterator[R]:
     """Yield the results of asynchronous `work` on `items` as they finish, `limit` at a time; in a notebook too, since
-    the event loop lives in a thread of its own, where `shared`, a client, is entered and left.
-
-    The first error of any work is raised after the rest has been cancelled, as it is when the iterator is left.
-    """
+    the event loop lives in a thread of its own, where `shared`, a client, is entered and left. The first error of any
+    work is raised after the rest has been cancelled, as it is when the iterator is left."""
     results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()  # a result, or False once all have ended
     waiting = iter(items)
 

@@ -26,7 +26,6 @@ from typing import Any
 from medpsy.engines import programs
 from medpsy.engines.base import EngineError
 from medpsy.engines.models import FILES, Model, gguf_file, model_folder, weights_digest
-from medpsy.engines.programs import Child, importable, replies
 from medpsy.files import swept
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")  # formats that the converter writes without a quantization tool
@@ -45,10 +44,8 @@ UNUSED = "mistral_common"
 
 def to_gguf(model: Model, gguf_dir: Path, *, outtype: str = "f32") -> Path:
     """Return the GGUF file of `model` in `gguf_dir`, converting it the first time; one that is a GGUF file is itself.
-
     `outtype` is the number format of the matrices; ``"f32"`` loses nothing. OSError or ValueError where the model is
-    not to be had, EngineError where the converter failed.
-    """
+    not to be had, EngineError where the converter failed."""
     if outtype not in OUTTYPES:
         raise ValueError(f"outtype {outtype!r} is unknown; choose one of {', '.join(OUTTYPES)}")
     folder = model_folder(model)
@@ -81,14 +78,14 @@ class Converter:
 
     def __init__(self, script: str) -> None:
         self._command = [sys.executable, "-m", "medpsy.engines.convert", script]
-        self._child: Child | None = None
+        self._child: programs.Child | None = None
         self._busy = threading.Lock()
 
     def run(self, arguments: Sequence[str]) -> str:
         """Convert; return why it failed, or nothing. A process that died is replaced the next time."""
         with self._busy:
             if not (self._child and self._child.alive):
-                self._child = Child(self._command, env=importable() | OFFLINE, talk=True)
+                self._child = programs.Child(self._command, env=programs.importable() | OFFLINE, talk=True)
             with contextlib.suppress(OSError):  # it died: there is no reply
                 self._child.send([arguments])
             if not (reply := self._child.stdout.readline()):
@@ -146,7 +143,7 @@ def load(script: Path) -> ModuleType:
 
 
 def main() -> None:
-    reply, module = replies(), load(Path(sys.argv[1]))
+    reply, module = programs.replies(), load(Path(sys.argv[1]))
     for line in sys.stdin:
         sys.argv, status = [module.__name__, *json.loads(line)], 0
         try:

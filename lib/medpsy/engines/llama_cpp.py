@@ -64,8 +64,8 @@ class ServerOptions:
 
 
 class LlamaServer(contextlib.AbstractContextManager):
-    """A server that answers; `url` is its address, `key` what it wants as bearer token. EngineError where it does not
-    start."""
+    """A server that answers; `url` is its address, `key` what it wants as bearer token. FileNotFoundError where
+    llama-server is not installed; EngineError where it does not start, with the end of its log."""
 
     def __init__(self, gguf: Path, options: ServerOptions) -> None:
         self.key, program = secrets.token_hex(16), str(programs.find("llama-server"))
@@ -117,7 +117,6 @@ class LlamaServer(contextlib.AbstractContextManager):
         return self._child.alive
 
     def error(self, what: str) -> EngineError:
-        """Return an error that says `what` the server did and shows the end of its log."""
         return EngineError(self._child.failure(f"llama-server {what}"))
 
     def stop(self) -> None:
@@ -135,8 +134,6 @@ def _free_port() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How llama.cpp serves a model."""
-
     gguf_dir: Path | None = None  # where converted models are kept; by default in the cache folder
     outtype: str = "f32"  # number format of the converted weights: exact, or "bf16", "f16", "q8_0"
     slots: int | None = None  # responses generated at once; by default as many as memory allows, at most 32
@@ -147,9 +144,6 @@ class Options:
 
 class LlamaCppEngine(ChatEngine):
     """A model served by llama.cpp. The server starts with the first prompts, since their length decides its memory."""
-
-    kind = "llama_cpp"
-    Options = Options
 
     def __init__(self, model: Model, options: Options) -> None:
         super().__init__(model, options)
@@ -218,10 +212,6 @@ class LlamaCppEngine(ChatEngine):
         for server in self._servers:
             server.stop()
         self._servers.clear()
-
-    def close(self) -> None:
-        super().close()
-        self._stop()
 
 
 def request(prompt: Encoded, sampling: Sampling) -> dict[str, object]:

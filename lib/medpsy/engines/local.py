@@ -23,8 +23,6 @@ DENSE = 0.75  # ours: rows are dropped from the cache when fewer than this share
 
 
 class Job(NamedTuple):
-    """One prompt to be continued."""
-
     place: int  # among all prompts
     tokens: Sequence[int]
     seed: int
@@ -32,8 +30,6 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How transformers runs a model."""
-
     device: str | None = None  # "cpu" or "cuda:N"; by default a GPU if there is one
     dtype: Literal[*DTYPES] | None = None  # by default bfloat16 on a GPU and float32 on a CPU
     batch_tokens: int | None = None  # of prompts and responses in a batch; by default what half the memory holds
@@ -43,9 +39,6 @@ class Options:
 
 class TransformersEngine(ChatEngine):
     """A model run by transformers; its weights are loaded with the first prompt that fits."""
-
-    kind = "transformers"
-    Options = Options
 
     def __init__(self, model: Model, options: Options) -> None:
         super().__init__(model, options)
@@ -88,8 +81,7 @@ class TransformersEngine(ChatEngine):
             left = [job for job in batch if job.place not in ended]
             waiting += [part for part in (left[half:], left[:half]) if part]
 
-    def close(self) -> None:
-        super().close()
+    def _stop(self) -> None:
         self.__dict__.pop("_model", None)
         _free()
 
@@ -108,8 +100,9 @@ def batches(jobs: Sequence[Job], max_tokens: int, *, tokens: int, rows: int) -> 
 
 
 def _free() -> None:
-    gc.collect()
+    """Give back a GPU's memory; a CPU's is free with the last name of it, and looking for more takes half a second."""
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
 
 

