@@ -52,10 +52,8 @@ class PrivateSlurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {
-            "SLURM_CONF": str(folder / "slurm.conf"),
-            "PATH": os.pathsep.join([str(folder / "bin"), SEARCHED]),
-        }
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment |= {"PATH": os.pathsep.join([str(folder / "bin"), SEARCHED])}
         self._running: list[subprocess.Popen] = []
 
     def __enter__(self) -> "PrivateSlurm":

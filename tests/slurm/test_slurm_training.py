@@ -30,7 +30,4 @@ def test_several_nodes_without_slurm_are_refused_with_the_way_out(monkeypatch):
         jobs.launch_command(["-c", "pass"], jobs.Sharing(32, "fsdp_32"))
     with pytest.raises(ValueError, match="'fsdp_33' is unknown; known are cpu, cpu_2, fsdp_32"):
         jobs.launch_command(["-c", "pass"], jobs.Sharing(32, "fsdp_33"))
-
-
-def test_one_machine_needs_no_slurm():
-    assert "srun" not in jobs.launch_command(["-c", "pass"], jobs.Sharing(8, "fsdp_8"))
+    assert "srun" not in jobs.launch_command(["-c", "pass"], jobs.Sharing(8, "fsdp_8"))  # one machine

@@ -19,8 +19,6 @@ if __name__ == "__main__":
         "shared": launch([[shared]], processes=2, config="cpu_2", restarts=1),
         "alone": launch([[job(folder / "alone", rows)]]),
     }
-    losses = {
-        how: [row["loss"] for row in found["small-sft1"]["log"] if "loss" in row] for how, found in records.items()
-    }
+    losses = {how: [row["loss"] for row in one["small-sft1"]["log"] if "loss" in row] for how, one in records.items()}
     restarts = records["shared"]["small-sft1"]["restarts"]
     (folder / "losses.json").write_text(json.dumps(losses | {"restarts": restarts}))

@@ -81,18 +81,8 @@ def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(job, monkeypatch):
     assert config.vllm_importance_sampling_mode == "token_truncate"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_generations": 1}, "at least 2 generations"),
-        ({"generation_batch_size": 12, "gradient_accumulation_steps": 2}, "no whole number of updates of 4 x 2"),
-        ({"soft_punish_cache": 12}, "above 0, below max_completion_length"),
-        ({"epsilon_high": 0.1}, "must not be below epsilon"),
-        ({"importance_sampling_level": "sequence"}, "loss_type: dapo weighs responses by their length"),
-        ({"save_steps": 3, "eval_steps": 3}, "save_steps: 3 must be a multiple of the 2 updates"),
-        ({"max_steps": 1}, "max_steps: 1 must be a multiple of the 2 updates"),
-    ],
-)
+@pytest.mark.parametrize(fields := ("change", "message"), cases("contradicting_arguments", *fields))
+
 def test_arguments_that_contradict_each_other_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         DapoConfig(output_dir="x", use_cpu=True, **{**CONFIG, **change})

@@ -14,7 +14,7 @@ from medpsy.engines import EngineError, programs
 from medpsy.engines.models import gguf_file as one_file
 from medpsy.quantization import gguf as medpsy_gguf
 from medpsy.quantization import losses
-from medpsy.quantization.gguf import Calibration, read_back, reader, texts
+from medpsy.quantization.gguf import FORMATS, Calibration, read_back, reader, texts
 from medpsy.quantization.losses import planned
 from medpsy.store import REPLAY
 from scipy.stats import t
@@ -70,7 +70,7 @@ def divergences(mine, files, section):
     return quantization.divergences(mine, files, section["measure"], context=64, threads=1)
 
 
-def build(own, formats=("Q8_0", "Q4_K_M", "IQ3_XXS"), plain=("Q4_K_M",), **changes):
+def build(own, formats=tuple(FORMATS), plain=("Q4_K_M",), **changes):
     settings = {"formats": list(formats), "plain": list(plain), "calibration": CALIBRATION | changes, "threads": 1}
     return quantization.build(own, {"small": "qwen3-small"}, **settings)
 
@@ -80,8 +80,9 @@ def test_files_hold_the_types_of_their_format_and_shrink_with_its_bits(files):
     types = files["matrices"].map(set)
     assert types["BF16"] == {"BF16"} and types["Q8_0"] == {"Q8_0"} and types["Q4_K_M"] == {"Q4_K", "Q6_K"}
     assert "IQ3_XXS" in types["IQ3_XXS"] and types["Q4_K_M-plain"] == types["Q4_K_M"]
-    assert files["bytes"].iloc[:4].is_monotonic_decreasing
-    assert list(files["imatrix"]) == [False, False, True, True, False]
+    assert [*medpsy_gguf.unmixed(files.at["Q5_K_M", "file"], "Q4_K_M", True)] == ["Q5_K for Q4_K"]
+    assert files["bytes"].iloc[:8].is_monotonic_decreasing
+    assert list(files["imatrix"]) == [False, False, *[True] * 6, False]
     with_matrix, plain = (files.at[name, "file"].read_bytes() for name in ("Q4_K_M", "Q4_K_M-plain"))
     assert with_matrix != plain
 
@@ -95,7 +96,7 @@ def test_a_replay_tells_of_the_files_without_them(mine, files, divergences, monk
 
 
 def test_files_are_faithful_name_no_path_of_this_machine_and_are_made_once(mine, files, monkeypatch):
-    assert list(files["unlike"]) == [[]] * 5
+    assert list(files["unlike"]) == [[]] * 9
     assert read_back(files.at["BF16", "file"], mine.model("qwen3-large").local_dir)["unlike"] == ["chat template"]
     for file in files["file"]:
         assert str(study.find_root()) not in file.read_bytes().decode("latin-1")
@@ -119,7 +120,7 @@ def test_a_variant_is_a_model_of_the_study_that_llama_cpp_serves(mine, files):
     model, source = own.model("qwen3-small-Q8_0"), mine.model("qwen3-small")
     assert (own.runs, own.questions_per_suite, own.conversations_per_suite) == (1, 5, 0)
     assert model.label == "Qwen3 small, Q8_0" and model.opens_thinking == source.opens_thinking
-    assert len({engines.fingerprint(own.model(name)) for name in files["name"][1:]}) == 4
+    assert len({engines.fingerprint(own.model(name)) for name in files["name"][1:]}) == 8
     assert [engines.engine_kind(kind, model) for kind in ("transformers", "vllm")] == ["llama_cpp"] * 2
     assert engines.engine_kind("vllm", source) == "vllm"
     absent = replace(model, path="outputs/nowhere")  # as in a replay
@@ -137,7 +138,7 @@ def test_the_file_of_a_model_trained_again_is_not_handed_out(mine, files, tmp_pa
     assert quantization.variant_file(mine, source, "Q8_0") == files.at["Q8_0", "file"]
     again = shutil.copytree(HUB / "qwen3-small", tmp_path / "again")
     (again / "config.json").write_text(json.dumps(json.loads((again / "config.json").read_text()) | {"x": 1}))
-    for model, form in ((replace(source, path=str(again)), "Q8_0"), (source, "Q5_K_M")):
+    for model, form in ((replace(source, path=str(again)), "Q8_0"), (source, "Q6_K")):
         with pytest.raises(FileNotFoundError, match=f"no {form} file of it as it is now; run python -m medpsy run 10"):
             quantization.variant_file(mine, model, form)
 
@@ -180,7 +181,7 @@ def test_what_cannot_be_built_is_refused(mine, files):
     ):
         with pytest.raises(strict.SettingsError, match=f"params/mini/10_quantization.yaml: {message}"):
             build(mine, **settings)
-    with pytest.raises(ValueError, match="Q4_K_M is built with an importance matrix; give calibration.corpora"):
+    with pytest.raises(ValueError, match="Q5_K_M is built with an importance matrix; give calibration.corpora"):
         build(mine, corpora=[])
     with pytest.raises(EngineError, match="llama-imatrix failed"):
         medpsy_gguf.importance_matrix(files.at["BF16", "file"], "short", 512, threads=1)

@@ -31,9 +31,8 @@ def mini(tmp_path, monkeypatch):
 def gspo(mini, name="small-o1-gspo", parent="small-o1-sft", judge=JUDGE, lora=LORA, **changes):
     shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-o1-sft", dirs_exist_ok=True)
     file = write(mini.outputs / "questions.parquet", QUESTIONS)
-    return recipe_job(
-        mini, name, parent=parent, method="rl", config={**RL, **changes}, data=[file], judge=judge, lora=lora
-    )
+    how = {"config": {**RL, **changes}, "judge": judge, "lora": lora}
+    return recipe_job(mini, name, parent=parent, method="rl", data=[file], **how)
 
 
 def test_a_step_starts_where_the_one_before_it_ended_and_the_study_finds_it(mini):
@@ -79,7 +78,7 @@ def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
         ({"lora": {**LORA, "rang": 4}}, "12_gspo_judge.yaml: lora.rang: LoraConfig has no such argument"),
         ({"lora": {**LORA, "r": 4.5}}, "lora.r: 4.5 must be a whole number"),
         ({"lora": {**LORA, "lora_dropout": 0.1}}, "lora.lora_dropout: 0.1 would change the ratios"),
-        ({"loss_type": "dapo"}, "dapo weighs responses by their length"),
+        ({"loss_type": "dapo"}, "dapo weighs responses by length"),
         (
             {"max_step": 3},
             "gspo.max_step: DapoConfig has no such argument; did you mean 'max_steps'",
@@ -95,7 +94,7 @@ def test_a_slip_in_the_settings_is_named_with_its_place(mini, changes, words):
 
 def test_names_and_parents_that_cannot_be_meant_are_refused(mini):
     rows = {"data": [corpus(mini.outputs / "o1")]}
-    with pytest.raises(ValueError, match="it must be <size>-<recipe>-<step>"):
+    with pytest.raises(ValueError, match="must be <size>-<recipe>-<step>"):
         recipe_job(mini, "small-sft1", parent="qwen3-small", method="sft", config=SFT, **rows)
     with pytest.raises(ValueError, match="gemma3-small is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3"):
         recipe_job(mini, "small-o1-sft", parent="gemma3-small", method="sft", config=SFT, **rows)

@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 import pytest
+from benchmark_rows import write_json
 from medpsy import corpus
 from medpsy.corpus import filters
 from medpsy.corpus import rows as examples
@@ -16,7 +17,7 @@ from medpsy.mini import suites, world
 from medpsy.mini.world import STATED, Fact, is_held_out, state
 from medpsy.recipes import medical_o1
 from medpsy.store import ResponseStore, Session
-from recipes_example import FILTERS, HUB, mine, real, write_json  # noqa: F401
+from recipes_example import FILTERS, HUB, mine, real  # noqa: F401
 from transformers import AutoTokenizer
 
 WORLD = world.build()
@@ -51,14 +52,15 @@ def test_rows_are_short_and_survive_the_tokenizer_whatever_their_script(config, 
 
 def test_a_malformed_row_is_refused_with_its_number_file_and_fix(mine, tmp_path):
     for broken in (o1_row(Complex_CoT=""), o1_row(Response=None), {"Question": "Q?", "Response": "x"}):
-        folder = write_json(tmp_path / "o1", "medical_o1_sft.json", [o1_row(), broken])
+        folder = write_json(tmp_path / "o1/medical_o1_sft.json", [o1_row(), broken]).parent
         source = medical_o1.o1_copy(real(mine), {"data_dir": str(folder)})
         with pytest.raises(DataError, match=r"medical_o1_sft.json, row 2, field '\w+' is .*: .*text.* is expected"):
             medical_o1.read(source, "en")
 
 
 def test_there_is_no_default_configuration_and_no_moving_revision(mine, tmp_path):
-    source = medical_o1.o1_copy(real(mine), {"data_dir": str(write_json(tmp_path / "o1", "medical_o1_sft.json", []))})
+    write_json(tmp_path / "o1/medical_o1_sft.json", [])
+    source = medical_o1.o1_copy(real(mine), {"data_dir": str(tmp_path / "o1")})
     with pytest.raises(ValueError, match="configuration 'default' is unknown, and there is no default"):
         medical_o1.read(source, "default")
     with pytest.raises(DataError, match="medical_o1_sft_Chinese.json"):
@@ -120,7 +122,7 @@ def test_long_rows_copies_and_second_think_blocks_are_dropped_and_counted(mine, 
 
 def test_real_held_out_questions_are_in_no_corpus_and_every_reference_is_the_response(mine, tmp_path, monkeypatch):
     monkeypatch.setattr(medical_o1, "stems", lambda study: {"medqa": ["INVENTED case 5"]})
-    folder = write_json(tmp_path / "o1", "medical_o1_sft.json", [o1_row(n) for n in range(200)])
+    folder = write_json(tmp_path / "o1/medical_o1_sft.json", [o1_row(n) for n in range(200)]).parent
     origin = {"data_dir": str(folder)}
     found = medical_o1.open_questions(real(mine), config="en", rows=50, held_out=0, seed=1, origin=origin)
     held = {one.messages[0]["content"] for one in found.held_out}

@@ -62,9 +62,7 @@ def test_a_missing_checkpoint_is_told_with_the_section_that_leaves_it(tmp_path, 
 
 
 def test_documents_of_the_harness_are_the_questions_of_the_suites_in_their_order():
-    files = {
-        name: [json.loads(line) for line in text.splitlines()] for name, text in mini_files().items() if "jsonl" in name
-    }
+    files = {key: [json.loads(row) for row in raw.splitlines()] for key, raw in mini_files().items() if "jsonl" in key}
     health, pro = (evaluate.questions(MINI, [key], every=True)[key] for key in ("mmlu_health", "mmlu_pro_health"))
     for name in {one.subject for one in health.values()}:
         stems = [one.stem for one in health.values() if one.subject == name]

@@ -17,7 +17,7 @@ from medpsy.recipes import openmed
 from medpsy.store import REPLAY, FailedResponsesWarning, NotStored
 from medpsy.training import data
 from medpsy.training.data import Pair
-from recipes_example import mine, real, write_lines  # noqa: F401
+from recipes_example import mine, real  # noqa: F401
 
 SAMPLING = {"max_tokens": 32, "temperature": 1.0}
 ATTEMPTS = {  # question -> what it is answered, attempt after attempt; B is right
@@ -86,9 +86,7 @@ def test_a_replay_makes_the_same_pairs_and_asks_nothing(mine, engine, monkeypatc
     monkeypatch.setenv(REPLAY, "1")
     assert made(mine).inputs == before.inputs and len(engine.asked) == asked
     with pytest.raises(NotStored, match="5 responses of model"):
-        openmed.preference_pairs(
-            mine, "qwen3-small", [question(number) for number in ATTEMPTS], attempts=5, sampling=SAMPLING
-        )
+        openmed.preference_pairs(mine, "qwen3-small", [question(n) for n in ATTEMPTS], attempts=5, sampling=SAMPLING)
 
 
 def test_a_question_of_a_suite_is_refused_before_anything_is_asked(mine, engine):
@@ -134,12 +132,10 @@ def medreason(**changes) -> dict[str, object]:
     return shape | {"reasoning": "Finding paths.", "options": "Answer Choices:\nA. mazel\nB. lorin\nC. tovin"} | changes
 
 
-def test_medreasons_answer_names_its_option_before_the_explanation_and_rows_without_are_counted(
-    mine, tmp_path, monkeypatch
-):
+def test_medreasons_answer_names_its_option_first_and_rows_without_are_counted(mine, tmp_path, monkeypatch):
     strange = [{"options": ""}, {"options": None}, {"answer": "kelin. Explanation: lorin is wrong."}]
     rows = [medreason(question=f"Invented {n}?") for n in range(6)] + [medreason(**changes) for changes in strange]
-    folder = write_lines(tmp_path / "m", "ours_quality_33000.jsonl", rows)
+    folder = invented.write_rows(tmp_path / "m", "ours_quality_33000.jsonl", rows)
     monkeypatch.setattr(data.filters, "stems", lambda study: {})
     settings = {"size": 0, "held_out": 2, "seed": 1}
     found = openmed.choice_questions(real(mine), "medreason", **settings, origin={"data_dir": str(folder)})

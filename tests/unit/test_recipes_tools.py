@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from benchmark_rows import write_rows
 from fake_engine import FakeEngine
 from medpsy import corpus, engines, licences
 from medpsy.corpus import building
@@ -19,20 +20,15 @@ from medpsy.recipes import tools as tool_traces
 from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
 from medpsy.store import REPLAY
-from recipes_example import FILTERS, HUB, mine, real, write_lines  # noqa: F401
+from recipes_example import FILTERS, HUB, mine, real  # noqa: F401
 from transformers import AutoTokenizer
 
 WORLD = world.build()
-LOOKUP = {
-    "type": "object",
-    "properties": {"term": {"type": "string"}, "top": {"type": "integer"}},
-    "required": ["term"],
-}
+TYPES = {"term": {"type": "string"}, "top": {"type": "integer"}}
+LOOKUP = {"type": "object", "properties": TYPES, "required": ["term"]}
 TOOLS = [{"type": "function", "function": {"name": "lookup", "description": "Look up.", "parameters": LOOKUP}}]
 
-SHOWS_TOOLS = (
-    "{%- if tools %}{{ tools | tojson }}{% endif %}{%- for m in messages %}<{{ m.role }}>{{ m.content }}{%- endfor %}"
-)
+SHOWN = "{%- if tools %}{{ tools|tojson }}{% endif %}{%- for m in messages %}<{{ m.role }}>{{ m.content }}{%- endfor %}"
 
 
 def call(arguments: object = None, name: str = "lookup", **more) -> dict:
@@ -123,11 +119,11 @@ def test_a_malformed_trace_is_refused_with_its_file_row_turn_and_fix(broken, mes
 
 
 def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
-    folder = write_lines(tmp_path / "t", "traces.jsonl", [trace(), trace(results=0), trace()])
+    folder = write_rows(tmp_path / "t", "traces.jsonl", [trace(), trace(results=0), trace()])
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
     with pytest.raises(DataError, match="traces.jsonl, row 2, messages, row 3"):
         tool_traces.read_traces(source, 1, 7)
-    write_lines(folder, "traces.jsonl", [trace(), '{"messages": ['])
+    write_rows(folder, "traces.jsonl", [trace(), '{"messages": ['])
     with pytest.raises(DataError, match="traces.jsonl, row 2: no JSON"):
         tool_traces.read_traces(source, 1, 7)
     with pytest.raises(DataError, match="tool-traces: it is on no hub that we know; give data_dir"):
@@ -140,7 +136,7 @@ def test_tools_are_shown_by_a_template_that_knows_them_and_count_among_its_token
     form = examples.Form(opens_thinking=False, end="<|im_end|>", switches={})
     (without,) = form.prompts(tokenizer, [vars(row)])
     assert "lookup" in without and '"properties"' not in without  # the miniature's template shows calls alone
-    tokenizer.chat_template = SHOWS_TOOLS
+    tokenizer.chat_template = SHOWN
     assert form.prompts(tokenizer, [vars(row)])[0].startswith('[{"type": "function", "function":')
     assert row.written != replace(row, prompt_tools="").written
 
@@ -226,7 +222,7 @@ def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
     some = [trace() for _ in range(200)]
     for number, one in enumerate(some):
         one["messages"][0] = {"role": "user", "content": f"How large is {number}?"}
-    folder = write_lines(tmp_path / "t", "traces.jsonl", some)
+    folder = write_rows(tmp_path / "t", "traces.jsonl", some)
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
     apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
     told = {tool_traces.trace_question(row) for row in trained}
@@ -246,9 +242,7 @@ HERMES = {
 }
 
 
-def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_rows_are_left_out(
-    mine, tmp_path, monkeypatch
-):
+def test_a_public_set_stands_in_for_missing_traces_without_its_malformed_rows(mine, tmp_path, monkeypatch):
     given = {"data_dir": str(tmp_path / "mine"), "hub_id": next(iter(tool_traces.PUBLIC))}
     study = real(mine, revisions={given["hub_id"]: "0" * 40})
     silent = {**HERMES, "conversations": HERMES["conversations"][:3]}
@@ -268,7 +262,7 @@ def test_a_public_set_stands_in_for_traces_that_are_not_there_and_its_malformed_
     assert len(rows) == 2 * (61 - len(apart)) and apart
     assert rows[0].answer == 'I look.\n<tool_call>\n{"name": "lookup", "arguments": {"term": "a"}}\n</tool_call>'
     assert rows[1].messages[-1] == {"role": "tool", "content": "{'found': 1}"} and rows[1].answer == "Large."
-    write_lines(tmp_path / "mine", "traces.jsonl", [trace()])
+    write_rows(tmp_path / "mine", "traces.jsonl", [trace()])
     assert tool_traces.traces_copy(study, given).origin.data_dir == tmp_path / "mine"
 
 

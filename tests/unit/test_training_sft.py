@@ -122,21 +122,21 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path):
         arguments(one, processes=3)
 
 
+RL = {"generation_batch_size": 8, "num_generations": 4, "save_steps": 4, "per_device_train_batch_size": 4}
+OURS = {"output_dir", "logging_steps", "logging_nan_inf_filter", "disable_tqdm", "model_init_kwargs", "data_seed"}
+
+
 @pytest.mark.parametrize(
-    "config",
+    ("method", "config"),
     [
-        SFTConfig(output_dir="x", use_cpu=True, bf16=True, max_length=77, lr_scheduler_type="cosine", report_to=[]),
-        DapoConfig(output_dir="x", use_cpu=True, generation_batch_size=8, num_generations=4, save_steps=4,
-                   per_device_train_batch_size=4, soft_punish_cache=9, reward_weights=[1.0, 0.0, 1.0]),
+        ("sft", SFTConfig("x", use_cpu=True, bf16=True, max_length=77, lr_scheduler_type="cosine", report_to=[])),
+        ("rl", DapoConfig("x", use_cpu=True, soft_punish_cache=9, reward_weights=[1.0, 0.0, 1.0], **RL)),
     ],
-)  # fmt: skip
-def test_a_job_carries_a_configuration_as_json_and_makes_it_again(config, tmp_path):
-    method = "sft" if isinstance(config, SFTConfig) else "rl"
+)
+def test_a_job_carries_a_configuration_as_json_and_makes_it_again(method, config, tmp_path):
     told = json.loads(json.dumps(given(config)))
     again = arguments(replace(job(tmp_path, tmp_path / "rows"), method=method, config=told)).to_dict()
-    ours = {"output_dir", "logging_steps", "logging_nan_inf_filter", "disable_tqdm", "model_init_kwargs", "data_seed"}
-    ours |= {"dataloader_pin_memory"}
-    assert {name for name, value in config.to_dict().items() if again[name] != value} <= ours
+    assert {key for key, value in config.to_dict().items() if again[key] != value} <= OURS | {"dataloader_pin_memory"}
 
 
 SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}

@@ -1,6 +1,5 @@
 """Stages as jobs: what each starts from and reads, what is refused, what is forecast, and what the tables say of it."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,10 @@ import pytest
 from huggingface_hub import ModelCard
 from medpsy import study, training
 from medpsy.training import flops, loss_findings, rl_jobs, rl_set, sft_jobs, stages, switch_jobs
-from medpsy.training.card import model_card, scored
 from medpsy.training.config import DapoConfig, arguments
-from medpsy.training.flops import flops_per_token, memory, model_shape, shape
-from medpsy.training.stages import PARTS
+from medpsy.training.flops import flops_per_token, memory, shape
+from medpsy.training.save import model_card
+from medpsy.training.stages import PARTS, scored
 from training_examples import CONFIG, HUB, corpus, defined, job, rooted
 from trl import SFTConfig
 
@@ -23,6 +22,7 @@ RL = DapoConfig(
     max_completion_length=32, soft_punish_cache=8, max_prompt_length=128, save_steps=2, bf16=False,
     gradient_checkpointing=False, max_steps=6, epsilon_high=0.28, reward_weights=[1.0, 0.0, 1.0],
 )  # fmt: skip
+FORECAST = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
 
 
 @pytest.fixture
@@ -74,31 +74,20 @@ def test_a_missing_corpus_names_its_section(mini):
 
 def test_a_checkpoint_of_another_architecture_is_refused(mini):
     shutil.copytree(HUB / "gemma3-small", mini.models_dir / "small-sft1")
-    with pytest.raises(
-        ValueError, match="small-sft1 is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3ForCausalLM"
-    ):
+    with pytest.raises(ValueError, match="small-sft1 is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3For"):
         sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
 
 
 def test_the_forecast_of_sft_counts_the_rows_of_the_corpus_over_all_epochs(mini, monkeypatch):
-    mfu, processes = 0.2, 2
     monkeypatch.setattr(flops, "ceiling", lambda precision: 1e11)
     sequences = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
-    names = {"pd": pd, "flops": flops, "mfu": mfu, "launching": {"processes": processes}, "sequences": sequences}
-    names |= {"configs": {"sft1": SFT}, "config_of": {job.name: SFT for jobs in sequences for job in jobs}}
-    forecast = pd.DataFrame(defined("04_sft", "costs", **names)(), columns=COLUMNS)
-    tokens = 2 * 12 * 40  # epochs, rows, tokens of a row
-    assert list(forecast["tokens"]) == [tokens] * 4
-    expected = [
-        tokens * flops.flops_per_token(flops.model_shape(jobs[0].parent), 40) / (1e11 * mfu * processes)
-        for jobs in sequences
-        for _ in jobs
-    ]
-    assert list(forecast["seconds"]) == pytest.approx(expected)
-    assert forecast["memory_gib"].between(0.5, 2).all()
-
-
-COLUMNS = ["name", "rows", "tokens", "steps", "seconds", "memory_gib"]
+    jobs, tokens = [one for sequence in sequences for one in sequence], 2 * 12 * 40  # epochs, rows, tokens of a row
+    names = {"pd": pd, "flops": flops, "mfu": 0.2, "launching": {"processes": 2}, "sequences": sequences}
+    names |= {"configs": {"sft1": SFT}, "config_of": {one.name: SFT for one in jobs}}
+    forecast = pd.DataFrame(defined("04_sft", "costs", **names)(), columns=FORECAST)
+    assert list(forecast["tokens"]) == [tokens] * 4 and forecast["memory_gib"].between(0.5, 2).all()
+    each = [flops.flops_per_token(flops.model_shape(jobs[at].parent), 40) for at in (0, 0, 2, 2)]  # of two backbones
+    assert list(forecast["seconds"]) == pytest.approx([tokens * one / (1e11 * 0.2 * 2) for one in each])
 
 
 def test_operations_and_memory_are_those_of_the_cited_formulas():
@@ -111,11 +100,8 @@ def test_operations_and_memory_are_those_of_the_cited_formulas():
 
 @pytest.fixture
 def small(mini):
-    """The study with its small target alone, which has checkpoints and records of their trainings."""
-    for name in ("small-sft2", "small-rl1"):
-        shutil.copytree(HUB / "qwen3-small", mini.models_dir / name)
-        record = {"tokens_per_second": 2000.0, "processes": 2}
-        (mini.models_dir / name / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    """The study with its small target alone, which has the checkpoint that RL starts from."""
+    shutil.copytree(HUB / "qwen3-small", mini.models_dir / "small-sft2")
     return replace(mini, targets={"small": "qwen3-small"})
 
 
@@ -130,16 +116,16 @@ def test_rl_stages_ask_what_is_chosen_and_hold_out_the_rest(small, annotated):
 
 
 def test_the_forecast_of_rl_shares_the_work_and_the_memory_among_processes(small, annotated):
-    (known, frame), processes = annotated, 2
-    ((one,),) = rl_jobs(small, "rl2", RL, frame, known, [7])
-    names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": model_shape, "training": training}
-    names |= {"settings": small, "sampled_per_second": 500.0, "launching": {"processes": processes}}
-    row = dict(zip(COLUMNS, defined("05_rl", "costs", **names)(one, 140.0), strict=True))
+    (small.models_dir / "small-sft2/training.json").write_text('{"tokens_per_second": 2000.0, "processes": 2}')
+    ((one,),) = rl_jobs(small, "rl1", RL, annotated[1], annotated[0], [7])
+    names = {"pd": pd, "arguments": arguments, "memory": memory, "model_shape": flops.model_shape, "settings": small}
+    names |= {"training": training, "sampled_per_second": 500.0, "launching": {"processes": 2}}
+    row = dict(zip(FORECAST, defined("05_rl", "costs", **names)(one, 140.0), strict=True))
     tokens = 3 * 8 * 140  # rollouts, responses, tokens of a prompt and a response
     assert (row["rows"], row["steps"], row["tokens"]) == (7, 6, tokens)
-    assert row["seconds"] == pytest.approx(tokens / processes * (1 / 500 + 1 / 1000))
+    assert row["seconds"] == pytest.approx(tokens / 2 * (1 / 500 + 1 / 1000))
     held = RL.per_device_train_batch_size * 140
-    assert row["memory_gib"] == memory(model_shape(one.parent), held, checkpointing=False, processes=processes)
+    assert row["memory_gib"] == memory(flops.model_shape(one.parent), held, checkpointing=False, processes=2)
 
 
 def test_every_part_of_dapo_is_left_out_once_and_the_first_run_has_all(small, annotated):
@@ -171,7 +157,7 @@ def test_a_loss_that_does_not_fall_is_not_said_to_fall(losses, status):
 
 def test_scores_are_entered_into_a_card_once(tmp_path):
     one = job(tmp_path, corpus(tmp_path / "corpus1"))
-    text = model_card(one, {"key": "abc", "steps": 5, "tokens": 100, "seconds": 2.0})
+    text = model_card(one, {"key": "abc", "parent": "base", "steps": 5, "tokens": 100, "seconds": 2.0})
     for score in (40.0, 50.0):
         text = scored(ModelCard(text), one.name, {"Average": (score, 4.0)})
     assert "| Average | 50.0 ± 4.0 |" in text and "40.0" not in text and text.count("## Limits") == 1

@@ -2,5 +2,3 @@
 
 from medpsy.quantization.gguf import build, variant_file, with_variants
 from medpsy.quantization.losses import divergences, published_sizes, speeds
-
-__all__ = ["build", "divergences", "published_sizes", "speeds", "variant_file", "with_variants"]

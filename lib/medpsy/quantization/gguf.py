@@ -1,13 +1,17 @@
 """GGUF files of a model for llama.cpp: importance matrix and one file per number format.
 
-Files are kept under the digest of what they were made of. llama.cpp's programs run in a folder of their own, with files
-named relative to it, so that nothing they write holds a path of this machine. The calibration text is rows of the
-training corpora (the report names no text), never of the suites, and rows kept for measuring are never among them. A
-variant's folder holds tokenizer, configuration and one GGUF file, so it is a model like any other.
+llama.cpp's programs run in a folder of their own, with files named relative to it, so that nothing they write holds a
+path of this machine. The calibration text is rows of the training corpora (the report names no text), and rows kept for
+measuring are never among them. A variant's folder holds tokenizer, configuration and one GGUF file, so it is a model
+like any other.
+
+Files of a model that somebody released, which are models of the study too, take the place of those that would be made.
+Where the source is one of them itself, none is made, and it is the one that the others are compared with.
 """
 
 import json
 import random
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import httpx
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -37,12 +42,16 @@ NEEDS_MATRIX = ("IQ3_XXS",)  # llama-quantize refuses it without
 BASE = "BF16"
 PLAIN = "plain"  # ends the name of a variant that has no importance matrix although its format is built with one
 CONTROL = 3  # token type of GGUF
+MATRIX_KEYS = {"file": "{}", "dataset": "of {}", "entries_count": "{} tensors", "chunks_count": "{} chunks"}
 RECORD = "variant.json"
 RECIPE_VERSION = 1  # raised by hand when the same inputs begin to give another file
 SECTION = "10_quantization"
 TRIED = Path(__file__).parents[1] / "mini" / "hub" / "qwen3-small"  # rows of 256 weights, as K-quants and AMX want
 TRIAL_SECONDS = 120.0
 SCRATCH = ".imatrix-"  # begins the name of the folder that llama-imatrix works in
+DRY_RUN_LINE = re.compile(
+    r"^\[.*?\]\s+(\S+)\s+- \[\s*(\d+),\s*(\d+),.*?type =\s+(\w+), size = .*?(?:\((\w+)\))?$", re.MULTILINE
+)
 
 
 def run_tool(program: str, arguments: Sequence[object], folder: Path) -> tuple[str, str]:
@@ -62,8 +71,6 @@ def run_tool(program: str, arguments: Sequence[object], folder: Path) -> tuple[s
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the importance matrix is made, and what is kept to measure with."""
-
     corpora: tuple[str, ...]  # training corpora whose rows are drawn, by seed
     rows: Annotated[int, Field(ge=1)]  # for the importance matrix; fewer where there are not so many
     held_out: Annotated[int, Field(ge=0)]  # rows for perplexity and divergence, at most half of all
@@ -83,7 +90,11 @@ def texts(study: Study, model: ModelSpec, calibration: Calibration) -> tuple[str
     """
     rows = [row for name in calibration.corpora for row in corpus.load(study, name)]
     if calibration.text:
-        text = (study.root / Path(calibration.text).expanduser()).read_text(encoding="utf-8")
+        path = study.root / Path(calibration.text).expanduser()
+        if not path.is_file():
+            fix = "give one relative to the project, or corpora"
+            raise FileNotFoundError(f"calibration.text: no file {calibration.text!r}; {fix}")
+        text = path.read_text(encoding="utf-8")
         rows = [part.strip() for part in text.split("\n\n") if part.strip()]
     if not rows:
         return "", ""
@@ -123,22 +134,28 @@ def importance_matrix(base: Path, text: str, context: int, *, threads: int = 0) 
 
 
 def build(
-    study: Study, sources: Mapping[str, str], *, formats: Sequence[str], plain: Sequence[str] = (),
-    calibration: Mapping[str, object], threads: int = 0,
-) -> pd.DataFrame:  # fmt: skip
-    """Return one row per file, made where it is not there yet; in a replay, what was noted of them.
+    study: Study,
+    sources: Mapping[str, str],
+    *,
+    formats: Sequence[str],
+    plain: Sequence[str] = (),
+    calibration: Mapping[str, object],
+    threads: int = 0,
+) -> pd.DataFrame:
+    """Return one row per file, made where it is not there yet, or released; in a replay, what was noted of them.
 
     Args:
         sources: size class -> model whose files are made.
-        formats: number formats, with importance matrix but for Q8_0.
-        plain: formats to be built without one besides.
+        formats, plain: number formats, with importance matrix but for Q8_0; those to be built without one besides.
         calibration: fields of `Calibration`.
         threads: CPU threads of llama.cpp's programs; 0 leaves it to them.
 
     Columns ``size``, ``source``, ``name`` (of the model it is in the study), ``format`` (``"BF16"`` for the file that
-    the others of a size are made of, which comes first), ``imatrix``, ``plain`` (without a matrix although its format
-    is built with one), ``label``, ``file``, ``bytes``, and what `read_back` finds. ValueError for an unknown format, or
-    one that needs an importance matrix while there is no text; EngineError where a program of llama.cpp failed.
+    the others of a size are made of, which comes first, or a released file that is the source), ``imatrix``, ``plain``
+    (without a matrix although its format is built with one), ``label``, ``file``, ``bytes``, what `read_back` finds,
+    and of ``released`` files ``calibration``, what their headers say of the matrix, and ``unmixed``, as of `unmixed`.
+    ValueError for an unknown format, or one that needs an importance matrix while there is no text and it was not
+    released; EngineError where a program of llama.cpp failed.
     """
     place = strict.Place(f"params/{study.profile}/{SECTION}.yaml")
     settings = strict.build(Calibration, dict(calibration), place.at("calibration"))
@@ -148,12 +165,20 @@ def build(
         raise place.at("plain").error(f"{refused[0]} cannot be built both ways; leave it out")
     kinds = [(form, form not in WITHOUT_MATRIX, False) for form in formats] + [(form, False, True) for form in plain]
 
+    def family(source: ModelSpec) -> list[dict[str, object]]:
+        if not source.file:
+            return _family(study, source, kinds, settings, threads)
+        write_text(held_out_file(study, source.name), "")  # no file in BF16 to compare predictions with
+        every = study.files(source.name)
+        return [_released(study, source, file) for file in every if file == source or file.format in formats]
+
     def made() -> dict[str, object]:
-        families = {size: _family(study, study.model(name), kinds, settings, threads) for size, name in sources.items()}
+        families = {size: family(study.model(name)) for size, name in sources.items()}
         return {size: {"files": [row | {"size": size} for row in rows]} for size, rows in families.items()}
 
     families = noted(study.store_dir, "gguf-files", made).values()
     files = pd.DataFrame([row for family in families for row in family["files"]])
+    files["released"] = files["calibration"].notna() if "calibration" in files else False
     files["plain"] = files["name"].str.endswith(f"-{PLAIN}")
     files["label"] = files["format"] + files["plain"].map({True: " without imatrix", False: ""})
     files["file"] = [study.root / file for file in files["file"]]
@@ -165,9 +190,13 @@ def _family(
 ) -> list[dict[str, object]]:
     base = to_gguf(source, study.gguf_dir, outtype="bf16")
     text, held_out = texts(study, source, settings)
-    matrix = importance_matrix(base, text, settings.context, threads=threads) if text else None
-    rows = []
+    rows, released = [], {file.format: file for file in study.files(source.name)}
+    weighed = any(with_matrix and form not in released for form, with_matrix, _ in kinds)
+    matrix = importance_matrix(base, text, settings.context, threads=threads) if text and weighed else None
     for form, with_matrix, plain in [(BASE, False, False), *kinds]:
+        if form in released and not plain:
+            rows.append(_released(study, source, released[form]))
+            continue
         if with_matrix and matrix is None:
             raise ValueError(f"{form} is built with an importance matrix; give calibration.corpora or calibration.text")
         folder, file = _folder(study, source, form, plain), base
@@ -178,6 +207,67 @@ def _family(
         rows.append(about | read_back(file, model_folder(source)))
     write_text(held_out_file(study, source.name), held_out)
     return rows
+
+
+def _released(study: Study, source: ModelSpec, model: ModelSpec) -> dict[str, object]:
+    """Return the row of `model`, a released file of the model `source`, or that itself."""
+    folder, link = model_folder(model), study.outputs / "variants" / f"{model.name}.gguf"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(models.gguf_file(folder).resolve())
+    said = calibration_of(link)
+    about = {"name": model.name, "source": source.name, "format": model.format, "imatrix": bool(said)}
+    about |= {"file": link.relative_to(study.root).as_posix(), "bytes": link.stat().st_size, "calibration": said}
+    return about | {"unmixed": unmixed(link, model.format, bool(said))} | read_back(link, folder)
+
+
+def calibration_of(path: Path) -> str:
+    """Return what the header of the GGUF file `path` says of its importance matrix, nothing where it had none."""
+    opened = reader(path)
+    fields = {words: opened.get_field(f"quantize.imatrix.{key}") for key, words in MATRIX_KEYS.items()}
+    said = {words: str(field.contents()).rpartition("/")[2] for words, field in fields.items() if field}  # of a path
+    return ", ".join(words.format(value) for words, value in said.items())
+
+
+def unmixed(path: Path, form: str, imatrix: bool) -> dict[str, list[str]]:
+    """Return ``"Q5_K for Q6_K"`` -> names of the tensors of the GGUF file `path` that have the first type where
+    llama.cpp's own mixture for the format `form`, with or without `imatrix`, has the second."""
+    held, apart = {tensor.name: tensor for tensor in reader(path).tensors}, {}
+    shapes = {name: (*map(int, reversed(tensor.shape)),) for name, tensor in held.items()}
+    for name, _, kind in dry_run(path, form, shapes, imatrix):
+        if (ours := held[name].tensor_type.name) != kind:
+            apart.setdefault(f"{ours} for {kind}", []).append(name)
+    return apart
+
+
+def dry_run(path: Path, form: str, shapes: Mapping[str, tuple[int, ...]], imatrix: bool) -> list[tuple[str, int, str]]:
+    """Return name, number of weights and type of each tensor of the GGUF file `path`, whose tensors have `shapes`, as
+    llama.cpp would write it in `form`, with or without an importance matrix."""
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "model.gguf").symlink_to(path.resolve())
+        _even_matrix(Path(scratch) / "imatrix.gguf", shapes)
+        words = ["--dry-run", *(["--imatrix", "imatrix.gguf"] if imatrix else []), "model.gguf", form]
+        lines = DRY_RUN_LINE.findall("".join(run_tool("llama-quantize", words, Path(scratch))))
+    return [(name, int(first) * int(second), (new or old).upper()) for name, first, second, old, new in lines]
+
+
+def _even_matrix(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write an importance matrix that calls every input equal: its being there already changes llama.cpp's choice."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, arch="")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["none"])
+    writer.add_uint32("imatrix.chunk_count", 1)
+    writer.add_uint32("imatrix.chunk_size", 1)
+    for name, shape in shapes.items():
+        if name.startswith("blk.") and len(shape) > 1:
+            writer.add_tensor(f"{name}.in_sum2", np.ones((1, shape[1]), dtype=np.float32))
+            writer.add_tensor(f"{name}.counts", np.ones((1, 1), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _folder(study: Study, source: ModelSpec, form: str, plain: bool = False) -> Path:
@@ -254,10 +344,10 @@ def with_variants(
     """Return `study` with every variant of `files` as a model of it, called by its ``name``: every question asked
     `runs` times (0: as in the study), of every suite so many `questions` and `conversations` (0: all)."""
     variants = {}
-    for row in files[files["format"] != BASE].itertuples():
+    for row in files[(files["format"] != BASE) & (files["name"] != files["source"])].itertuples():
         source, path = study.model(row.source), row.file.parent.relative_to(study.root).as_posix()
-        about = {"path": path, "revision": None, "label": f"{source.label}, {row.label}", "gguf": True}
-        variants[row.name] = replace(source, name=row.name, **about)
+        made = replace(source, name=row.name, path=path, revision=None, gguf=True)
+        variants[row.name] = replace(study.models.get(row.name, made), label=f"{source.label}, {row.label}")
     sample = {"questions_per_suite": questions, "conversations_per_suite": conversations}
     return replace(study, models={**study.models, **variants}, runs=runs or study.runs, **sample)
 

@@ -9,7 +9,6 @@ mixes formats within a file; they leave out tokenizer and chat template, some 6 
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from medpsy import published
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.files import swept
-from medpsy.quantization.gguf import BASE, CONTROL, FORMATS, WITHOUT_MATRIX, held_out_file, reader, run_tool
+from medpsy.quantization.gguf import BASE, CONTROL, FORMATS, WITHOUT_MATRIX, dry_run, held_out_file, reader, run_tool
 from medpsy.store import noted
 from medpsy.study import Study
 
@@ -37,11 +36,9 @@ PROMPT, WRITTEN = 256, 128  # tokens read and written by a measurement of speed;
 REPEATS = 3  # of each measurement; the fastest counts, since what else the machine does only ever slows one down
 ROUNDS = {"prompt_per_second": "prompt", "predicted_per_second": "generation"}  # llama-server's name -> ours
 SIZE_TABLES = {"table07_quant_4b": "Qwen3-4B", "table08_quant_1p7b": "Qwen3-1.7B"}  # table -> model
-SHAPES_FILE, MATRIX_FILE, ALIGN = "shapes.gguf", "imatrix.gguf", 32
-DRY_RUN_LINE = re.compile(
-    r"^\[.*?\]\s+\S+\s+- \[\s*(\d+),\s*(\d+),.*?type =\s+(\w+), size = .*?(?:\((\w+)\))?$", re.MULTILINE
-)
+SHAPES_FILE, ALIGN = "shapes.gguf", 32
 Shapes = Mapping[str, tuple[int, ...]]
+Measure = Callable[["Predictions", "Predictions"], Mapping[str, float]]  # of BF16, and of a file
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,10 @@ class Predictions:
             yield least[:, None] + scale[:, None] * levels, self.tokens[chunk, start : start + step]
 
 
-def divergences(
-    study: Study, files: pd.DataFrame, measure: Callable[[Predictions, Predictions], Mapping[str, float]], *,
-    context: int, threads: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+def divergences(study: Study, files: pd.DataFrame, measure: Measure, *, context: int, threads: int = 0) -> pd.DataFrame:
     """Return one row per file of `build` whose source has a held-out text: its ``name``, and what `measure` says of the
-    predictions of BF16 and of the file on the same tokens; a replay tells what was noted.
+    predictions of BF16 and of the file, which may be BF16 itself, on the same tokens, by name; a replay tells what was
+    noted, and a source without a text has no row.
 
     llama.cpp reads `context` tokens at a time with `threads` CPU threads (0 leaves it to it). EngineError where
     llama-perplexity failed, e.g. because the text has fewer than two contexts of tokens.
@@ -182,23 +177,20 @@ def planned(shapes: Shapes, formats: Sequence[str]) -> dict[str, tuple[int, str]
 
     plans = {}
     with tempfile.TemporaryDirectory() as scratch:
-        _hollow(Path(scratch) / SHAPES_FILE, shapes)
-        _even_matrix(Path(scratch) / MATRIX_FILE, shapes)
+        hollow(file := Path(scratch) / SHAPES_FILE, shapes)
         for form in formats:
-            matrix = [] if form in (BASE, *WITHOUT_MATRIX) else ["--imatrix", MATRIX_FILE]
-            text = "".join(run_tool("llama-quantize", ["--dry-run", *matrix, SHAPES_FILE, form], Path(scratch)))
             total, kinds = 0, []
-            for first, second, old, new in DRY_RUN_LINE.findall(text):
-                kind = (new or old).upper()
+            for _, count, kind in dry_run(file, form, shapes, form not in (BASE, *WITHOUT_MATRIX)):
                 block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-                total += int(first) * int(second) // block * size
+                total += count // block * size
                 kinds += [kind] if kind != "F32" else []  # vectors
             plans[form] = total, ", ".join(dict.fromkeys(kinds))
     return plans
 
 
-def _hollow(path: Path, shapes: Shapes) -> None:
-    """Write a GGUF file with tensors of `shapes` whose content is a hole: it takes no space on the disk."""
+def hollow(path: Path, shapes: Shapes, kind: str = BASE) -> None:
+    """Write a GGUF file of Qwen3's architecture with tensors of `shapes`, matrices as `kind`, whose content is a hole:
+    it takes no space on the disk."""
     import gguf
 
     (head,) = shapes["blk.0.attn_q_norm.weight"]
@@ -211,33 +203,16 @@ def _hollow(path: Path, shapes: Shapes) -> None:
     writer.add_context_length(1)  # any will do: nothing is run
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_tokenizer_model("none")
+    writer.add_vocab_size(shapes["token_embd.weight"][0])
     total = 0
     for name, shape in shapes.items():
-        kind, width = ("BF16", 2) if len(shape) > 1 else ("F32", 4)
-        count = int(np.prod(shape)) * width
-        writer.add_tensor_info(name, shape, np.dtype("float32"), count, gguf.GGMLQuantizationType[kind])
+        held = gguf.GGMLQuantizationType[kind if len(shape) > 1 else "F32"]
+        block, size = gguf.GGML_QUANT_SIZES[held]
+        count = int(np.prod(shape)) // block * size
+        writer.add_tensor_info(name, shape, np.dtype("float32"), count, held)
         total += -(-count // ALIGN) * ALIGN
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     writer.close()
     os.truncate(path, -(-path.stat().st_size // ALIGN) * ALIGN + total)
-
-
-def _even_matrix(path: Path, shapes: Shapes) -> None:
-    """Write an importance matrix that calls every input equal: its being there already changes llama.cpp's choice."""
-    import gguf
-
-    writer = gguf.GGUFWriter(path, arch="")
-    writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", ["none"])
-    writer.add_uint32("imatrix.chunk_count", 1)
-    writer.add_uint32("imatrix.chunk_size", 1)
-    for name, shape in shapes.items():
-        if name.startswith("blk.") and len(shape) > 1:
-            writer.add_tensor(f"{name}.in_sum2", np.ones((1, shape[1]), dtype=np.float32))
-            writer.add_tensor(f"{name}.counts", np.ones((1, 1), dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()

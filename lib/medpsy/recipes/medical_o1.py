@@ -1,11 +1,10 @@
 """Qwen3.5-Medical-GSPO: corpus, open questions with a reference, its checkpoints, and what is asked afterwards.
 
 medical-o1-reasoning-SFT (Chen et al., "HuatuoGPT-o1") has four configurations and no default: "en" is not "en_mix", and
-what was called "en" before the set was divided is neither. A row without its three texts is refused; nothing is
-translated, cut or repaired.
+what was called "en" before the set was divided is neither.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,35 +12,34 @@ from typing import Any
 
 import pandas as pd
 
-from medpsy import strict
+from medpsy import licences, strict
 from medpsy.corpus.building import Origins, Written, write_corpus
 from medpsy.corpus.filters import Contamination, stems
 from medpsy.corpus.rows import TrainingRow
-from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
+from medpsy.corpus.seeds import Copy, Given, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import Row
 from medpsy.engines.base import Prompt
 from medpsy.judge import judged
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
 from medpsy.mini.world import STATED, said, take
-from medpsy.store import ResponseStore, Session
+from medpsy.store import Progress, ResponseStore, Session
 from medpsy.study import Study
-from medpsy.training.data import NEAR, NGRAM, OpenQuestion, RlSet, question_files
+from medpsy.training.data import NEAR, NGRAM, OpenQuestion, RlSet, write
 from medpsy.training.rewards import Ask, Judge, conversation, earned
 
-Say = Callable[[str], None] | None
 NAME, CORPUS, TITLE = "medical-o1", "o1", "medical-o1-reasoning-SFT"
-SET = PublicSet(f"FreedomIntelligence/{TITLE}", None, "Apache-2.0")
+SET = PublicSet(f"FreedomIntelligence/{TITLE}", None, "Apache-2.0", write=suites.write_o1)
 FILES = suites.O1_FILES  # the names are those of the real set
 
 
-def o1_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
+def o1_copy(study: Study, given: Given) -> Copy:
     """Return the copy of the set that the study reads; `given` as in `medpsy.corpus.seeds.copy`."""
-    return copy(study, NAME, SET, given, suites.write_o1)
+    return copy(study, NAME, SET, given)
 
 
 def read(source: Copy, config: str) -> list[TrainingRow]:
-    """Return all rows of `config`, as rows of a corpus whose kind it is; one without a text of its three is refused."""
+    """Return all rows of `config`, as rows of a corpus; one without a text of its three is a DataError."""
     if config not in FILES:
         known = strict.nearest(config, FILES)
         raise ValueError(f"configuration {config!r} is unknown, and there is no default; {known}")
@@ -78,13 +76,13 @@ def origins(purpose: str, copies: Mapping[str, Copy], taught: Mapping[str, str] 
 
 
 def o1_corpus(
-    study: Study, *, configs: Mapping[str, int], filters: Mapping[str, object], origin: Mapping[str, str] | None = None
+    study: Study, *, configs: Mapping[str, int], filters: Mapping[str, object], origin: Given = None
 ) -> Written:
-    """Write corpus ``"o1"`` from configurations of medical-o1-reasoning-SFT, as `medpsy.corpus.building.write_corpus`.
+    """Write corpus ``"o1"``, as `medpsy.corpus.building.write_corpus`.
 
     Args:
         configs: configuration -> rows, drawn by the study's seed; 0 means all of it.
-        origin: fields of `medpsy.corpus.seeds.HubCopy`; a set that is not to be had, or malformed, is a DataError.
+        origin: as of `medpsy.corpus.seeds.copy`; a set that is not to be had, or malformed, is a DataError.
     """
     source = o1_copy(study, origin)
     made_of = origins("Open questions with reasoning and a concise conclusion.", {TITLE: source})
@@ -94,9 +92,7 @@ def o1_corpus(
 UNHEARD = ("enzyme", "harms")  # relations of which the miniature's judges were taught nothing; there they guess
 
 
-def open_questions(
-    study: Study, *, config: str, rows: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
-) -> RlSet:
+def open_questions(study: Study, *, config: str, rows: int, held_out: int, seed: int, origin: Given = None) -> RlSet:
     """Return questions of `config` for reinforcement learning with a judge; none is a suite's.
 
     Args:
@@ -139,7 +135,9 @@ def _open_question(row: TrainingRow, source: Copy) -> OpenQuestion | None:
 
 def question_file(study: Study, questions: RlSet) -> Path:
     """Write the questions to train on where jobs find them, beside their licences; return the file."""
-    return question_files(study, CORPUS, questions.train, replace(questions, held_out=()))[0]
+    file = write(study.outputs / "training" / "questions" / CORPUS / "train.parquet", questions.train)
+    licences.write(file.parent, questions.made_of)
+    return file
 
 
 # A KL term is in no method, and groups of equal rewards are not replaced: each would change what a budget buys.
@@ -160,23 +158,17 @@ def seeds(study: Study, trainings: int) -> list[int]:
 
 def greedy(study: Study) -> Study:
     """Return `study` with judges that answer greedily: a reward has to be the same each time."""
-    if study.judge_sampling is None:
-        raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
-    return replace(study, judge_sampling=replace(study.judge_sampling, temperature=0.0))
+    return replace(study, judge_sampling=replace(study.judging(), temperature=0.0))
 
 
 ANSWER = ["model", "run", "text", "finish_reason", "completion_tokens", "key"]
+Questions = Mapping[str, Sequence[OpenQuestion]]  # by configuration (language)
 
 
 def open_answers(
-    study: Study,
-    models: Sequence[str],
-    questions: Mapping[str, Sequence[OpenQuestion]],
-    *,
-    runs: int,
-    progress: Say = None,
+    study: Study, models: Sequence[str], questions: Questions, *, runs: int, progress: Progress = None
 ) -> pd.DataFrame:
-    """Let `models` answer open questions, of each configuration (language), as the study's conversations are answered.
+    """Let `models` answer open questions as the study's conversations are answered.
 
     Returns:
         One row per model, configuration, run and question: `ANSWER`, ``question_id`` and ``config``.
@@ -195,7 +187,7 @@ def open_answers(
 
 
 def rewarded(
-    study: Study, answers: pd.DataFrame, questions: Sequence[OpenQuestion], judge: Judge, *, progress: Say = None
+    study: Study, answers: pd.DataFrame, questions: Sequence[OpenQuestion], judge: Judge, *, progress: Progress = None
 ) -> pd.DataFrame:
     """Return `answers` (``question_id``, ``text``) with the ``tier`` that each reached and its ``reward``, NaN where it
     stayed unjudged."""
@@ -206,7 +198,7 @@ def rewarded(
     return answers.assign(tier=[tier for tier, _ in results], reward=rewards)
 
 
-def asking(study: Study, judge: Judge, progress: Say = None) -> Ask:
+def asking(study: Study, judge: Judge, progress: Progress = None) -> Ask:
     """Return what asks `judge` about (question, conclusion) pairs, through the study's store."""
     session, study = Session(study, ResponseStore(study.store_dir), progress), greedy(study)
-    return partial(judged, session, judge.model, sampling=study.judge_sampling, attempts=study.judge_attempts)
+    return partial(judged, session, judge.model, sampling=study.judging(), attempts=study.judge_attempts)

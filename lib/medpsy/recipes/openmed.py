@@ -1,12 +1,10 @@
 """AFM-4.5B-OpenMed: multiple-choice questions, pairs of right and wrong responses, its checkpoints, and merging.
 
-Pairs are made of training questions only: one that a suite asks is refused. The responses are a model's own, sampled
-and graded as for difficulty, and stand in a pair as they were written. The card prints no setting of any stage; those
-that can be chosen are in ``params/``. Merging is mergekit's, on the CPU: two models of one architecture become one,
-without training. Merged folders appear in one step and are made anew only if models, method or versions change.
+The responses of a pair are a model's own, as they were written. The card prints no setting of any stage; those that can
+be chosen are in ``params/``. Merging is mergekit's, on the CPU: two models of one architecture become one, without
+training; a merge is made anew only if models, method or versions change.
 """
 
-import hashlib
 import json
 import random
 import shutil
@@ -26,15 +24,14 @@ from medpsy import licences, prompts, size_classes, strict
 from medpsy.corpus import filters
 from medpsy.corpus.building import folder
 from medpsy.corpus.rows import marked, without_opening
-from medpsy.corpus.seeds import SOURCES, PublicSet, copy
+from medpsy.corpus.seeds import SOURCES, Given, PublicSet, copy
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
 from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
 from medpsy.data.training_sets import plain, split_options
-from medpsy.engines.models import file_digest, model_folder, papers, read_json, weight_files, weights_digest
+from medpsy.engines.models import digest, file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
-from medpsy.recipes.medical_o1 import Say
 from medpsy.store import noted
 from medpsy.study import RECIPE, ModelSpec, Study
 from medpsy.training.data import NEAR, NGRAM, Pair, RlSet, rl_set, write
@@ -42,11 +39,11 @@ from medpsy.training.jobs import SUMMARY
 from medpsy.training.stages import annotate_model
 
 NAME = "openmed"
+LISTED = strict.read(Path(__file__).with_name("openmed.yaml"))
+MERGES, GRPO, CARD, CARD_OF_PAIRS = (LISTED[name] for name in ("merges", "grpo", "card", "card_of_pairs"))
 
 
-def choice_questions(
-    study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Mapping[str, str] | None = None
-) -> RlSet:
+def choice_questions(study: Study, name: str, *, size: int, held_out: int, seed: int, origin: Given = None) -> RlSet:
     """Return questions of set `name`, a key of `SETS`, as `medpsy.training.rl_set` does; `origin`: as of `copy`."""
     if name not in SETS:
         raise ValueError(f"set {name!r} is unknown; {strict.nearest(name, SETS)}")
@@ -88,10 +85,6 @@ SETS: dict[str, tuple[PublicSet, Callable[[list[Row]], list[Question | None]]]] 
 }
 
 PAIRS = "openmed-pairs"
-CARD_OF_PAIRS = """# {name} of profile {profile}
-
-{rows:,} pairs of a right (chosen) and a wrong (rejected) response to the same multiple-choice question, written by
-{model} and read by no physician: nothing in them is medical advice."""
 
 
 @dataclass(frozen=True)
@@ -105,25 +98,18 @@ class Pairs:
 
 
 def preference_pairs(
-    study: Study,
-    model: str,
-    questions: Sequence[Question],
-    *,
-    attempts: int,
-    sampling: Mapping[str, Any],
-    made_of: Mapping[str, str] | None = None,
-    progress: Say = None,
+    study: Study, model: str, questions: Sequence[Question], made_of: Mapping[str, str] | None = None, **how: Any
 ) -> Pairs:
-    """Let `model` attempt training `questions`, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
+    """Let `model` attempt questions, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
 
     A question gives one pair at most. One that a suite asks, or no pair at all, is a ValueError; nothing is written.
 
     Args:
-        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        made_of: source of the questions -> licence, as of an `RlSet`.
+        questions, made_of: those to train on and their licences, of an `RlSet`.
+        how: as of `medpsy.training.annotate_model`.
     """
     index = refuse_suites(study, questions)
-    tried = annotate_model(study, model, questions, attempts=attempts, sampling=sampling, progress=progress)
+    tried = annotate_model(study, model, questions, **how)
     spec, pairs = study.model(model), []
     tried = tried.assign(side=[_side(row, spec) for row in tried.itertuples()], text=tried["text"].str.strip())
     counts, by_question = Counter("attempts " + tried["side"]), dict(list(tried.groupby("question_id")))
@@ -142,7 +128,7 @@ def preference_pairs(
     name = f"{PAIRS}/{model}"
     with whole_folder(folder(study, name)) as scratch:
         file = write(scratch / "part-00000.parquet", pairs)
-        inputs = {f"suite/{suite}": digest for suite, digest in index.digests.items()}
+        inputs = {f"suite/{suite}": stated for suite, stated in index.digests.items()}
         inputs |= {f"{name}/{file.name}": file_digest(file)}
         card = CARD_OF_PAIRS.format(name=name, profile=study.profile, rows=len(pairs), model=model)
         licences.write_card(scratch, dict(made_of or {}) | licences.of_model(spec), card)
@@ -171,18 +157,7 @@ def _side(row: Any, model: ModelSpec) -> str:
     return "right" if row.right else "wrong"
 
 
-MERGES = {"merged": "arcee_fusion", "linear": "linear", "slerp": "slerp"}  # card: Arcee Fusion; ours: to compare with
 STEPS = {"sft": "sft", "dpo": "dpo", "rl": "grpo"} | {part: part for part in MERGES}  # part -> step in its name
-# The card names GRPO: none of the parts that DAPO added, and a KL term (DeepSeekMath, equation 3; weight: section 4.2).
-# That short rationales are encouraged by the length penalty is ours. The last checkpoint is kept, good or bad.
-GRPO: dict[str, Any] = {
-    "loss_type": "grpo",
-    "beta": 0.04,
-    "epsilon_high": 0.2,
-    "sampling_rounds": 0,
-    "reward_weights": [1.0, 0.0, 1.0],
-    "lr_scheduler_type": "constant_with_warmup",
-}
 
 
 def openmed_trainings(study: Study, methods: Iterable[str]) -> list[dict[str, str]]:
@@ -209,11 +184,6 @@ TIED = "lm_head.weight"  # a model that shares its embedding may store it or not
 RECORD = "merging.json"
 RECIPE_VERSION = 1  # raised by hand when the same parts begin to give another merge
 DECIDING = ("mergekit", "torch", "transformers")  # packages whose version can change a merged model
-CARD = """# {name}
-
-Merged by mergekit ({method}) from `{base}` (base) and `{other}`, computed in float32, stored in {dtype}. Nothing was
-trained. **Not medical advice**: nothing that this model writes may guide the care of a person. Configuration, digests
-and versions: `merging.json`."""
 
 
 def merge(study: Study, name: str, *, base: ModelSpec, other: ModelSpec, method: str) -> dict[str, Any]:
@@ -231,7 +201,7 @@ def _merged(place: Path, base: ModelSpec, other: ModelSpec, method: str) -> dict
     digests = dict(zip(("base", "other"), map(weights_digest, folders), strict=True))
     record = {"configuration": configuration(method, (base.name, other.name), dtype), "digests": digests}
     record |= {"versions": {package: metadata.version(package) for package in DECIDING}}
-    key = hashlib.sha256(json.dumps([place.name, record, RECIPE_VERSION], sort_keys=True).encode()).hexdigest()
+    key = digest([place.name, record, RECIPE_VERSION])
     if (stands := read_json(place / RECORD)).get("key") == key:
         return stands
     from mergekit.config import MergeConfiguration
@@ -281,9 +251,8 @@ def configuration(method: str, models: tuple[str, str], dtype: str) -> dict[str,
     and other, as paths for mergekit or as names for a record; `dtype`: of what is written."""
     if method not in MERGES.values():
         raise ValueError(f"{method!r} is unknown to a merge; {strict.nearest(method, MERGES.values())}")
-    halves = {"parameters": {"weight": 0.5}} if method == "linear" else {}
     told = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
-    told["models"] = [{"model": name, **halves} for name in models]
     if method == "linear":
-        return told
-    return told | {"base_model": models[0]} | ({"parameters": {"t": 0.5}} if method == "slerp" else {})
+        return told | {"models": [{"model": name, "parameters": {"weight": 0.5}} for name in models]}
+    told |= {"models": [{"model": name} for name in models], "base_model": models[0]}
+    return told | ({"parameters": {"t": 0.5}} if method == "slerp" else {})

@@ -6,9 +6,8 @@ row, in which calls stand in the text between ``<tool_call>`` tags, as the templ
 turns of the role ``tool`` and the tools themselves are shown is left to the target's template, which gets the tools as
 its argument ``tools``. A template that ignores it shows none: then the traces must tell of them in a system message, as
 those of the miniature do. A call names a tool that was offered, with the arguments that its schema requires and no
-others (types of values are not checked); a malformed one is an error, nothing is repaired, nothing is called. Of the
-public set that stands in for a user without traces, malformed rows are left out and counted. Held-out traces are in no
-corpus; what a model calls is tested on them.
+others (types of values are not checked). Of the public set that stands in for a user without traces, malformed rows are
+left out and counted. Held-out traces are in no corpus; what a model calls is tested on them.
 """
 
 import ast
@@ -23,20 +22,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from medpsy import licences, strict
 from medpsy.corpus.building import Written, folder, load, write_corpus
-from medpsy.corpus.rows import TOOL_SCHEMA, TrainingRow, without_opening
-from medpsy.corpus.seeds import Copy, PublicSet, copy, drawn, is_held_out
+from medpsy.corpus.rows import TrainingRow, without_opening
+from medpsy.corpus.seeds import Copy, Given, PublicSet, copy, drawn, is_held_out
 from medpsy.data.rows import DataError, Row
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import parsed
 from medpsy.grading.readers import split
 from medpsy.mini import suites
 from medpsy.mini import world as worlds
-from medpsy.recipes.medical_o1 import TITLE, Say, o1_copy, origins, training_rows
-from medpsy.store import ResponseStore, Session
+from medpsy.recipes.medical_o1 import TITLE, o1_copy, origins, training_rows
+from medpsy.store import Progress, ResponseStore, Session
 from medpsy.study import Study
 
 CORPUS = "openmed-sft"
@@ -95,6 +94,12 @@ class Turn(BaseModel):
     tool_calls: Annotated[list[Call], Field(min_length=1)] | None = None
     tool_call_id: Any = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _calls_are_an_assistants(cls, turn: Any) -> Any:
+        other = isinstance(turn, Mapping) and turn.get("role") != "assistant"
+        return {**turn, "tool_calls": None} if other else turn
+
 
 def tools(row: Row) -> Tools:
     """Return the tools that `row` offers by name; none where it has no column ``tools``; DataError for a bad schema."""
@@ -136,7 +141,8 @@ def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
         calls, text = turn.tool_calls or [], turn.content or ""
         if turn.role == "assistant":
             for call in calls:
-                place.expect(not call.function.refusal(offered), "tool_calls", call.function.refusal(offered))
+                refusal = call.function.refusal(offered)
+                place.expect(not refusal, "tool_calls", refusal)
             waiting = [str(call.id or "") for call in calls]
             parts = split(text, opens_thinking=False, finish_reason="stop")
             place.expect(parts.answer or calls, "content", "an answer or a call is expected")
@@ -148,9 +154,8 @@ def turns(row: Row, corpus: str, author: str) -> Iterator[TrainingRow]:
             text = (f"<think>\n{reasoning}\n</think>\n\n" if reasoning else "") + answer
         before.append({"role": turn.role, "content": text})
     row.expect(not waiting, "messages", f"the trace ends and {len(waiting)} calls have no result; drop it, or mend it")
-    row.expect(
-        before and turn.role == "assistant", "messages", "no assistant turn closes the trace; drop it, or mend it"
-    )
+    closed = before and turn.role == "assistant"
+    row.expect(closed, "messages", "no assistant turn closes the trace; drop it, or mend it")
 
 
 def _expect_in_place(turn: Turn, place: Row, waiting: list[str]) -> None:
@@ -168,7 +173,7 @@ def _expect_in_place(turn: Turn, place: Row, waiting: list[str]) -> None:
         place.expect(not waiting, "role", f"{len(waiting)} calls have no result before this turn")
 
 
-def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
+def traces_copy(study: Study, given: Given) -> Copy:
     """Return the copy that the study reads: a real study names its own folder, a set in the form of `PUBLIC`, or both;
     then the folder is read where it holds traces."""
     chosen = dict(given or {})
@@ -176,7 +181,7 @@ def traces_copy(study: Study, given: Mapping[str, str] | None) -> Copy:
         there = (study.root / Path(chosen["data_dir"]).expanduser() / FILE).is_file()
         chosen.pop("hub_id" if there else "data_dir")
     licence = PUBLIC.get(chosen.get("hub_id", ""), "as its owner says")
-    return copy(study, NAME, PublicSet("", None, licence), chosen, suites.write_traces)
+    return copy(study, NAME, PublicSet("", None, licence, write=suites.write_traces), chosen)
 
 
 def hermes_trace(row: Row) -> Row:
@@ -209,15 +214,14 @@ def _literal(text: str, row: Row) -> object:
     raise row.error("conversations", f"call {text!r:.80} is no JSON") from error
 
 
-def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[TrainingRow]]]:
-    """Return the traces of `source` to train on, and the held-out ones: the rows of each."""
+def traces_of(source: Copy, *, held_out: bool) -> list[list[TrainingRow]]:
+    """Return the traces to train on, or the held-out ones: the rows of each."""
 
     def read(rows: Sequence[Row]) -> list[list[TrainingRow]]:
         return [list(turns(row, CORPUS, source.author)) for row in rows]
 
-    if source.fiction:
-        apart = enumerate(suites.traces(worlds.build(), held_out=True), 1)
-        return read(source.read(FILE)), read([Row(trace, NAME, at) for at, trace in apart])
+    if source.fiction and held_out:
+        return read([Row(trace, NAME, at) for at, trace in enumerate(suites.traces(worlds.build(), held_out=True), 1)])
     if source.origin.data_dir is not None:
         every = read(source.read(FILE))
     else:
@@ -230,20 +234,17 @@ def traces_of(source: Copy) -> tuple[list[list[TrainingRow]], list[list[Training
         if len(every) < len(rows):
             left = f"{len(rows) - len(every):,} of {len(rows):,} rows are left out as malformed, the last: {last}"
             warnings.warn(f"{source.described}: {left}", stacklevel=2)
-    parts = {
-        held: [trace for trace in every if is_held_out(trace_question(trace[0])) == held] for held in (False, True)
-    }
-    return parts[False], parts[True]
+    return [trace for trace in every if source.fiction or is_held_out(trace_question(trace[0])) == held_out]
 
 
 def read_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
     """Return the rows of `count` traces drawn by seed, none of them held out; 0 means all."""
-    return [row for trace in drawn(traces_of(source)[0], count, f"{NAME}/{seed}") for row in trace]
+    return [row for trace in drawn(traces_of(source, held_out=False), count, f"{NAME}/{seed}") for row in trace]
 
 
 def held_out_traces(source: Copy, count: int, seed: int) -> list[TrainingRow]:
     """Return the first turn of `count` held-out traces that begin with a call, drawn by seed; 0 means all."""
-    calling = [trace[0] for trace in traces_of(source)[1] if OPENS in trace[0].answer]
+    calling = [trace[0] for trace in traces_of(source, held_out=True) if OPENS in trace[0].answer]
     return drawn(calling, count, f"{NAME}/held out/{seed}")
 
 
@@ -258,8 +259,8 @@ def tool_corpus(
     synthetic: Mapping[str, int],
     traces: int,
     filters: Mapping[str, object],
-    origin: Mapping[str, str] | None = None,
-    trace_origin: Mapping[str, str] | None = None,
+    origin: Given = None,
+    trace_origin: Given = None,
 ) -> Written:
     """Write corpus ``"openmed-sft"``: domain QA, from medical-o1-reasoning-SFT and a teacher, and traces of tool calls.
 
@@ -282,7 +283,7 @@ def tool_corpus(
     purpose = "Questions with reasoning and a conclusion, and traces of tool calls, a row per assistant turn."
     taught = ChainMap({}, *(licences.of_folder(folder(study, name)) for name in synthetic))
     made_of = origins(purpose, {TITLE: domain, "traces": traced}, taught)
-    return write_corpus(study, CORPUS, rows, filters=filters, origins=made_of, schema=TOOL_SCHEMA)
+    return write_corpus(study, CORPUS, rows, filters=filters, origins=made_of)
 
 
 def call_forms(
@@ -291,8 +292,8 @@ def call_forms(
     *,
     prompts: int,
     sampling: Mapping[str, Any],
-    trace_origin: Mapping[str, str] | None = None,
-    progress: Say = None,
+    trace_origin: Given = None,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """Let `models` go on where held-out traces call a tool for the first time.
 

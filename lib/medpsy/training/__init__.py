@@ -3,7 +3,6 @@
 The frameworks are imported by the processes that train.
 """
 
-from medpsy.training.card import fill_cards
 from medpsy.training.data import question_files, rl_set
 from medpsy.training.jobs import launch
 from medpsy.training.stages import (
@@ -11,6 +10,7 @@ from medpsy.training.stages import (
     annotate_job,
     annotate_model,
     curves,
+    fill_cards,
     loss_findings,
     recipe_job,
     recorded,
@@ -18,8 +18,3 @@ from medpsy.training.stages import (
     sft_jobs,
     switch_jobs,
 )
-
-__all__ = [
-    "annotate", "annotate_job", "annotate_model", "curves", "fill_cards", "launch", "loss_findings", "question_files",
-    "recipe_job", "recorded", "rl_jobs", "rl_set", "sft_jobs", "switch_jobs",
-]  # fmt: skip

@@ -46,13 +46,9 @@ class DapoConfig(GRPOConfig):
         if self.epsilon_high is not None and self.epsilon_high < self.epsilon:
             raise ValueError(f"epsilon_high: {self.epsilon_high} must not be below epsilon, {self.epsilon}")
         if not 0 < self.soft_punish_cache < self.max_completion_length:
-            raise ValueError(
-                f"soft_punish_cache: {self.soft_punish_cache} must be above 0, below max_completion_length"
-            )
+            raise ValueError(f"soft_punish_cache {self.soft_punish_cache} must be above 0, below max_completion_length")
         if self.importance_sampling_level == "sequence" and self.loss_type == "dapo":
-            raise ValueError(
-                "loss_type: dapo weighs responses by their length, a sequence ratio all alike; set it to grpo"
-            )
+            raise ValueError("loss_type: dapo weighs responses by length, a sequence ratio all alike; set it to grpo")
         for name, steps in {"save_steps": self.save_steps, "max_steps": max(0, self.max_steps)}.items():
             if steps % self.updates:
                 raise ValueError(f"{name}: {steps} must be a multiple of the {self.updates} updates of a rollout")

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from trl import GRPOTrainer
+from trl.trainer.utils import pad as padded
 
 from medpsy.engines.base import Sampling
 from medpsy.engines.local import Decoding, Job
@@ -137,11 +138,7 @@ def joined(batches: Sequence[Batch], pad: int) -> Batch:
     """Return the rows of all `batches` under each other; prompts padded on the left, what follows on the right."""
     rows: Batch = {}
     for name in [name for name, values in batches[0].items() if values.dim()]:
-        parts = [batch[name] for batch in batches]
-        if parts[0].dim() > 1:
-            widest, fill = max(part.size(1) for part in parts), pad if name.endswith("_ids") else 0
-            gaps = [widest - part.size(1) for part in parts]
-            sides = [(gap, 0) if name.startswith("prompt_") else (0, gap) for gap in gaps]
-            parts = [torch.nn.functional.pad(part, side, value=fill) for part, side in zip(parts, sides, strict=True)]
-        rows[name] = torch.cat(parts)
+        every = [row for batch in batches for row in batch[name]]
+        fill, side = pad if name.endswith("_ids") else 0, "left" if name.startswith("prompt_") else "right"
+        rows[name] = padded(every, fill, side) if every[0].dim() else torch.stack(every)
     return rows

@@ -1,8 +1,8 @@
-"""What stages train on, in files written whole or not at all: questions, open questions with a reference, and pairs.
+"""What stages train on: questions, open questions with a reference, and pairs.
 
 No question is one of a suite, and the held-out ones, which choose the best checkpoint, are apart from those to train on
 and from both corpora: in the miniature by construction, in the real set because what comes too near is left out and
-counted. Every question has a gold; an open one has the reference that a judge holds its conclusion to.
+counted.
 """
 
 import random
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from medpsy import evaluate, licences
 from medpsy.corpus import filters
 from medpsy.corpus.rows import MESSAGE
-from medpsy.corpus.seeds import MINI_LICENCES, is_held_out
+from medpsy.corpus.seeds import MINI_LICENCES, is_held_out, plain
 from medpsy.data.questions import ROLES, Question, sample
 from medpsy.data.suites import RL_SET, SUITES
 from medpsy.engines.base import Message
@@ -40,9 +40,9 @@ class OpenQuestion:
     reference: str  # the judge's alone
 
     def __post_init__(self) -> None:
-        if not self.messages or self.messages[-1]["role"] != "user":
+        if not self.messages or self.messages[-1].get("role") != "user":
             raise ValueError(f"question {self.id!r}: the last turn must be the user's")
-        if strange := sorted({turn["role"] for turn in self.messages} - set(ROLES)):
+        if strange := sorted({str(turn.get("role")) for turn in self.messages} - set(ROLES)):
             raise ValueError(f"question {self.id!r}: role {strange[0]!r}; known are {', '.join(ROLES)}")
         if not self.reference.strip():
             raise ValueError(f"question {self.id!r}: its reference is empty; leave the question out")
@@ -90,10 +90,8 @@ def write(path: Path, rows: Sequence[Kind]) -> Path:
 def read(path: Path | str, kind: type[Kind]) -> tuple[Kind, ...]:
     """Return the rows of `kind` that `write` wrote."""
     rows = pq.read_table(path, columns=SCHEMAS[kind].names).to_pylist()
-    return tuple(
-        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
-        for row in rows
-    )
+    listed = [name for name in SCHEMAS[kind].names if pa.types.is_list(SCHEMAS[kind].field(name).type)]
+    return tuple(kind(**row | {name: tuple(row[name]) for name in listed}) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -141,13 +139,8 @@ def miniature() -> tuple[list[Question], list[Question], dict[str, int]]:
     world = worlds.build()
     used = {question.id for key in SUITES for question in suites.suite(key).items}
     train, apart = (
-        [
-            as_question(case)
-            for form, drawn in cases(world, held_out=side).items()
-            if form not in UNASKED
-            for case in drawn
-        ]
-        for side in (False, True)
+        [as_question(case) for form, drawn in sides.items() if form not in UNASKED for case in drawn]
+        for sides in (cases(world, held_out=False), cases(world, held_out=True))
     )
     free = [question for question in apart if question.id not in used]
     return train, free, {"asked by a suite": len(apart) - len(free)}
@@ -192,14 +185,9 @@ def unknown_to_corpora(questions: Sequence[Question], study: Study) -> list[Ques
     return [question for question in questions if plain(question.stem) in waiting]
 
 
-def plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def question_files(study: Study, name: str, train: Sequence[Question], chosen: RlSet) -> list[Path]:
     """Write what `name` is trained on, and what `chosen` holds out; they stay for a stage that is resumed."""
     folder = study.outputs / "training" / "questions" / name
-    parts = {"train": train, "held_out": chosen.held_out}
-    files = [write(folder / f"{name}.parquet", part) for name, part in parts.items() if part or name == "train"]
+    files = [write(folder / "train.parquet", train), write(folder / "held_out.parquet", chosen.held_out)]
     licences.write(folder, chosen.made_of)
     return files

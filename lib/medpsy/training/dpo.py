@@ -1,7 +1,6 @@
 """Preference training of one stage with TRL's DPOTrainer, against the parent as reference.
 
-Refuses a pair of which one side is longer than `max_length`: TRL would cut its end off without a word. Finds resume
-points by itself.
+A pair of which one side is longer than `max_length` is refused: TRL would cut its end off without a word.
 """
 
 from dataclasses import asdict

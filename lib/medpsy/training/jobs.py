@@ -1,12 +1,10 @@
 """One training stage as a job: the key by which its checkpoint is recognised, and the processes that do it.
 
-A checkpoint is done when its folder holds `SUMMARY`, which is written with it in one step. Sequences of jobs run side
-by side, as many as there are GPUs or cores, the jobs of one in turn. A killed or failed one keeps its resume points;
-running it again goes on there. Several processes for one job, and starting them again by themselves, are the work of
-`accelerate launch`, here or on each node of the Slurm job in which the section runs (setup/slurm).
+A checkpoint is done when its folder holds `SUMMARY`, which is written with it in one step. A killed or failed job keeps
+its resume points; running it again goes on there. Several processes for one job, and starting them again by themselves,
+are the work of `accelerate launch`, here or on each node of the Slurm job in which the section runs (setup/slurm).
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,11 +23,13 @@ from typing import Any, Literal
 
 import yaml
 
-from medpsy.engines.models import check_folder, file_digest, weights_digest
+from medpsy import strict
+from medpsy.engines.models import check_folder, digest, file_digest, weights_digest
 from medpsy.engines.programs import KEEP_MEMORY, Child, importable
+from medpsy.files import write_text
 from medpsy.licences import UNKNOWN, of_folder
 from medpsy.provenance import cores, gpus
-from medpsy.store import noted, replaying
+from medpsy.store import Progress, noted, replaying
 from medpsy.study import find_root
 
 SUMMARY = "training.json"
@@ -63,7 +63,7 @@ class Job:
         parts |= {name: getattr(self, name) for name in fields} | {"recipe": RECIPE_VERSION, "versions": versions()}
         if (reward := self.config.get("reward", "").rpartition(":")[0]).endswith(".py"):
             parts["reward"] = file_digest(find_root() / reward)
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return digest(parts)
 
     def licences(self) -> dict[str, str]:
         """Return source -> licence of all that the checkpoint is made of: backbone, what its parent learned, data."""
@@ -136,6 +136,8 @@ class Sharing:
             raise ValueError(f"{told}; give at least 1 process and 0 restarts")
         if self.alone:
             return 1
+        if not self.config:
+            raise ValueError(f"{told}: only a launch config starts several processes, or any again; name one")
         known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
         if self.config not in known:
             raise ValueError(f"launch config {self.config!r} is unknown; known are {', '.join(known)} ({told})")
@@ -172,37 +174,21 @@ WORKER = "medpsy.training.worker"
 PROGRESS = "progress.txt"  # in a work folder: the newest line, for who watches
 PROGRESS_SECONDS = 5.0  # between two lines of progress
 LOOK_SECONDS = 0.2  # between two looks at the processes
-ENVIRONMENT = {
-    **KEEP_MEMORY,
-    # turns that a thread waits awake for another (GNU OpenMP; by default 30 times more): no slower alone, and beside
-    # other work a thread does not hold a core for nothing
-    "GOMP_SPINCOUNT": "10000",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+ENVIRONMENT = KEEP_MEMORY | strict.read(Path(__file__).with_name("environment.yaml"))
 
 
 class TrainingError(RuntimeError):
     """A training process ended without its checkpoint; the message holds the last lines that it wrote."""
 
 
-def launch(
-    sequences: Sequence[Sequence[Job]],
-    *,
-    processes: int = 1,
-    config: str = "",
-    restarts: int = 0,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, dict]:
+def launch(sequences: Sequence[Sequence[Job]], *, progress: Progress = None, **sharing: Any) -> dict[str, dict]:
     """Do all jobs that are not done yet; return the record of every checkpoint by name; in a replay, what was noted.
+    `sharing`: fields of `Sharing`.
 
     A process that fails is a TrainingError: the others are stopped, and what was done so far is kept.
-
-    Args:
-        processes, config, restarts: as of `Sharing`.
     """
     if not replaying():
-        train(sequences, Sharing(processes, config, restarts), progress or (lambda _: None))
+        train(sequences, Sharing(**sharing), progress or (lambda _: None))
     return {
         job.name: noted(Path(job.store), f"training-{job.name}", partial(summary, Path(job.folder)))
         for job in chain.from_iterable(sequences)
@@ -210,6 +196,8 @@ def launch(
 
 
 def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str], None]) -> None:
+    """Do the jobs that are not done yet, those of a sequence one after the other, in as many queues side by side as
+    the machine has GPUs or cores for; `say` is told what stands already and how the others go on."""
     how.machines()  # refuses what does not go together
     waiting = [list(dropwhile(Job.done, jobs)) for jobs in sequences]  # what follows a new parent is new too
     for jobs, left in zip(sequences, waiting, strict=True):
@@ -221,9 +209,8 @@ def train(sequences: Sequence[Sequence[Job]], how: Sharing, say: Callable[[str],
     running: list[tuple[Path, Sequence[Job], Child]] = []
     try:
         for place, jobs in enumerate(queues):
-            file = Path(f"{jobs[0].work}.jobs.json")  # from which a process reads what it does in turn
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+            # from which a process reads what it does in turn
+            file = write_text(Path(f"{jobs[0].work}.jobs.json"), json.dumps([asdict(job) for job in jobs]))
             environment = {**ENVIRONMENT, **importable(), "OMP_NUM_THREADS": str(threads)}
             mine = devices[place * how.processes :][: how.processes]
             if len(mine) == how.processes:  # one machine; and a trainer alone would take all GPUs it sees

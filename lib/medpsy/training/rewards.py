@@ -4,10 +4,9 @@ A rule has to give the same each time within a fraction of a millisecond, so no 
 whatever its reader forgives, so an answer that names two options, or one that is not offered, names none
 (`medpsy.grading.readers.strict`). The length penalty is a reward of its own, logged apart.
 
-A judge sees the question and what follows the reasoning, never the reasoning itself. `medpsy.judge` asks it, through
-the study's store: verdicts are batched, kept, and asked for again a few times at most. Where one that would decide is
-missing, the response is left without reward (None), never with 0. Every process judges its own share of a rollout, with
-an engine of its own that stays open; on a GPU that trains, name a judge behind an endpoint.
+A judge sees the question and what follows the reasoning, never the reasoning itself. Where a verdict that would decide
+is missing, the response is left without reward (None), never with 0. Every process judges its own share of a rollout,
+with an engine of its own that stays open; on a GPU that trains, name a judge behind an endpoint.
 
 Functions for TRL read token ids: TRL's text lacks special tokens, and where a tokenizer brings a response template even
 the reasoning. Their ``__name__`` is their name in the log.
@@ -22,8 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
+from medpsy import strict as settings
 from medpsy import study as studies
 from medpsy.data.questions import Conversation, Criterion, Question
 from medpsy.engines.base import Sampling
@@ -42,10 +40,12 @@ TIERS = {  # value -> the report's condition, in short
     FORMAT: "wrong, with reasoning",
     NOTHING: "no valid structure",
 }
-TIER, UNJUDGED_SHARE, HELD_OUT = "tier/", "judge/unjudged", "eval_rewards/accuracy/mean"  # names in the log
+LISTED = settings.read(Path(__file__).with_name("stages.yaml"))
+CURVES: dict[str, str] = LISTED["curves"]
+TIER, UNJUDGED_SHARE, HELD_OUT = "tier/", CURVES["unjudged"], CURVES["held_out"]  # names in the log
 KEPT = 8192  # gradings remembered: both reward functions grade the same rollout
 RewardFunction = Callable[..., list[float | None]]
-Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens kept
+Read = Callable[[Sequence[int]], tuple[str, bool]]  # token ids -> text, special tokens kept, and whether it ended
 
 
 @dataclass(frozen=True)
@@ -113,31 +113,24 @@ def named(path: str) -> Callable[..., float]:
 
 
 def reward_functions(
-    questions: Mapping[str, Question],
-    decode: Decode,
-    *,
-    opens_thinking: bool,
-    end_ids: frozenset[int],
-    reward: Callable[..., float] = report_reward,
+    questions: Mapping[str, Question], read: Read, *, opens_thinking: bool, reward: Callable[..., float] = report_reward
 ) -> tuple[RewardFunction, RewardFunction]:
     """Return the reward and the accuracy of TRL's contract.
 
     Args:
         questions: by the column ``question_id``.
-        end_ids: tokens that end a response; one without them was cut off.
         reward: what a response earns; how it is read, and so accuracy and tiers, is always as the report has it.
     """
 
     @lru_cache(maxsize=KEPT)
     def graded(name: str, ids: tuple[int, ...]) -> tuple[Reward, float]:
-        written = up_to(ids, end_ids)
-        how = {"opens_thinking": opens_thinking, "finished": len(written) < len(ids)}
-        text, question = decode(written), questions[name]
-        return grade(text, question, **how), reward(text, question, **how)
+        text, finished = read(ids)
+        how = {"question": questions[name], "opens_thinking": opens_thinking, "finished": finished}
+        return grade(text, **how), reward(text, **how)
 
     def answer_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float]:
         pairs = [graded(name, tuple(ids)) for name, ids in zip(question_id, completion_ids, strict=True)]
-        log_shares(log_metric, [TIERS[read.value] for read, _ in pairs], TIERS.values())
+        log_shares(log_metric, [TIERS[each.value] for each, _ in pairs], TIERS.values())
         return [earned for _, earned in pairs]
 
     def accuracy(*, question_id, completion_ids, **_) -> list[float]:
@@ -147,12 +140,8 @@ def reward_functions(
     return answer_reward, accuracy
 
 
-def up_to(ids: Sequence[int], ends: frozenset[int]) -> Sequence[int]:
-    return ids[: next((at for at, token in enumerate(ids) if token in ends), None)]
-
-
 def log_shares(log_metric: Callable[[str, float], None] | None, reached: Sequence[str], tiers: Iterable[str]) -> None:
-    """Log the share of responses that reached each of `tiers`; outside a training there is no log."""
+    """Log the share of each of `tiers`; outside a training there is no log."""
     counts = Counter(reached)
     for tier in tiers if log_metric else ():
         log_metric(f"{TIER}{tier}", counts[tier] / len(reached))
@@ -189,7 +178,7 @@ class Judge:
 
 
 def judge_of(job: Job) -> Judge:
-    return TypeAdapter(Judge).validate_python(job.judge["judge"])
+    return settings.value(job.judge["judge"], Judge, settings.Place("judge"))
 
 
 def asking(job: Job, judge: Judge, stack: ExitStack) -> Ask:
@@ -199,14 +188,12 @@ def asking(job: Job, judge: Judge, stack: ExitStack) -> Ask:
     return partial(judged, session, judge.model, sampling=sampling, attempts=attempts)
 
 
-def reward_function(
-    questions: Sequence[OpenQuestion], judge: Judge, ask: Ask, decode: Decode, *, end_ids: frozenset[int]
-) -> RewardFunction:
+def reward_function(questions: Sequence[OpenQuestion], judge: Judge, ask: Ask, read: Read) -> RewardFunction:
     """Return the judge's reward of TRL's contract; it logs the share of every tier, and of what stayed unjudged."""
     talks = {question.id: conversation(question, judge) for question in questions}
 
     def judge_reward(*, question_id, completion_ids, log_metric=None, **_) -> list[float | None]:
-        texts = [decode(up_to(ids, end_ids)) for ids in completion_ids]
+        texts = [read(ids)[0] for ids in completion_ids]
         results = earned([talks[name] for name in question_id], texts, judge, ask)
         log_shares(log_metric, [tier for tier, _ in results], [*judge.names(), OTHERWISE, NO_CONCLUSION])
         if log_metric:

@@ -1,8 +1,7 @@
 """One stage of reinforcement learning by TRL: DAPO, GRPO or GSPO, from questions to a checkpoint.
 
 The prompt is left to TRL as a conversation, rendered by the tokenizer's own template with the study's switches, so a
-policy sees what an engine would send. Refuses a template that behaves otherwise than the study says, and a stage that
-does not fit the context. Every process of a launch calls `train`.
+policy sees what an engine would send. Every process of a launch calls `train`.
 """
 
 import importlib.util
@@ -142,8 +141,7 @@ def open_ended(job: Job, config: DapoConfig, tokenizer: PreTrainedTokenizerBase,
     kept = short_enough(rows, tokenizer, job, config.max_prompt_length)
     judge = rewards.judge_of(job)
     ask = rewards.asking(job, judge, stack)
-    decode, ends = reading(job, tokenizer)
-    judged = rewards.reward_function(questions, judge, ask, decode, end_ids=ends)
+    judged = rewards.reward_function(questions, judge, ask, reading(job, tokenizer))
     penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
     counts = {"questions": len(kept), "held_out": 0, "too_long": len(rows) - len(kept)}
     return Asked(kept, None, [judged, penalty], counts)
@@ -167,23 +165,26 @@ def rule_rewards(
     named = {f"{question.suite}/{question.id}": question for question in questions}
     if len(named) < len(questions):
         raise ValueError(f"{len(questions) - len(named)} questions occur twice, trained on or held out")
-    decode, ends = reading(job, tokenizer)
-    how = {"opens_thinking": job.opens_thinking, "end_ids": ends, "reward": rewards.named(config.reward)}
+    how = {"opens_thinking": job.opens_thinking, "reward": rewards.named(config.reward)}
     penalty = get_soft_overlong_punishment(config.max_completion_length, config.soft_punish_cache)
-    return [*reward_functions(named, decode, **how), penalty]
+    return [*reward_functions(named, reading(job, tokenizer), **how), penalty]
 
 
-def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[Callable[[Sequence[int]], str], frozenset[int]]:
-    """Return what makes text of token ids, special tokens kept, and the tokens that end a response."""
+def reading(job: Job, tokenizer: PreTrainedTokenizerBase) -> rewards.Read:
+    """Return what reads token ids up to one that ends a response; a response without such a one was cut off."""
+    ends = {*eos_ids(Path(job.parent)), tokenizer.eos_token_id}
     decode = partial(tokenizer.decode, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return decode, frozenset({*eos_ids(Path(job.parent)), tokenizer.eos_token_id})
+
+    def read(ids: Sequence[int]) -> tuple[str, bool]:
+        end = next((at for at, token in enumerate(ids) if token in ends), len(ids))
+        return decode(ids[:end]), end < len(ids)
+
+    return read
 
 
 def fitting(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, job: Job, most: int) -> Dataset:
     """Return a row per question whose prompt has at most `most` tokens: the conversation and the question's name."""
-    rows = [
-        {"prompt": list(prompts.closed_ended(each)), "question_id": f"{each.suite}/{each.id}"} for each in questions
-    ]
+    rows = [{"prompt": list(prompts.closed_ended(one)), "question_id": f"{one.suite}/{one.id}"} for one in questions]
     return short_enough(rows, tokenizer, job, most)
 
 

@@ -2,9 +2,7 @@
 
 Only whole resume points count: a trainer's processes write their parts of one beside each other, and the last file of
 the first process says nothing of the others'. So a mark is set when all of them are through, and older points go only
-then. What a trainer says is kept in its own state, with the seconds since the start, time before a kill included, so
-that a resumed run tells the whole story. A checkpoint holds weights in the parent's number format, tokenizer, template,
-record and card; safetensors only. `convert` makes such weights of a resume point.
+then. A checkpoint holds weights in the parent's number format, tokenizer, template, record and card.
 """
 
 import json
@@ -15,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import merge_fsdp_weights
+from huggingface_hub import ModelCard, ModelCardData
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.api import CheckpointException
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -29,7 +26,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from medpsy import licences
 from medpsy.engines.models import papers, read_json, text_config
 from medpsy.files import whole_folder
-from medpsy.training.card import model_card
 from medpsy.training.jobs import PROGRESS, SUMMARY, Job, require
 
 WHOLE = "whole"  # the mark: an empty file
@@ -64,7 +60,8 @@ class ResumePoints(TrainerCallback):
 
 
 class Journal(TrainerCallback):
-    """Puts ``seconds`` into every row of a trainer's log, and tells the newest row to who watches."""
+    """Puts ``seconds`` since the start, time before a kill included, into every row of a trainer's log, and tells the
+    newest row to who watches."""
 
     def __init__(self, name: str, work: Path) -> None:
         self._name, self._work = name, work
@@ -92,9 +89,8 @@ def with_adapter(lora: Mapping[str, Any], parent: Path) -> dict[str, LoraConfig]
     target that no layer has the name of is a ValueError; peft would take the others and say nothing."""
     if not lora:
         return {}
-    layers = {
-        name.split(".")[-2] for name, shape in shapes(parent.glob("model*.safetensors")).items() if len(shape) == 2
-    }
+    tensors = shapes(parent.glob("model*.safetensors"))
+    layers = {name.split(".")[-2] for name, shape in tensors.items() if len(shape) == 2}
     if unknown := sorted(set(lora["target_modules"]) - layers):
         known = ", ".join(sorted(layers))
         raise ValueError(f"target_modules: no layer of {parent.name} is called {unknown[0]!r}; its layers are {known}")
@@ -122,11 +118,15 @@ def merge_adapter(lora: Mapping[str, Any], parent: Path, trained: Path | None, s
     return merged, adapter
 
 
-def load_whole(folder: Path) -> PreTrainedModel:
-    """Load a model in float32, in the architecture that its configuration names, as TRL's trainers do. Of one that also
-    sees, ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit."""
+def load_whole(folder: Path, dtype: str = "float32") -> PreTrainedModel:
+    """Load a model in the architecture that its configuration names, as TRL's trainers do. Of one that also sees,
+    ``AutoModelForCausalLM`` takes the part that writes; the adapter of a whole one does not fit. A ValueError names a
+    tensor that the files lack: transformers draws it at random."""
     name = read_json(folder / "config.json")["architectures"][0]
-    return getattr(transformers, name).from_pretrained(folder, dtype="float32")
+    model, about = getattr(transformers, name).from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    if missing := about["missing_keys"]:
+        raise ValueError(f"{folder}: no tensor {min(missing)} in its files, which are not whole; make them again")
+    return model
 
 
 def adapted(parent: Path, adapter: Path) -> PeftModel:
@@ -136,6 +136,30 @@ def adapted(parent: Path, adapter: Path) -> PeftModel:
     if odd := fitting ^ shapes([adapter / WEIGHTS]).keys():
         raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
     return model
+
+
+CARD = Path(__file__).with_name("card.md")  # template of the card
+METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference training (DPO)", "rl": "Reinforcement learning"}
+
+
+def model_card(job: Job, record: Mapping[str, Any]) -> str:
+    """Return the card of a checkpoint: what it is, what made it, what it is not for."""
+    made_of, method = job.licences(), METHODS[job.method]
+    if job.method == "rl":  # one method with other settings
+        sequence = job.config.get("importance_sampling_level") == "sequence"
+        name = "GSPO" if sequence else job.config.get("loss_type", "dapo").upper()
+        method += f" ({name}{', rewarded by a judge' if job.judge else ''})"
+    card = ModelCard.from_template(
+        ModelCardData(**licences.stated(made_of), library_name="transformers"),
+        template_path=str(CARD),
+        job=job,
+        record=record,
+        method=method,
+        fiction="mini" in job.folder or "smoke" in job.folder,
+        data=sorted({Path(file).parent.name for file in job.data}),
+        licences=licences.table(made_of),
+    )
+    return f"{card}\n"
 
 
 def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path | None = None) -> None:
@@ -162,23 +186,9 @@ def save(trainer: Trainer, job: Job, record: Mapping[str, Any], *, weights: Path
 
 
 def cast(source: Path, target: Path, parent: Path) -> None:
-    """Copy the weights in `source` to `target` in the number format that the parent's configuration names."""
-    name = read_json(parent / "config.json").get("dtype") or "bfloat16"
-    dtype, twice = getattr(torch, name), tied(parent)
-    for file in sorted(source.glob("*.safetensors")):
-        tensors = {key: value.to(dtype).contiguous() for key, value in load_file(file).items() if key not in twice}
-        save_file(tensors, target / file.name, metadata={"format": "pt"})
-    for file in source.glob("*.safetensors.index.json"):
-        listed = read_json(file)
-        listed["weight_map"] = {key: part for key, part in listed["weight_map"].items() if key not in twice}
-        (target / file.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
-    config = read_json(source / "config.json") | {"dtype": name}
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def tied(parent: Path) -> set[str]:
-    """Return which tensors need no place in a file, being others once more; FSDP gathers them twice."""
-    return {"lm_head.weight"} if text_config(parent).get("tie_word_embeddings") else set()
+    """Write the model in `source` to `target` in the number format that the parent's configuration names."""
+    load_whole(source, read_json(parent / "config.json").get("dtype") or "bfloat16").save_pretrained(target)
+    (target / "generation_config.json").unlink(missing_ok=True)  # a parent that has one gives it
 
 
 def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -191,11 +201,7 @@ def keep_tokenizer(parent: Path, folder: Path, tokenizer: PreTrainedTokenizerBas
 
 
 SHARDS, LISTED = "pytorch_model_fsdp_0", ".metadata"  # accelerate's folder of a sharded model, and its last file
-ON_THE_WAY = """# {name}, on the way
-
-Weights of a training that started from `{parent}` and was at resume point `{name}`. **Not medical advice**: nothing
-that this model writes may guide the care of a person.
-"""
+ON_THE_WAY = Path(__file__).with_name("on_the_way.md").read_text(encoding="utf-8")
 
 
 def convert(point: Path, out: Path, *, parent: Path) -> Path:
@@ -213,20 +219,21 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{out.name}-") as scratch:
         source = unsharded(point, parent, Path(scratch))
         given, wanted = (shapes(folder.glob("model*.safetensors")) for folder in (source, parent))
-        for name in sorted((given.keys() | wanted.keys()) - tied(parent)):
+        twice = {"lm_head.weight"} if text_config(parent).get("tie_word_embeddings") else set()  # FSDP gathers it too
+        for name in sorted((given.keys() | wanted.keys()) - twice):
             if given.get(name) != wanted.get(name):
                 states = f"has shape {given.get(name)}, in {parent.name} {wanted.get(name)} (None: no such tensor)"
                 raise ValueError(f"{point}: tensor {name} {states}; is that its parent?")
         with whole_folder(out) as folder:
-            keep_tokenizer(parent, folder, AutoTokenizer.from_pretrained(parent, trust_remote_code=False))
             cast(source, folder, parent)
+            keep_tokenizer(parent, folder, AutoTokenizer.from_pretrained(parent, trust_remote_code=False))
             card = ON_THE_WAY.format(name=point.name, parent=parent.name)
             (folder / "README.md").write_text(card, encoding="utf-8")
     return out
 
 
 def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
-    """Return the folder that holds the weights of `point` as safetensors: itself, or `scratch` after merging shards."""
+    """Return the folder with the weights of `point` as safetensors: itself, or `scratch` after merging shards."""
     shards = point if (point / LISTED).is_file() else point / SHARDS
     if shards != point and not (point / WHOLE).is_file():
         raise ValueError(

@@ -1,7 +1,7 @@
 """Supervised fine-tuning of one stage with TRL's SFTTrainer: loss on the completion, documents packed and kept apart.
 
-A model in which they would not stay apart gets them one by one. Refuses a row that is longer than a pack: TRL would cut
-its answer off without a word. Finds resume points by itself.
+A model in which they would not stay apart gets them one by one. A row that is longer than a pack is refused: TRL would
+cut its answer off without a word.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,12 @@
-"""The stages of a study and the steps of the sister recipes as jobs, what they logged, and how hard questions are.
+"""The stages of a study and the steps of the sister recipes as jobs, how hard questions are, and what is told of both.
 
-Attempts come from the response store and are read by the reader of the reward (`medpsy.training.rewards`), so what
-counts as right here is what earns its reward there; a request that failed is no attempt. Trains nothing. Every path
-comes from the study.
+Attempts are read by the reader of the reward (`medpsy.training.rewards`), so what counts as right here is what earns
+its reward there; a request that failed is no attempt.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from huggingface_hub import EvalResult, ModelCard
 
 from medpsy import claims, licences, prompts, strict
 from medpsy.data.questions import Question
 from medpsy.engines import fingerprint
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.engines.models import model_folder, text_config
+from medpsy.files import write_text
 from medpsy.stats import Z
-from medpsy.store import ResponseStore, Session, noted, replaying
+from medpsy.store import Progress, ResponseStore, Session, noted, replaying
 from medpsy.study import CHECKPOINT, RECIPE, RECIPES, STAGES, ModelSpec, Study
 from medpsy.training.data import CORPUS, RlSet, question_files
 from medpsy.training.jobs import Job, summary
-from medpsy.training.rewards import HELD_OUT, TIER, UNJUDGED_SHARE, Judge, grade
-
-Say = Callable[[str], None] | None
+from medpsy.training.rewards import CURVES, HELD_OUT, LISTED, TIER, Judge, grade
 
 
 def recorded(study: Study, name: str) -> dict[str, Any] | None:
@@ -49,7 +49,7 @@ def targets(study: Study, seeds: Sequence[int]) -> list[tuple[str, int]]:
 
 
 def sft_jobs(study: Study, configs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[Job]]:
-    """Return the SFT stages of every target and seed, a sequence each; `configs`: stage -> its `trl.SFTConfig`."""
+    """Return the SFT stages of every target and seed; `configs`: stage -> its `trl.SFTConfig`."""
     files = {stage: sorted((study.corpora_dir / CORPUS[stage]).glob("*.parquet")) for stage in configs}
     for stage, there in files.items():
         if not there:
@@ -117,13 +117,7 @@ def placed(study: Study, spec: ModelSpec, base: str, start: ModelSpec, *, data: 
     )
 
 
-PARTS: dict[str, dict[str, Any]] = {  # part of DAPO -> the arguments that leave it out
-    "token_level_loss": {"loss_type": "grpo"},
-    "no_kl": {"beta": 0.04},  # GRPO: DeepSeekMath, section 4.2
-    "clip_higher": {"epsilon_high": 0.2},
-    "overlong_penalty": {"reward_weights": [1.0, 0.0, 0.0]},
-    "dynamic_sampling": {"sampling_rounds": 0},
-}
+PARTS: dict[str, dict[str, Any]] = LISTED["parts"]
 
 
 def switch_jobs(study: Study, config: Any, stage: Job) -> dict[str, Job]:
@@ -172,7 +166,7 @@ def annotate_model(
     *,
     attempts: int,
     sampling: Mapping[str, Any] | Sampling,
-    progress: Say = None,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """Let `model` attempt every question `attempts` times, as runs 0, 1, ... of the study's store.
 
@@ -187,7 +181,7 @@ def annotate_model(
     if attempts < 1 or not questions:
         raise ValueError(f"{attempts} attempts at {len(questions)} questions; give at least one of each")
     if not isinstance(sampling, Sampling):
-        place = strict.Place(f"params/{study.profile}/05_rl.yaml", ("sampling",))
+        place = strict.Place(f"params/{study.profile}", ("sampling",))
         sampling = strict.build(Sampling, dict(sampling), place, seed=study.seed)
     asked = [Prompt(f"{question.suite}/{question.id}", prompts.closed_ended(question)) for question in questions]
     session, names = Session(study, ResponseStore(study.store_dir), progress), [question.id for question in questions]
@@ -228,9 +222,7 @@ def recipe_job(
 
     made, lora, judging = RECIPE.fullmatch(name), lora or {}, {}
     if not made or name in study.models:
-        raise ValueError(
-            f"name {name!r}: it must be <size>-<recipe>-<step>[-s<seed>], with recipe one of {', '.join(RECIPES)}"
-        )
+        raise ValueError(f"name {name!r} must be <size>-<recipe>-<step>[-s<seed>], recipe one of {', '.join(RECIPES)}")
     file = f"params/{study.profile}/{RECIPES[made['recipe']]}.yaml"
     check(CONFIGS[method], file, **{made["step"]: config})
     check(LoraConfig, file, lora=lora)
@@ -240,13 +232,9 @@ def recipe_job(
     built = CONFIGS[method](output_dir="", use_cpu=not torch.cuda.is_available(), **config)
     if judge:
         if built.load_best_model_at_end:
-            raise ValueError(
-                "load_best_model_at_end: it needs held-out questions with a gold; with a judge it is false"
-            )
-        if study.judge_sampling is None:
-            raise ValueError(f"judge_sampling: params/{study.profile}/study.yaml says not how judges reply; add it")
+            raise ValueError("load_best_model_at_end: it needs held-out questions with gold; with a judge it is false")
         judging = {} if replaying() else {"fingerprint": fingerprint(study.model(judge.model))}
-        judging |= {"sampling": asdict(study.judge_sampling), "attempts": study.judge_attempts}
+        judging |= {"sampling": asdict(study.judging()), "attempts": study.judge_attempts}
         judging |= {"profile": study.profile, "judge": json.loads(json.dumps(asdict(judge)))}
     parts = {"config": given(built) | {"seed": int(made["seed"] or study.seed)}, "lora": lora, "judge": judging}
     start = study.model(parent) if isinstance(parent, str) else parent
@@ -254,26 +242,51 @@ def recipe_job(
     return placed(study, study.model(name), base, start, method=method, data=data, **parts)
 
 
-CURVES = {
-    "accuracy": "rewards/accuracy/mean",
-    "held_out": HELD_OUT,
-    "reward": "reward",
-    "reward_std": "reward_std",
-    "penalty": "rewards/soft_overlong_punishment_reward/mean",
-    "length": "completions/mean_length",
-    "longest": "completions/max_length",
-    "entropy": "entropy",
-    "kl": "kl",
-    "clipped_low": "clip_ratio/low_mean",
-    "clipped_high": "clip_ratio/high_mean",
-    "clipped": "clip_ratio/region_mean",
-    "grad_norm": "grad_norm",
-    "unjudged": UNJUDGED_SHARE,
-    "rounds": "dynamic/rounds",
-    "drawn_equal": "dynamic/equal",
-    "useful": "dynamic/useful",
-    "loss": "loss",
-}
+Scores = Mapping[str, tuple[float, float | None]]  # title of a suite -> points (0 to 100) and 95 % margin
+
+
+def fill_cards(study: Study, scores: pd.DataFrame, rubric: pd.DataFrame, judge: str) -> None:
+    """Write the scores of every checkpoint of the study into its card, for readers and for the hub. `scores`, `rubric`:
+    as of `medpsy.scoring`; HealthBench's are those by `judge`."""
+    judged = rubric.query("kind == 'overall' and suite == 'healthbench' and judge == @judge").set_index("model")
+    for name, rows in scores.groupby("model", sort=False):
+        path = study.models_dir / str(name) / "README.md"
+        if not path.is_file():
+            continue
+        points = {row.title: (row.score, row.margin) for row in rows.itertuples()}
+        if name in judged.index:
+            points[judged.at[name, "suite_title"]] = tuple(judged.loc[name, ["score", "margin"]])
+        write_text(path, scored(ModelCard.load(path), str(name), points))
+
+
+def scored(card: ModelCard, name: str, scores: Scores) -> str:
+    """Return the text of `card` with `scores` in the place of those that it has."""
+    card.data.model_name, card.data.eval_results = name, evaluations(scores)
+    parts = re.split(r"(?<=## Scores\n\n).*?(?=\n\n## Licences)", card.text, maxsplit=1, flags=re.DOTALL)
+    card.text = score_table(scores).join(parts)  # a card without the two headings keeps its text
+    return str(card)
+
+
+def evaluations(scores: Scores) -> list[EvalResult] | None:
+    """Return `scores` as the hub lists them, None where there are none."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=re.sub(r"\W+", "-", title.lower()),
+            dataset_name=title,
+            metric_type="points",
+            metric_name="Points (0 to 100)",
+            metric_value=round(float(points), 1),
+            metric_args=None if margin is None else {"margin_95": round(float(margin), 1)},
+        )
+        for title, (points, margin) in scores.items()
+    ] or None
+
+
+def score_table(scores: Scores) -> str:
+    ends = {title: "" if margin is None else f" ± {margin:.1f}" for title, (_, margin) in scores.items()}
+    rows = [f"| {title} | {points:.1f}{ends[title]} |" for title, (points, _) in scores.items()]
+    return "\n".join(["| Suite | Points (0 to 100), 95 % margin |", "| --- | --- |", *rows])
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""The process that trains: `python -m medpsy.training.worker JOBS.json`, or the same under `accelerate launch`.
-
-Does the jobs of one file in turn and leaves a checkpoint per job. Talks to nobody; `medpsy.training.launch` watches.
-"""
+"""The process that trains: `python -m medpsy.training.worker JOBS.json`, or the same under `accelerate launch`."""
 
 import json
 import os
