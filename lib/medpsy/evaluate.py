@@ -6,7 +6,8 @@ alone; the parser sees what the study's `parser_sees` says. Scores are the work 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from medpsy.data.rows import SuiteSpec
 from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
 from medpsy.grading.readers import READERS, Reading, Split, needs_model, outcome, read_reply, split
-from medpsy.store import ResponseStore, Session
+from medpsy.store import NotStored, Progress, ResponseStore, Session, replaying
 from medpsy.study import ModelSpec, Study
 
 COST = ["prompt_tokens", "reasoning_tokens", "completion_tokens", "finish_reason", "seconds"]
@@ -33,33 +34,73 @@ FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so i
 PARSER_FAILED = "parser failed"
 LONGEST = 20_000  # characters shown to the parser, the last; the authors' later parser code cuts at the same number
 AT_ONCE = 10_000  # responses whose text is held at a time
-Say = Callable[[str], None] | None  # called with a line of text every few seconds while a model works
 BATCH = 1000  # texts tokenized at a time; bounds the memory that their token ids take
+Asked = Mapping[str, Mapping[str, Question]]  # by suite and id
+Ask = Callable[[Asked], pd.DataFrame]
+Variants = Callable[[Question], Iterable[Question]]
 
 
 def closed_ended(
-    study: Study,
-    models: Sequence[str],
-    *,
-    suites: Sequence[str] | None = None,
-    asked: Mapping[str, Mapping[str, Question]] | None = None,
-    progress: Say = None,
+    study: Study, models: Sequence[str], *, variants: Variants | None = None, progress: Progress = None
 ) -> pd.DataFrame:
     """Ask `models` the study's questions in all its runs and grade what they chose, read by the study's parser.
-
-    Responses come from the study's store; only missing ones are generated, each model's in one session of its engine.
-    `suites` are keys, by default all of the study's; `asked` are questions by suite and id, instead of the study's own.
+    Responses come from the study's store; only missing ones are generated, each model's of a round in one session of
+    its engine. `variants` returns what is asked in the place of a question, e.g. with its options in another order,
+    each under an id of its own, by which it is seeded.
     Returns one row per model, question and run with `COLUMNS`: ``gold`` and ``chosen`` are indices into the options;
-    ``outcome`` is one of the five, or ``"no gold"``; ``how`` says where the choice stood or why there is none.
-    """
+    ``outcome`` is one of the five, or ``"no gold"``; ``how`` says where the choice stood or why there is none."""
     check_models(study, models)
     session = Session(study, ResponseStore(study.store_dir), progress)
-    asked = questions(study, suites) if asked is None else asked
+
+    def ask(asked: Asked) -> pd.DataFrame:
+        for suite, group in asked.items() if variants else ():
+            asked = {**asked, suite: {each.id: each for item in group.values() for each in variants(item)}}
+        return answered(session, models, asked)
+
+    return in_rounds(session, questions(study), ask)
+
+
+def in_rounds(session: Session, asked: Asked, ask: Ask, nothing: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return what `ask` returns of all that is `asked`, by suite and id, after the study's rounds. Where only what is
+    there so far is shown, that of the last round of which nothing is missing: a sample of every suite that the study's
+    seed drew, whatever was answered first. Without one, return `nothing`, or raise NotStored."""
+    study = session.study
+
+    def part(group: Mapping[str, Question], number: int) -> dict[str, Question]:
+        size = -(-len(group) * number // study.rounds)
+        return {item.id: item for item in sample(tuple(group.values()), size, study.seed)}
+
+    parts = [{key: part(asked[key], number) for key in asked} for number in range(1, study.rounds)]
+    if study.so_far is None:
+        for early in () if replaying() else parts:
+            ask(early)
+        return ask(asked)
+    there, frame = {}, nothing
+    for part in reversed(rounds := [*parts, asked]):
+        with suppress(NotStored):
+            there, frame = part, ask(part)
+            break
+    for suite, group in asked.items():  # of what a section asks of a suite in several ways, the least is told
+        counts = len(there.get(suite, ())), len(group)
+        study.so_far[suite] = min(counts, study.so_far.get(suite, counts), key=lambda pair: pair[0] / pair[1])
+    if session.progress:
+        session.progress(so_far_text(study.so_far))
+    return ask(rounds[0]) if frame is None else frame  # the first says what is missing
+
+
+def so_far_text(so_far: Mapping[str, Sequence[int]]) -> str:
+    """Return in words how much of each suite, of all that is asked, is there so far."""
+    counts = [f"{EVERY[suite].title} {there} of {asked}" for suite, (there, asked) in so_far.items()]
+    return f"What all models here have answered so far: {', '.join(counts)}"
+
+
+def answered(session: Session, models: Sequence[str], asked: Asked) -> pd.DataFrame:
+    """Return what `closed_ended` does for the questions `asked`; engines of the session may stay open."""
     frames = [_responses(session, name, asked) for name in models]
     return _graded(session, pd.concat(frames, ignore_index=True), asked, PARSER)
 
 
-def with_reader(study: Study, graded: pd.DataFrame, reader: str, *, progress: Say = None) -> pd.DataFrame:
+def with_reader(study: Study, graded: pd.DataFrame, reader: str, *, progress: Progress = None) -> pd.DataFrame:
     """Return `graded` with ``chosen``, ``outcome`` and ``how`` by another reader of the same stored responses:
     ``"parser"``, ``"cascade"`` (a strict rule, then the parser for what it cannot read) or a rule of `READERS`."""
     if reader not in (readers := (PARSER, CASCADE, *READERS)):
@@ -68,9 +109,7 @@ def with_reader(study: Study, graded: pd.DataFrame, reader: str, *, progress: Sa
     return _graded(session, graded, questions(study, list(graded["suite"].unique()), every=True), reader)
 
 
-def questions(
-    study: Study, suites: Sequence[str] | None = None, *, every: bool = False
-) -> dict[str, dict[str, Question]]:
+def questions(study: Study, suites: Sequence[str] | None = None, *, every: bool = False) -> Asked:
     """Return the questions the study asks (or `every` one there is), by suite and id."""
     return chosen(study, study.suites if suites is None else suites, SUITES, 0 if every else study.questions_per_suite)
 
@@ -110,7 +149,7 @@ def check_models(study: Study, names: Sequence[str], what: str = "models") -> No
         raise ValueError(f"{what}: {list(names)} must name each model once, and at least one")
 
 
-def _responses(session: Session, name: str, asked: Mapping[str, Mapping[str, Question]]) -> pd.DataFrame:
+def _responses(session: Session, name: str, asked: Asked) -> pd.DataFrame:
     """Return one row per question and run of one model, with what it cost but not what it chose."""
     study, items = session.study, [question for group in asked.values() for question in group.values()]
     wanted = [Prompt(f"{item.suite}/{item.id}", prompts.closed_ended(item)) for item in items]
@@ -124,9 +163,7 @@ def _responses(session: Session, name: str, asked: Mapping[str, Mapping[str, Que
     return pd.concat(frames, ignore_index=True)
 
 
-def _graded(
-    session: Session, frame: pd.DataFrame, asked: Mapping[str, Mapping[str, Question]], reader: str
-) -> pd.DataFrame:
+def _graded(session: Session, frame: pd.DataFrame, asked: Asked, reader: str) -> pd.DataFrame:
     """Return `frame` with every answer read by `reader` and every response's outcome."""
     frame, about = frame.reset_index(drop=True), []
     for name, ident in zip(frame["suite"], frame["question_id"], strict=True):
@@ -195,8 +232,7 @@ def _by_parser(session: Session, items: Sequence[tuple[Question, str]]) -> list[
         digest = hashlib.sha256(answer.encode("utf-8", "replace")).hexdigest()[:16]
         messages = prompts.parser(question, answer[-LONGEST:])
         asked.append(Prompt(f"{question.suite}/{question.id}/{digest}", messages))
-    different = list({prompt.id: prompt for prompt in asked}.values())
-    (frame,) = session.ask(study.parser, different, (0,), study.parser_sampling)
+    (frame,) = session.ask(study.parser, asked, (0,), study.parser_sampling)
     parts = _splits(frame, study.model(study.parser))
     replies = {row.prompt_id: (row, part) for row, part in zip(frame.itertuples(), parts, strict=True)}
     readings = []

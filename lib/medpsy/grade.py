@@ -13,35 +13,25 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from medpsy import strict
+from medpsy import prompts, strict
 from medpsy.data.healthbench import AXES, THEMES, to_conversation
 from medpsy.data.questions import LETTERS, Conversation, Question
 from medpsy.data.rows import DataError, Row, content, json_lines, written
 from medpsy.engines import base
-from medpsy.engines.base import Sampling
 from medpsy.files import write_text
 from medpsy.grading import rubric
 from medpsy.grading.readers import BIASED, NO_GOLD, OUTCOMES, READERS, outcome, split, why_no_answer
 from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
 from medpsy.judge import judged
 from medpsy.stats import proportion_margin
-from medpsy.store import ResponseStore, Session
+from medpsy.store import Progress, ResponseStore, Session
 from medpsy.study import Study
 
 FINISH_REASONS = base.FINISH_REASONS | {"content_filter": "stop"}
 FINISH_REASONS |= dict.fromkeys(("failed", "error", "abort"), "failed")
 NAMED = 5  # identifiers named in a summary
 SHOWN = 40  # characters of a criterion in a message
-PROBLEMS = {  # of the files -> what they are called in print
-    "missing": "questions without a response (failed), or criteria without a verdict (unjudged)",
-    "failed": "responses that are null or failed (nothing was judged)",
-    "null": "criteria whose verdict is null (unjudged)",
-    "conflicting": "criteria with verdicts that differ (unjudged)",
-    "unknown_ids": "rows whose id is not in the file of questions or examples (left out)",
-    "repeated_ids": "further responses with the same id (left out; the first counts)",
-    "unknown_criteria": "verdicts on criteria that are not in the example's rubric (left out)",
-    "unknown_reasons": "responses with a finish_reason that is not known (read as if they were complete)",
-}
+PROBLEMS = strict.read(Path(__file__).with_name("grade.yaml"))
 
 
 def _lettered(options: object) -> object:
@@ -72,7 +62,9 @@ class _Question(BaseModel, strict=True):
             return gold
         if isinstance(gold, str) and (letter := gold.strip().upper()) in tuple(letters):
             return letters.index(letter)
-        raise ValueError(f"it must be a letter A to {letters[-1]}, an index 0 to {len(letters) - 1}, or null")
+        raise ValueError(
+            f"it must be a letter A to {letters[-1]}, an index 0 to {len(letters) - 1} as a number, or null"
+        )
 
 
 class _Response(BaseModel, strict=True):
@@ -154,13 +146,11 @@ def answers(
     questions: Path | str, responses: Path | str, *, reader: str = "lenient", opens_thinking: bool = False
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a row per question of a file, as of `graded`, and the summary ``{accuracy, margin, outcomes, rows, ...}``.
-
     Accuracy is 100 x correct / questions with gold (None without any); its margin (95 %) covers the choice of
     questions. `outcomes` counts questions with gold; unknown, repeated and missing responses are counted and named.
     `reader` is one of `READERS`; `opens_thinking` says that the chat template opened the reasoning, so a response
     without its end marker is no answer. A ValueError names an unknown reader, or a malformed row (DataError: file, row,
-    field, value and fix).
-    """
+    field, value and fix)."""
     if reader not in READERS:
         raise ValueError(f"no reader {reader!r}; {strict.nearest(reader, READERS)}")
     asked = load_questions(questions)
@@ -214,7 +204,7 @@ OUTCOME = {True: MET, False: NOT_MET, None: UNJUDGED}
 MISSING, CONFLICTING = "missing", "conflicting"
 
 
-def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) -> dict[str, Any]:
+def healthbench(examples: Path | str, verdicts: Path | str) -> dict[str, Any]:
     """Return the scores of a file of verdicts, ``{prompt_id, criterion, criteria_met, judge?}``, on a file of examples.
     The numbers of `medpsy.grading.rubric.scores` (shares, not rounded, null where nothing could be scored) overall, in
     ``themes``, ``axes`` and, where there are several, ``judges`` by name; ``examples``, ``criteria``, ``verdicts``;
@@ -235,9 +225,9 @@ def healthbench(examples: Path | str, verdicts: Path | str, *, seed: int = 0) ->
     labels = frame["conversation_id"] + ", criterion " + (frame["criterion"] + 1).astype(str)
     strange = given[~there & ~stranger]
     together = frame.assign(run=frame["judge"]).drop(columns="judge")  # a mean over judges is one over runs
-    judges = {judge: _scores(part, seed) for judge, part in frame.groupby("judge", sort=False)}
+    judges = {judge: _scores(part) for judge, part in frame.groupby("judge", sort=False)}
     summary = {
-        **_scores(together, seed),
+        **_scores(together),
         "examples": len(asked),
         "criteria": len(criteria),
         "verdicts": len(given),
@@ -267,9 +257,9 @@ def _decided(criteria: pd.DataFrame, verdicts: pd.DataFrame, judges: Iterable[st
     return frame.assign(outcome=frame["decided"].where(frame["decided"].isin([MET, NOT_MET]), UNJUDGED))
 
 
-def _scores(frame: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _scores(frame: pd.DataFrame) -> dict[str, Any]:
     """Return the overall numbers, and those of themes and axes by name; None for missing."""
-    table = rubric.scores(frame, seed=seed).set_index("name")
+    table = rubric.scores(frame).set_index("name")
     kinds = table.pop("kind")
     table = table.astype(object).where(table.notna(), None)
     parts = {name: table[kinds == kind].to_dict("index") for name, kind in (("themes", "theme"), ("axes", "axis"))}
@@ -301,7 +291,7 @@ def judge_files(
     verdicts: Path,
     *,
     opens_thinking: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = None,
 ) -> dict[str, Any]:
     """Ask `judge`, a model of the study, about every criterion of every response (``{prompt_id, text,
     finish_reason?}``); write its verdicts, whole or not, and return what was wrong with the responses: `PROBLEMS` as
@@ -322,8 +312,9 @@ def judge_files(
     if not items:
         raise ValueError(f"{responses}: no response to any of the {len(asked)} examples; nothing to judge")
     session = Session(study, ResponseStore(study.store_dir), progress)
-    sampling = study.judge_sampling or Sampling(**REFERENCE, seed=study.seed)
-    judgments = judged(session, judge, items, sampling=sampling, attempts=study.judge_attempts)
+    sampling = study.judge_sampling or base.Sampling(**REFERENCE, seed=study.seed)
+    how = {"attempts": study.judge_attempts, "template": prompts.grader(study)}
+    judgments = judged(session, judge, items, sampling=sampling, **how)
     rows, met = [], {outcome: value for value, outcome in OUTCOME.items()}
     for (example, _), group in zip(items, judgments, strict=True):
         for criterion, judgment in zip(example.rubric, group, strict=True):

@@ -10,7 +10,7 @@ implementation of HealthBench does; one that failed leaves its criteria unjudged
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, zip_longest
 
@@ -18,13 +18,13 @@ import pandas as pd
 
 from medpsy import prompts
 from medpsy.data.questions import Conversation, Criterion
-from medpsy.data.suites import OPEN_SUITES
+from medpsy.data.suites import OPEN_SUITES, PHYSICIANS
 from medpsy.engines.base import Prompt, Sampling
-from medpsy.evaluate import Say, check_models, chosen
+from medpsy.evaluate import check_models, chosen, in_rounds
 from medpsy.grading.readers import split
 from medpsy.grading.rubric import MET, NOT_MET, UNJUDGED
 from medpsy.stats import cohen_kappa, fleiss_kappa
-from medpsy.store import ResponseStore, Session
+from medpsy.store import Progress, ResponseStore, Session
 from medpsy.study import Study
 
 RESPONSE_FAILED, FAILED = "response failed", "judge failed"
@@ -33,12 +33,11 @@ CRITERION = ["criterion", "points", "axis", "outcome", "explanation", "reason", 
 COLUMNS = ["model", "judge", *RESPONSE, *CRITERION]
 SAME_RESPONSE = ["model", "suite", "run", "conversation_id", "criterion"]
 TOGETHER = 16  # responses whose criteria are asked in turn, as many as a small server has slots
+Names = Sequence[str] | None  # None: those of the study
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """One judge's word on one criterion."""
-
     outcome: str  # "met", "not met" or "unjudged"
     explanation: str = ""
     reason: str | None = None  # why the criterion is unjudged
@@ -47,35 +46,50 @@ class Judgment:
 
 
 def open_ended(
-    study: Study, models: Sequence[str], *, judges: Sequence[str] | None = None, suites: Sequence[str] | None = None,
-    progress: Say = None,
-) -> pd.DataFrame:  # fmt: skip
+    study: Study, models: Sequence[str], *, judges: Names = None, suites: Names = None, progress: Progress = None
+) -> pd.DataFrame:
     """Ask `models` the study's conversations in all its runs and have every criterion judged by each of `judges`.
-
     Responses and judges' replies come from the study's store; only missing ones are generated. Judges and suites are
     the study's by default. Returns one row per model, judge, suite, conversation, run and criterion with `COLUMNS`:
     ``criterion`` is the place in the rubric; ``key`` names the response and ``judge_key`` the judge's reply in the
     store (missing where the response failed); ``empty`` says that the response had no answer; the others are of
-    `Judgment`.
-    """
+    `Judgment`."""
     judges = study.judges if judges is None else judges
     check_models(study, models)
     check_models(study, judges, "judges")
-    if study.judge_sampling is None:
-        raise ValueError(f"judge_sampling: {study.file} does not say how judges reply; add it")
+    study.judging()  # a study that does not say it is refused before anything is asked,
+    template = prompts.grader(study)  # and one whose prompt is not there
     session = Session(study, ResponseStore(study.store_dir), progress)
-    asked = [conversation for group in conversations(study, suites).values() for conversation in group.values()]
-    answered = [row for name in models for row in _answers(session, name, asked)]
-    return pd.concat([_by_judge(session, judge, answered) for judge in judges], ignore_index=True)
+
+    def ask(asked: Mapping[str, Mapping[str, Conversation]]) -> pd.DataFrame:
+        every = [conversation for group in asked.values() for conversation in group.values()]
+        answered = [row for name in models for row in _answers(session, name, every)]
+        return pd.concat([_by_judge(session, judge, answered, template) for judge in judges], ignore_index=True)
+
+    return in_rounds(session, conversations(study, suites), ask, pd.DataFrame(columns=COLUMNS))
 
 
-def conversations(study: Study, suites: Sequence[str] | None = None) -> dict[str, dict[str, Conversation]]:
+def against_physicians(study: Study, size: int, progress: Progress = None) -> pd.DataFrame:
+    """Have each judge of the study decide `size` criteria (0: all) that physicians have decided. Returns one row per
+    judge and criterion: ``judge``, ``item``, ``theme``, ``outcome``, and ``labels``, a bool of each physician."""
+    session, how = Session(study, ResponseStore(study.store_dir), progress), {"attempts": study.judge_attempts}
+    how |= {"sampling": study.judging(), "template": prompts.grader(study)}
+    items = list(chosen(study, [PHYSICIANS.key], {PHYSICIANS.key: PHYSICIANS}, size)[PHYSICIANS.key].values())
+    asked, rows = [(item.conversation, item.answer) for item in items], []
+    for name in study.judges:
+        for item, (judgment,) in zip(items, judged(session, name, asked, **how), strict=True):
+            rows.append((name, item.id, item.conversation.theme, judgment.outcome, item.labels))
+    return pd.DataFrame(rows, columns=["judge", "item", "theme", "outcome", "labels"])
+
+
+def conversations(study: Study, suites: Names = None) -> dict[str, dict[str, Conversation]]:
     """Return the conversations the study asks, by suite and id."""
     if not (keys := study.open_suites if suites is None else suites):
         raise ValueError(f"open_suites: {study.file} names none; known are {', '.join(OPEN_SUITES)}")
     return chosen(study, keys, OPEN_SUITES, study.conversations_per_suite)
 
 
+Items = Sequence[tuple[Conversation, str]]
 Answered = tuple[tuple, Conversation, str | None]  # a response's model and `RESPONSE`, what it answers, its answer
 
 
@@ -95,10 +109,11 @@ def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iter
             yield (*about, *cost, answer == ""), conversation, answer
 
 
-def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.DataFrame:
+def _by_judge(session: Session, judge: str, answered: Sequence[Answered], template: str | None) -> pd.DataFrame:
     study = session.study
+    how = {"sampling": study.judging(), "attempts": study.judge_attempts, "template": template}
     items = [(conversation, answer) for _, conversation, answer in answered if answer is not None]
-    given = iter(judged(session, judge, items, sampling=study.judge_sampling, attempts=study.judge_attempts))
+    given = iter(judged(session, judge, items, **how))
     failed = Judgment(UNJUDGED, reason=RESPONSE_FAILED)
     rows = []
     for about, conversation, answer in answered:
@@ -112,13 +127,14 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered]) -> pd.
 
 
 def judged(
-    session: Session, judge: str, items: Sequence[tuple[Conversation, str]], *, sampling: Sampling, attempts: int = 3
+    session: Session, judge: str, items: Items, *, sampling: Sampling, attempts: int = 3, template: str | None = None
 ) -> list[tuple[Judgment, ...]]:
     """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order. The same
     criterion of the same conversation and answer is one request, whoever gave the answer. A failed or unreadable reply
     is asked again with the next seed, `attempts` times in all at most; a greedy judge would repeat itself, so of its
-    replies only the failed ones are. All replies are kept in the session's store."""
-    asked = [[_prompt(*item, criterion) for criterion in item[0].rubric] for item in items]
+    replies only the failed ones are. All replies are kept in the session's store. `template` is that of the prompt, by
+    default ours."""
+    asked = [[_prompt(*item, criterion, template) for criterion in item[0].rubric] for item in items]
     # the first criterion of `TOGETHER` responses, then the second, ...: all prompts of a response begin alike, so that
     # each finds in its slot what the one before has left there
     rounds = (zip_longest(*asked[start : start + TOGETHER]) for start in range(0, len(asked), TOGETHER))
@@ -141,8 +157,8 @@ def judged(
     return [tuple(judgments[prompt.id] for prompt in group) for group in asked]
 
 
-def _prompt(conversation: Conversation, answer: str, criterion: Criterion) -> Prompt:
-    messages = prompts.judge(conversation, answer, criterion)
+def _prompt(conversation: Conversation, answer: str, criterion: Criterion, template: str | None) -> Prompt:
+    messages = prompts.judge(conversation, answer, criterion, template)
     digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
     return Prompt(f"{conversation.suite}/{conversation.id}/{digest}", messages)
 
@@ -159,11 +175,11 @@ _OBJECT = re.compile(r"\{\s*(?:\"|\})")  # how JSON objects begin; braces in pro
 # What follows a backslash in JSON. Judges also write "\$5" and "\mu", whose backslash then stands for itself.
 _BACKSLASH = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 # A judge may write the value as text. The two words say what they say; taken for truthy, "false" would be met.
-_WORDS = {"true": True, "false": False}
+_WORDS = {"true": MET, "false": NOT_MET}
 
 
 class _Conflict(ValueError):
-    """One object says two different things under one key."""
+    """A reply says two different things under one key."""
 
 
 def _unjudged(reason: str) -> Judgment:
@@ -177,15 +193,13 @@ def read_judgment(text: str) -> Judgment:
     try:
         objects = _objects(text)
         judgments = list(_judgments(objects))
+        if len({judgment.outcome for judgment in judgments}) > 1:
+            raise _Conflict
     except _Conflict:
         return _unjudged(CONFLICT)
     except (ValueError, RecursionError):  # malformed, a number too long to convert, or nested without end
         return _unjudged(BROKEN)
-    if not judgments:
-        return _unjudged(NO_KEY if objects else NO_OBJECT)
-    if len({judgment.outcome for judgment in judgments}) > 1:
-        return _unjudged(CONFLICT)
-    return judgments[0]
+    return judgments[0] if judgments else _unjudged(NO_KEY if objects else NO_OBJECT)
 
 
 def _objects(text: str) -> list[dict]:
@@ -211,18 +225,13 @@ def _judgments(value: object) -> Iterator[Judgment]:
     tool, whose arguments may be JSON inside a text. Any other text may quote one, and is not looked into."""
     if isinstance(value, dict) and KEY in value:
         met, explanation = value[KEY], value.get("explanation")
-        if isinstance(met, str):
-            met = _WORDS.get(met.strip().lower())
-        if not isinstance(met, bool):
-            yield _unjudged(NEITHER)
-        else:
-            yield Judgment(MET if met else NOT_MET, explanation if isinstance(explanation, str) else "")
-    elif isinstance(value, dict):
-        for name, inner in value.items():
+        outcome = _WORDS.get(str(met).strip().lower()) if isinstance(met, bool | str) else None
+        shown = explanation if outcome and isinstance(explanation, str) else ""
+        yield Judgment(outcome, shown) if outcome else _unjudged(NEITHER)
+    elif isinstance(value, dict | list):
+        named = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in named:
             yield from _judgments(_objects(inner) if name == "arguments" and isinstance(inner, str) else inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _judgments(inner)
 
 
 # Agreement of a panel. A criterion that a judge left unjudged is missing for that judge, never a "not met".
@@ -246,5 +255,6 @@ def pairwise_agreement(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def panel_kappa(frame: pd.DataFrame) -> float:
-    """Return Fleiss' kappa of all judges, over the criteria that all of them judged."""
-    return fleiss_kappa(_by_judges(frame))
+    """Return Fleiss' kappa of all judges, over the criteria that all of them judged; NaN of one judge alone."""
+    wide = _by_judges(frame)
+    return fleiss_kappa(wide) if len(wide.columns) > 1 else float("nan")

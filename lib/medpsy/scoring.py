@@ -25,14 +25,12 @@ MEASURES = {rubric.OVERALL: "Overall"} | THEMES | AXES
 
 def closed_ended(study: Study, graded: pd.DataFrame, replicates: claims.Draws | None = None) -> pd.DataFrame:
     """Return the score of every model on every suite, and their average (report 4.1.1: the plain mean) first.
-
     Unreadable and cut off responses count as not correct, failed ones do not count. A score is missing where one of its
     weight groups, or of the average one of the seven suites, has none. `replicates` are of the same responses, as
     `medpsy.claims.draws` returns them; by default drawn here, with the margins of the scores themselves, not of their
     difference from published ones. Returns ``model``, ``label``, ``suite``, ``title``, ``score`` and ``margin``
     (points), ``questions`` (with a key), ``responses`` (to them), one count per outcome, ``no gold``, and ``link``: the
-    filter of what is behind it.
-    """
+    filter of what is behind it."""
     values = (replicates or claims.draws(study, graded, published_runs=0)).values
     unit = ["model", "suite"]
     counts = pd.crosstab([graded["model"], graded["suite"]], graded["outcome"]).reindex(columns=COUNTS, fill_value=0)
@@ -65,7 +63,7 @@ def open_ended(study: Study, judged: pd.DataFrame) -> pd.DataFrame:
         label=scores["model"].map(labels),
         title=scores["name"].map(MEASURES),
         link=["conversations#" + urlencode(each) for each in scores[["model", "suite"]].to_dict("records")],
-    )
+    ).astype(dict.fromkeys(("suite_title", "judge_label", "label", "title"), str))  # where nothing is judged, too
 
 
 def leads(study: Study, replicates: claims.Draws, models: Sequence[str], measures: Mapping[str, str]) -> pd.DataFrame:

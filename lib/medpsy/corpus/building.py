@@ -1,9 +1,8 @@
 """From seeds to a corpus: the teacher writes, the filters drop, the rest is Parquet shards beside a card.
 
 Only with its card is a corpus complete; the same rows always give the same files and card, which hold no time and no
-machine. One batch is in memory at a time; what the response store has is not asked again, and the engine opens at the
-first missing response. Rows that others wrote (the sister recipes') go through the same filters but for near
-duplicates: the turns of one trace are alike by nature.
+machine. One batch is in memory at a time. Rows that others wrote (the sister recipes') go through the same filters but
+for near duplicates: the turns of one trace are alike by nature.
 """
 
 import hashlib
@@ -11,7 +10,7 @@ import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -30,16 +29,15 @@ from medpsy.corpus.rows import (
     FILTERS,
     SCHEMA,
     TOO_LONG,
-    UNREADABLE,
+    TOOL_SCHEMA,
     Lengths,
     TrainingRow,
-    marked,
     row_of_response,
 )
 from medpsy.corpus.seeds import Seed, draw_seeds, sources, user_words
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.files import whole_folder
-from medpsy.store import ResponseStore, Session, noted
+from medpsy.store import Progress, ResponseStore, Session, noted
 from medpsy.study import ModelSpec, Study
 
 CARD_FILE = "card.json"
@@ -125,9 +123,7 @@ def load(study: Study, corpus: str):
     files = [str(folder(study, corpus) / name) for name in sorted(known.shards)]
     rows = datasets.load_dataset("parquet", data_files=files, split="train")
     if len(rows) != known.rows:
-        raise ValueError(
-            f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; delete its folder and {MAKE}"
-        )
+        raise ValueError(f"{corpus}: {len(rows):,} rows, {known.rows:,} by its {CARD_FILE}; delete it and {MAKE}")
     return rows
 
 
@@ -142,12 +138,10 @@ def build(
     batch: int,
     targets: Sequence[str] = (),
     origins: Mapping[str, Mapping[str, str]] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = None,
 ) -> Written:
-    """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card.
-
-    Only missing responses are generated; the same ones give the same files. Bad settings, or no row that is left, are a
-    ValueError; then nothing is written, and an older corpus stays.
+    """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card. Bad settings, or
+    no row that is left, are a ValueError; then nothing is written, and an older corpus stays.
 
     Args:
         kinds: kind of seeds -> how many.
@@ -180,23 +174,14 @@ def build(
 
 
 def write_corpus(
-    study: Study,
-    name: str,
-    rows: Sequence[TrainingRow],
-    *,
-    filters: Mapping[str, Any],
-    origins: Origins,
-    schema: pa.Schema = SCHEMA,
+    study: Study, name: str, rows: Sequence[TrainingRow], *, filters: Mapping[str, Any], origins: Origins
 ) -> Written:
-    """Filter `rows` and write them as corpus `name` of the study, whole or not at all; equal rows give equal files.
-    Dropped and counted: rows with a second think block, rows longer than a pack, exact duplicates, and rows that repeat
-    what a suite asks. Arguments and errors as those of `build`."""
+    """Filter `rows`, those with a second think block among what is dropped, and write them as corpus `name` of the
+    study; `filters` and errors as those of `build`."""
     dropping = strict.build(Filters, dict(filters), strict.Place("filters"))
-    candidates = []
-    for row in rows:
-        readable = UNREADABLE if marked(row.reasoning) or marked(row.answer) else row
-        candidates.append(Candidate(row.kind, (row.id, *row.written), user_words(row.messages), readable))
+    candidates = [Candidate(row.kind, (row.id, *row.written), user_words(row.messages), row.readable) for row in rows]
     settings = {"filters": asdict(dropping), "targets": _measures(study)}
+    schema = TOOL_SCHEMA if any(row.prompt_tools for row in rows) else SCHEMA
     return _write(study, name, [candidates], dropping, 1, settings, origins, schema=schema)
 
 
@@ -208,7 +193,6 @@ class Candidate(NamedTuple):
 
 
 def _measures(study: Study, targets: Sequence[str] = ()) -> list[str]:
-    """Return the models by whose chat template rows are measured."""
     names = list(dict.fromkeys(targets or study.targets.values()))
     if not names:
         raise ValueError(f"targets: params/{study.profile}/study.yaml names none; name the models to measure rows by")
@@ -287,7 +271,6 @@ def _write(
 def _answered(
     session: Session, teacher: ModelSpec, seeds: Iterator[Seed], sampling: Sampling, batch: int
 ) -> Iterator[list[Candidate]]:
-    """Yield `batch` seeds at a time, each with what its response in the store makes."""
     while some := list(islice(seeds, batch)):
         answers = {}
         for run in dict.fromkeys(seed.run for seed in some):

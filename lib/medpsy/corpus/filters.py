@@ -31,8 +31,6 @@ from medpsy.study import Study
 
 @dataclass(frozen=True)
 class Filters:
-    """Which rows are dropped."""
-
     packed_length: Annotated[int, Field(ge=1)]  # tokens of a packed training sequence; a longer row is never cut
     near: Annotated[float, Field(ge=0.5, le=1)]  # Jaccard similarity of near duplicates; 1 leaves only exact ones
     ngram: Annotated[int, Field(ge=0)]  # words shared with a suite that contaminate; 0 compares whole stems alone
@@ -44,7 +42,7 @@ def words(text: str) -> list[str]:
 
 
 def runs(text: Sequence[str], length: int) -> list[str]:
-    """Return every run of `length` neighbouring words of `text`; a shorter text is one run."""
+    """Return every run of `length` neighbouring words; a shorter text is one run."""
     return [" ".join(text[at : at + length]) for at in range(max(1, len(text) - length + 1))]
 
 
@@ -55,14 +53,7 @@ def digest(text: str) -> bytes:
 PERMUTATIONS = 128  # the estimate of a similarity s then has the standard error sqrt(s (1 - s) / 128), 0.02 at 0.95
 ROW_SHINGLE = 5  # words; ours: long enough that a shared template alone does not make two texts alike
 RECALL = 0.9  # least chance that a pair at the threshold is compared at all
-CACHE = 32 * 1024  # KiB of the index that sqlite keeps in memory
-# never committed: the file is thrown away, and what the cache cannot hold spills
-INDEX = f"""
-PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};
-CREATE TABLE signature (id INTEGER PRIMARY KEY, numbers BLOB);
-CREATE TABLE band (numbers BLOB, id INTEGER, PRIMARY KEY (numbers, id)) WITHOUT ROWID;
-BEGIN
-"""
+INDEX = Path(__file__).with_name("filters.sql").read_text(encoding="utf-8")
 
 
 def sketch(text: Sequence[str], length: int) -> MinHash:

@@ -1,8 +1,7 @@
 """Rows of training data: what makes a response one, how a target's chat template writes it, how many tokens that is.
 
-The prompt is, character by character, what an engine would send. Refuses a template that opens the thinking where the
-study says that it does not, and one without an end of turn. Cuts nothing off. Numbers of tokens are kept in the
-response store, so a replay needs no tokenizer.
+The prompt is, character by character, what an engine would send. Numbers of tokens are kept in the response store, so a
+replay needs no tokenizer.
 """
 
 from __future__ import annotations
@@ -60,6 +59,11 @@ class TrainingRow:
         return [self.messages, self.reasoning, self.answer, *([self.prompt_tools] if self.prompt_tools else [])]
 
     @property
+    def readable(self) -> TrainingRow | str:
+        """The row, or the filter that drops it: a second think block, which no training row may hold."""
+        return UNREADABLE if marked(self.reasoning) or marked(self.answer) else self
+
+    @property
     def text(self) -> str:
         return "\n".join([*(turn["content"] for turn in self.messages), self.reasoning, self.answer])
 
@@ -86,7 +90,7 @@ def without_opening(reasoning: str) -> str:
 
 
 def marked(text: str) -> bool:
-    """Return whether a marker of reasoning is left in `text`: a second block, which no training row may hold."""
+    """Return whether a marker of reasoning is left in `text`."""
     return any(marker in text for marker in (*OPENS, *CLOSES))
 
 
@@ -131,14 +135,13 @@ class Form:
 
 
 def chat_form(tokenizer: PreTrainedTokenizerBase, *, opens_thinking: bool, switches: Mapping[str, Any]) -> Form:
-    """Return how the model of `tokenizer` is written to, after looking at what its template really does."""
+    """Return how the model of `tokenizer` is written to; a template that opens the thinking otherwise than is said, or
+    has no end of turn, is a ValueError."""
     asked = [{"role": "user", "content": PROBE}]
     (prompt,) = render(tokenizer, [asked], switches)
     if (opens := prompt.rstrip().endswith(OPEN)) != opens_thinking:
-        does = "opens" if opens else "does not open"
-        raise ValueError(
-            f"opens_thinking: {opens_thinking} in study.yaml, but the chat template {does} the thinking; correct it"
-        )
+        does = f"the chat template {'opens' if opens else 'does not open'} the thinking"
+        raise ValueError(f"opens_thinking: {opens_thinking} in study.yaml, but {does}; correct it")
     answered = [*asked, {"role": "assistant", "content": PROBE}]
     (whole,) = render(tokenizer, [answered], switches, add_generation_prompt=False)
     tail = whole.rpartition(PROBE)[2].strip()

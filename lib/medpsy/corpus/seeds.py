@@ -1,11 +1,10 @@
 """Question seeds: what the teacher is asked. No seed holds an answer.
 
-A seed of the miniature comes from a training cell, never from a held-out one: cells are drawn one after the other in an
-order that the study's seed shuffles, and when all are drawn the next round asks each again, with other options or for
-another sample. Elsewhere seeds are the questions of public training splits: answers, explanations and reasoning are
-never read, rows are streamed and drawn by a seeded shuffle, and a hub copy without a commit is refused. A twentieth of
-them is in no corpus: held-out questions of reinforcement learning are taken from there, and AlphaMedQA is made of the
-same training splits. One seed after another is made, so a corpus may have more of them than memory holds.
+A seed of the miniature comes from a training cell: cells are drawn in an order that the study's seed shuffles, and when
+all are drawn the next round asks each again, with other options or for another sample. Elsewhere seeds are the
+questions of public training splits: answers, explanations and reasoning are never read. A twentieth of them is in no
+corpus: held-out questions of reinforcement learning are taken from there, and AlphaMedQA is made of the same training
+splits. One seed after another is made, so a corpus may have more of them than memory holds.
 """
 
 import hashlib
@@ -30,6 +29,7 @@ from medpsy.mini.world import Case, Dialogue, cases, dialogues, draw_options
 from medpsy.study import Study
 
 T = TypeVar("T")
+Given = Mapping[str, str] | None  # fields of `HubCopy`, as parameters name another copy of a set
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,16 @@ def user_words(messages: Sequence[Message]) -> str:
     return " ".join(turn["content"] for turn in messages if turn["role"] == "user")
 
 
+def plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 HELD_OUT = 0.05  # ours: share of real questions that no corpus holds
 
 
 def is_held_out(question: str) -> bool:
     """Return whether a real question is kept out of every corpus; the same words always are, or never."""
-    same = " ".join(question.casefold().split()).encode("utf-8", "replace")
+    same = plain(question).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(same, digest_size=16).digest()[:4], "big") / 2**32 < HELD_OUT
 
 
@@ -64,6 +68,7 @@ class PublicSet:
     read: Callable[[Row], Lettered | None] | None = None  # stem and options of a row; None of one that asks nothing
     files: tuple[str, ...] = ("train*", "data/train*", "phrases_no_exclude_train*")  # of a local folder
     data_file: str = ""  # which part of the hub copy
+    write: Callable[[Path], Path] | None = None  # writes the miniature's copy to a folder
 
 
 @dataclass(frozen=True)
@@ -105,19 +110,12 @@ class Copy:
         return rows.from_files(rows.find(self.origin.data_dir, (file, Path(file).name)))
 
 
-def copy(
-    study: Study,
-    name: str,
-    known: PublicSet,
-    given: Mapping[str, str] | None,
-    write: Callable[[Path], Path] | None = None,
-) -> Copy:
-    """Return the copy of set `name` that the study reads. `given`: fields of `HubCopy` but for ``data_file``; none for
-    the miniature, whose copy `write` writes to a folder."""
+def copy(study: Study, name: str, known: PublicSet, given: Given) -> Copy:
+    """Return the copy of set `name` that the study reads; the miniature is `given` none, and nobody a ``data_file``."""
     if study.source == "mini":
         if given:
             raise ValueError(f"{name}: origin {dict(given)} belongs to a real study; the miniature makes its own files")
-        folder = write(study.outputs / "data" / name) if write else None
+        folder = known.write(study.outputs / "data" / name) if known.write else None
         return Copy(Origin(known.hub_id, None, "train", None, folder), "Apache-2.0", True)
     chosen = strict.build(HubCopy, dict(given or {}), strict.Place(f"origin of {name}"), data_file="")
     if not (chosen.data_dir or chosen.hub_id or known.hub_id):
@@ -160,7 +158,6 @@ def draw_seeds(
 def hub_copies(
     study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[str, str]] | None
 ) -> dict[str, HubCopy]:
-    """Return the copy that each of `kinds` is read from; an error names the file, the kind and the field."""
     place = strict.Place(f"params/{study.profile}/03_training_data.yaml", ("origins",))
     given = {kind: strict.build(HubCopy, dict(raw), place.at(kind)) for kind, raw in (origins or {}).items()}
     return {kind: given.get(kind, HubCopy()) for kind in kinds}
@@ -189,7 +186,6 @@ def read_question(row: Row, options: tuple[str, ...] = ()) -> Lettered:
 
 
 def of_suite(key: str, options: Callable[[Row], tuple[str, ...]]) -> PublicSet:
-    """Return the training split of a suite."""
     spec = SUITES[key]
     return PublicSet(spec.hub_id, spec.revision, spec.licence, lambda row: read_question(row, options(row)))
 
@@ -220,7 +216,7 @@ def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[st
 
 
 def hub_seeds(study: Study, corpus: str, kind: str, count: int, copy: HubCopy) -> Iterator[Seed]:
-    """Yield `count` seeds of `kind`, drawn by the study's seed; none is held out. Fewer questions are a DataError."""
+    """Yield `count` seeds of `kind`, none of them held out. Fewer questions are a DataError."""
     made, apart = 0, 0
     for row in _hub_rows(study, kind, SOURCES[kind], copy):
         asked = SOURCES[kind].read(row)
@@ -296,9 +292,7 @@ def mini_seeds(study: Study, corpus: str, kind: str, count: int) -> Iterator[See
             continue
         messages = prompts.closed_ended(voices.as_question(item, mini_options(item, draw)))
         stem = f"{item.context} {item.stem}" if item.context else item.stem
-        run = (
-            draw if item.form == "trial" else 0
-        )  # its options never change; another draw of the others is another prompt
+        run = draw if item.form == "trial" else 0  # whose options never change; of the others another draw is another
         yield Seed(ident, corpus, kind, messages, stem, tuple(fact.id for fact in item.facts), run)
 
 

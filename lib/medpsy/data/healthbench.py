@@ -4,6 +4,7 @@ Arora et al., "HealthBench". The authors ask not to show examples in plain text 
 `canary`): files are read compressed as they are, nothing is copied, and ideal completions are never read.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,25 +12,37 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field
 
 from medpsy import strict
-from medpsy.data.questions import Conversation, Criterion
+from medpsy.data.questions import Conversation, Criterion, Labelled
 from medpsy.data.rows import DataError, Origin, Row, find, from_files, from_hub
 from medpsy.files import parsed
 
 LISTED = strict.read(Path(__file__).with_name("healthbench.yaml"))
 THEMES, AXES, FILES = (LISTED[name] for name in ("themes", "axes", "files"))
+PHYSICIANS, PHYSICIANS_FILES = "healthbench_physicians", LISTED["physicians_files"]
+CLUSTER = "cluster:"  # begins the name of a consensus criterion, which goes on with its theme
 LEVELS = ("example", "cluster")  # written for this example, or one of the 34 consensus criteria
 TAGS = {"theme": THEMES, "axis": AXES, "level": LEVELS}
 
 
 def read(key: str, published: int, origin: Origin) -> list[Conversation]:
     """Return the conversations of one part: of the hub, or of a folder, there also packed or under other names."""
-    file, *names = FILES[key]
-    if origin.data_dir is None:
-        rows = from_hub(origin, None, file)
-    else:
-        rows = from_files(find(origin.data_dir, (f"{file}*", *names)))
+    rows = _rows(FILES[key], origin)
     origin.expect(rows, published, "conversations")
     return [to_conversation(row, key) for row in rows]
+
+
+def labelled(published: int, origin: Origin) -> list[Labelled]:
+    """Return the meta-evaluation: responses and consensus criteria with the labels of physicians."""
+    rows = _rows(PHYSICIANS_FILES, origin)
+    origin.expect(rows, published, "labelled responses")
+    return [_to_labelled(row) for row in rows]
+
+
+def _rows(names: Sequence[str], origin: Origin) -> list[Row]:
+    file, *others = names
+    if origin.data_dir is None:
+        return from_hub(origin, None, file)
+    return from_files(find(origin.data_dir, (f"{file}*", *others)))
 
 
 class _Turn(BaseModel, strict=True):
@@ -53,6 +66,34 @@ class _Example(BaseModel, strict=True):
     prompt_id: Annotated[str, Field(pattern=r"\S")]
     rubrics: Annotated[list[_Rubric], _Nested]
     example_tags: Annotated[list[str], _Nested]
+
+
+class _Labelled(BaseModel, strict=True):
+    """A row of the meta-evaluation."""
+
+    prompt: Annotated[list[_Turn], _Nested]
+    completion: str
+    rubric: Annotated[str, Field(pattern=r"\S")]
+    category: str
+    binary_labels: Annotated[list[bool], Field(min_length=1), _Nested]
+    prompt_id: str
+    completion_id: str
+
+
+def _to_labelled(row: Row) -> Labelled:
+    """Return a row of the meta-evaluation; several of its rows may be about one response."""
+    about = row.checked(_Labelled)
+    name = about.category.removeprefix(CLUSTER)
+    if (theme := next((theme for theme in THEMES if name.startswith(theme)), None)) is None:
+        raise row.error("category", f"no theme begins it; known are {', '.join(THEMES)}", about.category)
+    rubric = (Criterion(about.rubric.strip(), 1, "", (about.category,)),)
+    turns = tuple(turn.model_dump() for turn in about.prompt)
+    try:
+        conversation = Conversation(about.prompt_id, PHYSICIANS, turns, rubric, theme)
+    except ValueError as error:
+        raise DataError(f"{row.source}, row {row.number}: {error}") from None
+    ident = f"{about.prompt_id}/{about.completion_id}/{hashlib.sha256(about.rubric.encode()).hexdigest()[:8]}"
+    return Labelled(ident, conversation, about.completion, tuple(about.binary_labels))
 
 
 def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversation:

@@ -5,39 +5,35 @@ A loader turns one row of a data set into one of these records; nothing downstre
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
+from string import Formatter
 from typing import TypeVar
 
 LETTERS = "ABCDEFGHIJ"  # MMLU-Pro and MedXpertQA offer up to ten options
 ROLES = ("system", "user", "assistant")
+FIELDS = {"context", "stem", "options"}  # of the template of a closed-ended prompt
 
 
 @dataclass(frozen=True)
 class Question:
-    """One closed-ended question.
+    """One closed-ended question. Scores are averaged within a `weight_group` first, then over groups without weights
+    (MMLU (Health): the subject; every other suite: the suite itself)."""
 
-    Args:
-        id: unique within its suite, which is a key of `medpsy.data.suites.SUITES`.
-        subject: the suite's own sub-domain, e.g. ``"anatomy"``; empty where the suite has none.
-        options: 2 to 10 texts in the order of their letters; `stem` is the question without them.
-        gold: index into `options`, or None where the key is withheld or names several options.
-        context: passage the question is about (PubMedQA), or None.
-        weight_group: questions are averaged within a group first, then groups without weights (MMLU (Health): the
-            subject; every other suite: the suite itself).
-    """
-
-    id: str
-    suite: str
-    subject: str
-    stem: str
-    options: tuple[str, ...]
-    gold: int | None
-    context: str | None
+    id: str  # unique within its suite
+    suite: str  # key of `medpsy.data.suites.SUITES`
+    subject: str  # the suite's own sub-domain, e.g. "anatomy"; empty where the suite has none
+    stem: str  # without the options
+    options: tuple[str, ...]  # 2 to 10 in the order of their letters
+    gold: int | None  # index into `options`, or None where the key is withheld or names several options
+    context: str | None  # passage the question is about (PubMedQA)
     weight_group: str
+    wording: str = field(default="", repr=False)  # template of its prompt; empty: that of the study
 
     def __post_init__(self) -> None:
         where = f"{self.suite}/{self.id}"
+        if self.wording and {name for _, name, *_ in Formatter().parse(self.wording)} - {None} != FIELDS:
+            raise ValueError(f"{where}: wording {self.wording!r}; a template has {{context}}, {{stem}} and {{options}}")
         if not 2 <= len(self.options) <= len(LETTERS):
             raise ValueError(f"{where}: {len(self.options)} options; 2 to {len(LETTERS)} are allowed")
         if self.gold is not None and not 0 <= self.gold < len(self.options):
@@ -92,7 +88,24 @@ class Conversation:
             raise ValueError(f"{where}: no criterion has positive points, so there is nothing to score against")
 
 
-Item = TypeVar("Item", Question, Conversation)
+@dataclass(frozen=True)
+class Labelled:
+    """A response to a conversation with one criterion, and what physicians say: whether it is met, a label each."""
+
+    id: str
+    conversation: Conversation
+    answer: str
+    labels: tuple[bool, ...]
+
+    suite = property(lambda self: self.conversation.suite)
+    weight_group = property(lambda self: self.conversation.theme)  # a sample has as many of every theme
+
+    def __post_init__(self) -> None:
+        if len(self.conversation.rubric) != 1 or not self.labels:
+            raise ValueError(f"{self.suite}/{self.id}: one criterion and a label or more are expected")
+
+
+Item = TypeVar("Item", Question, Conversation, Labelled)
 
 
 def sample(items: Sequence[Item], n: int, seed: int) -> tuple[Item, ...]:

@@ -33,8 +33,6 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row as it was read."""
-
     values: Mapping[str, object]
     source: str  # file or hub split, for messages
     number: int  # from 1 within `source`; a record of several lines is one row

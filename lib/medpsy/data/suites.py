@@ -15,21 +15,13 @@ from pathlib import Path
 
 from medpsy import strict
 from medpsy.data import healthbench, training_sets
-from medpsy.data.questions import LETTERS, Conversation, Question
+from medpsy.data.questions import LETTERS, Conversation, Labelled, Question
 from medpsy.data.rows import DataError, Origin, Row, SuiteSpec, find, from_files, from_hub, read, sources
 
-Items = Iterable[Question] | Iterable[Conversation]
+Items = Iterable[Question] | Iterable[Conversation] | Iterable[Labelled]
 
 # MMLU (Health), Hendrycks et al.: subjects and unweighted mean are those of the model card; pooling the 1,089 questions
 # does not give the published decimals. Other "medical" selections (nine subjects, or five) are not comparable.
-MMLU_SUBJECTS = {  # questions in the test split, counted
-    "anatomy": 135,
-    "clinical_knowledge": 265,
-    "college_biology": 144,
-    "college_medicine": 173,
-    "medical_genetics": 100,
-    "professional_medicine": 272,
-}
 MMLU_HEADER = ("question", "A", "B", "C", "D", "answer")  # the original csv files have no header row
 
 
@@ -237,7 +229,6 @@ NO_HEADING = "UNLABELLED"  # how MEDLINE marks a passage without a heading
 
 
 def pubmedqa(origin: Origin) -> list[Question]:
-    """Return the official test questions, in the order of the rows."""
     labelled = read(origin, ("ori_pqal*", "pqa_labeled/train*", "train*"))
     origin.expect(labelled, PUBMEDQA_LABELLED, "labelled rows")
     pairs = [(row.key or str(row.integer("pubid")), row) for row in labelled]  # the PMID is a key in the original
@@ -276,13 +267,19 @@ def _pubmed_question(row: Row, pmid: str) -> Question:
 
 
 LISTED = strict.read(Path(__file__).with_name("suites.yaml"))
+MMLU_SUBJECTS: dict[str, int] = LISTED["mmlu_health"].pop("subjects")
+LISTED = {key: {**LISTED.get(about.pop("like", ""), {}), **about} for key, about in LISTED.items()}
 READ = {each.__name__: each for each in (mmlu_health, afrimedqa, mmlu_pro_health, medmcqa, medqa, medxpertqa, pubmedqa)}
 READ |= {key: partial(healthbench.read, key, LISTED[key]["published"]) for key in healthbench.FILES}
+READ[healthbench.PHYSICIANS] = partial(healthbench.labelled, LISTED[healthbench.PHYSICIANS]["published"])
 READ["alphamed"] = training_sets.alphamed
 EVERY = {key: SuiteSpec(key=key, read=READ[key], **about) for key, about in LISTED.items()}
 OPEN_SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in healthbench.FILES}
 RL_SET: SuiteSpec = EVERY["alphamed"]  # no suite: for training only
-SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in EVERY if key not in (*OPEN_SUITES, RL_SET.key)}
+PHYSICIANS: SuiteSpec = EVERY[healthbench.PHYSICIANS]  # no suite either: by its labels judges are measured
+SUITES: dict[str, SuiteSpec] = {
+    key: EVERY[key] for key in EVERY if key not in (*OPEN_SUITES, RL_SET.key, PHYSICIANS.key)
+}
 
 
 @dataclass(frozen=True)
@@ -291,7 +288,7 @@ class Suite:
 
     key: str
     title: str
-    items: tuple[Question, ...] | tuple[Conversation, ...]
+    items: tuple[Question, ...] | tuple[Conversation, ...] | tuple[Labelled, ...]
     digest: str  # of all items in order: two loads with one digest ask the same
 
 

@@ -11,9 +11,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal, NamedTuple
 
 from medpsy import families
@@ -36,24 +35,13 @@ NO_OPTION = "no option"
 PARSER_UNREADABLE = "parser unreadable"  # the parser model's reply is none of the replies asked for
 REASONS = (EMPTY, FILTERED, REFUSED, SEVERAL, NONE_FITS, NOT_OFFERED, CLASH, NO_OPTION, PARSER_UNREADABLE)
 
-
-def _phrases() -> SimpleNamespace:
-    """Return the patterns of ``phrases.yaml``, compiled, by name."""
-    texts: dict[str, str] = {}
-    for name, parts in settings.read(Path(__file__).with_name("phrases.yaml")).items():
-        texts[name] = re.sub(r"%(\w+)%", lambda part: texts[part[1]].removeprefix("(?i)"), "".join(parts))
-    return SimpleNamespace(**{name: re.compile(text) for name, text in texts.items()})
-
-
-WORDS = _phrases()
+WORDS = settings.patterns(Path(__file__).with_name("phrases.yaml"))
 _LONGEST_SENTENCE = 4000  # characters read of one, its end; a longer one is a loop
 _LONGEST = 20_000  # characters read of an answer, its end; as many as the parser model sees
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of one answer."""
-
     choice: int | None  # index into the question's options; None where no single one was chosen
     how: str  # where the choice was found ("json", "stated", ...), or why there is none (one of `REASONS`)
     key: str | None = None  # of the parser's response that it was read from
@@ -224,11 +212,8 @@ def choice(text: str, question: Question) -> Reading | None:
     last = None
     for mention in mentions(text, question):
         gap = text[last.end if last else 0 : mention.start]
-        if not chosen and not WORDS.filler.fullmatch(gap):
-            break
-        if chosen and (
-            not (_joins(gap) or _same(gap, question) == last.index) or WORDS.own_clause.match(text, mention.end)
-        ):
+        follows = _joins(gap) or _same(gap, question) == last.index if chosen else WORDS.filler.fullmatch(gap)
+        if not follows or (chosen and WORDS.own_clause.match(text, mention.end)):
             break
         last = mention
         chosen += [] if mention.negated else [mention]
@@ -251,9 +236,8 @@ def _by_letter(index: int, how: str, question: Question, behind: str = "") -> Re
 
 def _joins(gap: str) -> bool:
     """Tell whether "and", "or", a comma or nothing but signs join two letters, with no new clause between them."""
-    return not WORDS.word.search(gap) or (
-        WORDS.joins.search(gap[-80:]) is not None and not WORDS.stop.search(gap.lstrip(" .:)*`"))
-    )
+    joined = WORDS.joins.search(gap[-80:]) and not WORDS.stop.search(gap.lstrip(" .:)*`"))
+    return bool(joined or not WORDS.word.search(gap))
 
 
 def _first_clause(text: str) -> str:
@@ -312,9 +296,8 @@ def claims(sentence: str, question: Question) -> list[Claim]:
     chosen = {mention.index for mention in named if mention.marked and mention.index < len(question.options)}
     if concludes and chosen:
         return [Claim("concluded", Reading(chosen.pop(), "concluded") if len(chosen) == 1 else Reading(None, SEVERAL))]
-    none_fits = (
-        (concludes or cues) and WORDS.none_said.search(sentence) and WORDS.none.pattern not in _forms(question.options)
-    )
+    none_said = (concludes or cues) and WORDS.none_said.search(sentence)
+    none_fits = none_said and WORDS.none.pattern not in _forms(question.options)
     return [Claim("concluded", Reading(None, NONE_FITS))] if none_fits else []
 
 
@@ -344,10 +327,8 @@ def _sentences(answer: str) -> list[tuple[str, bool]]:
     blank = True
     for line in answer.split("\n"):
         if line.strip():
-            first, _, last = lines[-1].rpartition("\n")
-            listed = (
-                first and not blank and WORDS.item.match(last) and WORDS.item.match(line)
-            )  # a lettered list was announced
+            first, _, last = lines[-1].rpartition("\n")  # of a lettered list that was announced
+            listed = first and not blank and WORDS.item.match(last) and WORDS.item.match(line)
             if listed or lines[-1].rstrip(" *_`").endswith(":"):
                 lines[-1] += "\n" + line
             else:
@@ -448,30 +429,24 @@ def lenient(answer: str, question: Question) -> Reading:
     return Reading(None, REFUSED if WORDS.refusal.search(answer) else NO_OPTION)
 
 
-def first_letter(answer: str, question: Question) -> Reading:
-    return _nth_letter(answer[:_LONGEST], question, 0)
-
-
-def last_letter(answer: str, question: Question) -> Reading:
-    return _nth_letter(answer[-_LONGEST:], question, -1)
-
-
-def _nth_letter(answer: str, question: Question, place: int) -> Reading:
+def _letter(answer: str, question: Question, place: int) -> Reading:
+    """Take the first letter of an option (`place` 0), or the last (-1)."""
+    answer = answer[-_LONGEST:] if place else answer[:_LONGEST]
     offered = [mention for mention in mentions(clean(answer), question) if mention.index < len(question.options)]
     if offered:
         return Reading(offered[place].index, "letter")
     return Reading(None, NO_OPTION if answer.strip() else EMPTY)
 
 
-def first_or_last(answer: str, question: Question) -> Reading:
+def _first_or_last(answer: str, question: Question) -> Reading:
     """Take the first or the last letter, whichever is the gold. Biased: it can only raise a score."""
-    first, last = first_letter(answer, question), last_letter(answer, question)
+    first, last = (_letter(answer, question, place) for place in (0, -1))
     return last if question.gold is not None and last.choice == question.gold else first
 
 
-READERS: dict[str, Callable[[str, Question], Reading]] = {
-    reader.__name__: reader for reader in (strict, lenient, first_letter, last_letter, first_or_last)
-}
+READERS: dict[str, Callable[[str, Question], Reading]] = {"strict": strict, "lenient": lenient}
+READERS |= {"first_letter": partial(_letter, place=0), "last_letter": partial(_letter, place=-1)}
+READERS |= {"first_or_last": _first_or_last}
 BIASED = frozenset({"first_or_last"})  # readers that look at the gold
 
 

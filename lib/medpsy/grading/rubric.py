@@ -41,13 +41,11 @@ OTHERS = {  # what each option changes can be seen by scoring the same judgments
 
 def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per example (conversation and, where there are any, run), for each group of `by`: ``theme``,
-    ``score``, ``low``, ``high``, ``unjudged`` (criteria).
-
-    The score is the points of all met criteria over the sum of the positive points, not clipped (HealthBench, appendix
-    D). An unjudged criterion is left out of both sums; the result, which can leave the range that the missing judgments
-    allow, is moved into it: ``low`` (unjudged positive criteria not met, negative ones met) to ``high`` (the reverse).
-    An example none of whose positive points was judged has no score.
-    """
+    ``score``, ``low``, ``high``, ``unjudged`` (criteria). The score is the points of all met criteria over the sum of
+    the positive points, not clipped (HealthBench, appendix D). An unjudged criterion is left out of both sums; the
+    result, which can leave the range that the missing judgments allow, is moved into it: ``low`` (unjudged positive
+    criteria not met, negative ones met) to ``high`` (the reverse). An example none of whose positive points was judged
+    has no score."""
     shares = _shares(frame, [*_keys(frame, by), "theme"], scoring)
     if scoring.empty_as_zero:
         shares.loc[shares["empty"], BOUNDED] = 0.0
@@ -107,17 +105,15 @@ NUMBERS = ["score", "bootstrap_std", "margin", "n", "skipped", "unjudged", "low"
 def scores(
     frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Sequence[str] = (), seed: int = 0, replicates: int = 1000
 ) -> pd.DataFrame:
-    """Return the overall score and that of each theme and axis, for each group of `by`, which must name a column with
-    several values of `APART`.
-
-    A theme's score is the mean of whole-example scores of its examples, an axis' the mean over examples that have
-    positive points on it; several runs of a conversation are averaged first. Columns of `by`, ``kind`` (``"overall"``,
-    ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean clipped to 0..1; ``bootstrap_std`` of the
-    clipped means of conversations drawn anew with all their runs (`replicates` times: 1000 as the reference, or 0), and
-    ``margin``, half the width of their central 95 %; ``n`` conversations scored, ``skipped`` those none of whose
-    positive points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score with every unjudged criterion
-    decided against or for the response, over all conversations: ``score`` is moved between them where it left them.
-    """
+    """Return the overall score and that of each theme and axis, for each group of `by`, which must name every column of
+    `APART` that has several values. A theme's score is the mean of whole-example scores of its examples, an axis' the
+    mean over examples that have positive points on it; several runs of a conversation are averaged first. Columns of
+    `by`, ``kind`` (``"overall"``, ``"theme"`` or ``"axis"``), ``name``, and `NUMBERS`: ``score``, a mean clipped to
+    0..1; ``bootstrap_std`` of the clipped means of conversations drawn anew with all their runs (`replicates` times:
+    1000 as the reference, or 0), and ``margin``, half the width of their central 95 %; ``n`` conversations scored,
+    ``skipped`` those none of whose positive points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score
+    with every unjudged criterion decided against or for the response, over all conversations: ``score`` is moved
+    between them where it left them."""
     keys = [*by, "kind", "name"]
     whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
     themed = _clipped(whole, scoring.clip_each_category)
@@ -126,7 +122,10 @@ def scores(
         themed.assign(kind="theme", name=themed["theme"]),
         axes.assign(kind="axis", name=axes["axis"]),
     ]
-    groups = pd.concat(examples, ignore_index=True).groupby(keys, sort=False, dropna=False)
+    examples = pd.concat(examples, ignore_index=True)
+    per_conversation = examples.groupby([*keys, "conversation_id"], sort=False, dropna=False)
+    means = per_conversation[["score", "low", "high"]].mean().assign(unjudged=per_conversation["unjudged"].sum())
+    groups = means.groupby(level=keys, sort=False, dropna=False)
     rows = [dict(zip(keys, names, strict=True)) | _summary(group, seed, replicates) for names, group in groups]
     table = pd.DataFrame(rows, columns=[*keys, *NUMBERS])
     order = table["name"].map(ORDER.index)
@@ -135,15 +134,14 @@ def scores(
     return table.iloc[order.argsort()].reset_index(drop=True)
 
 
-def _summary(examples: pd.DataFrame, seed: int, replicates: int) -> dict[str, float]:
-    """Return `NUMBERS` of `examples`: rows of `example_scores`, or of `axis_scores` with one axis."""
-    means = examples.groupby("conversation_id", sort=False)[["score", "low", "high"]].mean()
-    scored = means["score"].dropna().to_numpy()
-    low, high = np.clip(means[["low", "high"]].mean(), 0.0, 1.0)
+def _summary(means: pd.DataFrame, seed: int, replicates: int) -> dict[str, float]:
+    """Return `NUMBERS` of `means`: a row per conversation, its runs averaged."""
+    score, low, high, unjudged = (means[name].to_numpy() for name in ("score", "low", "high", "unjudged"))
+    scored = score[~np.isnan(score)]
+    low, high = (np.clip(pd.Series(bound).mean(), 0.0, 1.0) for bound in (low, high))
     std = margin = np.nan
     if len(scored) > 1 and replicates:
-        index = pd.MultiIndex.from_product([[""], [""], range(len(scored))], names=["model", "stratum", "question_id"])
-        drawn = stats.bootstrap(pd.Series(scored, index=index), replicates, seed)[""].clip(0.0, 1.0).to_numpy()
+        drawn = stats.bootstrap_mean(scored, replicates, seed).clip(0.0, 1.0)
         std, margin = float(drawn.std()), float(stats.half_width(drawn))
     return {
         "score": float(np.clip(scored.mean(), low, high)) if len(scored) else np.nan,
@@ -151,7 +149,7 @@ def _summary(examples: pd.DataFrame, seed: int, replicates: int) -> dict[str, fl
         "margin": margin,
         "n": len(scored),
         "skipped": len(means) - len(scored),
-        "unjudged": int(examples["unjudged"].sum()),
+        "unjudged": int(unjudged.sum()),
         "low": float(low),
         "high": float(high),
     }
