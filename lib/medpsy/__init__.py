@@ -1,0 +1,1 @@
+"""What the notebooks of this project share: studies, responses, grades, statistics, claims, training, records."""

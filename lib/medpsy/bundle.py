@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medpsy import provenance, study
@@ -28,6 +29,7 @@ from medpsy.store import MODELS, NOTE, NOTES, SCHEMAS, ResponseStore, record_mod
 FORMAT = "medpsy responses 2"
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 2**28  # bytes; some two million shards
+FRACTION = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?|-?\d+e[-+]\d+")
 SETTINGS = "params/"  # members that are compared, never put into a store
 MEMBER = re.compile(
     r"models\.json|shards/[0-9a-f]{16}/[0-9a-f-]+\.parquet|counts/[a-z_]+/[0-9a-f-]+\.parquet|params/[\w-]+\.yaml"
@@ -58,22 +60,21 @@ def export(path: Path, profile: str) -> dict[str, Any]:
 
 def restore(path: Path, profile: str, *, sha256: str | None = None, other_settings: bool = False) -> ResponseStore:
     """Return the store of `profile` with the responses of the bundle `path` added, once all of it was verified.
-
     `sha256` is the digest that the whole bundle must have; with `other_settings` the bundle's profile and settings may
-    be others. A BundleError names the bundle, and the file in it or the one of the project that differs.
-    """
+    be others. A BundleError names the bundle, and the file in it or the one of the project that differs."""
     return add(path, study.load(profile).store_dir, sha256=sha256, profile=None if other_settings else profile)
 
 
 def differences(origin: Path, profile: str) -> list[Difference]:
     """Return what the sections of `profile` say otherwise here than in `origin`; what is here alone does not count.
-
     `origin` is a bundle, whose tables are compared by their digests (and the versions of packages where any differs),
-    or a folder of records ``<section>.json``, compared value by value; else a BundleError or FileNotFoundError.
-    """
+    or a folder of records ``<section>.json``, compared value by value; else a BundleError or FileNotFoundError."""
     if not origin.is_dir():
         with _opened(origin) as (_, manifest):
             there, here = manifest["about"].get("tables", {}), tables(profile)
+        for name in here.keys() & there.keys():
+            if there[name] == digest_of(study.find_root() / "outputs" / profile / name):  # as older bundles have it
+                here[name] = there[name]
         if apart := _apart(there, {name: here.get(name) for name in there}):
             there, here = manifest.get("provenance", {}).get("versions", {}), provenance.versions()
             apart += _apart(there, {name: here.get(name) for name in there}, "versions/")
@@ -113,11 +114,18 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def tables(profile: str) -> dict[str, str]:
-    """Return the digest of every table of the sections that are done: ``"<section>/tables/<name>.csv"`` -> SHA-256."""
+    """Return the digest of every table of the sections that are done: ``"<section>/tables/<name>.csv"`` -> SHA-256, of
+    numbers to six digits and nine decimals, since the last digits depend on how a machine adds."""
     folder = study.find_root() / "outputs" / profile
     done = [record.parent for record in sorted(folder.glob("[0-9]*/result.json"))]
     files = [file for section in done for file in sorted(section.glob("tables/*.csv"))]
-    return {file.relative_to(folder).as_posix(): digest_of(file) for file in files}
+    return {file.relative_to(folder).as_posix(): _digest_of_table(file) for file in files}
+
+
+def _digest_of_table(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    text = FRACTION.sub(lambda number: f"{round(float(number[0]), 9) + 0.0:.6g}", text)  # never -0
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _settings(profile: str) -> list[Path]:
@@ -149,7 +157,8 @@ def write(store: ResponseStore, path: Path, settings: Sequence[Path] = (), about
     files = {name: {"sha256": digest_of(file), "bytes": file.stat().st_size} for name, file in members.items()}
     manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
     manifest |= {"provenance": provenance.collect(study.find_root()), "about": about, "files": files}
-    manifest["rows"] = sum(pq.read_metadata(file).num_rows for file in kept if "shards" in file.parts[-3:])
+    shards = [file for name, file in members.items() if name.startswith("shards/")]
+    manifest["rows"] = sum(pq.read_metadata(file).num_rows for file in shards)
 
     def archived(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", strict_timestamps=False) as archive:
@@ -179,7 +188,10 @@ def add(path: Path, root: Path, *, sha256: str | None = None, profile: str | Non
             for name, entry in manifest["files"].items():
                 if problem := _unpack(archive, name, entry, Path(staging) / name):
                     raise BundleError(f"{path.name}: {name} {problem}; get the bundle again")
-            models = recorded_models(Path(staging))
+            try:
+                models = recorded_models(Path(staging))
+            except ValueError:
+                raise BundleError(f"{path.name}: {MODELS} cannot be read; get the bundle again") from None
             for name in manifest["files"]:
                 if name != MODELS and not name.startswith(SETTINGS):
                     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -230,4 +242,11 @@ def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], target: 
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(info) as source, target.open("xb") as sink:
         shutil.copyfileobj(source, sink)
-    return "" if digest_of(target) == entry["sha256"] else "was changed after it was written"
+    if digest_of(target) != entry["sha256"]:
+        return "was changed after it was written"
+    schema = SCHEMAS.get(name.partition("/")[0])
+    try:
+        strange = schema and not pq.read_schema(target).equals(schema)
+    except (pa.ArrowException, OSError) as error:
+        return f"is damaged ({error})"
+    return "has columns that are not those of a store" if strange else ""

@@ -16,7 +16,7 @@ from typer import Argument, Option
 
 OPTIONS = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-Profile = Annotated[str, Option("--profile", metavar="NAME", help="smoke, mini, review or paper.")]
+Profile = Annotated[str, Option("--profile", metavar="NAME", help="smoke, mini, laptop, review or paper.")]
 Json = Annotated[bool, Option("--json", help="Print JSON for a program instead of text.")]
 OpensThinking = Annotated[
     bool, Option("--opens-thinking", help="The template wrote <think>: text without </think> is no answer.")
@@ -136,15 +136,16 @@ def run(
     profile: Profile = "mini",
     file: Annotated[list[Path] | None, Option("-f", "--file", help="YAML file; wins over the profile's.")] = None,
     parameter: Annotated[list[str] | None, Option("-p", "--parameter", help="NAME=VALUE; wins over all.")] = None,
+    so_far: Annotated[bool, Option("--so-far", help="Ask nothing; show what is answered so far.")] = False,
 ) -> None:
     """Run one notebook into outputs/PROFILE/SECTION/; its result.json appears there when it is done."""
-    print(Late("run").run_notebook(notebook, profile, file or (), parameter or ()))
+    print(Late("run").run_notebook(notebook, profile, file or (), parameter or (), so_far=so_far))
 
 
 @app.command()
 def audit(as_json: Json = False) -> None:
     """Recompute every published claim and print which of them disagree."""
-    show(published.summary(), as_json, published.printed_summary)
+    show(published.summary(), as_json, published.printed)
 
 
 @store.command("export")
@@ -168,8 +169,11 @@ def store_replay(
 
 
 @store.command("compare")
-def store_compare(bundle: Bundle, profile: Profile = "mini") -> None:
-    """List the tables of a profile that are not, byte by byte, those of the machine that wrote the bundle.
+def store_compare(
+    bundle: Annotated[Path, Argument(help="File that `medpsy store export` wrote, or a folder of records.")],
+    profile: Profile = "mini",
+) -> None:
+    """List the tables of a profile that, numbers to six digits, are not those of the machine that wrote the bundle.
 
     Given a folder of records (<section>.json), list every number, status and sentence that differs from them.
     """
@@ -232,6 +236,8 @@ def fault(
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
+    if page and (name or solve):
+        raise ValueError("--page is of all faults; leave out the name and --solve")
     if page:
         print(faults.write_page(say))
     elif name is None:
@@ -263,7 +269,7 @@ def grade_answers(
     """Grade your own saved responses: correct, wrong, unreadable, cut off or failed, each counted apart."""
     rows, summary = grading.answers(questions, responses, reader=reader, opens_thinking=opens_thinking)
     out = out or studies.find_root() / "outputs" / "answers" / f"{responses.name.partition('.')[0]}.{reader}.jsonl"
-    grading.write_text(out, grading.written(rows))
+    Late("files").write_text(out, Late("data.rows").written(rows))
     show(summary, as_json, grading.printed_answers)
     print(f"outcome of each response: {out}", file=sys.stderr)
 

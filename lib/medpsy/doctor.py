@@ -9,7 +9,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,28 +23,24 @@ import yaml
 from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from medpsy import families, provenance, strict, study
-from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+from medpsy import families, prompts, provenance, strict, study
+from medpsy.data.suites import EVERY
 from medpsy.engines import EngineError, programs
+from medpsy.engines.models import no_such_file
 from medpsy.engines.programs import ending
 from medpsy.files import write_text
 from medpsy.planning import costs, plan
 from medpsy.planning.costs import Size, unit_costs
-from medpsy.study import COMMIT, Study
+from medpsy.study import COMMIT, ModelSpec, Study
 
-PACKAGES = {  # engine -> what it imports
-    "transformers": ("torch", "transformers"),
-    "llama_cpp": ("torch", "transformers", "gguf", "httpx"),
-    "vllm": ("torch", "vllm"),
-    "ray": ("vllm", "ray"),
-    "openai": ("httpx", "transformers"),
-}
+PACKAGES = strict.read(Path(__file__).with_name("doctor.yaml"))  # engine -> what it imports
 ON_GPU = ("vllm", "ray")  # engines whose models are too large for a CPU
 CLUSTER = ("paper",)  # profiles whose trainings take several nodes
 ROOM = 1.0  # GB of pages, figures and tables; ours
 SECONDS = 180.0  # vLLM alone imports in some 15 s on two idle cores
 ENDPOINT_SECONDS = 3.0  # that an endpoint may take to say anything
 HUB_SECONDS = 30.0  # that one answer of the hub may take
+SERVED = 0.6  # ours: share of the memory that a model's file may take
 GB, GIB = 1e9, 2**30
 
 
@@ -139,20 +135,18 @@ class Case:
     @cached_property
     def remote(self) -> list[str]:
         """Models of the hub that are not in its cache."""
-        absent = []
-        for model in self.settings.models.values():
-            if not (model.base_url or model.local_dir):
-                try:
-                    folder = Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
-                except LocalEntryNotFoundError:
-                    folder = None
-                absent += [] if folder and any(folder.glob("*.safetensors")) else [model.name]
-        return absent
+        models = self.settings.models.values()
+        return [model.name for model in models if not all(_cached(*part) for part in _parts(model))]
 
     @property
     def download(self) -> float:
         """GB of models that are still to be fetched."""
-        return sum(self.sizes[name].weights for name in self.remote if name in self.sizes) / GB
+        return self._weights(self.remote)
+
+    def _weights(self, names: Iterable[str]) -> float:
+        """Return the GB of those of the hub; several models may be one file."""
+        sizes = {self.settings.models[name].file or name: self.sizes[name] for name in names if name in self.sizes}
+        return sum(size.weights for size in sizes.values() if size.remote) / GB
 
     @cached_property
     def disk(self) -> float | None:
@@ -161,8 +155,25 @@ class Case:
             total = plan.forecast(self.settings.profile, slower=1.0).total.disk
         except (ValueError, LookupError):
             return None
-        cached = sum(each.weights for each in self.sizes.values() if each.remote) / GB - self.download
+        cached = self._weights(self.sizes) - self.download
         return max(total - cached, self.download) + ROOM
+
+
+def _parts(model: ModelSpec) -> Iterator[tuple[str, str | None, str]]:
+    """Yield repository and commit of what `model` reads from the hub, and a pattern of what must be there."""
+    if not (model.base_url or model.local_dir):
+        yield model.path, model.revision, "config.json" if model.file else "*.safetensors"
+    if model.hub_file:
+        repository, name = model.hub_file
+        yield repository, model.file_revision, name
+
+
+def _cached(repository: str, revision: str | None, pattern: str) -> bool:
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    return any(folder.glob(pattern))
 
 
 def readiness(settings: Study, answer: Mapping[str, Any]) -> dict:
@@ -181,8 +192,10 @@ Lacks = Iterator[tuple[Literal["missing", "ahead"], str]]
 
 
 def _engine(case: Case) -> Lacks:
-    if problem := case.engines[case.settings.engine]:
-        yield "missing", f"engine {case.settings.engine}: {problem}"
+    kinds = [case.settings.engine, *(case.settings.answers(model)[0] for model in case.settings.models.values())]
+    for kind in dict.fromkeys(kinds):  # a GGUF file has an engine of its own
+        if problem := case.engines[kind]:
+            yield "missing", f"engine {kind}: {problem}"
     if case.settings.profile in CLUSTER and not case.here["sbatch"]:
         yield "missing", "sbatch of Slurm not found; its trainings take several nodes: make report EXECUTOR=slurm"
 
@@ -208,6 +221,14 @@ def _gpus(case: Case) -> Lacks:
             yield "missing", f"more GPUs of {gpu.memory:.0f} GB than they are given: {', '.join(large)}; {fix}"
 
 
+def _memory(case: Case) -> Lacks:
+    """Yield the files that leave too little of this machine's memory to the cache of a response."""
+    memory = case.here["memory_gib"] * GIB
+    large = [name for name, size in case.sizes.items() if size.weights > SERVED * memory]
+    if case.settings.engine == "llama_cpp" and large:
+        yield "missing", f"{memory / GB:.0f} GB of memory are too little for {', '.join(large)}; leave them out"
+
+
 def _room(case: Case) -> Lacks:
     if case.disk is None:
         yield "ahead", f"no forecast of its disk; `medpsy plan --profile {case.settings.profile}` says why"
@@ -221,11 +242,17 @@ def _room(case: Case) -> Lacks:
 
 
 def _folders(case: Case) -> Lacks:
-    """Yield the folders that the profile's files name and that are not there."""
+    """Yield the folders, models and the prompt that the profile's files name and that are not there."""
     settings, named = case.settings, {}
+    try:
+        prompts.grader(settings)
+    except strict.SettingsError as error:
+        yield "missing", str(error)
     for name, model in settings.models.items():
         if model.local_dir and not (model.local_dir / "config.json").is_file():
             yield "missing", f"no model in {model.path} ({name})"
+        if model.local_file and not model.local_file.is_file():
+            yield "missing", f"no file {model.file} ({name})"
     for file in sorted((settings.root / settings.file).parent.glob("*.yaml")):
         named |= dict(_data_dirs(strict.read(file), strict.Place(f"params/{settings.profile}/{file.name}")))
     for place, path in named.items():
@@ -253,7 +280,8 @@ def _endpoints(case: Case) -> Lacks:
         try:
             ask_for_models(address, timeout=ENDPOINT_SECONDS)
         except Failure as failure:
-            yield "missing", f"{', '.join(names)}: nobody answers at {address}; start that server ({failure})"
+            fix = "start that server or correct base_url"
+            yield "missing", f"{', '.join(names)}: nobody answers at {address} ({failure}); {fix}"
         except EngineError as error:
             yield "missing", f"{', '.join(names)}: {error}"
 
@@ -273,12 +301,13 @@ def _hub(case: Case) -> Lacks:
 
     loose, command = unpinned(case.settings), f"`medpsy pin --profile {case.settings.profile}` writes the newest"
     if sets := [str(place) for place in loose if place.kind == "dataset"]:
-        yield "missing", f"not read without a commit: {'; '.join(sets)}. {command}, or remove the lines"
-    if models := [place.keys[1] for place in loose if place.kind == "model"]:
+        told = f"not read without a commit: {'; '.join(sets)}. {command}"
+        yield "missing", f"{told}; remove only lines of sets that you read from a folder"
+    if models := dict.fromkeys(place.keys[1] for place in loose if place.kind == "model"):
         yield "ahead", f"whatever the hub has by then, for want of a commit: {', '.join(models)}. {command}"
 
 
-CHECKS = (_engine, _gpus, _room, _folders, _endpoints, _hub)
+CHECKS = (_engine, _gpus, _memory, _room, _folders, _endpoints, _hub)
 
 
 @dataclass(frozen=True)
@@ -296,10 +325,10 @@ class Pin:
 
 def unpinned(settings: Study) -> list[Pin]:
     """Return what a profile reads from the hub without a commit: its models, and data sets of its `revisions`."""
-    specs = {**SUITES, **OPEN_SUITES, RL_SET.key: RL_SET}
-    on_disk = {specs[key].hub_id for key in settings.data_dirs}
+    on_disk = {EVERY[key].hub_id for key in settings.data_dirs}
     loose = [hub_id for hub_id, commit in settings.revisions.items() if not commit and hub_id not in on_disk]
-    models = [(("models", name, "revision"), settings.models[name].path, "model") for name in settings.unpinned]
+    own = settings.models.values()
+    models = [(("models", one.name, key), hub_id, "model") for one in own for key, hub_id in one.loose.items()]
     sets = [(("revisions", hub_id), hub_id, "dataset") for hub_id in loose]
     return [Pin(settings.file, *place) for place in (*models, *sets)]
 
@@ -313,6 +342,8 @@ def pin(profile: str) -> tuple[list[str], list[str]]:
     for place in unpinned(settings):
         try:
             commit = _newest(place)
+            if place.keys[-1] == "file_revision" and (lacks := no_such_file(settings.models[place.keys[1]])):
+                raise ValueError(lacks)
             text = with_commit(text, place.keys, commit)
             written.append(f"{place}: {commit}")
         except ValueError as error:

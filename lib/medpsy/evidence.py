@@ -16,11 +16,9 @@ from medpsy import evaluate, strict
 from medpsy.data.healthbench import THEMES
 from medpsy.data.questions import Conversation, Question
 from medpsy.data.suites import OPEN_SUITES, SUITES
-from medpsy.evaluate import PARSER
 from medpsy.files import storable, write_whole
 from medpsy.grading import rubric
 from medpsy.grading.readers import split
-from medpsy.grading.rubric import MET, NOT_MET
 from medpsy.judge import conversations
 from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec, Study
@@ -42,7 +40,6 @@ class Evidence:
 
     @property
     def identity(self) -> list[str]:
-        """The columns that tell responses apart."""
         return ["key", "suite", self.task]
 
     def write(self, rows: pd.DataFrame | None, folder: Path) -> None:
@@ -73,6 +70,9 @@ class Evidence:
 
 
 AT_ONCE = 2000  # rows in memory in Arrow's form while a file is written
+Asked = Mapping[str, Mapping[str, Conversation]]  # by suite and id
+Models = Mapping[str, ModelSpec]  # by name
+Texts = Mapping[str, str]  # key -> what the model wrote
 
 
 def _type(written: str | list | dict) -> pa.DataType:
@@ -83,9 +83,8 @@ def _type(written: str | list | dict) -> pa.DataType:
     return pa.type_for_alias(written)
 
 
-COLUMNS = {
-    kind: pa.schema(_type(each)) for kind, each in strict.read(Path(__file__).with_name("evidence.yaml")).items()
-}
+LISTED = strict.read(Path(__file__).with_name("evidence.yaml"))
+COLUMNS = {kind: pa.schema(_type(columns)) for kind, columns in LISTED.items()}
 RESPONSES = Evidence("responses", "Responses", "question_id", COLUMNS["responses"])
 CONVERSATIONS = Evidence("conversations", "Conversations", "conversation_id", COLUMNS["conversations"])
 KINDS = (RESPONSES, CONVERSATIONS)
@@ -93,7 +92,7 @@ KINDS = (RESPONSES, CONVERSATIONS)
 
 def readable(study: Study, graded: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return graded rows (a frame, or one per reader) with question and text from the study's store."""
-    by_reader = {PARSER: graded} if isinstance(graded, pd.DataFrame) else graded
+    by_reader = {evaluate.PARSER: graded} if isinstance(graded, pd.DataFrame) else graded
     rows = pd.concat([frame.assign(reader=reader) for reader, frame in by_reader.items()], ignore_index=True)
     asked = evaluate.questions(study, list(rows["suite"].unique()), every=True)
     questions = [question for group in asked.values() for question in group.values()]
@@ -115,25 +114,14 @@ def _texts_and_models(study: Study, rows: pd.DataFrame) -> tuple[dict[str, str],
     return texts, models
 
 
-def with_questions(
-    graded: pd.DataFrame, questions: Iterable[Question], texts: Mapping[str, str], models: Mapping[str, ModelSpec]
-) -> pd.DataFrame:
+def with_questions(graded: pd.DataFrame, questions: Iterable[Question], texts: Texts, models: Models) -> pd.DataFrame:
     """Return `graded` with question, reasoning and answer beside every row; `texts` holds what each key's model wrote.
     A ValueError names a row without a question."""
-    asked = pd.DataFrame(
-        {
-            "suite": question.suite,
-            "question_id": question.id,
-            "suite_title": SUITES[question.suite].title if question.suite in SUITES else question.suite,
-            "subject": question.subject,
-            "stem": storable(question.stem),
-            "context": None if question.context is None else storable(question.context),
-            "options": [storable(option) for option in question.options],
-            "gold": question.gold,
-        }
-        for question in questions
-    )
-    rows = graded.drop(columns=["subject", "gold"], errors="ignore")
+    asked = pd.DataFrame(map(vars, questions)).rename(columns={"id": "question_id"})
+    asked["suite_title"] = [SUITES[name].title if name in SUITES else name for name in asked["suite"]]
+    asked["stem"], asked["context"] = (asked[name].map(storable, na_action="ignore") for name in ("stem", "context"))
+    asked["options"] = [list(map(storable, options)) for options in asked["options"]]
+    rows = graded.drop(columns=["subject", "gold", "weight_group"], errors="ignore")
     rows = rows.merge(asked, on=["suite", "question_id"], how="left")
     if missing := rows["stem"].isna().sum():
         row = rows[rows["stem"].isna()].iloc[0]
@@ -143,19 +131,14 @@ def with_questions(
 
 def one_row_per_response(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `rows` (one per response and reader) with one row per response and all its readings in a list."""
-    rows = rows.assign(readings=rows[["reader", "chosen", "outcome", "how"]].to_dict("records"))
+    rows = rows.assign(readings=rows[RESPONSES.schema.field("readings").type.value_type.names].to_dict("records"))
     together = rows.groupby(RESPONSES.identity, sort=False)["readings"].agg(list)
     first = rows.drop(columns="readings").drop_duplicates(RESPONSES.identity).set_index(RESPONSES.identity)
     return RESPONSES.ordered(first.join(together).reset_index())
 
 
 def with_conversations(
-    judged: pd.DataFrame,
-    conversations: Mapping[str, Mapping[str, Conversation]],
-    texts: Mapping[str, str],
-    models: Mapping[str, ModelSpec],
-    *,
-    guarded: bool,
+    judged: pd.DataFrame, conversations: Asked, texts: Texts, models: Models, *, guarded: bool
 ) -> pd.DataFrame:
     """Return one row per response, with columns as in `CONVERSATIONS`, scores in points. `judged` has a row per
     criterion and judge, `conversations` are by suite and id, `texts` key -> what the model wrote (a failed response has
@@ -168,9 +151,8 @@ def with_conversations(
         if name not in conversations.get(suite, {}):
             raise ValueError(f"{suite}/{name} was judged, but is not among the conversations")
         asked[key, suite, name] = conversations[suite][name]
-    scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"]).assign(
-        score=lambda x: 100 * x["score"]
-    )
+    scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])
+    scored["score"] *= 100
     scores = {group: part[["judge", "score"]].to_dict("records") for group, part in scored.groupby(identity)}
     rows = _with_texts(rows, texts, models).assign(
         suite_title=[OPEN_SUITES[name].title if name in OPEN_SUITES else name for name in rows["suite"]],
@@ -209,10 +191,10 @@ def _criteria(judged: pd.DataFrame, asked: Mapping[tuple, Conversation]) -> dict
 
 def judges_differ(criterion: Mapping) -> bool:
     """Return whether one judge says met and another not met; an unjudged criterion is no opinion."""
-    return {MET, NOT_MET} <= {verdict["outcome"] for verdict in criterion["verdicts"]}
+    return {rubric.MET, rubric.NOT_MET} <= {verdict["outcome"] for verdict in criterion["verdicts"]}
 
 
-def _with_texts(rows: pd.DataFrame, texts: Mapping[str, str], models: Mapping[str, ModelSpec]) -> pd.DataFrame:
+def _with_texts(rows: pd.DataFrame, texts: Texts, models: Models) -> pd.DataFrame:
     """Return `rows` with the label of the model and the two parts of the response."""
     parts = [
         split(storable(texts.get(key) or ""), opens_thinking=models[model].opens_thinking, finish_reason=reason)

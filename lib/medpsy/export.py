@@ -23,8 +23,8 @@ from medpsy.quantization.gguf import BASE, FORMATS, variant_file
 from medpsy.show import MARGIN
 from medpsy.store import capped
 from medpsy.study import CHECKPOINT, RECIPE, ModelSpec, Study
-from medpsy.training.card import evaluations, score_table
 from medpsy.training.jobs import SUMMARY
+from medpsy.training.stages import evaluations, score_table
 
 VARIANTS = (BASE, *FORMATS)
 MARK = "medpsy.json"  # by which a folder is known as an export

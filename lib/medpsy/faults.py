@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,38 +43,24 @@ class Edit:
 
 @dataclass(frozen=True)
 class Fault:
-    """One entry of the file.
+    """One entry of the file. `price` is code for the copy, which leaves in ``price`` a frame with a row per response:
+    ``question_id``, ``value`` (in `unit`), and where there are any ``measure``, ``stratum``, ``model`` and ``run``."""
 
-    Args:
-        title: the fault in a few words.
-        section: whose notebook it is planted in.
-        quantity, unit: what the price is the difference of.
-        price: code for the copy, which leaves in ``price`` a frame with a row per response: ``question_id``, ``value``
-            (in `unit`), and where there are any ``measure``, ``stratum``, ``model`` and ``run``; see `price`.
-        shipped: who shipped it; `cite` is the key of the source in the bibliography.
-        story: what went wrong there, and why.
-        look: how to see that it happened.
-        finding: part of the sentence of a finding whose status changes, where one does.
-        parameters: ``name=value`` of the notebook, for both copies.
-    """
-
-    title: str
-    section: str
+    title: str  # the fault in a few words
+    section: str  # whose notebook it is planted in
     edits: tuple[Edit, ...]
-    quantity: str
+    quantity: str  # what the price is the difference of
     price: str
-    shipped: str
-    cite: str
-    story: str
-    look: str
+    shipped: str  # who shipped it
+    cite: str  # key of the source in the bibliography
+    story: str  # what went wrong there, and why
+    look: str  # how to see that it happened
     unit: str = "points"
-    finding: str = ""
-    parameters: tuple[str, ...] = ()
+    finding: str = ""  # part of the sentence of a finding whose status changes, where one does
+    parameters: tuple[str, ...] = ()  # name=value of the notebook, for both copies
 
 
 class Price(NamedTuple):
-    """What a fault costs."""
-
     right: float
     fault: float
     margin: float  # 95 %, of their difference
@@ -81,13 +68,17 @@ class Price(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The difference with its margin."""
         return f"{self.fault - self.right:+.2f} ± {self.margin:.2f}".replace("-", "−")
 
 
-def load(root: Path | None = None) -> dict[str, Fault]:
+def load() -> Mapping[str, Fault]:
     """Return the faults there are by name; a SettingsError names the entry of the file that is not as it must be."""
-    entries, place = strict.read((root or study.find_root()) / FILE, FILE), strict.Place(FILE)
+    return _read(study.find_root() / FILE)
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Fault]:
+    entries, place = strict.read(path, FILE), strict.Place(FILE)
     return {name: strict.build(Fault, entry, place.at(name)) for name, entry in entries.items()}
 
 
@@ -101,13 +92,9 @@ def get(name: str) -> Fault:
 
 def measured(section: str, faults: Mapping[str, Fault]) -> NotebookNode:
     """Return a copy of a notebook up to its record, which keeps what the prices of `faults` are made of: a table each.
-
-    Exercises are left out: their solutions hold for the notebook as it is.
-    """
+    Exercises are left out: their solutions hold for the notebook as it is."""
     notebook = nbformat.read(run.find(section), as_version=4)
-    closing = next(
-        place for place, cell in enumerate(notebook.cells) if cell.cell_type == "code" and CLOSES in cell.source
-    )
+    closing = next(at for at, cell in enumerate(notebook.cells) if cell.cell_type == "code" and CLOSES in cell.source)
     keeping = [f'{fault.price.rstrip()}\nrecord.table("{name}", price, show=False)' for name, fault in faults.items()]
     cells = [v4.new_code_cell(source, id=f"{PRICE}{at}") for at, source in enumerate(keeping)]
     notebook.cells = [*notebook.cells[:closing], *cells, notebook.cells[closing]]
@@ -118,10 +105,8 @@ def measured(section: str, faults: Mapping[str, Fault]) -> NotebookNode:
 
 
 def planted(name: str) -> NotebookNode:
-    """Return such a copy with the fault `name` in it and a banner that says so.
-
-    A SettingsError quotes lines that do not stand in the notebook once.
-    """
+    """Return such a copy with the fault `name` in it and a banner that says so. A SettingsError quotes lines that do
+    not stand in the notebook once."""
     fault = get(name)
     notebook = measured(fault.section, {name: fault})
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and not cell.id.startswith(PRICE)]
@@ -129,9 +114,7 @@ def planted(name: str) -> NotebookNode:
         hits = [cell for cell in code for _ in range(cell.source.count(edit.find))]
         if len(hits) != 1:
             place = strict.Place(FILE, (name, "edits"))
-            raise place.error(
-                f"{edit.find!r} stands {len(hits)} times in {fault.section}.ipynb; give lines that do once"
-            )
+            raise place.error(f"{edit.find!r} stands {len(hits)} times in {fault.section}.ipynb; quote what does once")
         hits[0].source = hits[0].source.replace(edit.find, edit.replace)
     notebook.cells.insert(1, v4.new_markdown_cell(BANNER.format(name=name, section=fault.section), id="banner"))
     return notebook
@@ -150,15 +133,10 @@ def solution(name: str) -> str:
 def measure(
     names: Sequence[str], profile: str, *, kept: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Price]:
-    """Plant the faults `names`, execute each beside its section as it is, and return what each costs.
-
-    The copies land in ``outputs/<profile>/faults/NAME/``, a notebook and a record each. They read the profile's
-    stored responses; where there are none, or if `kept`, those of the bundle beside the notebooks.
-
-    Raises:
-        FileNotFoundError: no response of the profile is stored.
-        RuntimeError: a copy failed, e.g. because a response is not stored; the message ends with its traceback.
-    """
+    """Plant the faults `names`, execute each beside its section as it is, and return what each costs. The copies land
+    in ``outputs/<profile>/faults/NAME/``, a notebook and a record each. They read the profile's stored responses; where
+    there are none, or if `kept`, those of the bundle beside the notebooks. FileNotFoundError where no response is
+    stored; RuntimeError, which ends with the traceback, where a copy failed, e.g. for want of one."""
     faults, prices = {name: get(name) for name in names}, {}
     outputs = study.load(profile).outputs / FOLDER
     with _project(profile, kept=kept) as (project, environment):
@@ -173,10 +151,11 @@ def measure(
             keep.medpsy(environment, "run", fault.section, *given, profile=profile)
             return record.read(folder)
 
-        for section in dict.fromkeys(fault.section for fault in faults.values()):
-            here = {name: fault for name, fault in faults.items() if fault.section == section}
-            say(f"{section} as it is")
-            right = executed(measured(section, here), next(iter(here.values())), project / FOLDER / section)
+        for alike in dict.fromkeys((fault.section, fault.parameters) for fault in faults.values()):
+            here = {name: fault for name, fault in faults.items() if (fault.section, fault.parameters) == alike}
+            first, (section, given) = next(iter(here)), alike
+            say(" ".join([section, "as it is", *given]))
+            right = executed(measured(section, here), here[first], project / FOLDER / first)
             for name, fault in here.items():
                 say(f"{section} with the fault {name}")
                 prices[name] = price(name, right, executed(planted(name), fault, outputs / name))
@@ -204,18 +183,24 @@ def _project(profile: str, *, kept: bool) -> Iterator[tuple[Path, Mapping[str, s
             bundle.add(root / keep.BUNDLE, responses)
         else:
             responses.symlink_to(loaded.store_dir)
+        for top in {part for folder in loaded.data_dirs.values() for part in Path(folder).expanduser().parts[:1]}:
+            if not (project / top).exists():  # as "/" does, with which an absolute folder begins
+                (project / top).symlink_to(root / top)
         yield project, os.environ | {"MEDPSY_ROOT": str(project), REPLAY: "1"}
 
 
 def price(name: str, right: record.Result, fault: record.Result) -> Price:
-    """Return the mean of what was measured over the measures, in both records, and the margin of their difference.
-
-    All models and runs of a question count alike, and both get the same draw of the questions, whether the fault keeps
-    all of them or not.
-    """
-    frames = [
-        _items(kept.table(name).exact).assign(model=which) for which, kept in (("right", right), ("fault", fault))
-    ]
+    """Return the mean of what was measured over the measures, in both records, and the margin of their difference. All
+    models and runs of a question count alike, and both get the same draw of the questions, whether the fault keeps all
+    of them or not."""
+    frames = []
+    for which, kept in (("right", right), ("fault", fault)):
+        frame = kept.table(name).exact
+        given = {name: frame.get(name, "") for name in ("measure", "stratum", "model", "run")}
+        # each run of each model counts as one of its own
+        runs = frame.assign(**given)[["model", "run"]].astype(str).agg("/".join, axis=1)
+        given |= {"part": "", "run": runs, "model": which, "value": frame["value"].astype(float)}
+        frames.append(frame.assign(**given))
     items = pd.concat(frames, ignore_index=True)
     drawn, measures = claims.drawn(items), items["measure"].unique()
     means = {which: np.mean([drawn.of(which, each) for each in measures], axis=0) for which in ("right", "fault")}
@@ -225,23 +210,14 @@ def price(name: str, right: record.Result, fault: record.Result) -> Price:
     return Price(float(means["right"][0]), float(means["fault"][0]), margin, changed)
 
 
-def _items(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with the columns that `claims.drawn` wants, a run for every model and run."""
-    given = {name: frame.get(name, "") for name in ("measure", "stratum", "model", "run")}
-    runs = frame.assign(**given)[["model", "run"]].astype(str).agg("/".join, axis=1)
-    return frame.assign(**given | {"part": "", "run": runs, "value": frame["value"].astype(float)})
-
-
 # What people read.
 
 
 def listed() -> str:
-    """Return the faults there are, a line each."""
     return "\n".join(f"{name:<16} {fault.section[:2]}  {fault.title}" for name, fault in load().items())
 
 
 def printed(name: str, price: Price, profile: str) -> str:
-    """Return what a fault costs, and where its copy is."""
     fault = get(name)
     lines = [f"{fault.title}: {fault.quantity}"]
     lines += [f"  right {price.right:.2f}, with the fault {price.fault:.2f} {fault.unit}: {price.shown}"]
@@ -250,7 +226,6 @@ def printed(name: str, price: Price, profile: str) -> str:
 
 
 def page(prices: Mapping[str, Price]) -> str:
-    """Return the page of all faults with their prices, in Markdown."""
     template = Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True, undefined=StrictUndefined)
     return template.render(rows=[(name, fault, prices[name]) for name, fault in load().items()])
 

@@ -1,7 +1,7 @@
 """lm-evaluation-harness (0.4.13) in processes of its own: the OpenMed card's benchmarks, and options by likelihood.
 
 Results lie in ``outputs/<profile>/harness/<model>/<task>-<key>/`` as the harness writes them and are done with
-`RECORD`, which appears with all of its files in one step. What stands is not run again; a replay tells what was noted.
+`RECORD`, which appears with all of its files in one step; what stands is not run again.
 This module is the process too (``python -m medpsy.harness JOBS.json``); imported, it loads neither lm_eval nor torch.
 """
 
@@ -27,12 +27,12 @@ from medpsy import prompts
 from medpsy.data.questions import Question
 from medpsy.data.rows import require_commit, written
 from medpsy.data.suites import SUITES
-from medpsy.engines.models import fingerprint, model_folder, read_json
+from medpsy.engines.models import digest, fingerprint, model_folder, read_json
 from medpsy.engines.programs import Child, importable
 from medpsy.files import whole_folder, write_text
 from medpsy.mini.suites import suite
 from medpsy.provenance import cores, gpus
-from medpsy.store import noted
+from medpsy.store import Progress, noted
 from medpsy.study import ModelSpec, Study
 
 RECORD = "harness.json"
@@ -45,7 +45,6 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 SENTENCES = "tokenizers/punkt_tab"  # NLTK's data for splitting sentences and words
 SPLITTING = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}  # instructions that need it
-Say = Callable[[str], None] | None
 Rows = list[dict[str, Any]]
 
 
@@ -84,8 +83,6 @@ class Settings:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark of the card."""
-
     title: str  # as the card prints it
     task: str  # of the harness, or a group of tasks
     metric: str  # the harness's name of what the card prints
@@ -120,7 +117,7 @@ def card_benchmarks(study: Study) -> tuple[Benchmark, ...]:
 
 
 def evaluate(
-    study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], *, settings: Settings, progress: Say = None
+    study: Study, models: Sequence[ModelSpec], tasks: Sequence[str], *, settings: Settings, progress: Progress = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the harness says of `models` on `tasks`, groups and their parts included; runs what is missing.
 
@@ -143,8 +140,8 @@ def likeliest(
     questions: Sequence[Question],
     *,
     settings: Settings,
-    progress: Say = None,
-) -> pd.DataFrame:  # fmt: skip
+    progress: Progress = None,
+) -> pd.DataFrame:
     """Return whether the letter of the right option is the likeliest of all letters behind question and ``Answer:``:
     the protocol of `mmlu` on any suite's questions that have a key. Columns model, suite, weight_group, question_id,
     value (points: 0 or 100). Raises as `evaluate` does."""
@@ -163,7 +160,7 @@ def _results(
     tasks: Sequence[str],
     settings: Settings,
     files: Mapping[str, str],
-    say: Say,
+    say: Progress,
     *more: str,
 ) -> dict[str, Rows]:
     """Return scores and documents of `tasks`, of the harness or in `files` (name -> text); a replay tells what was
@@ -195,8 +192,9 @@ def jobs(
     commits = {} if files else {each.hub_id: each.revision for each in card_benchmarks(study) if each.hub_id}
     documents, place = digest(files) if files else commits, root / f"tasks-{digest(files)[:8]}"
     for model in models:
-        if model.base_url:
-            raise ValueError(f"model {model.name!r} is behind an endpoint; the harness needs its weights")
+        if model.base_url or model.file:
+            where = "behind an endpoint" if model.base_url else "a GGUF file"
+            raise ValueError(f"model {model.name!r} is {where}; the harness needs its weights")
         model_folder(model)  # of the hub too: what the harness loads has been looked at
         given, local = {"dtype": settings.dtype, "trust_remote_code": False}, model.local_dir
         given |= settings.backend_options | {"pretrained": os.path.relpath(local, place) if local else model.path}
@@ -214,10 +212,6 @@ def jobs(
 
 def done(job: Mapping[str, Any]) -> bool:
     return read_json(Path(job["folder"]) / RECORD).get("key") == job["key"]
-
-
-def digest(files: object) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def mini_files() -> dict[str, str]:

@@ -44,9 +44,9 @@ def keep() -> list[Path]:
 
 
 def replay_root(root: Path, folder: Path) -> dict[str, str]:
-    """Make `folder` a project with the bundle's responses, if there are any, and no model; return the environment to
-    work in it."""
-    for name in ("notebooks", "params"):
+    """Make `folder` a project with the bundle's responses, if there are any, that asks no model; return the environment
+    to work in it."""
+    for name in ("notebooks", "params", "lib"):  # in the last lies what the miniature's models are
         (folder / name).symlink_to(root / name)
     environment = os.environ | {"MEDPSY_ROOT": str(folder), REPLAY: "1"}
     if (root / BUNDLE).is_file():

@@ -30,7 +30,7 @@ from medpsy.evidence import CONVERSATIONS, RESPONSES, Evidence
 from medpsy.files import write_text, write_whole
 from medpsy.show import Figure, Findings, Table, claim_table, plain, table
 from medpsy.store import ResponseStore
-from medpsy.study import Study
+from medpsy.study import SO_FAR_RECORD, Study
 
 SCHEMA = 1
 FILE = "result.json"
@@ -58,7 +58,7 @@ class Record:
         for name in (section, study.outputs.name):
             if not NAME.fullmatch(name):
                 raise ResultError(f"{name!r} cannot name a folder; use letters, digits, _ . and -")
-        self.folder = study.outputs / section
+        self.folder, self._so_far = study.outputs / section, study.so_far
         self._root, self._started = study.outputs.parents[1], perf_counter()
         self._header = {"schema": SCHEMA, "section": section, "title": title, "profile": study.profile}
         if parameters is None:
@@ -116,8 +116,12 @@ class Record:
 
     def conversations(self, study: Study, judged: pd.DataFrame, *, texts: bool = True) -> pd.DataFrame | None:
         """Keep what judged conversations (rows of `medpsy.judge`) rest on, as `responses` does; return a row each."""
+        if judged.empty:  # none so far
+            return None
         asked = judge.conversations(study, list(judged["suite"].unique()))
         self._digest(study, asked, [*judged["model"].unique(), *judged["judge"].unique()])
+        if own := prompts.grader(study):
+            self._inputs["prompt/grader"] = hashlib.sha256(own.encode()).hexdigest()
         self._tokens["conversation_tokens"] = int(judged.drop_duplicates("key")["completion_tokens"].sum())
         if texts:
             self.evidence[CONVERSATIONS] = evidence.readable_conversations(study, judged)
@@ -152,12 +156,13 @@ class Record:
                 for name in rows.select_dtypes(exclude="number"):
                     refuse_secrets(map(str, rows[name]), f"{kind.name}, column {name!r}")
         record |= {"tokens": self._tokens | dict(tokens) or None, "seconds": perf_counter() - self._started}
-        record |= {"provenance": provenance.collect(self._root)}
+        record |= {"provenance": provenance.collect(self._root), "so_far": self._so_far}
         settled = {field: self._plain(value, field) for field, value in record.items()}
         _validate(settled, self.folder / FILE)
         text = json.dumps(settled, ensure_ascii=False, allow_nan=False, indent=1)
         refuse_secrets(text, f"{self.folder.name}: {FILE}")
-        (self.folder / FILE).unlink(missing_ok=True)  # without it the rest is nothing
+        for name in (FILE, SO_FAR_RECORD):  # without it the rest is nothing
+            (self.folder / name).unlink(missing_ok=True)
         for name in ("tables", "figures"):  # none of an earlier record outlives its table
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name, shown in self._tables.items():
@@ -167,7 +172,7 @@ class Record:
                 write_whole(self.folder / f"figures/{name}.{kind}", drawn.save)
         for kind in evidence.KINDS:
             kind.write(self.evidence.get(kind), self.folder)
-        write_text(self.folder / FILE, text + "\n")
+        write_text(self.folder / (FILE if self._so_far is None else SO_FAR_RECORD), text + "\n")
         if self._findings:
             display(Findings(record["verdicts"]), metadata={MIME: {"findings": True}})
 
@@ -187,8 +192,8 @@ class Record:
 
 
 class Result(SimpleNamespace):
-    """A record that was read back: the fields of ``result.schema.json``, and `folder`, which holds the files that its
-    entries name."""
+    """A record that was read back: the fields of ``result.schema.json``, its `file`, and `folder`, which holds that and
+    the files that its entries name."""
 
     @property
     def evidence(self) -> dict[Evidence, int]:
@@ -198,7 +203,7 @@ class Result(SimpleNamespace):
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256((self.folder / FILE).read_bytes()).hexdigest()
+        return hashlib.sha256((self.folder / self.file).read_bytes()).hexdigest()
 
     def table(self, name: str) -> Table:
         return Table(**{key: value for key, value in self.tables[name].items() if key != "csv"})
@@ -215,7 +220,7 @@ def read(path: Path) -> Result:
     except ValueError as error:
         raise ResultError(f"{path}: not JSON ({error}); run the section again") from error
     _validate(record, path)
-    return Result(**{"conversations": None, **record, "folder": path.parent})
+    return Result(**{"conversations": None, "so_far": None, **record, "folder": path.parent, "file": path.name})
 
 
 def read_all(outputs: Path) -> dict[str, Result]:

@@ -8,7 +8,6 @@ is the Python that runs this, whatever kernel the file or the user's Jupyter nam
 import ast
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -29,7 +28,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from medpsy import strict, study
+from medpsy import prompts, strict, study
 from medpsy.engines.programs import ending
 from medpsy.files import socket_folder
 from medpsy.strict import Place
@@ -167,15 +166,16 @@ def _typed(text: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def set_aside_altered(profile: str) -> list[str]:
-    """Set aside every record of `profile` that was made with parameters other than the profile's, by ``medpsy run -p``
-    or a cell changed in JupyterLab; return the sections."""
+    """Set aside every record of `profile` that was made with parameters other than the profile's, by ``medpsy run -p``,
+    or with cells other than the notebook's; return the sections."""
     root, altered = study.find_root(), []
     for section, notebook in notebooks(root).items():
         folder = root / "outputs" / profile / section
         if (folder / RESULT).is_file() and (root / "params" / profile / f"{section}.yaml").is_file():
             wanted = profile_parameters(notebook, profile, root)
             made = [_read(folder / RESULT, "settings"), _read(folder / DONE, "metadata", "papermill", "parameters")]
-            if any(values[name] != wanted[name] for values in made for name in wanted.keys() & values.keys()):
+            given = any(values[name] != wanted[name] for values in made for name in wanted.keys() & values.keys())
+            if given or _sources(folder / DONE) not in ([], _sources(notebook)):
                 os.replace(folder / RESULT, folder / PREVIOUS)
                 altered.append(section)
     return altered
@@ -192,18 +192,18 @@ def _read(path: Path, *keys: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _sources(notebook: Path) -> list[str]:
+    """Return the sources of the cells of `notebook`, without those that papermill put in."""
+    cells = _read(notebook).get("cells", [])
+    return ["".join(cell["source"]) for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", [])]
+
+
 # Running one.
 
 
 def notebooks(root: Path | None = None) -> dict[str, Path]:
     """Return the notebooks of the project by section, in reading order."""
     return {path.stem: path for path in sorted(((root or study.find_root()) / "notebooks").glob("[0-9]*.ipynb"))}
-
-
-def cells_digest(section: str) -> str:
-    """Return a digest of the cells of a notebook without their outputs: another one makes its record again."""
-    cells = nbformat.read(notebooks()[section], as_version=4).cells
-    return hashlib.sha256(json.dumps([(cell.cell_type, cell.source) for cell in cells]).encode()).hexdigest()
 
 
 def find(name: str) -> Path:
@@ -224,55 +224,71 @@ def run_notebook(
     files: Sequence[Path] = (),
     params: Sequence[str] = (),
     *,
+    so_far: bool = False,
     stream: TextIO = sys.stderr,
 ) -> Path:
     """Execute the notebook `section` under `profile` and return the path of its `result.json`; values of `files` go
-    before those of ``params/<profile>/<notebook>.yaml``, `params` (``name=value``) before both. A strict.SettingsError
-    (unknown notebook, profile or parameter, wrong type) says that nothing ran, a RunError that a cell failed, the
-    kernel died, or the notebook ended without its record."""
+    before those of ``params/<profile>/<notebook>.yaml``, `params` (``name=value``) before both; `so_far` asks nothing
+    and leaves the record of what is answered. A strict.SettingsError (unknown notebook, profile or parameter, wrong
+    type) says that nothing ran, a RunError that a cell failed, the kernel died, the notebook ended without its record,
+    or that of what is to be shown `so_far` there is nothing, or all."""
     notebook = find(section)
-    loaded = study.load(profile)  # a slip in the study must show before a kernel starts
+    loaded = study.load(profile)  # a slip in the study must show before a kernel starts,
+    if any("open_ended(" in source for source in _sources(notebook)):
+        prompts.grader(loaded)  # and a prompt that is not there
     file = f"params/{profile}/{notebook.stem}.yaml"
     sources = [(loaded.root / file, file), *((path, str(path)) for path in files)]
     values = resolve(notebook, profile, files=sources, given=params)
     folder = loaded.section_dir(notebook.stem)
     folder.mkdir(parents=True, exist_ok=True)
     shown, environment = "/".join(folder.parts[-3:]), {"MEDPSY_ROOT": str(loaded.root), **QUIET}
+    record, asking = folder / (study.SO_FAR_RECORD if so_far else RESULT), {study.SO_FAR: "1"} if so_far else {}
     progress, started = Progress(stream, notebook.stem.partition("_")[0]), time.monotonic()
     with _alone(folder, shown):
-        if (folder / RESULT).exists():
-            os.replace(folder / RESULT, folder / PREVIOUS)
+        if so_far and (folder / RESULT).exists():
+            raise RunError(f"{shown}: all of it is there; `medpsy site --profile {profile}` shows it")
+        if so_far:
+            record.unlink(missing_ok=True)
+        elif record.exists():
+            os.replace(record, folder / PREVIOUS)
         print(f"  {progress.prefix}  {notebook.stem}, profile {profile}", file=stream, flush=True)
-        if problem := _executed(notebook, folder, values, progress, environment):
+        if problem := _executed(notebook, record, values, progress, environment | asking):
             kept = f"; the last record is kept as {PREVIOUS}" if (folder / PREVIOUS).exists() else ""
             raise RunError(f"{notebook.name}: {problem}\n  Executed so far: {shown}/{RUNNING}{kept}")
         os.replace(folder / RUNNING, folder / DONE)
-        (folder / PREVIOUS).unlink(missing_ok=True)
+        if not so_far:
+            (folder / PREVIOUS).unlink(missing_ok=True)
     print(f"  {progress.prefix}  done in {time.monotonic() - started:.1f} s", file=stream, flush=True)
-    return folder / RESULT
+    return record
 
 
-def _executed(notebook: Path, folder: Path, values: dict, progress: "Progress", environment: Mapping[str, str]) -> str:
-    """Execute `notebook` in its own folder, saving to `folder` as it goes; return what kept it from leaving a whole
+def _executed(notebook: Path, record: Path, values: dict, progress: "Progress", environment: Mapping[str, str]) -> str:
+    """Execute `notebook` in its own folder, saving beside `record` as it goes; return what kept it from leaving a whole
     record. KeyboardInterrupt or SystemExit: Ctrl-C or a polite kill (a batch system's, snakemake's) ended the kernel.
     """
     papermill_engines.register(ENGINE, _Engine)
     how = {"engine_name": ENGINE, "kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False}
     how |= {"progress": progress, "environment": {**os.environ, **environment}}
     try:
-        papermill.execute_notebook(notebook, folder / RUNNING, values, **how)
+        papermill.execute_notebook(notebook, record.with_name(RUNNING), values, **how)
     except papermill.PapermillExecutionError as error:
+        if study.SO_FAR in environment and error.ename == "NotStored":
+            return f"nothing to show so far: {error.evalue}"
         trace = COLOURS.sub("", "\n".join(error.traceback)).splitlines()
         return "\n    ".join([f"cell {progress.where()} failed: {error.ename}", *trace[-LINES:]])
+    except (KeyboardInterrupt, SystemExit):
+        command = f"medpsy run {progress.prefix} --profile {record.parts[-3]}"
+        print(f"  stopped: {command} goes on, with --so-far it shows what is there", file=progress.stream, flush=True)
+        raise
     except DeadKernelError as error:
         return f"the kernel ended in cell {progress.where()}: {error} (without a signal, a cell called exit)"
     try:
-        json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        json.loads(record.read_text(encoding="utf-8"))
     except FileNotFoundError:
         why = "a cell left early (exit, quit), or the last cell does not write the record of this section and profile"
-        return f"all went through, but there is no {RESULT}: {why}"
+        return f"all went through, but there is no {record.name}: {why}"
     except ValueError as error:
-        return f"{RESULT} is not JSON: {error}"
+        return f"{record.name} is not JSON: {error}"
     return ""
 
 

@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 import matplotlib as mpl
@@ -48,25 +48,17 @@ pd.set_option("display.html.use_mathjax", False)  # the same for data frames tha
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers and names under a title.
+    """Rows of numbers and names under a title. Column ``"X ±"`` holds the 95 % margins of ``"X"``, and ``"A | B"``,
+    ``"A | C"`` stand below one heading A. A link is ``"model=NAME&suite=NAME"``, which responses are behind a cell, or
+    ``"conversations#model=NAME"`` for another page of evidence than ``responses``."""
 
-    Args:
-        columns: unique names; ``"X ±"`` holds the 95 % margins of ``"X"``, and ``"A | B"``, ``"A | C"`` stand below one
-            heading A.
-        rows: one list per row, plain values; None where nothing was measured.
-        decimals: shown for numbers with a fraction; the record keeps all of them.
-        links: column -> which responses are behind each row's cell, as ``"model=NAME&suite=NAME"``, or
-            ``"conversations#model=NAME"`` for another page of evidence than ``responses``; or None.
-        marks: column -> whether the cell of each row stands out, as the best of its column do.
-    """
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Plain]]
+    columns: Sequence[str]  # unique names
+    rows: Sequence[Sequence[Plain]]  # None where nothing was measured
     title: str = ""
     note: str = ""
-    decimals: int = 2
-    links: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    marks: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    decimals: int = 2  # shown for numbers with a fraction; the record keeps all of them
+    links: Mapping[str, Sequence[str | None]] = field(default_factory=dict)  # column -> link of each row's cell
+    marks: Mapping[str, Sequence[bool]] = field(default_factory=dict)  # column -> whether each row's cell stands out
 
     @property
     def exact(self) -> pd.DataFrame:
@@ -143,17 +135,25 @@ class Figure:
     def save(self, target: Path | BinaryIO, kind: str | None = None) -> None:
         """Draw into `target`, by default of the kind that its name says; the same figure always gives the same file."""
         kind = kind or Path(target).suffix.removeprefix(".")
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        drawn = self._png if kind == "png" else self._drawn(kind)
+        target.write_bytes(drawn) if isinstance(target, Path) else target.write(drawn)
+
+    def _drawn(self, kind: str) -> bytes:
+        metadata, sink = {"Date": None} if kind == "svg" else {"Software": None}, io.BytesIO()
         _cover(self.canvas)
         with mpl.rc_context({"svg.hashsalt": "medpsy", "text.parse_math": False}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # said once, with the way out
-            self.canvas.savefig(target, format=kind, dpi=DPI, metadata=metadata)
+            self.canvas.savefig(sink, format=kind, dpi=DPI, metadata=metadata)
+        self.canvas.set_layout_engine("none")  # it is laid out: that takes as long as drawing
+        return sink.getvalue()
+
+    @cached_property
+    def _png(self) -> bytes:
+        return self._drawn("png")
 
     def _repr_png_(self) -> tuple[bytes, dict]:
         width, height = (int(inches * 100) for inches in self.canvas.get_size_inches())
-        buffer = io.BytesIO()
-        self.save(buffer, "png")
-        return buffer.getvalue(), {"width": width, "height": height}
+        return self._png, {"width": width, "height": height}
 
 
 @dataclass(frozen=True)
@@ -173,17 +173,9 @@ class Findings:
         return f'<ul class="verdicts {AS_WRITTEN}">{items}</ul>'
 
 
-def table(
-    frame: pd.DataFrame,
-    title: str = "",
-    *,
-    note: str = "",
-    decimals: int = 2,
-    links: Mapping[str, Sequence[str | None]] = {},
-    marks: Mapping[str, Sequence[bool]] = {},
-) -> Table:
-    """Return `frame` as a `Table`; a named index becomes columns, stacked column names are joined by a space. Refuses
-    two columns of the same name and an infinite cell."""
+def table(frame: pd.DataFrame, title: str = "", **options: Any) -> Table:
+    """Return `frame` as a `Table` with `options`, the other fields of one; a named index becomes columns, stacked
+    column names are joined by a space. Refuses two columns of the same name and an infinite cell."""
     flat = frame.reset_index() if any(name is not None for name in frame.index.names) else frame
     names = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in flat.columns]
     if len(set(names)) < len(names):
@@ -192,7 +184,7 @@ def table(
     for name, (_, values) in zip(names, flat.items(), strict=True):
         where = f"table {title!r}, column {name!r}, row"
         columns.append([plain(value, f"{where} {row}", missing=True) for row, value in enumerate(values)])
-    return Table(names, [list(row) for row in zip(*columns, strict=True)], title, note, decimals, links, marks)
+    return Table(names, [list(row) for row in zip(*columns, strict=True)], title, **options)
 
 
 def badge(status: str) -> str:
@@ -219,13 +211,12 @@ def score_table(
 ) -> Table:
     """Return scores as of `medpsy.scoring` as the report prints them: a row per model, the best in the first of
     `columns` first, best ones bold. Column `by` names the columns of the table; `leads`, rows with the differences of
-    two models, stand below, the smallest first, then a `printed` table, index model, under `source`."""
+    two models, stand below, the smallest first, then a `printed` table, index model, under `source`, all of it."""
     columns = [name for name in list(columns) or scores[by].unique() if name in set(scores[by])]
     shown = [name + end for name in columns for end in ("", MARGIN)]
     parts, links = [], []
-    for kind, rows in {"ours": scores, "ours, paired": leads}.items():
-        if rows is None:
-            continue
+    kinds = {"ours": scores} | ({} if leads is None else {"ours, paired": leads})
+    for kind, rows in kinds.items():
         keyed = rows.set_index(["model", "label", by]).reindex(columns=["score", "margin", "link"])
         score, margin, link = (keyed[name].unstack(by).reindex(columns=columns) for name in keyed)
         score = score.sort_values(columns[0], ascending=kind != "ours", kind="stable")
@@ -233,9 +224,9 @@ def score_table(
         parts.append(both.droplevel("model").rename_axis("Model").reset_index().assign(Source=kind))
         links.append(link.reindex(score.index))
     if printed is not None:
-        there = [name for name in columns if name in printed]
-        parts.append(printed[there].rename_axis("Model").reset_index().assign(Source=source))
-    frame = pd.concat(parts, ignore_index=True)[["Model", "Source", *shown]]
+        parts.append(printed.rename_axis("Model").reset_index().assign(Source=source))
+        columns += [name for name in printed if name not in columns]  # those that we have no score for
+    frame = pd.concat(parts, ignore_index=True)[["Model", "Source", *dict.fromkeys([*shown, *columns])]]
     scored = frame.loc[frame["Source"] != "ours, paired", columns].astype(float)
     best = scored.eq(scored.groupby(frame["Source"]).transform("max")).reindex(frame.index, fill_value=False)
     links = pd.concat(links, ignore_index=True).reindex(frame.index).astype(object)
@@ -243,17 +234,16 @@ def score_table(
     return table(frame, title, note=note, links=links.to_dict("list"), marks=best.to_dict("list"))
 
 
-def outcome_table(scores: pd.DataFrame, title: str = "Outcomes of all responses") -> Table:
+def outcome_table(scores: pd.DataFrame) -> Table:
     """Return how many responses of each model to each suite ended in which outcome, the sum of the suites first;
     `scores` as `medpsy.scoring.closed_ended` returns them."""
     counts = [name for name in COUNTS if name != NO_GOLD or scores[NO_GOLD].any()]
     frame = scores[["label", "title", *counts]].assign(title=scores["title"].where(scores["suite"] != AVERAGE, "all"))
     frame.columns = ["Model", "Suite", *map(str.capitalize, counts)]
-    links = {}
-    for name in OUTCOMES:
-        links[name.capitalize()] = [f"{link}&{urlencode({'outcome': name})}" for link in scores["link"]]
+    links = {name: [f"{link}&{urlencode({'outcome': name})}" for link in scores["link"]] for name in OUTCOMES}
+    links = {name.capitalize(): each for name, each in links.items()}
     note = "Unreadable and cut off responses count as not correct; failed requests are not scored."
-    return table(frame, title, note=note, links=links)
+    return table(frame, "Outcomes of all responses", note=note, links=links)
 
 
 def agreement_table(pairs: pd.DataFrame, kappa: float, scores: pd.DataFrame) -> Table:
@@ -280,8 +270,8 @@ def score_points(
     models, lines, ticks = scores["label"].nunique(), scores[by].nunique(), list(guessing)
     canvas = Canvas(figsize=(8, 1 + lines * (0.2 + 0.12 * models)), layout="constrained")
     ax = canvas.subplots()
-    look = {"palette": "colorblind", "markers": list("osD^vP*Xh<>p")[:models], "linestyle": "none", "dodge": 0.6}
-    look |= {"errorbar": ("pi", 100), "markersize": 5, "linewidth": 1.2}
+    look = {"palette": "colorblind", "markers": list("osD^vP*Xh<>p")[:models], "linestyle": "none"}
+    look |= {"errorbar": ("pi", 100), "markersize": 5, "linewidth": 1.2, "dodge": 0.6 * (models > 1)}
     sns.pointplot(pd.concat(ends, ignore_index=True), x="score", y=by, hue="label", ax=ax, **look)
     ax.plot(ticks, range(len(ticks)), "k|", markersize=12, label="guessing" if ticks else None)
     ax.set(title=title, xlabel="score (0 to 100), bars: 95 % margin", ylabel="", xlim=(0, 100))
@@ -310,8 +300,9 @@ def shown_value(value: Plain, decimals: int) -> str:
 
 def said_score(score: float, margin: float) -> str:
     """Return what the words beside a figure say of one score; without a margin too little was asked for one."""
-    told = f"{score:.1f}, no margin" if pd.isna(margin) else f"{score:.1f} ± {margin:.1f}"
-    return "not measured" if pd.isna(score) else told
+    if pd.isna(score):
+        return "not measured"
+    return f"{score:.1f}, no margin" if pd.isna(margin) else f"{score:.1f} ± {margin:.1f}"
 
 
 def plain(value: object, where: str, *, missing: bool = False) -> Plain:

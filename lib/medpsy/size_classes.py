@@ -19,19 +19,19 @@ CAPTIONS = {  # size class -> rows of the report in the order of `ROLES`
 }
 ROLES = ("final", "rival", "backbone", "other")  # report Table 1: the first three make the size class
 NEEDED = ("final", "backbone")
+Names = Mapping[str, str]
 
 
 class Ladder(NamedTuple):
-    """One size class: the published table whose models these are, or whose part they play, and its models by stage."""
+    """One size class: the published table whose models these are, or whose part they play, and its models."""
 
     table: str
-    models: Mapping[str, str]  # in the order of training; stages between the ends may be left out
+    models: Names  # by stage in the order of training; stages between the ends may be left out
 
 
 def by_stage(
-    study: Study, stages: Mapping[str, Mapping[str, str]], stands_for: Mapping[str, str], *,
-    section: str = "08_stage_ablations", kind: str = "stage",
-) -> dict[str, Ladder]:  # fmt: skip
+    study: Study, stages: Mapping[str, Names], stands_for: Names, *, section="08_stage_ablations", kind: str = "stage"
+) -> dict[str, Ladder]:
     """Return the ladder of every size class, checked. `stages` are stage (``"backbone"``, ``"sft1"`` ...) -> size class
     -> model of the study or checkpoint, `stands_for` size class -> published table of the `kind` that `TABLES` names;
     both stand in the parameters of `section`. Raises strict.SettingsError where one names something that does not
@@ -59,16 +59,18 @@ def by_stage(
     return ladders
 
 
-def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def by_role(study: Study, classes: Mapping[str, Sequence[str]], *, whole: bool = True) -> pd.DataFrame:
     """Return the models of every size class that are run, checked; raises as `by_stage`. `classes` are size class ->
     its models in the order of `CAPTIONS`, ``""`` for one that is not run. Columns ``size``, ``role`` (one of `ROLES`),
-    ``row`` (of the report) and ``model`` (of the study, or a checkpoint), which is that row or plays its part."""
+    ``row`` (of the report) and ``model`` (of the study, or a checkpoint), which is that row or plays its part; unless
+    `whole`, checkpoints need not be there."""
     place, rows = Place(f"params/{study.profile}/07_main_results.yaml", ("classes",)), []
     for size, names in classes.items():
         if size not in CAPTIONS:
             raise place.at(size).error(f"no such size class; {nearest(size, CAPTIONS)}")
         if len(names) != len(CAPTIONS[size]):
-            raise place.at(size).error(f'must name 4 models, "" for one not run: {", ".join(CAPTIONS[size])}')
+            wanted = f'must name {len(CAPTIONS[size])} models, "" for one not run: {", ".join(CAPTIONS[size])}'
+            raise place.at(size).error(f"{list(names)} {wanted}")
         rows += [(size, *row) for row in zip(ROLES, CAPTIONS[size], names, strict=True)]
     if not rows:
         raise place.error(f"names no size class; known are {', '.join(CAPTIONS)}")
@@ -79,7 +81,7 @@ def by_role(study: Study, classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     pairs = models[["row", "model"]].drop_duplicates()
     if pairs["row"].duplicated().any() or pairs["model"].duplicated().any():
         raise place.error("a row of the report has two models, or a model two rows; give each row a model of its own")
-    for name in pairs["model"]:
+    for name in pairs["model"] if whole else ():
         require(study, name)
     return models
 

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from medpsy import engines
 from medpsy.engines.base import Engine, Prompt, Response, Sampling
 from medpsy.files import storable, swept, write_text, write_whole
-from medpsy.study import ModelSpec, Study
+from medpsy.study import SO_FAR, ModelSpec, Study
 
 REPLAY = "MEDPSY_REPLAY"  # environment variable: set, nothing is generated and no model is looked for
 MODELS, NOTES = "models.json", "notes"  # within a store: name -> fingerprint; what runs measured of themselves
@@ -69,11 +69,13 @@ class FailedResponsesWarning(UserWarning):
 
 def replaying() -> bool:
     """Return whether generation is forbidden: only what is stored is read, and no engine is opened."""
-    return bool(os.environ.get(REPLAY))
+    return bool(os.environ.get(REPLAY) or os.environ.get(SO_FAR))
 
 
 def refuse(what: str) -> None:
     """Raise NotStored in a replay; `what` says what is not stored."""
+    if os.environ.get(SO_FAR):
+        raise NotStored(f"{what}; run the section without --so-far to go on")
     if replaying():
         raise NotStored(
             f"replay: {what}. Nothing is generated in a replay: take a bundle that was exported after this section had "
@@ -98,21 +100,17 @@ def noted(root: Path, name: str, make: Callable[[], T]) -> T:
 
 
 class Shards:
-    """The Parquet files of one folder, all of one schema with a column ``key``; each is written whole or not at all.
-
-    A file that cannot be read is named in a warning and moved to `damaged`, so that its rows are made again.
-    """
+    """The Parquet files of one folder, all of one schema with a column ``key``; each is written whole or not at all. A
+    file that cannot be read is named in a warning and moved to `damaged`, so that its rows are made again."""
 
     def __init__(self, folder: Path, schema: pa.Schema, damaged: Path) -> None:
         self.folder, self.schema, self._damaged = folder, schema, damaged
         self._keys: dict[Path, frozenset[str]] = {}  # shards never change
 
     def paths(self) -> list[Path]:
-        """Return the complete shards, oldest first."""
         return sorted(self.folder.glob("[!.]*.parquet"))
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write `rows` as one new shard."""
         table = pa.Table.from_pylist(rows, self.schema)
         path = swept(self.folder, ".") / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
         write_whole(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
@@ -198,6 +196,7 @@ class ResponseStore:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._shards: dict[Path, Shards] = {}
+        self._fingerprints: dict[tuple[str | None, ...], str] = {}  # by name, path and revision
         self._failed: set[str] = set()  # keys this object asked for in vain
         self.generated = 0  # responses that were not stored before
 
@@ -205,9 +204,7 @@ class ResponseStore:
         self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], progress: Progress = None
     ) -> Iterator[pd.DataFrame]:
         """Generate what is not stored yet of all `runs`, then yield the responses of each run in the prompts' order.
-
-        Arguments and errors as of `fill`. A frame has one row per distinct prompt; columns as in `RESULT`.
-        """
+        Arguments and errors as of `fill`. A frame has one row per distinct prompt; columns as in `RESULT`."""
         prompts = _distinct(prompts)
         self.fill(asked, open, prompts, runs, progress)
         for run in runs:
@@ -216,18 +213,18 @@ class ResponseStore:
             if len(rows) < len(set(keys)):  # a shard turned out damaged while it was read
                 self.fill(asked, open, prompts, [run], progress)
                 rows = self._stored(asked.fingerprint, keys)
+                if len(rows) < len(set(keys)):
+                    raise OSError(f"{self.root}: shards turn out damaged again and again; check the disk")
             frame = rows.loc[keys].reset_index()[RESULT]
             yield frame.assign(prompt_id=[prompt.id for prompt in prompts], model=asked.model.name, run=run)
 
     def fill(
         self, asked: Asked, open: Open, prompts: Sequence[Prompt], runs: Sequence[int], progress: Progress = None
     ) -> None:
-        """Generate what is missing of several runs in one session of the engine: it need not idle between them.
-
-        `open` starts the engine and is called only if something is missing; `progress` takes a line every few seconds.
+        """Generate what is missing of several runs in one session of the engine: it need not idle between them. `open`
+        starts the engine and is called only if something is missing; `progress` takes a line every few seconds.
         RuntimeError where the engine is another one than asked for, NotStored where this is a replay and something is
-        missing.
-        """
+        missing."""
         shards = self._of(asked.fingerprint)
         if not (missing := self._missing(shards, asked, _distinct(prompts), runs)):
             return
@@ -257,24 +254,23 @@ class ResponseStore:
 
     def fingerprint(self, model: ModelSpec) -> str:
         """Return which weights, tokenizer and template `model` stands for: from the record where they are not there,
-        and in a replay, whose responses are those of the recorded model.
-
-        OSError, ValueError or, in a replay, NotStored where the model is neither to be had nor on record.
-        """
-        recorded = recorded_models(self.root).get(model.name)
+        and in a replay, whose responses are those of the recorded model; this object asks once. OSError, ValueError or,
+        in a replay, NotStored where the model is neither to be had nor on record."""
+        name = (model.name, model.path, model.revision, model.file, model.file_revision)
+        if name in self._fingerprints:
+            return self._fingerprints[name]
+        fingerprint = recorded = recorded_models(self.root).get(model.name)
         if recorded is None:
             refuse(f"no response of model {model.name!r} is stored")
-        elif replaying():
-            return recorded
-        try:
-            fingerprint = engines.fingerprint(model)
-        except (OSError, ValueError):
-            if recorded is None:
-                raise
-            return recorded  # what is stored can be read; opening the engine says that the model is not there
+        if not replaying():
+            try:
+                fingerprint = engines.fingerprint(model)
+            except (OSError, ValueError):
+                if recorded is None:  # else what is stored can be read; opening the engine says that it is not there
+                    raise
         if recorded != fingerprint:
             record_models(self.root, {model.name: fingerprint})
-        return fingerprint
+        return self._fingerprints.setdefault(name, fingerprint)
 
     def lookup(self, keys: Sequence[str], columns: Sequence[str] = ("text",), *, model: ModelSpec) -> pd.DataFrame:
         """Return `columns` of the responses of `model` called `keys`, in their order; KeyError if one is not stored."""
@@ -293,9 +289,9 @@ class ResponseStore:
         shards = self._at("counts", name)
         stored = shards.read(["key", "count"], keys).to_pandas().drop_duplicates("key")
         numbers = pd.Series(keys, dtype="str").map(stored.set_index("key")["count"]).to_numpy(dtype=float, copy=True)
-        missing = np.flatnonzero(np.isnan(numbers)).tolist()
-        if missing:
-            refuse(f"{len(missing):,} of {len(keys):,} numbers of {name} are not stored")
+        if missing := np.flatnonzero(np.isnan(numbers)).tolist():
+            if not os.environ.get(SO_FAR):  # where models were asked, tokenizers are
+                refuse(f"{len(missing):,} of {len(keys):,} numbers of {name} are not stored")
             numbers[missing] = count(missing)
             shards.write([{"key": keys[at], "count": int(numbers[at])} for at in missing])
         return numbers.astype(np.int64)
@@ -324,7 +320,8 @@ class ResponseStore:
         for prefix caches. What this object has seen fail counts as answered; in a replay every failure does."""
         rows = shards.read(["finish_reason"])
         done = pc.or_(replaying(), pc.not_equal(rows["finish_reason"], "failed"))
-        stored = {*rows["key"].filter(done).to_pylist(), *self._failed.intersection(rows["key"].to_pylist())}
+        failed = self._failed.intersection(rows["key"].to_pylist()) if self._failed else ()
+        stored = {*rows["key"].filter(done).to_pylist(), *failed}
         requests: Requests = {}
         for prompt, run in itertools.product(prompts, runs):
             requests.setdefault(asked.key(prompt, run), (prompt, run))
@@ -333,10 +330,14 @@ class ResponseStore:
 
 def recorded_models(root: Path) -> dict[str, str]:
     """Return name -> fingerprint as recorded in the store `root`; raise ValueError where the record cannot be read."""
+    path = root / MODELS
     try:
-        return {**json.loads((root / MODELS).read_text(encoding="utf-8"))} if (root / MODELS).exists() else {}
+        names = {**json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
+        if not all(isinstance(value, str) for value in names.values()):
+            raise ValueError("a fingerprint is no text")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{root.name}/{MODELS}: {error}; delete the file, it is written anew") from None
+    return names
 
 
 def record_models(root: Path, more: dict[str, str]) -> None:
@@ -394,7 +395,7 @@ class Session:
     def engine(self, model: ModelSpec) -> tuple[str, Open]:
         """Return the kind of engine that answers for `model`, as the store names it, and how to open it."""
         kind, options = self.study.answers(model)
-        opening = partial(engines.open_engine, kind, model, gguf_dir=self.study.gguf_dir, **options)
+        opening = partial(engines.open_engine, kind, model, **{"gguf_dir": self.study.gguf_dir} | options)
         return engines.engine_kind(kind, model, options), partial(self._kept, model.name, opening)
 
     def _kept(self, name: str, opening: Open) -> contextlib.AbstractContextManager[Engine]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -22,19 +22,6 @@ import yaml
 T = TypeVar("T")
 WANTED = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "bool_type": "true or false"}
 WANTED |= dict.fromkeys(("list_type", "tuple_type"), "a list; write [a, b] or one `- item` per line")
-AT_ONCE = 65_536  # processes, connections, responses in one batch
-TOKENS = 2**20  # of one response or context; models have up to a million
-LIMITS = {  # how large a number may be, by its name; ours, and far above what the profiles have: slips, not plans
-    "seed seeds": 2**32 - 1,  # numpy's
-    "runs attempts judge_attempts restarts num_train_epochs": 1000,
-    "concurrency slots threads processes replicas tensor_parallel batch_size per_device_train_batch_size": AT_ONCE,
-    "per_device_eval_batch_size generation_batch_size gradient_accumulation_steps num_generations r": AT_ONCE,
-    "max_tokens max_completion_length max_prompt_length soft_punish_cache packed_length max_length context": TOKENS,
-    "top_k": TOKENS,
-    "questions_per_suite conversations_per_suite questions conversations": 10**7,
-}
-MOST = {name: most for names, most in LIMITS.items() for name in names.split()}
-ANY = 10**8  # of a number with another name; the report's corpora have 3 * 10**7 rows
 
 
 class SettingsError(ValueError):
@@ -129,6 +116,14 @@ def read(path: Path, shown: str | None = None) -> dict[str, Any]:
     return _mapping({} if raw is None else raw, place)
 
 
+def patterns(path: Path, **texts: str) -> SimpleNamespace:
+    """Return the regular expressions in the YAML file `path` by name; a long one stands there in parts that are joined,
+    and ``%name%`` for the text of one before it, or of one of `texts`, without its flags."""
+    for name, parts in read(path).items():
+        texts[name] = re.sub(r"%(\w+)%", lambda part: texts[part[1]].removeprefix("(?i)"), "".join(parts))
+    return SimpleNamespace(**{name: re.compile(text) for name, text in texts.items()})
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return what to do about the unknown `name`: the nearest known one, or all of them."""
     known = list(known)
@@ -203,6 +198,8 @@ def _plain(raw: object) -> Any:
 
 
 _adapter = cache(pydantic.TypeAdapter)
+MOST = read(Path(__file__).with_name("limits.yaml"))
+ANY = 10**8  # of a number with another name; the report's corpora have 3 * 10**7 rows
 
 
 def bounded(value: object, place: Place) -> None:

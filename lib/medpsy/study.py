@@ -18,10 +18,14 @@ from medpsy import engines, families, strict
 from medpsy.engines.base import Sampling, check_sampling
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_FILE = re.compile(rf"(?P<repository>{HUB_ID.pattern})/(?P<name>.+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SO_FAR = "MEDPSY_SO_FAR"  # environment variable: set, nothing is asked, and what is answered so far is shown
+SO_FAR_RECORD = "so_far.json"  # of a section: its record then, which is never taken for the whole one
 MARKS = ("params", "notebooks")  # folders by which the root is known
 SECTION = re.compile(r"[A-Za-z0-9][\w-]*")
 STAGES = ("sft1", "sft2", "rl1", "rl2")  # report Figure 3: two stages of SFT, two of RL, in this order
+FORMAT = re.compile(r"(?<![^\W_])(?:B?F16|F32|MXFP4|I?Q\d(?:_[A-Z0-9]+)+|TQ\d_\d)(?=\W)", re.IGNORECASE)  # of GGUF
 CHECKPOINT = re.compile(rf"(?P<size>\w+)-(?P<stage>{'|'.join(STAGES)})(?:-seed(?P<seed>\d+))?")
 
 RECIPES = {"o1": "12_gspo_judge", "openmed": "13_openmed"}  # sister recipe -> the section that follows it
@@ -64,6 +68,9 @@ class ModelSpec:
     Args:
         path: folder relative to the root, hub id, or (with `base_url`) the name under which an endpoint serves it.
         revision: commit of the hub repository; None means it still has to be pinned.
+        file: the GGUF file whose weights are served, relative to the root or ``repository/NAME.gguf`` on the hub; of
+            `path` only tokenizer, chat template and configuration are then read.
+        file_revision: commit of the hub repository of `file`, as `revision`.
         base_url: address of an OpenAI-compatible endpoint; such a model is always asked there.
         chat_template_kwargs: switches of the chat template, e.g. ``{"enable_thinking": True}``.
         opens_thinking: True where the chat template itself writes ``<think>``: a response starts inside its reasoning.
@@ -78,6 +85,8 @@ class ModelSpec:
     name: str
     path: str
     revision: Commit | None = None
+    file: Annotated[str, _checked(lambda name: name.endswith(".gguf"), "is no GGUF file")] | None = None
+    file_revision: Commit | None = None
     base_url: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     opens_thinking: bool = False
@@ -91,8 +100,11 @@ class ModelSpec:
     def __post_init__(self) -> None:
         families.of(self.path, self.family)  # refuses an unknown one
         object.__setattr__(self, "label", self.label or self.name)
+        object.__setattr__(self, "gguf", self.gguf or self.file is not None)
         if not self.path:
             raise ValueError("path: '' names no model; give a folder or a hub id")
+        if self.base_url and self.file:
+            raise ValueError(f"file: {self.file!r} beside base_url; an endpoint has its own weights; remove one")
         address = urlsplit(self.base_url or "http://none")
         if address.scheme not in ("http", "https") or address.username or address.password or address.query:
             fix = "must be http(s)://host/path without user, key or query; keys go into the environment"
@@ -106,6 +118,36 @@ class ModelSpec:
             return None
         return folder
 
+    @property
+    def local_file(self) -> Path | None:
+        """The GGUF file on this disk, which may not exist; None for one of the hub, or without `file`."""
+        path = self.root / Path(self.file).expanduser() if self.file else None
+        return None if self.file and HUB_FILE.fullmatch(self.file) and not path.is_file() else path
+
+    @property
+    def hub_file(self) -> tuple[str, str] | None:
+        """Repository and name of the GGUF file where it is the hub's."""
+        return tuple(HUB_FILE.fullmatch(self.file).groups()) if self.file and not self.local_file else None
+
+    @property
+    def format(self) -> str:
+        """Number format in the name of the GGUF file, such as Q4_K_M; a ValueError says that it has none."""
+        if not self.file or not (found := FORMAT.search(Path(self.file).name)):
+            raise ValueError(f"model {self.name!r}: {self.file} names no number format, such as Q4_K_M; rename it")
+        return found[0].upper()
+
+    @property
+    def told_format(self) -> str:
+        """`format`, or the name of a GGUF file that says none."""
+        return self.format if FORMAT.search(name := Path(self.file).name) else name
+
+    @property
+    def loose(self) -> dict[str, str]:
+        """Key of the entry -> hub repository that is read without a commit."""
+        read = {"revision": not (self.local_dir or self.base_url) and self.path}
+        read["file_revision"] = self.hub_file and self.hub_file[0]
+        return {key: repository for key, repository in read.items() if repository and not getattr(self, key)}
+
 
 @dataclass(frozen=True, config=CONFIG)
 class Study:
@@ -116,13 +158,16 @@ class Study:
         parser: the model that reads the chosen option out of a response.
         parser_sees: the response, reasoning included (report 4.1.1), or its answer alone.
         questions_per_suite, conversations_per_suite: size of the seeded sample of each suite; 0 means all.
+        rounds: in how many all models are asked, each a sample within the next, so that a stopped section has one.
         runs: how often every question is asked.
         data_dirs: suite -> folder (relative to the root) with the hub's files, instead of the hub.
         revisions: hub id of a data set -> commit at which it is read, where the library knows none or another is meant.
         open_sampling: how conversations are answered; None means as `sampling` says.
         judge_attempts: how often a judge is asked at most for one readable verdict.
+        judge_prompt: the prompt of HealthBench's judges: ``ours``, ``inspect_evals`` (its own), or a file in the root.
         targets: size class -> the backbone that is trained through `STAGES`.
         root: folder that holds ``params``, ``notebooks`` and ``outputs``.
+        so_far: where only what is there so far is shown, suite -> (answered, asked), filled as it is read; else None.
     """
 
     profile: str
@@ -141,23 +186,26 @@ class Study:
     revisions: dict[str, Commit | None] = field(default_factory=dict)
     open_suites: Names = ()
     conversations_per_suite: Count = 0
+    rounds: Positive = 1
     open_sampling: Sampling | None = None
     judges: Names = ()
     judge_sampling: Sampling | None = None
     judge_attempts: Positive = 3
+    judge_prompt: str = "ours"
     parser_sees: Literal["response", "answer"] = "response"
     targets: dict[str, str] = field(default_factory=dict)
+    so_far: Any = field(default=None, repr=False, compare=False)  # one dictionary, however often the study is replaced
     root: Path = field(default_factory=find_root, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        from medpsy.data.suites import OPEN_SUITES, RL_SET, SUITES
+        from medpsy.data.suites import EVERY, OPEN_SUITES, SUITES
 
         models = {name: replace(model, root=self.root) for name, model in self.models.items()}
         object.__setattr__(self, "models", models)
         self._check_models()
-        for key, known in (("suites", SUITES), ("open_suites", OPEN_SUITES), ("data_dirs", SUITES | OPEN_SUITES)):
+        for key, known in (("suites", SUITES), ("open_suites", OPEN_SUITES), ("data_dirs", EVERY)):
             for name in getattr(self, key):
-                if name not in known and (key, name) != ("data_dirs", RL_SET.key):
+                if name not in known:
                     raise ValueError(f"{key}: {name!r} is no suite; {strict.nearest(name, known)}")
         if self.data_dirs and self.source == "mini":
             raise ValueError("data_dirs: the miniature reads no files; remove data_dirs or set source: hub")
@@ -172,8 +220,9 @@ class Study:
         for size, name in self.targets.items():
             if not size.isidentifier():
                 raise ValueError(f"targets: {size!r} cannot name a size class; use a word such as large")
-            if self.models[name].base_url:
-                raise ValueError(f"targets.{size}: {name!r} is behind an endpoint; name a model with weights")
+            if self.models[name].base_url or self.models[name].file:
+                where = "behind an endpoint" if self.models[name].base_url else "a GGUF file"
+                raise ValueError(f"targets.{size}: {name!r} is {where}; name a model with weights")
         for name, model in self.models.items():
             if model.base_url:
                 from medpsy.engines.client import Options  # late: a study without endpoints needs no client
@@ -216,6 +265,12 @@ class Study:
         known = [*self.models, *(f"{size}-{stage}" for size in self.targets for stage in STAGES)]
         raise ValueError(f"model {name!r} is not in {self.file}; {strict.nearest(name, known)}")
 
+    def judging(self) -> Sampling:
+        """Return how judges reply; a ValueError names the file that does not say it."""
+        if self.judge_sampling is None:
+            raise ValueError(f"judge_sampling: {self.file} does not say how judges reply; add it")
+        return self.judge_sampling
+
     def answers(self, model: ModelSpec) -> tuple[str, dict[str, Any]]:
         """Return the kind of engine that answers for `model`, and its options: the study's where it is the study's."""
         kind = engines.engine_kind(self.engine, model)
@@ -244,6 +299,13 @@ class Study:
                 f"first: python -m medpsy run {section} --profile {self.profile}"
             )
 
+    def files(self, name: str) -> list[ModelSpec]:
+        """Return the models that are GGUF files of the model called `name`, asked alike; itself first if it is one."""
+        source = self.model(name)
+        alike = (model for model in self.models.values() if model.path == source.path)
+        files = (model for model in alike if model.file and model.chat_template_kwargs == source.chat_template_kwargs)
+        return sorted(files, key=lambda model: model.name != name)
+
     def commit(self, hub_id: str, known: str | None = None) -> str | None:
         """Return the commit at which the data set `hub_id` is read: the study's, else that `known` to the library."""
         return self.revisions.get(hub_id) or known
@@ -261,8 +323,8 @@ class Study:
 
     @property
     def unpinned(self) -> tuple[str, ...]:
-        """Names of the hub models without a revision; a result that used one cannot be repeated for certain."""
-        return tuple(m.name for m in self.models.values() if not (m.local_dir or m.base_url or m.revision))
+        """Names of the hub models without a commit; a result that used one cannot be repeated for certain."""
+        return tuple(model.name for model in self.models.values() if model.loose)
 
 
 def profiles(root: Path | None = None) -> tuple[str, ...]:
@@ -276,6 +338,7 @@ def load(profile: str, root: Path | None = None) -> Study:
         fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"
         raise place.error(f"no such profile; {fix}")
     raw, given = strict.read(root / place.file, place.file), {"profile": profile, "root": root}
+    given["so_far"] = {} if os.environ.get(SO_FAR) else None
     if isinstance(raw.get("models"), dict):
         at, given["models"] = place.at("models"), {}
         for name, entry in raw.pop("models").items():

@@ -8,7 +8,7 @@ A notebook calls::
 """
 
 from medpsy.claims.draws import AVERAGE, LEAST, Draws, closed_items, drawn, draws, length_items, no_draws
-from medpsy.claims.ledger import LedgerError, ledger, plans
+from medpsy.claims.ledger import ledger, plans
 from medpsy.claims.measure import (
     KINDS,
     NOT_TESTABLE,

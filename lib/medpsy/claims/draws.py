@@ -36,8 +36,6 @@ COLUMNS = [*ITEM, "value", "tokens"]
 
 
 class Behind(NamedTuple):
-    """What stands behind a number."""
-
     questions: int | None  # of several parts the fewest; None where nothing was asked
     runs: int
     tokens: float  # written per question and run, by all models together
@@ -112,9 +110,8 @@ class Draws:
     def margin(self, values: Values, cells: Iterable[Cell]) -> float | None:
         """Return the 95 % margin of `values`; None where too few questions stand behind them to speak of one."""
         asked = self.questions(cells)
-        if (asked is not None and asked < LEAST) or not np.isfinite(values).all():
-            return None
-        return float(stats.half_width(values[1:]))
+        few = asked is not None and asked < LEAST
+        return None if few or not np.isfinite(values).all() else float(stats.half_width(values[1:]))
 
     def given(self, measure: str, numbers: Mapping[str, tuple[float, float]], *, seed: int = 0) -> "Draws":
         """Return draws that hold numbers measured elsewhere, model -> (number, 95 % margin), independent and normal."""
@@ -126,23 +123,24 @@ class Draws:
         return replace(self, values={**self.values, **values})
 
     def beside(self, other: "Draws") -> "Draws":
-        """Return the measures of both."""
         values, noise = {**self.values, **other.values}, {**self.noise, **other.noise}
         items = pd.concat([self.items, other.items], ignore_index=True)
         return Draws(values, noise, items, {**self.sizes, **other.sizes}, self.whole)
 
 
 def draws(
-    study: Study, graded: pd.DataFrame | None = None, judged: pd.DataFrame | None = None, *,
-    judges: Mapping[str, str] = {}, lengths: pd.DataFrame | None = None, published_runs: int = PUBLISHED_RUNS,
-) -> Draws:  # fmt: skip
-    """Return the scores of all models, drawn together.
-
-    Args:
-        graded, judged, lengths: as `evaluate.closed_ended`, `judge.open_ended` and `evaluate.lengths` return them.
-        judges: judge -> the report's name of the judge that it is, or whose part it plays; others keep their own.
-        published_runs: runs behind published scores of finite suites; margins are then those of the difference.
-    """
+    study: Study,
+    graded: pd.DataFrame | None = None,
+    judged: pd.DataFrame | None = None,
+    *,
+    judges: Mapping[str, str] = {},
+    lengths: pd.DataFrame | None = None,
+    published_runs: int = PUBLISHED_RUNS,
+) -> Draws:
+    """Return the scores of all models, drawn together: `graded`, `judged` and `lengths` are as `evaluate.closed_ended`,
+    `judge.open_ended` and `evaluate.lengths` return them; `judges` are judge -> the report's name of the judge that it
+    is, or whose part it plays (others keep their own); `published_runs` are behind published scores of finite suites,
+    margins are then those of the difference."""
     finite, options = study.source == "hub", {"seed": study.seed}
     asked = {suite for frame in (graded, judged, lengths) if frame is not None for suite in frame["suite"].unique()}
     questions = every_question(study, asked) if finite or lengths is not None else {}
@@ -155,9 +153,9 @@ def draws(
         together = together.beside(drawn(_common(open_items(judged, judges)), **options))
     if lengths is not None:
         together = together.beside(drawn(length_items(lengths), **options))
-    whole = finite and not (study.questions_per_suite or study.conversations_per_suite)
-    values = together.values | _averages(together)
-    noise = together.noise | _averages(replace(together, values=together.noise))
+    whole = finite and not (study.questions_per_suite or study.conversations_per_suite or study.so_far)
+    values = together.values | averages(together)
+    noise = together.noise | averages(replace(together, values=together.noise))
     return replace(together, values=values, noise=noise, whole=whole)
 
 
@@ -187,7 +185,7 @@ def _columns(replicates: pd.DataFrame) -> dict[Cell, Values]:
     return {(measure, model): wide[model, measure].to_numpy() for model, measure in wide.columns}
 
 
-def _averages(part: Draws) -> dict[Cell, Values]:
+def averages(part: Draws) -> dict[Cell, Values]:
     """Return the plain mean of the seven suites, of every model that answered all of them, and the mean length of its
     responses over all suites that were asked."""
     averages, lengths = {}, part.length_suites()
@@ -205,26 +203,23 @@ def _averages(part: Draws) -> dict[Cell, Values]:
 
 def closed_items(graded: pd.DataFrame) -> pd.DataFrame:
     """Return a row per response to a question with a key, 100 where it is right; missing where the request failed."""
-    rows = graded[graded["gold"].notna()]
+    rows = graded[graded["gold"].notna()].rename(columns={"completion_tokens": "tokens"})
     right = (100.0 * (rows["outcome"] == "correct")).where(rows["outcome"] != "failed")
-    return rows.assign(
-        part="closed-ended", measure=rows["suite"].map(TITLES), stratum=rows["suite"] + "/" + rows["weight_group"],
-        value=right, tokens=rows["completion_tokens"],
-    )[COLUMNS]  # fmt: skip
+    measure, stratum = rows["suite"].map(TITLES), rows["suite"] + "/" + rows["weight_group"]
+    return rows.assign(part="closed-ended", measure=measure, stratum=stratum, value=right)[COLUMNS]
 
 
 def open_items(judged: pd.DataFrame, judges: Mapping[str, str] = {}) -> pd.DataFrame:
     """Return a row per response, judge and measure: the whole of an open suite, and the conversation's theme."""
     examples = example_scores(judged, by=["suite", "judge", "model"])
     keys = ["suite", "model", "conversation_id", "run"]
-    tokens = judged.drop_duplicates(keys).set_index(keys)["completion_tokens"]
-    titles, names = examples["suite"].map(TITLES), examples["judge"].map(lambda judge: judges.get(judge, judge))
-    rows = examples.assign(
-        part=examples["suite"], stratum="conversations", question_id=examples["conversation_id"],
-        value=100 * examples["score"], tokens=tokens.reindex(pd.MultiIndex.from_frame(examples[keys])).to_numpy(),
-    )  # fmt: skip
+    tokens = judged.drop_duplicates(keys)[[*keys, "completion_tokens"]]
+    rows = examples.merge(tokens.rename(columns={"completion_tokens": "tokens"}), how="left", on=keys)
+    rows = rows.assign(part=rows["suite"], stratum="conversations", value=100 * rows["score"])
+    rows = rows.rename(columns={"conversation_id": "question_id"})
+    titles, names = rows["suite"].map(TITLES), rows["judge"].map(lambda judge: judges.get(judge, judge))
     whole = rows.assign(measure=titles + " (" + names + ")")
-    themes = rows.assign(measure=titles + ": " + examples["theme"].map(THEMES) + " (" + names + ")")
+    themes = rows.assign(measure=titles + ": " + rows["theme"].map(THEMES) + " (" + names + ")")
     return pd.concat([whole, themes], ignore_index=True)[COLUMNS]
 
 

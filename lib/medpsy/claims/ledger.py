@@ -13,8 +13,8 @@ import pandas as pd
 from medpsy import stats
 from medpsy.claims.draws import DRAWS
 from medpsy.claims.measure import NOT_TESTABLE, OPEN, RESOLUTION, STAND_IN, STATUSES, known
-from medpsy.published import Claim, every_claim, recompute
 from medpsy.published.audit import DOCUMENTS
+from medpsy.published.claims import Claim, every_claim, recompute
 
 NOT_YET_RUN = "not yet run"
 WORDS = (*STATUSES, NOT_YET_RUN)
@@ -22,10 +22,6 @@ AUDITS = {"agree": "agrees", "disagree": "disagrees", "not derivable": "not deri
 VALUES = ("review", "paper")  # profiles that run the published models, the smaller one first
 RUNS, POWER = (1, 3, 5, 10), 0.8
 PLACE = re.compile(r"(?:Table|Figure) \d+|\d+(?:\.\d+)*(?=$| )")
-
-
-class LedgerError(ValueError):
-    """A record speaks of a claim that was never published; the message names section and claim."""
 
 
 def ledger(
@@ -46,7 +42,7 @@ def ledger(
     for name, section_rows in rows.items():
         for row in section_rows:
             if row["id"] not in measured:
-                raise LedgerError(f"{name}: its record speaks of claim {row['id']!r}, which no document makes")
+                raise ValueError(f"{name}: its record speaks of claim {row['id']!r}, which no document makes")
             measured[row["id"]].setdefault(name, row)
     entries = []
     for claim in every_claim():
@@ -80,25 +76,24 @@ def section(claim: Claim) -> str:
 
 def plans(row: Mapping, *, runs: Sequence[int] = RUNS, power: float = POWER) -> list[dict]:
     """Return one plan ``{runs, questions, tokens}`` per number of `runs` that can settle an open claim, cheapest first;
-    none where its row of a record does not say what stood behind it.
-
-    The truth is taken to be what was measured: a plan for a pattern shows the measured difference with the wanted
-    power; where a published value is tested, or no change is claimed, the margin of a plan is narrow enough to call it
-    reproduced. An order has no margin: the share of replicates in which it holds is turned into a distance in standard
-    errors. Stored responses are not paid for again.
-    """
+    none where its row of a record does not say what stood behind it. The truth is taken to be what was measured: a plan
+    for a pattern shows the measured difference with the wanted power; where a published value is tested, or no change
+    is claimed, the margin of a plan is narrow enough to call it reproduced. An order has no margin: the share of
+    replicates in which it holds is turned into a distance in standard errors. Stored responses are not paid for
+    again."""
     how = row.get("effort")
     distance = _distance(row, power) if how and row["verdict"] == OPEN and how["questions"] else None
     if distance is None:
         return []
     apart, error, power = distance
-    noise, affordable = {"run_share": how.get("run_share") or 0.0, "suite": how.get("suite")}, []
+    noise, variance, affordable = how.get("run_share") or 0.0, error**2 * how["questions"], []
+    between, within = (1 - noise) * variance, noise * variance * how["runs"]
     for planned in runs:
-        spent = {"runs": how["runs"], "planned_runs": planned, **noise}
-        questions = stats.questions_needed(apart, error, how["questions"], power=power, **spent)
+        questions = stats.questions_needed(apart, between, within, planned, suite=how.get("suite"), power=power)
         if questions is not None:
             stored = min(questions, how["questions"]) * min(planned, how["runs"])
-            tokens = round(how["tokens"] * (questions * planned - stored))
+            # the last digits of a mean depend on the order of its sum: a half must not fall to either side
+            tokens = round(round(how["tokens"] * (questions * planned - stored), 3))
             affordable.append({"runs": planned, "questions": questions, "tokens": tokens})
     return sorted(affordable, key=lambda plan: (plan["tokens"], plan["runs"]))
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from medpsy import published, stats
+from medpsy import prompts, published, stats
 from medpsy.claims.draws import AVERAGE, LEAST, LENGTH, TITLES, Cell, Draws, Values
 from medpsy.data.suites import SUITES
 from medpsy.published.claims import Claim, ExpressionError, NoValue, compute, evaluate_each
@@ -47,14 +47,15 @@ DECIMALS = {"nats per token": 4}  # of a finding's number, 2 in any other unit
 UNMEASURED = (LookupError, NameError, ValueError)  # no number, a role nobody plays, no rows
 
 
+Number = float | None  # None or NaN where nothing was measured
+
+
 class NotMeasured(LookupError):
     """What a claim speaks of was not measured here; the argument names it."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Who stands where."""
-
     study: Study
     draws: Draws
     plays: Mapping[str, str]  # printed model -> model of the study that it is, or whose part it plays
@@ -70,7 +71,6 @@ class Places:
         raise NotMeasured(f"{cell.row}, {cell.column}")
 
     def score(self, model: str, measure: str) -> tuple[Values, set[Cell]]:
-        """Return our numbers for a printed model and measure, as `at` does."""
         if parts := cells()["means"].get(measure):
             scores = [self.score(model, part) for part in parts]
             return np.mean([values for values, _ in scores], axis=0), set().union(*(behind for _, behind in scores))
@@ -78,16 +78,15 @@ class Places:
             changed = cells()["changes"][measure]
             (first, behind), (second, more) = (self.score(name, changed) for name in (model, source_of(model)))
             return first - second, behind | more
-        if model not in self.plays:
-            raise NotMeasured(model)
-        cell = measure, self.plays[model]
+        cell = measure, self.player(model)
         if cell not in self.draws.values:
             raise NotMeasured(measure)
         return self.draws.values[cell], {cell}
 
-    def noisy(self) -> "Places":
-        """Return the same with replicates that differ by run noise alone."""
-        return replace(self, draws=replace(self.draws, values=self.draws.noise))
+    def player(self, printed: str) -> str:
+        if printed not in self.plays:
+            raise NotMeasured(printed)
+        return self.plays[printed]
 
     def tier(self, behind: Iterable[Cell]) -> tuple[str, str]:
         """Return how near the published protocol `behind` is, and which part of a proxy differs."""
@@ -96,30 +95,34 @@ class Places:
             if self.study.source != "hub" or model not in printed or not self._is(model, printed[model], differs):
                 return STAND_IN, ""
             name = next((judge for judge in self.judges if f"({judge})" in measure), None)
-            label = name and self.study.model(self.judges[name]).label
-            if name and not label.startswith(name):
-                differs[f"judged by {label}"] = None
+            if judge := name and self.study.model(self.judges[name]):
+                how = f" in {judge.told_format}" if judge.file else " behind an endpoint" if judge.base_url else ""
+                if how or not judge.label.startswith(name):
+                    differs[f"judged by {judge.label}{how}"] = None
+            if measure.startswith("HealthBench") and self.study.judge_prompt != prompts.HEALTHBENCH:
+                differs["judged with another prompt than HealthBench's own"] = None
             asked = self.study.conversations_per_suite if "HealthBench" in measure else self.study.questions_per_suite
-            if asked and measure != "File size":
-                differs[f"a sample of {asked} of each suite"] = None
+            if (asked or self.study.so_far) and measure != "File size":
+                differs["what is answered so far" if self.study.so_far else f"a sample of {asked} of each suite"] = None
         return (PROXY, ", ".join(differs)) if differs else (EXACT, "")
 
     def _is(self, model: str, printed: str, differs: dict) -> bool:
-        """Return whether `model` is the printed one; a file of it that was quantized here is, and `differs`."""
-        source = source_of(printed)
-        if source is None or self.study.model(model).label == printed:
-            return self.study.model(model).label == printed
-        differs["quantized here"] = None
+        """Return whether `model` is the printed one; a file of it that was quantized is, and `differs`, unless it is
+        the released one of a printed format."""
+        source, ours = source_of(printed), self.study.model(model)
+        if source is None or ours.label == printed:
+            if ours.file:
+                differs[f"a file in {ours.told_format}"] = None
+            return ours.label == printed
+        if not ours.file:
+            differs["quantized here"] = None
         return source in self.plays and self.study.model(self.plays[source]).label == source
 
 
 def played(stands_for: Mapping[str, str], **roles: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[dict]]]:
-    """Return `plays` and `scopes` of `measure` for size classes that follow the report's recipe.
-
-    Args:
-        stands_for: size class -> one of the tables that `cells.yaml` lists for a class of the report.
-        roles: ``backbone``, a stage, or a quantized file (``Q4_K_M``, ``Q4_K_M_plain``) -> size class -> model.
-    """
+    """Return `plays` and `scopes` of `measure` for size classes that follow the report's recipe. `stands_for`: size
+    class -> one of the tables that `cells.yaml` lists for a class of the report; `roles`: ``backbone``, a stage, or a
+    quantized file (``Q4_K_M``, ``Q4_K_M_plain``) -> size class -> model."""
     plays, scopes = {}, []
     for size, table in stands_for.items():
         name, printed = next((name, about) for name, about in cells()["classes"].items() if table in about["tables"])
@@ -146,7 +149,6 @@ def printed(model: str, measure: str, *tables: str) -> float | None:
 
 @cache
 def cells() -> dict:
-    """Return `cells.yaml`."""
     return yaml.safe_load((DATA / "cells.yaml").read_text(encoding="utf-8"))
 
 
@@ -159,14 +161,13 @@ def source_of(printed: str) -> str | None:
 # Statuses.
 
 
-def known(value: float | None) -> bool:
+def known(value: Number) -> bool:
     return value is not None and math.isfinite(value)
 
 
 def value_status(
-    printed: float | None, ours: float | None, margin: float | None, *, resolution: float = RESOLUTION,
-    half_unit: float = 0.0,
-) -> str:  # fmt: skip
+    printed: Number, ours: Number, margin: Number, *, resolution: float = RESOLUTION, half_unit: float = 0.0
+) -> str:
     """Return the status of a published value, `margin` being that of ``ours - printed``, `resolution` the widest one at
     which being inside it counts as agreement, and `half_unit` half a unit of the last printed digit."""
     if not (known(printed) and known(ours)):
@@ -178,7 +179,7 @@ def value_status(
     return AGREES if margin <= resolution + ROUNDING else OPEN
 
 
-def sign_status(difference: float | None, margin: float | None) -> str:
+def sign_status(difference: Number, margin: Number) -> str:
     """Return the status of a pattern that claims ``difference > 0``."""
     if not known(difference):
         return NOT_TESTABLE
@@ -187,7 +188,7 @@ def sign_status(difference: float | None, margin: float | None) -> str:
     return HOLDS if difference > 0 else FAILS
 
 
-def unchanged_status(difference: float | None, margin: float | None, *, resolution: float = RESOLUTION) -> str:
+def unchanged_status(difference: Number, margin: Number, *, resolution: float = RESOLUTION) -> str:
     """Return the status of a pattern that claims no difference: it holds where `resolution` would have been seen."""
     tested = value_status(0.0, difference, margin, resolution=resolution)
     return {AGREES: HOLDS, DIFFERS: FAILS}.get(tested, tested)
@@ -207,18 +208,17 @@ def all_hold(statuses: Iterable[str]) -> str:
 
 
 def status(
-    printed: float | None, ours: float, margin: float | None, tier: str, *, compares: bool = True, neutral: float = 0.0,
-    resolution: float = RESOLUTION, half_unit: float = 0.0,
-) -> str:  # fmt: skip
-    """Return the status that a tier allows on a published number: its value, or the sign of its difference from
-    `neutral`, 0 or of a ratio 1, where it `compares` several models."""
+    printed: Number, ours: float, margin: Number, tier: str, *, compares: bool = True, neutral: float = 0.0, **limits
+) -> str:
+    """Return the status that a tier allows on a published number: its value within `limits` of `value_status`, or the
+    sign of its difference from `neutral`, 0 or of a ratio 1, where it `compares` several models."""
     if not (known(printed) and known(ours)) or (tier == STAND_IN and not compares):
         return NOT_TESTABLE
     if tier != STAND_IN:
-        tested = value_status(printed, ours, margin, resolution=resolution, half_unit=half_unit)
+        tested = value_status(printed, ours, margin, **limits)
         return OPEN if tier == PROXY and tested == DIFFERS else tested
     if printed == neutral:
-        return unchanged_status(ours - neutral, margin, resolution=resolution)
+        return unchanged_status(ours - neutral, margin, resolution=limits.get("resolution", RESOLUTION))
     return sign_status(math.copysign(1, printed - neutral) * (ours - neutral), margin)
 
 
@@ -233,18 +233,19 @@ class Measured(NamedTuple):
 
 
 def measure(
-    study: Study, section: str, draws: Draws, *, plays: Mapping[str, str] = {}, judges: Mapping[str, str] = {},
-    scopes: Mapping[str, Sequence[Mapping]] = {}, **context,
-) -> Measured:  # fmt: skip
-    """Return what `section` can say of the published claims that it answers for, and its findings.
-
-    Args:
-        plays: as of `Places`.
-        judges: judge -> the report's name of it, as `draws` was given them.
-        scopes: what a pattern is evaluated for one by one (its column `each`), e.g. ``{"size": [{"size": "large",
-            "class": "4B", "rl2": "large-rl2", ...}, ...]}``: names that its formula sees.
-        context: further names that formulas see.
-    """
+    study: Study,
+    section: str,
+    draws: Draws,
+    *,
+    plays: Mapping[str, str] = {},
+    judges: Mapping[str, str] = {},
+    scopes: Mapping[str, Sequence[Mapping]] = {},
+    **context,
+) -> Measured:
+    """Return what `section` can say of the published claims that it answers for, and its findings. `plays` are as of
+    `Places`, `judges` judge -> the report's name of it, as `draws` was given them. `scopes` are what a pattern is
+    evaluated for one by one (its column `each`), e.g. ``{"size": [{"size": "large", "class": "4B", "rl2": "large-rl2",
+    ...}, ...]}``: names that its formula sees; `context` are further ones."""
     places = Places(study, draws, plays, {name: judge for judge, name in judges.items()})
     settled, findings, every = {}, [], {"scopes": [scope for kind in scopes.values() for scope in kind]}
     for pattern in patterns(section):
@@ -262,14 +263,12 @@ def measure(
     return Measured(rows, findings)
 
 
-def told(
-    subject: Claim | Mapping[str, str], places: Places, names: Mapping[str, object]
-) -> tuple[list, set[Cell], str]:
+def told(subject: Claim | Mapping[str, str], places: Places, names: Mapping) -> tuple[list, set[Cell], str]:
     """Return what the formula of a claim, or of a row of `patterns.csv`, is in every replicate of `places`, what stands
     behind it, and its status; `NotMeasured` where something of it is not measured. `names` are those of its scope."""
     if isinstance(subject, Claim):
-        operands, behind = _operands(subject, places)
-        return evaluate_each(subject.formula, operands), behind, claim_row(subject, places)["verdict"]
+        results, behind, row = _evaluated(subject, places)
+        return results, behind, row["verdict"]
     finding = _Finding(subject, places, {"scopes": [], **names})
     if finding.values is None:
         raise NotMeasured(finding.note.removeprefix("not measured here: "))
@@ -285,37 +284,45 @@ def claim_row(claim: Claim, places: Places) -> dict:
     if not claim.rule or not any(operand.cells() for operand in claim.operands):
         return entry(claim, NOT_TESTABLE, note="the documents state no rule for this claim")
     try:
-        names, behind = _operands(claim, places)
-        results = evaluate_each(claim.formula, names)
+        return _evaluated(claim, places)[2]
     except NotMeasured as missing:
         return entry(claim, NOT_TESTABLE, note=f"not measured here: {missing}")
     except NoValue:  # e.g. a share of a gap that is zero in some replicate
         return entry(claim, OPEN, note="has no value in some of the bootstrap samples")
+
+
+def _evaluated(claim: Claim, places: Places) -> tuple[list, set[Cell], dict]:
+    """Return what the formula of a claim is, replicate by replicate, what stands behind it, and the claim's row."""
+    names, behind = _operands(claim, places)
+    results = evaluate_each(claim.formula, names)
     tier = places.tier(behind)[0]
-    several, result = len(claim.operands) > 1, results[0]  # says how numbers are ordered: in words, or by its unit
+    several, result = len(claim.operands) > 1, results[0]
+    # it says how numbers are ordered, in words or by its unit
     in_words = several and not any(letter.isdigit() for letter in claim.value)
     by_unit = claim.unit in ORDERS and (several or isinstance(result, list))
     if in_words or by_unit or isinstance(result, bool):  # settled where nearly all replicates agree
         holds = evaluate_each(claim.rule, names | {"r": results, "v": [claim.number] * len(results)})
         how = effort(places.draws, behind, share=float(np.mean(np.array(holds[1:], dtype=bool))))
-        ours = None if isinstance(results[0], bool | list) else float(results[0])
+        ours = None if isinstance(result, bool | list) else float(result)
         verdict = order_status(how["share"], how["questions"])
-        return entry(claim, verdict, ours, None, IN_SAMPLES.format(100 * how["share"]), tier, how)
+        row = entry(claim, verdict, ours, None, IN_SAMPLES.format(100 * how["share"]), tier, how)
+        return results, behind, row
     number = claim.number
-    if isinstance(results[0], list):
+    if isinstance(result, list):
         if len({model for _, model in behind}) < 2 or tier != STAND_IN:
-            return entry(claim, NOT_TESTABLE, note="a range of values, which has no single margin")
+            note = "a range of values, which has no single margin"
+            return results, behind, entry(claim, NOT_TESTABLE, note=note)
         number = min(published.recompute(claim).result)  # the sign of its lower end
     noise = None
-    if behind <= places.draws.noise.keys():
-        noise = _numbers(evaluate_each(claim.formula, _operands(claim, places.noisy())[0]))
-    return settled_number(claim, _numbers(results), places, behind, number, noise)
+    if behind <= places.draws.noise.keys():  # replicates that differ by run noise alone
+        noisy = replace(places, draws=replace(places.draws, values=places.draws.noise))
+        noise = _numbers(evaluate_each(claim.formula, _operands(claim, noisy)[0]))
+    return results, behind, settled_number(claim, _numbers(results), places, behind, number, noise)
 
 
 def settled_number(
-    claim: Claim, values: Values, places: Places, behind: set[Cell], number: Decimal | None,
-    noise: Values | None = None,
-) -> dict:  # fmt: skip
+    claim: Claim, values: Values, places: Places, behind: set[Cell], number: Decimal | None, noise: Values | None = None
+) -> dict:
     """Return the row of a claim on a number, `values` being ours: measured, then replicates."""
     ours, margin = float(values[0]), places.draws.margin(values, behind)
     tier, why = places.tier(behind)
@@ -334,19 +341,17 @@ def settled_number(
 
 
 def entry(
-    claim: Claim, verdict: str, ours: float | None = None, margin: float | None = None, note: str = "", tier: str = "",
-    effort: Mapping | None = None,
-) -> dict:  # fmt: skip
-    """Return one row of a record's `claims`; `effort` says what stood behind it."""
+    claim: Claim, verdict: str, ours: Number = None, margin: Number = None, note: str = "", tier: str = "", effort=None
+) -> dict:
+    """Return one row of a record's `claims`; `effort`, as of the function, says what stood behind it."""
     row = {"id": claim.id, "claim": claim.text, "verdict": verdict, "note": note, "ours": ours, "margin": margin}
     row |= {"published": None if claim.number is None else float(claim.number)} | ({"tier": tier} if tier else {})
     return row | ({"effort": dict(effort)} if effort and effort["questions"] is not None else {})
 
 
 def effort(
-    draws: Draws, behind: Iterable[Cell], values: Values | None = None, noise: Values | None = None,
-    share: float | None = None,
-) -> dict:  # fmt: skip
+    draws: Draws, behind: set[Cell], values: Values | None = None, noise: Values | None = None, share: Number = None
+) -> dict:
     """Return what stood behind a claim, so that the ledger can plan how to settle it: the fields of `Behind`;
     ``run_share`` of the squared margin, None where one run cannot tell; ``suite``, questions there are in all, None
     where new ones can be written or a sample was asked; ``share``, of an order."""
@@ -377,9 +382,26 @@ def _numbers(results: list) -> Values:
 
 
 def patterns(section: str) -> list[dict[str, str]]:
-    """Return the rows of `patterns.csv` of one section."""
     with (DATA / "patterns.csv").open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if section[:2] in row["sections"].split()]
+
+
+def _open_unless(told: bool, values: Values) -> Values:
+    """Return `values`, without replicates where something leaves them open, so that they have no margin."""
+    return values if told else np.append(values[0], np.full(len(values) - 1, np.nan))
+
+
+FUNCTIONS = {  # what every pattern may call or name, beside those of `published.claims`
+    **{"open_unless": _open_unless, "sign": np.sign, "upper": str.upper, "joined": ", ".join, "format": format},
+    **{"themes": list(published.THEMES), "suites": [TITLES[suite] for suite in SUITES], "titles": TITLES},
+    "least": lambda arrays: np.min(list(arrays), axis=0),
+    "most": lambda arrays: np.max(list(arrays), axis=0),
+    "mean": lambda arrays: np.mean(list(arrays), axis=0),
+    "along": lambda ref, values: np.sign(ref[0]) * values,
+    "alike": lambda values, parts: _open_unless(len({np.sign(part[0]) for part in parts}) < 2, values),
+    "count": lambda arrays: np.sum([array > 0 for array in arrays], axis=0),
+    "pairs": lambda models: list(combinations(models, 2)),
+}
 
 
 class _Finding:
@@ -416,34 +438,19 @@ class _Finding:
         named = {ours: name for name, ours in self.places.judges.items()}
         panel = [named.get(judge, judge) for judge in names.get("judge_order", study.judges)]
         first = panel[0] if panel else ""
-        return {
-            "s": self.score, "lead": lambda a, b, measure=AVERAGE: self.score(a, measure) - self.score(b, measure),
-            "both": lambda model: (self.score(model) + self.score(model, f"HealthBench ({first})")) / 2,
-            "player": self.player, "length": self.length, "printed": self.printed,
-            "label": lambda name: study.model(self.places.judges.get(name, name)).label,
-            "least": lambda arrays: np.min(list(arrays), axis=0), "most": lambda arrays: np.max(list(arrays), axis=0),
-            "mean": lambda arrays: np.mean(list(arrays), axis=0), "along": lambda ref, values: np.sign(ref[0]) * values,
-            "alike": lambda values, parts: _open_unless(len({np.sign(part[0]) for part in parts}) < 2, values),
-            "open_unless": _open_unless, "sign": np.sign,
-            "count": lambda arrays: np.sum([array > 0 for array in arrays], axis=0),
-            "pairs": lambda models: list(combinations(models, 2)),
-            "hb": f"HealthBench ({first})", "hard": f"HealthBench Hard ({first})",
-            "theme": lambda title, suite="HealthBench": f"{suite}: {title} ({first})",
-            "themes": list(published.THEMES), "panel": panel, "suites": [TITLES[suite] for suite in SUITES],
-            "length_suites": draws.length_suites(), "titles": TITLES,
-            "upper": str.upper, "joined": ", ".join, "format": format,
-        }  # fmt: skip
+        theirs = {"s": self.score, "player": self.places.player, "length": self.length, "printed": self.printed}
+        theirs |= {"lead": lambda a, b, measure=AVERAGE: self.score(a, measure) - self.score(b, measure)}
+        theirs |= {"both": lambda model: (self.score(model) + self.score(model, f"HealthBench ({first})")) / 2}
+        theirs |= {"label": lambda name: study.model(self.places.judges.get(name, name)).label}
+        theirs |= {"hb": f"HealthBench ({first})", "hard": f"HealthBench Hard ({first})", "panel": panel}
+        theirs |= {"theme": lambda title, suite="HealthBench": f"{suite}: {title} ({first})"}
+        return FUNCTIONS | theirs | {"length_suites": draws.length_suites()}
 
     def score(self, model: str, measure: str = AVERAGE) -> Values:
         if (measure, model) not in self.places.draws.values:
             raise NotMeasured(f"{measure} of {model}")
         self.behind.add((measure, model))
         return self.places.draws.values[measure, model]
-
-    def player(self, row: str) -> str:
-        if row not in self.places.plays:
-            raise NotMeasured(row)
-        return self.places.plays[row]
 
     def length(self, model: str, suites: Sequence[str] | None = None, quantity: str = LENGTH) -> Values:
         """Return a mean length; see `Draws.mean_length`."""
@@ -503,8 +510,3 @@ class _Finding:
             return str(compute(braces[1], self.names))
         except UNMEASURED:
             return "…"
-
-
-def _open_unless(told: bool, values: Values) -> Values:
-    """Return `values`, without replicates where something leaves them open, so that they have no margin."""
-    return values if told else np.append(values[0], np.full(len(values) - 1, np.nan))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from medpsy import strict
+from medpsy import published, strict
 from medpsy.engines.models import text_config
 from medpsy.study import CHECKPOINT, RECIPE, Study
 from medpsy.training.flops import Shape, flops_per_token, model_shape
@@ -41,7 +41,8 @@ def unit_costs() -> SimpleNamespace:
     """Return ``costs.yaml``: ``.gpus["H100"].peak``, ``.serving.slots``, ..."""
     raw = strict.read(FOLDER / "costs.yaml")
     costs = SimpleNamespace(**{key: SimpleNamespace(**raw[key]) if key in GROUPS else raw[key] for key in raw})
-    costs.gpus = {name: Gpu(**gpu) for name, gpu in costs.gpus.items()}
+    place = strict.Place("costs.yaml", ("gpus",))
+    costs.gpus = {name: strict.build(Gpu, gpu, place.at(name)) for name, gpu in costs.gpus.items()}
     return costs
 
 
@@ -49,7 +50,8 @@ def gpu_name(name: str) -> str:
     """Return `name`, written in any case, as ``costs.yaml`` writes it; a ValueError offers the nearest."""
     names = {each.lower(): each for each in unit_costs().gpus}
     if name.lower() not in names:
-        raise ValueError(f"gpu {name!r} is unknown; {strict.nearest(name, names.values())} (costs.yaml)")
+        near = strict.nearest(name, names.values())
+        raise ValueError(f"gpu {name!r} is unknown; {near}; another one is a line in costs.yaml")
     return names[name.lower()]
 
 
@@ -90,14 +92,26 @@ def model_size(study: Study, name: str) -> Size:
         written = listed_sizes()[FINAL[kind]].written if whole.remote and kind in FINAL else whole.written
         return replace(whole, written=written, remote=False)
     spec = study.model(name)
-    if not (spec.local_dir and (spec.local_dir / "config.json").is_file()):
-        return listed_size(spec.path, f"model {name!r}")
-    return size_of_folder(spec.local_dir)
+    there = spec.local_dir and (spec.local_dir / "config.json").is_file()
+    size = size_of_folder(spec.local_dir) if there else listed_size(spec.path, f"model {name!r}")
+    if spec.file:
+        size = replace(size, weights=size.weights * file_share(spec.format), remote=not spec.local_file)
+    return size
+
+
+def file_share(form: str) -> float:
+    """Return the size of a GGUF file in the format `form` against one in bfloat16, as the report's have it; ValueError
+    for a format of which it has none."""
+    sizes = published.table("table07_quant_4b")["Size (GB)"].astype(float)
+    printed = sizes[sizes.index.str.endswith(f"-{form}")]
+    if printed.empty:
+        raise ValueError(f"how large a file in {form} is, is not known; take one of those in Table 7 of the report")
+    return printed.iloc[0] / sizes.max()
 
 
 def size_of_folder(folder: Path) -> Size:
-    config, shape = text_config(folder), model_shape(folder)
     try:
+        config, shape = text_config(folder), model_shape(folder)
         heads = config["num_attention_heads"]
         width = config.get("num_key_value_heads", heads) * (config.get("head_dim") or config["hidden_size"] // heads)
     except KeyError as missing:

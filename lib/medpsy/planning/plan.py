@@ -18,9 +18,10 @@ import pandas as pd
 from medpsy import evaluate, published, run, strict, study
 from medpsy.attacks import FLIPPING, TRIED
 from medpsy.corpus.seeds import HELD_OUT
-from medpsy.data.suites import OPEN_SUITES, SUITES
+from medpsy.data.suites import OPEN_SUITES, PHYSICIANS, SUITES
+from medpsy.engines.llama_cpp import SLOTS
 from medpsy.judge import conversations
-from medpsy.planning import costs
+from medpsy.planning import costs, machine
 from medpsy.planning.costs import GIGA, Gpu, unit_costs
 from medpsy.provenance import cores
 from medpsy.recipes import medical_o1, openmed
@@ -69,8 +70,9 @@ class Tally:
     def note(self, what: str, model: str = "", *, seconds: float = 0.0, added: float = 0.0, **columns: Any) -> None:
         """Add a row of work that takes `seconds` and adds bytes to the disk; the first work of a model downloads it."""
         download = 0.0
-        if model and model not in self.there:
-            self.there.add(model)
+        file = model and (self.study.model(model).file or model)  # several models may be one file
+        if model and file not in self.there:
+            self.there.add(file)
             size, converts = costs.model_size(self.study, model), not self.gpu and self.study.engine == CONVERTS
             download = size.weights * size.remote
             added += download + size.weights * converts
@@ -89,19 +91,22 @@ class Tally:
         """Count `requests` of `read` and `written` tokens each, whatever is stored; an endpoint's cost nothing. `what`
         are answers, ..., or `DOCUMENTS`; `share` is the size of the file that is served against bfloat16, `kept` the
         name under which a server knows it, and `slots` requests are answered at a time (0: those of vLLM)."""
-        if not requests or self.study.model(model).base_url:
+        spec = self.study.model(model)
+        if not requests or spec.base_url:
             return
         unit, serving, size = unit_costs().cpu, unit_costs().serving, costs.model_size(self.study, model)
+        slots = slots or (spec.gguf and (self.study.answers(spec)[1].get("slots") or SLOTS)) or 0
         row = {"requests": requests, "read": requests * read, "written": requests * written, "memory": unit.memory}
         seconds = row["read"] * unit.read + row["written"] * unit.token + unit.serve * (what != DOCUMENTS)
         if self.gpu:
             served, server = replace(size, weights=size.weights * share), (self.section, kept or model)
             writing = costs.writing_rate(served, self.gpu, read + written / 2, slots)
             seconds = row["read"] / costs.reading_rate(served, self.gpu) + row["written"] / writing
-            if what != DOCUMENTS and server not in self.there:
+            if what != DOCUMENTS and server not in self.there and not spec.gguf:  # a file is mapped
                 self.there.add(server)
                 seconds += serving.start * costs.gpus_needed(size, self.gpu)
-            row["memory"] = self.gpu.memory * GIGA * serving.memory / GIB
+            least = size.weights + size.cache * (read + written)
+            row["memory"] = unit.memory + least / GIB if spec.gguf else self.gpu.memory * GIGA * serving.memory / GIB
         self.note(what, model, seconds=seconds, added=(row["read"] + row["written"]) * unit_costs().stored, **row)
 
     def start(self, launches: int, tasks: int = 0) -> None:
@@ -228,10 +233,29 @@ def _compared(tally: Tally, params: Values, _: object) -> None:
     tally.ask([*models, *params.get("teacher", ()), *last], runs=runs)
     if "readers" in params:
         tally.add(tally.study.parser, FLIPPING + params["shown"], *tally.lengths.reading, "readings")
-        tally.start(1, len(models))  # likelihoods of the options
+        tally.start(1, sum(not tally.study.model(name).gguf for name in models))  # likelihoods of the options
     else:
         suites = tally.study.open_suites if tally.section in WHOLE else [MAIN]
         tally.talk(models, suites, params.get("judges", tally.study.judges), runs=runs)
+    if "varied" in params:
+        _varied(tally, params, last)
+    decided = (params["physicians"] or PHYSICIANS.published) if "physicians" in params else 0
+    for judge in tally.study.judges:
+        tally.add(judge, decided * tally.lengths.unjudged, *tally.lengths.verdict, "verdicts")
+
+
+def _varied(tally: Tally, params: Values, trained: Names) -> None:
+    """Count what splits a margin: all judges on both ends of a class and what was `trained` again, and on few questions
+    further runs of both ends, other wordings and other orders."""
+    study, varied = tally.study, params["varied"]
+    ends = [params["stages"][stage][varied["size"]] for stage in ("backbone", STAGES[-1])]
+    tally.talk([*ends, *trained], [MAIN], {*params["judges"], *study.judges}, runs=params["runs"])
+    more = max(0, varied["runs"] - (params["runs"] or study.runs))
+    versions = bool(varied["questions"]) * (more + len(varied["wordings"]) + varied["orders"])
+    for name in ends:
+        tally.ask([name] * bool(versions), versions, varied["questions"], kept=f"{name}, again")
+        talking = [name] * bool(more * varied["conversations"])
+        tally.talk(talking, [MAIN], params["judges"][:1], more, varied["conversations"], kept=f"{name}, again")
 
 
 def _leaves(value: object) -> list:
@@ -292,14 +316,21 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
     """Count the files, whose sizes are those of the report's tables, and what each is asked."""
     most, suites = params["asked"], tally.study.open_suites
     for size, source in params["sources"].items():
+        how, own = {"runs": params["runs"]}, tally.study.model(source).file
+        how |= {} if own else {"slots": unit_costs().serving.gguf_slots}
+        released = {file.name: file.format for file in tally.study.files(source)}
+        names = [name for name, form in released.items() if name == source or form in params["formats"]]
+        tally.ask(names, most=most["questions"], **how)
+        tally.talk(names, suites, params["judges"], most=most["conversations"], **how)
+        if own:
+            continue
         sizes = published.table(params["stands_for"][size])["Size (GB)"].astype(float)
-        formats = [*params["formats"], *params["plain"]]
+        formats = [*(form for form in params["formats"] if form not in released.values()), *params["plain"]]
         shares = [sizes[sizes.index.str.endswith(form)].iloc[0] / sizes.max() for form in formats]
         tally.make("gguf", source)
         for place, share in enumerate(shares):
             tally.make("gguf", source, share)
-            how = {"runs": params["runs"], "share": share, "kept": f"{source}/{place}"}
-            how["slots"] = unit_costs().serving.gguf_slots
+            how |= {"share": share, "kept": f"{source}/{place}"}
             tally.ask([source], most=most["questions"], **how)
             tally.talk([source], suites, params["judges"], most=most["conversations"], **how)
 
@@ -331,23 +362,26 @@ def _gspo(tally: Tally, params: Values, _: object) -> None:
 
 
 def _openmed(tally: Tally, params: Values, _: object) -> None:
-    """Count the stages and merges of every base, and what the recipe, the study's protocol and the harness ask."""
+    """Count the stages and merges of every base, and what the recipe, the study's protocol and the harness ask; of
+    released checkpoints only the latter."""
     study, lengths, asked, methods = tally.study, tally.lengths, params["asked"], [*params["methods"].values()]
-    *further, parts = trained = openmed.openmed_trainings(study, methods)
+    released = params["released"]
+    trained = [] if released else openmed.openmed_trainings(study, methods)
+    parts = released or trained[-1]
     for each in trained:
         _openmed_stages(tally, params, each["base"], len(trained))
         tally.add(each["sft"], params["choices"]["dpo"]["size"] * asked["attempts"], *lengths.attempt, "attempts")
-    for base in [parts["base"]] * len(openmed.MERGES) + [each["base"] for each in further]:
+    for base in [each["base"] for each in trained[:-1]] + [parts["base"]] * len(openmed.MERGES) * bool(trained):
         tally.make("merge", base)
-    for part in ("base", "sft"):
+    for name in (parts["base"], parts.get("sft", parts["merged"])):
         calls = asked["calls"] or HELD_OUT * lengths.trace_set
-        tally.add(parts[part], calls, *lengths.call, "calls", kept=f"{parts[part]}-tools")
-    models = [parts[part] for part in ("base", "sft", "dpo", "rl", "merged")]
+        tally.add(name, calls, *lengths.call, "calls", kept=f"{name}-tools")
+    models = [parts[part] for part in ("base", "sft", "dpo", "rl", "merged") if part in parts]
     models += [*methods, *(costs.backbone_of(study, name) for name in methods)]
     tally.ask(models, runs=asked["runs"], most=asked["questions"])
     tally.talk(models, [MAIN], study.judges[:1], runs=asked["runs"], most=asked["conversations"])
     limit, slots = params["protocol"]["limit"], params["protocol"]["batch_size"]
-    tally.start(3)  # of SFT, of the preferences with RL, and of the harness
+    tally.start(3 if trained else 1)  # of SFT, of the preferences with RL, and of the harness
     for task in lengths.harness.values():  # one reading of a prompt tells all letters, since each is one token
         documents, words = min(task["documents"], task["parts"] * limit or task["documents"]), task["written"]
         models = [(name, words) for name in parts.values()]
@@ -439,17 +473,23 @@ class Plan:
 
 def forecast(profile: str, *, gpu: str | None = None, price: float | None = None, slower: float | None = None) -> Plan:
     """Return what `profile` is expected to cost; `gpu` and `price` are those of the profile and of ``costs.yaml`` by
-    default, `slower` is this machine against the reference machine, measured where it is None and a CPU does the work.
-    A ValueError names a profile or parameters that cannot be read, an unknown GPU, a price below 0, or a GPU for a
-    profile that runs on a CPU."""
+    default, `slower` is this machine against the reference machine (where llama.cpp asks models of the hub, against
+    `machine.USUAL`), measured where it is None and this machine does the work. A ValueError names a profile or
+    parameters that cannot be read, an unknown GPU, a price below 0, a GPU for a profile that runs on a CPU, or why
+    llama-bench failed."""
     settings, prices = study.load(profile), unit_costs()
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise ValueError(f"price {price} must be 0 or above: dollars per GPU hour")
     on_cpu = settings.source == "mini"
     if on_cpu and (gpu or price is not None):
         raise ValueError(f"profile {profile} runs on the CPU of this machine; leave out --gpu and --price")
-    name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
-    card, slower = prices.gpus.get(name), 1.0 if name else costs.slowness() if slower is None else slower
+    if not on_cpu and settings.engine == CONVERTS and gpu is None:
+        measured = machine.measured() if slower is None else None
+        name, card = (machine.HERE, measured) if measured else (machine.OTHER, machine.USUAL)
+        slower = slower or 1.0
+    else:
+        name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
+        card, slower = prices.gpus.get(name), 1.0 if name else costs.slowness() if slower is None else slower
     sections = work(profile, card).groupby("section", sort=False)
     rows = sections[SUMS].sum().assign(memory=sections["memory"].max()).rename_axis(None)
     rows["hours"] *= slower
@@ -460,15 +500,19 @@ def printed(plan: Plan) -> str:
     """Return `plan` as lines of text: a row per notebook, the total, how to read it, and what is free on the disk."""
     rows, total, free = plan.rows, plan.total, shutil.disk_usage(study.find_root()).free / GIGA
     shown = (rows[["read", "written", "trained"]] / 1e6).add_suffix(" (M)")
-    shown["GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
+    own = plan.gpu in (machine.HERE, machine.OTHER)
+    shown["hours" if own else "GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
     shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
-    if plan.gpu:
+    if plan.gpu and not own:
         shown["$"] = rows["money"]
     lines = [shown.rename_axis(None).to_string(float_format="{:,.2f}".format), ""]
     lines.append("Millions of tokens read, generated, trained on. What an earlier section asked is not asked again.")
     if unknown := [name for name in plan.sections.index if name not in RULES]:
         lines.append(f"Nothing is known of {', '.join(unknown)}.")
-    if plan.gpu:
+    if own:
+        by = "a measurement of some seconds" if plan.gpu == machine.HERE else "a guess: this one was not measured"
+        lines.append(f"Hours of {plan.gpu}, by {by}; they may be off by two, by more while other programs run.")
+    elif plan.gpu:
         lines.append(f"Hours of one {plan.gpu} at ${plan.price:g}, from data sheets: they may be off by two.")
     else:
         lines.append(f"Minutes of one section after another; `make report` takes about {60 * plan.wall:.0f}.")

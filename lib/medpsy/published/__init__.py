@@ -4,6 +4,6 @@
 `card_claims` are further statements of two model cards. Nothing here was measured by this project.
 """
 
-from medpsy.published.audit import GRADES, audit, groups, printed_summary, summary
-from medpsy.published.claims import Claim, card_claims, claims, every_claim, recompute
+from medpsy.published.audit import GRADES, audit, groups, printed, summary
+from medpsy.published.claims import card_claims, claims, every_claim, recompute
 from medpsy.published.tables import SUITE_TITLES, THEMES, UnknownCell, catalog, digests, read_data, table, tables

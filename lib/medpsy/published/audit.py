@@ -80,7 +80,7 @@ def summary() -> dict:
     }
 
 
-def printed_summary(counted: Mapping) -> str:
+def printed(counted: Mapping) -> str:
     """Return `summary` as text: the counts, then every group of disagreements with its two places, gravest first."""
     counts = ", ".join(f"{counted[state.replace(' ', '_')]} {state}" for state in STATES)
     by_kind = pd.DataFrame(counted["by_kind"]).T

@@ -114,11 +114,8 @@ def _compiled(expression: str) -> CodeType:
 
 def compute(expression: str, names: Mapping[str, object], number: type = float) -> object:
     """Return the value of an expression, such as ``"sum(1 for x in diff(a, b) if x > 0)"``, which sees `names` and
-    `FUNCTIONS`, no attribute of anything, and whose written numbers are of the type `number`.
-
-    Raises:
-        ExpressionError: it is not in the language. Other errors are those of its arithmetic.
-    """
+    `FUNCTIONS`, no attribute of anything, and whose written numbers are of the type `number`; an ExpressionError where
+    it is not in the language, other errors are those of its arithmetic."""
     return eval(_compiled(expression), {"__builtins__": {}, WRITTEN: number, **FUNCTIONS, **names})
 
 
@@ -202,35 +199,23 @@ def parse_operand(text: str) -> Operand:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement with a number, or with an order that numbers decide.
+    """One statement with a number, or with an order that numbers decide."""
 
-    Args:
-        id: one of the letters of `KINDS` with a running number.
-        section: where it stands, for example ``"4.2"``, ``"Table 6 caption"`` or ``"Table 2 vs Table 4"``.
-        text: what is claimed, in our words.
-        value, unit: as printed; ``1`` or ``<=3`` may be a rank, ``>0`` a sign, ``7`` a count.
-        formula: how to recompute it from `operands`; empty where the documents print nothing to recompute it from.
-        rule: expression over the result r, the printed value v and the operands; empty where it is not derivable.
-        group, grade: of a disagreement, as judged by us; None otherwise.
-        notebook: section that answers for it; profile: the smallest one that tests its value, or else
-        fact: why no run can test it.
-    """
-
-    id: str
+    id: str  # one of the letters of `KINDS` with a running number
     source: str  # document
-    section: str
-    text: str
-    value: str
+    section: str  # where it stands, for example "4.2", "Table 6 caption" or "Table 2 vs Table 4"
+    text: str  # what is claimed, in our words
+    value: str  # as printed, as is `unit`; 1 or <=3 may be a rank, >0 a sign, 7 a count
     unit: str
     operands: tuple[Operand, ...]
-    formula: str
-    rule: str
-    group: int | None
+    formula: str  # how to recompute it from `operands`; empty where nothing is printed to recompute it from
+    rule: str  # expression over the result r, the printed value v and the operands; empty where it is not derivable
+    group: int | None  # of a disagreement, as judged by us, as is `grade`
     grade: str | None
     note: str
-    notebook: str
-    profile: str
-    fact: str
+    notebook: str  # section that answers for it
+    profile: str  # the smallest one that tests its value, or else
+    fact: str  # why no run can test it
 
     @property
     def number(self) -> Decimal | None:

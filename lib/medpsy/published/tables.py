@@ -24,8 +24,6 @@ class UnknownCell(LookupError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One printed cell."""
-
     table: str
     row: str  # with several keys ``"4B | Q4_K_M with imatrix"``
     column: str
@@ -62,15 +60,12 @@ def read_data(name: str) -> list[dict[str, str]]:
 @cache
 def cells() -> tuple[Cell, ...]:
     """Return all cells, table after table in the order of the report, row by row as printed."""
-    numbers = ((row.pop("numeric"), row) for row in read_data("cells.csv"))
-    return tuple(
-        Cell(**row | {"number": Decimal(n) if n else None, "bold": row["bold"] == "yes"}) for n, row in numbers
-    )
+    rows = ((row.pop("numeric"), row) for row in read_data("cells.csv"))
+    return tuple(Cell(**row | {"number": Decimal(n) if n else None, "bold": row["bold"] == "yes"}) for n, row in rows)
 
 
 @cache
 def grids() -> dict[str, dict[str, dict[str, Cell]]]:
-    """Return every table as rows of cells, as `grid` does one."""
     nested: dict[str, dict[str, dict[str, Cell]]] = {}
     for cell in cells():
         nested.setdefault(cell.table, {}).setdefault(cell.row, {})[cell.column] = cell
@@ -83,7 +78,7 @@ def grid(name: str) -> dict[str, dict[str, Cell]]:
 
 
 def look_up(choices: dict, key: str, kind: str) -> Any:
-    """Return ``choices[key]``; raises `UnknownCell` naming the nearest key there is."""
+    """Return ``choices[key]``; raises `UnknownCell` naming the nearest key there is, or all."""
     if key not in choices:
         raise UnknownCell(f"no {kind} {key!r} among the published tables (data/cells.csv); {nearest(key, choices)}")
     return choices[key]

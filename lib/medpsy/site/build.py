@@ -28,37 +28,29 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbformat import NotebookNode, v4
 
-from medpsy import settle, strict, study
+from medpsy import evaluate, strict, study
 from medpsy.claims import KINDS, STATUSES
+from medpsy.claims.draws import LEAST
 from medpsy.claims.ledger import WORDS
 from medpsy.files import whole_folder
 from medpsy.published.claims import CARD_PREFIXES
 from medpsy.record import FILE, MIME, Result, ResultError, read, refuse_secrets
-from medpsy.show import MARGIN, Findings, claim_table, shown_value
+from medpsy.show import Findings, claim_table, shown_value
 from medpsy.site import evidence
 
 NOTEBOOK, BIBLIOGRAPHY = "notebook.ipynb", "references.bib"
 SECTION, TABLE = "14_ledger", "ledger"  # where the ledger is kept
 TEMPLATES, STATIC = (Path(__file__).with_name(name) for name in ("templates", "static"))
-FILLED = Environment(
-    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-)
-SCRIPTS = ["tables.js", "ledger.js"]
-SCRIPTS += [f"evidence{name}.js" for name in ("_data", "_parts", "", "_questions", "_conversations")]  # in order
+STRICTLY = {"autoescape": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
+FILLED = Environment(loader=FileSystemLoader(TEMPLATES), **STRICTLY)
+FILLED.filters["shown"] = shown_value
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
 LINK = re.compile(r"\[([^\]]+)\]\((\w+)\.ipynb\)")  # in Markdown: to a notebook beside the page
 ACTIVE = re.compile(r"[<]|!(?=\[)")  # in Markdown: markup, and pictures that would be fetched
-SHOWN = ("text/html", "text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")  # no scripts, widgets
+LISTED = strict.read(Path(__file__).with_name("html.yaml"))
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-TAGS = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary", "div", "span", "p", "br"}
-TAGS |= {"b", "strong", "i", "em", "small", "code", "pre", "ul", "ol", "li", "sub", "sup", "a"}
-ATTRIBUTES = {
-    "*": {"class", "title"},
-    "td": {"data-value", "colspan", "rowspan"},
-    "th": {"colspan", "rowspan", "scope"},
-    "a": {"href"},
-}
+TAGS, ATTRIBUTES = set(LISTED["tags"]), {tag: set(names) for tag, names in LISTED["attributes"].items()}
 FILTERS = ("Verdict", "Section", "Notebook", "Audit")  # of the ledger
 log = logging.getLogger(__name__)
 
@@ -116,6 +108,8 @@ def build(profile: str) -> Path:
         source = Path(temporary) / "source"
         front_page(source, profile, every, ledger)
         if ledger:
+            from medpsy import settle  # late: it brings what asks models
+
             ledger_page(source, ledger, settle.said(target.parent))
         for result in done:
             section_page(source / "sections" / result.section, result)
@@ -136,13 +130,14 @@ def sections(profile: str) -> list[Section]:
     """Return every section there is, by name: those with a notebook in the project and those with a record."""
     folder, listed = study.find_root() / "outputs" / profile, []
     notebooks = {path.stem: path for path in (study.find_root() / "notebooks").glob("[0-9]*.ipynb")}
-    records = {path.parent.name: path for path in folder.glob(f"*/{FILE}")}
+    records = {path.parent.name: path for file in (study.SO_FAR_RECORD, FILE) for path in folder.glob(f"*/{file}")}
     for name in sorted(notebooks.keys() | records.keys()):
         section = Section(name, (name in notebooks and heading(nbformat.read(notebooks[name], as_version=4))) or name)
         if name in records:
             try:
                 result = read(records[name])
-                section = Section(name, result.title, result, "done")
+                state = evaluate.so_far_text(result.so_far) if result.so_far else "done"
+                section = Section(name, result.title, result, state)
             except ResultError as error:
                 log.warning("%s", error)
                 section = section._replace(state="its record cannot be read; run it again")
@@ -156,16 +151,15 @@ def escaped(text: str) -> str:
 
 
 def front_page(folder: Path, profile: str, listed: Sequence[Section], ledger: Result | None) -> None:
-    """Write the page with which the site opens: what this is, and every section with its verdicts."""
     page, done = Page(folder / "index.md"), [section.result for section in listed if section.result]
     page.heading("MedPsy, rerun")
-    page.fragment("front.html", profile=profile)
+    settings = study.load(profile) if profile in study.profiles() else None
+    page.fragment("front.html", profile=profile, study=settings, least=LEAST)
     if ledger:
-        rows = ledger.table(TABLE).exact.to_dict("records")
-        counts = Counter(row["Verdict"] for row in rows)
-        of_cards = sum(row["Claim"].startswith(CARD_PREFIXES) for row in rows)
+        rows = ledger.table(TABLE).exact
+        counts = rows["Verdict"].value_counts().reindex(list(WORDS), fill_value=0).to_dict()
+        of_cards = int(rows["Claim"].str.startswith(CARD_PREFIXES).sum())
         page.heading("The published claims", 2)
-        counts = {word: counts[word] for word in WORDS}
         page.fragment("ledger_counts.html", counts=counts, kinds=KINDS, of_cards=of_cards)
     page.heading("Sections", 2)
     counted = {result.section: Counter(claim["verdict"] for claim in result.claims) for result in done}
@@ -202,7 +196,8 @@ def section_page(folder: Path, result: Result) -> None:
         notebook.cells.insert(0, v4.new_markdown_cell(f"# {escaped(result.title)}"))
     notebook.metadata = nbformat.from_dict(PYTHON)  # nothing else: run records hold paths, widgets hold scripts
     links, details = Page(folder / "links.md"), Page(folder / "details.md")
-    links.fragment("summary.html", counts=result.evidence, claims=bool(result.claims))
+    so_far = result.so_far and evaluate.so_far_text(result.so_far)
+    links.fragment("summary.html", counts=result.evidence, claims=bool(result.claims), so_far=so_far)
     details.heading("Settings and data", 2)
     hidden = {name: entry for name, entry in result.tables.items() if name not in shown}
     details.fragment("tables.html", tables=hidden, pages={TABLE: "../../ledger.html"})
@@ -234,7 +229,7 @@ def published(output: NotebookNode, result: Result) -> NotebookNode:
         return v4.new_output("display_data", {"text/html": rendered("figure.html", **result.figures[name])})
     if "data" not in output:  # a stream or an error: plain text
         return output
-    data = {kind: text for kind, text in output.data.items() if kind in SHOWN}
+    data = {kind: text for kind, text in output.data.items() if kind in LISTED["shown"]}
     if "text/html" in data:
         data["text/html"] = nh3.clean("".join(data["text/html"]), tags=TAGS, attributes=ATTRIBUTES)
     if "text/markdown" in data:
@@ -258,22 +253,19 @@ def ledger_page(folder: Path, result: Result, settled: Mapping[str, str] = {}) -
     choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in FILTERS}
     choices["Verdict"] = [word for word in WORDS if word in choices["Verdict"]]
     choices["Notebook"].sort()
-    home, shown = (
-        f"sections/{result.section}",
-        [_ledger_row(row) | {"settled": settled.get(row["Claim"])} for row in rows],
-    )
-    page.fragment("ledger.html", rows=shown, choices=choices, kinds=KINDS, home=home)
+    home = f"sections/{result.section}"
+    page.fragment("ledger.html", rows=rows, choices=choices, kinds=KINDS, home=home, settled=settled)
     page.write()
 
 
 def lesson_pages(folder: Path, done: set[str]) -> None:
     """Copy the pages that are written by hand; a link to a notebook leads to its page, if the section is `done`."""
+
+    def linked(link: re.Match) -> str:
+        return f"[{link[1]}](sections/{link[2]}/index.ipynb)" if link[2] in done else link[1]
+
     for path in _written():
-        text = LINK.sub(
-            lambda link: f"[{link[1]}](sections/{link[2]}/index.ipynb)" if link[2] in done else link[1],
-            path.read_text(encoding="utf-8"),
-        )
-        (folder / path.name).write_text(text, encoding="utf-8")
+        (folder / path.name).write_text(LINK.sub(linked, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _written() -> list[Path]:
@@ -285,24 +277,14 @@ def rendered(template: str, **values: object) -> str:
     return FILLED.get_template(template).render(**values)
 
 
-def _ledger_row(row: dict) -> dict:
-    """Return what the template needs of one claim: its texts, and its numbers as a reader wants them."""
-    numbers = [shown_value(row[name], 2) for name in ("Ours", "Ours" + MARGIN) if row[name] is not None]
-    plan = [shown_value(row[f"Plan {name}"], 0) for name in ("questions", "runs", "tokens")]
-    return row | {
-        "ours": " ± ".join(numbers),
-        "plan": "{} × {} (questions × runs), {} tokens more".format(*plan) if row["Plan runs"] is not None else "",
-        "others": row["Measured by"] if row["Measured by"] != f"{row['Notebook']}: {row['Verdict']}" else "",
-    }
-
-
 def _sphinx(source: Path, site: Path, profile: str) -> None:
     from sphinx.application import Sphinx  # late: a slip in a record needs no Sphinx
     from sphinx.errors import SphinxError
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     warnings, settings = io.StringIO(), strict.read(Path(__file__).with_name("sphinx.yaml"))
-    settings |= {"templates_path": [str(TEMPLATES)], "html_static_path": [str(STATIC)], "html_js_files": SCRIPTS}
+    settings |= {"templates_path": [str(TEMPLATES)], "html_static_path": [str(STATIC)]}
+    settings |= {"bibtex_bibfiles": [BIBLIOGRAPHY]}
     settings["html_title"] = f"MedPsy, rerun ({profile})"
     try:
         with patch_docutils(), docutils_namespace():
@@ -340,7 +322,8 @@ def _copy_files(result: Result, site: Path) -> None:
     folder = site / "sections" / result.section
     files = [entry["csv"] for entry in result.tables.values()]
     files += [entry[kind] for entry in result.figures.values() for kind in ("png", "svg")]
-    for name in [FILE, *files]:
+    shutil.copyfile(result.folder / result.file, folder / FILE)
+    for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(result.folder / name, folder / name)
     if result.claims:

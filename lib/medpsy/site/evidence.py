@@ -11,12 +11,13 @@ import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from medpsy.evidence import CONVERSATIONS, RESPONSES, Evidence, judges_differ
 from medpsy.files import write_text
-from medpsy.grading.rubric import OUTCOMES
+from medpsy.grading import rubric
 
 CHUNK = 1_000_000  # characters before packing; opens from disk in some 20 milliseconds
 HEAD = 90  # characters of a question shown in a list
@@ -36,11 +37,10 @@ def published(row: dict) -> dict:
     stay; files keep such rows compressed in any case."""
     if not row.get("guarded") or os.environ.get(SHOW_ROWS) == "1":
         return row
-    criteria = [
-        criterion
-        | {"criterion": None, "verdicts": [verdict | {"explanation": None} for verdict in criterion["verdicts"]]}
-        for criterion in row["criteria"]
-    ]
+    criteria = []
+    for criterion in row["criteria"]:
+        verdicts = [verdict | {"explanation": None} for verdict in criterion["verdicts"]]
+        criteria.append(criterion | {"criterion": None, "verdicts": verdicts})
     return row | {"messages": None, "reasoning": None, "criteria": criteria}
 
 
@@ -59,7 +59,6 @@ class Index:
         return self.names[kind].setdefault(name, len(self.names[kind]))
 
     def add(self, row: dict, task: tuple, **columns: object) -> int:
-        """Take in one response; return the number of its task."""
         key = row["key"]
         self.keys.append(f"{key[:KEY]}.{row['suite']}" if key in self._seen else key[:KEY])
         self._seen.add(key)
@@ -77,11 +76,7 @@ class Index:
 def _question(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response to a question into `index`; return its task's number and text, and what it has to read."""
     readings = [
-        [
-            index.number("readers", given["reader"]),
-            index.number("outcomes", given["outcome"]),
-            _option(given["chosen"]),
-        ]
+        [index.number("readers", given["reader"]), index.number("outcomes", given["outcome"]), _option(given["chosen"])]
         for given in row["readings"]
     ]
     differ = int(len({chosen for _, _, chosen in readings}) > 1)  # reading no option is a choice of its own
@@ -93,30 +88,25 @@ def _question(row: dict, index: Index) -> tuple[int, list, list]:
 
 def _conversation(row: dict, index: Index) -> tuple[int, list, list]:
     """Take a response in a conversation into `index`, as `_question` does; every verdict on a criterion is read."""
+    outcome, judge = rubric.OUTCOMES.index, partial(index.number, "judges")
     verdicts = [
-        [
-            [index.number("judges", verdict["judge"]), OUTCOMES.index(verdict["outcome"]), verdict["explanation"]]
-            for verdict in criterion["verdicts"]
-        ]
-        for criterion in row["criteria"]
+        [[judge(given["judge"]), outcome(given["outcome"]), given["explanation"]] for given in each["verdicts"]]
+        for each in row["criteria"]
     ]
-    counts = {
-        index.number("judges", score["judge"]): [0, 0, 0, score["score"] and round(score["score"], 2)]
-        for score in row["scores"]
-    }
-    for judge, outcome, _ in chain.from_iterable(verdicts):
-        counts.setdefault(judge, [0, 0, 0, None])[outcome] += 1
+    counts = {judge(each["judge"]): [0, 0, 0, each["score"] and round(each["score"], 2)] for each in row["scores"]}
+    for number, place, _ in chain.from_iterable(verdicts):
+        counts.setdefault(number, [0, 0, 0, None])[place] += 1
     turns = row["messages"] and [[turn["role"], turn["content"]] for turn in row["messages"]]
     first_words = " ".join((turns[-1][1] if turns else "").split())[:HEAD]
     number = index.add(
         row,
         (row["conversation_id"], first_words, index.number("themes", row["theme"], row["theme_title"])),
-        judged=[[judge, *count] for judge, count in sorted(counts.items())],
+        judged=[[number, *count] for number, count in sorted(counts.items())],
         differ=sum(map(judges_differ, row["criteria"])),
         finish=index.number("finishes", row["finish_reason"]),
     )
-    rubric = [[criterion["criterion"], criterion["points"], criterion["axis"]] for criterion in row["criteria"]]
-    return number, [turns, rubric], verdicts
+    criteria = [[criterion["criterion"], criterion["points"], criterion["axis"]] for criterion in row["criteria"]]
+    return number, [turns, criteria], verdicts
 
 
 READ = {RESPONSES: _question, CONVERSATIONS: _conversation}
