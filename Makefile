@@ -34,7 +34,7 @@ endif
 .PHONY: help setup report replay keep test lab lint minihub bench bench-gpu clean
 
 help: ## list the targets
-	@echo "usage: make TARGET [PROFILE=mini|smoke|review|paper] [CORES=all|N] [EXECUTOR=local|slurm]" \
+	@echo "usage: make TARGET [PROFILE=mini|smoke|laptop|review|paper] [CORES=all|N] [EXECUTOR=local|slurm]" \
 	"[BUNDLE=FILE] [PYTHON=/path/to/python3]"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "PROFILE chooses a folder of params/ (default: mini). What a run writes goes to outputs/PROFILE/."
@@ -59,7 +59,7 @@ replay: setup ## make all tables, figures and the site from BUNDLE=FILE alone: n
 	--nolock --rerun-incomplete --forceall && $(BIN)/medpsy store compare "$(BUNDLE)" --profile $(PROFILE) && \
 	echo "Site: $(CURDIR)/outputs/$(PROFILE)/report/index.html ($$(($$(date +%s) - started)) s)"
 
-keep: setup ## put the outputs of the last `make report` (profile mini) into notebooks/, and its responses beside them
+keep: setup ## put what the last `make report` (profile mini) shows into notebooks/, with its responses and what faults cost
 	@$(BIN)/medpsy keep
 
 test: setup ## check style, the notebooks' kept outputs and all tests that need no network, no GPU and no patience

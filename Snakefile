@@ -5,7 +5,7 @@ import os
 import sys
 
 from medpsy import study
-from medpsy.run import RECIPE_VERSION, cells_digest, set_aside_altered
+from medpsy.run import RECIPE_VERSION, set_aside_altered
 
 PROFILE = config.get("profile", "mini")
 OUT = f"outputs/{PROFILE}"
@@ -68,7 +68,7 @@ for section, needs in SECTIONS.items():
         name:
             f"section_{section}"
         input:
-            notebook=ancient(f"notebooks/{section}.ipynb"),  # its outputs count for nothing: see `cells`
+            notebook=ancient(f"notebooks/{section}.ipynb"),  # its outputs count for nothing: see `set_aside_altered`
             parameters=f"params/{PROFILE}/{section}.yaml",
             study=f"params/{PROFILE}/study.yaml",
             records=[record(other) for other in needs["after"] if other in SECTIONS],
@@ -77,7 +77,6 @@ for section, needs in SECTIONS.items():
         params:
             section=section,
             recipe=RECIPE_VERSION,
-            cells=cells_digest(section),
         resources:
             machine=needs["machine"] * (SOURCE == "hub"),  # the Makefile lets one such notebook run at a time
         shell:
