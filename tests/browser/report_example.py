@@ -30,20 +30,13 @@ OUTCOMES = ("correct", "wrong", "unreadable", "cut off", "failed")
 
 def questions(count: int) -> list[Question]:
     """Return `count` invented questions per suite."""
-    return [
-        Question(
-            f"q{number:05d}",
-            suite,
-            "tidal medicine",
-            f"Which tincture calms a grellish, case {number}? {PLANTED if number == 0 else ''}",
-            ("oil of moss", "salt & ash", f"<b>bold</b> {ENDINGS}", "none"),
-            number % 4,
-            "A trial of 12 grells." if suite == "pubmedqa" else None,
-            suite,
-        )
-        for suite in SUITES
-        for number in range(count)
-    ]
+    asked, options = [], ("oil of moss", "salt & ash", f"<b>bold</b> {ENDINGS}", "none")
+    for suite, number in product(SUITES, range(count)):
+        stem = f"Which tincture calms a grellish, case {number}? {PLANTED if number == 0 else ''}"
+        context = "A trial of 12 grells." if suite == "pubmedqa" else None
+        about = (f"q{number:05d}", suite, "tidal medicine", stem, options, number % 4, context, suite)
+        asked.append(Question(*about))
+    return asked
 
 
 def graded(asked: list[Question], runs: int, readers: tuple[str, ...]) -> pd.DataFrame:
@@ -70,17 +63,10 @@ def texts(rows: pd.DataFrame) -> dict[str, str]:
 
 def scores_table():
     """Return a table whose cells lead to responses."""
-    frame = pd.DataFrame(
-        {
-            "Model": [spec.label for spec in MODELS.values()],
-            "Average": [9.5, 61.25],
-            "Average ±": [1.5, 2.0],
-            "MedQA (USMLE)": [100.0, None],
-            "Cut off": [2, 11],
-        }
-    )
+    columns = {"Model": [spec.label for spec in MODELS.values()], "Average": [9.5, 61.25], "Average ±": [1.5, 2.0]}
+    columns |= {"MedQA (USMLE)": [100.0, None], "Cut off": [2, 11]}
     links = {"MedQA (USMLE)": ["model=quill&suite=medqa", "model=reed&suite=medqa"]}
-    return table(frame, "Closed-ended scores", note="95 % margins.", links=links)
+    return table(pd.DataFrame(columns), "Closed-ended scores", note="95 % margins.", links=links)
 
 
 def figure() -> Figure:

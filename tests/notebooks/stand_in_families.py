@@ -23,12 +23,8 @@ SWITCH = (
     "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
     "<think>\n\n</think>\n\n{% endif %}"
 )
-THINKS_IF_ASKED = (
-    "{% if add_generation_prompt and enable_thinking is defined and enable_thinking %}<think>\n{% endif %}"
-)
-SWITCHED_ON = (
-    "{% if add_generation_prompt and thinking_mode is defined and thinking_mode == 'on' %}<think>\n{% endif %}"
-)
+THINKS_ASKED = "{% if add_generation_prompt and enable_thinking is defined and enable_thinking %}<think>\n{% endif %}"
+SWITCHED = "{% if add_generation_prompt and thinking_mode is defined and thinking_mode == 'on' %}<think>\n{% endif %}"
 DEFAULT_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
 )
@@ -81,16 +77,13 @@ SMOLLM2 = Family("Llama", CHATML_TURNS, **CHATML)
 SMOLLM3 = Family("SmolLM3", DATED + CHATML_TURNS + SWITCH, **CHATML, **THINKS, shape={"num_hidden_layers": 4})
 LLAMA32 = Family("Llama", **LLAMA)
 LLAMA31 = Family("Llama", **LLAMA, shape={"tie_word_embeddings": False})
+CONVOLVED = {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]}
 LFM2 = Family(
     "Lfm2",
     "{{ bos_token }}" + CHATML_TURNS,
     **CHATML | {"others": ("<|im_start|>", "<|startoftext|>", "<|pad|>")},
     start="<|startoftext|>",
-    shape={
-        "num_hidden_layers": 3,
-        "layer_types": ["conv", "full_attention", "conv"],
-        "block_auto_adjust_ff_dim": False,
-    },
+    shape=CONVOLVED | {"block_auto_adjust_ff_dim": False},
 )
 GEMMA = Family(
     "Gemma3",
@@ -113,14 +106,14 @@ MEDGEMMA = replace(GEMMA, thinking=MEDGEMMA_THINKING)
 MEDGEMMA_TEXT = replace(MEDGEMMA, name="Gemma3Text")
 AFM = Family("Arcee", DEFAULT_SYSTEM + CHATML_TURNS, **CHATML)
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-BAICHUAN = Family("Qwen3Moe", CHATML_TURNS + SWITCHED_ON, **CHATML, thinking=("", THINKING[1]), shape=HEADS | EXPERTS)
+BAICHUAN = Family("Qwen3Moe", CHATML_TURNS + SWITCHED, **CHATML, thinking=("", THINKING[1]), shape=HEADS | EXPERTS)
 QWEN3_PLAIN = Family("Qwen3", CHATML_TURNS, **CHATML, **THINKS, shape=HEADS)
 DELTA = {f"linear_{name}": 16 for name in ("key_head_dim", "value_head_dim")}
 DELTA |= {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
 LAYERS = {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}
 QWEN35 = Family(
     "Qwen3_5",
-    CHATML_TURNS + THINKS_IF_ASKED,
+    CHATML_TURNS + THINKS_ASKED,
     **CHATML | {"others": ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")},
     thinking=("", THINKING[1]),
     shape=HEADS | DELTA | LAYERS,
@@ -144,9 +137,16 @@ HUB = {  # hub id -> what its configuration and its card say it is
     "openai/gpt-oss-120b": (GPT_OSS, {}),
     "opencompass/CompassJudger-2-32B-Instruct": (QWEN2, {}),
     "meta-llama/Llama-3.3-70B-Instruct": (LLAMA31, {}),
-    "google/medgemma-27b-text-it": (MEDGEMMA_TEXT, {}),
+    "google/medgemma-27b-text-it": (MEDGEMMA_TEXT, WIDE),
     "arcee-ai/AFM-4.5B": (AFM, {}),
+    "openmed-community/AFM-4.5B-OpenMed": (AFM, {}),
+    "openmed-community/AFM-4.5B-OpenMed-RL-CoT": (AFM, {}),
     "baichuan-inc/Baichuan-M3-235B": (BAICHUAN, {}),
     "UbiquantAI/Fleming-R1-32B": (QWEN3_PLAIN, {}),
     "Qwen/Qwen3.5-4B": (QWEN35, {}),
+}
+JUDGES = {  # of those, the ones that profiles ask as judges and as nothing else -> what each of them always says
+    "meta-llama/Llama-3.1-8B-Instruct": VERDICTS[0],
+    "meta-llama/Llama-3.3-70B-Instruct": VERDICTS[0],
+    "opencompass/CompassJudger-2-7B-Instruct": VERDICTS[1],
 }

@@ -5,14 +5,18 @@ moment to write noise in that form, so that some responses end, some hold an opt
 """
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from medpsy import prompts
-from medpsy.engines.convert import QWEN2_PATTERN
-from stand_in_families import HOSTILE, HUB, VERDICTS, WORDS, Family
+from medpsy.engines.convert import QWEN2_PATTERN, to_gguf
+from medpsy.quantization import gguf
+from medpsy.study import ModelSpec
+from stand_in_families import HOSTILE, HUB, JUDGES, VERDICTS, WORDS, Family
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -21,33 +25,13 @@ THOUGHTS = ("the best option", "follow no instruction", "several", "the response
 VOCABULARY = 600  # ours: with merges learned from our own prompts these take few tokens
 STEPS, ROWS, RATE, ASKED = 40, 8, 8e-3, 60  # ours: a second per model, and its responses have the form; characters
 
-COMMON = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 8192,
-    "initializer_range": 0.1,  # so narrow a model learns nothing from 0.02
-    "tie_word_embeddings": True,
-}
+COMMON = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+COMMON |= {"num_key_value_heads": 2, "max_position_embeddings": 8192, "tie_word_embeddings": True}
+COMMON |= {"initializer_range": 0.1}  # so narrow a model learns nothing from 0.02
+NARROW = {"hidden_size": 32, "intermediate_size": 32}
 EYES = {  # the part that sees, of models that also see
-    "Gemma3": {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 28,
-        "patch_size": 14,
-    },
-    "Qwen3_5": {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "depth": 1,
-        "num_heads": 2,
-        "out_hidden_size": 64,
-        "num_position_embeddings": 16,
-    },
+    "Gemma3": NARROW | {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+    "Qwen3_5": NARROW | {"depth": 1, "num_heads": 2, "out_hidden_size": 64, "num_position_embeddings": 16},
 }
 SEEING = {  # tokens of pictures, under their names in the configuration
     "Gemma3": {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"},
@@ -70,11 +54,23 @@ def save(root: Path, hub_id: str) -> Path:
     folder, tokenizer = root / hub_id, make_tokenizer(family)
     torch.manual_seed(sum(hub_id.encode()))
     model = _model(family, {**COMMON, **family.shape, **wider, **_ids(family, tokenizer)}, tokenizer)
-    _teach(model, tokenizer, family)
+    _teach(model, tokenizer, family, [JUDGES[hub_id]] if hub_id in JUDGES else ANSWERS)
     model.generation_config = transformers.GenerationConfig(**_ids(family, tokenizer))
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_file(root: Path, hub_id: str, file: str) -> None:
+    """Save the stand-in of `hub_id`, which is saved under `root`, as a GGUF file there, in the format of its name."""
+    spec, target = ModelSpec("stand-in", str(root / hub_id), file=file), root / file
+    if target.is_file():  # several models may be one file
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    base = to_gguf(replace(spec, file=None, gguf=False), root / "bf16", outtype="bf16")
+    text = "\n".join(prompts.TEMPLATES.values()) * 4
+    matrix = ["--imatrix", gguf.importance_matrix(base, text, 64)] if "imat" in file else []
+    gguf.run_tool("llama-quantize", [*matrix, base, target, spec.format], root)
 
 
 def make_tokenizer(family: Family) -> PreTrainedTokenizerFast:
@@ -113,18 +109,16 @@ def _model(family: Family, settings: dict[str, Any], tokenizer: PreTrainedTokeni
     return getattr(transformers, f"{family.name}ForConditionalGeneration")(whole(**parts, **image, **ends))
 
 
-def _teach(model: Any, tokenizer: PreTrainedTokenizerFast, family: Family) -> None:
-    """Teach `model` the form of a response of its family; whatever was asked, the answer is drawn."""
+def _teach(model: Any, tokenizer: PreTrainedTokenizerFast, family: Family, answers: Sequence[str]) -> None:
+    """Teach `model` the form of a response of its family; whatever was asked, it is one of `answers`, or noise."""
     draw, optimizer, threads = random.Random(5), torch.optim.AdamW(model.parameters(), lr=RATE), torch.get_num_threads()
     torch.set_num_threads(1)  # of matrices as small as these several only wait for each other
     for _ in range(STEPS):
-        rows = [_example(tokenizer, family, draw) for _ in range(ROWS)]
+        rows = [_example(tokenizer, family, answers, draw) for _ in range(ROWS)]
         width = max(len(tokens) for tokens, _ in rows)
         ids = torch.tensor([tokens + [tokenizer.pad_token_id] * (width - len(tokens)) for tokens, _ in rows])
         places = torch.arange(width).expand_as(ids)
-        starts, ends = (
-            torch.tensor(found)[:, None] for found in zip(*[(at, len(one)) for one, at in rows], strict=True)
-        )
+        starts, ends = (torch.tensor(part)[:, None] for part in zip(*[(at, len(one)) for one, at in rows], strict=True))
         labels = ids.masked_fill((places < starts) | (places >= ends), -100)
         model(input_ids=ids, attention_mask=(places < ends).long(), labels=labels).loss.backward()
         optimizer.step()
@@ -133,14 +127,16 @@ def _teach(model: Any, tokenizer: PreTrainedTokenizerFast, family: Family) -> No
     model.eval()
 
 
-def _example(tokenizer: PreTrainedTokenizerFast, family: Family, draw: random.Random) -> tuple[list[int], int]:
+def _example(
+    tokenizer: PreTrainedTokenizerFast, family: Family, answers: Sequence[str], draw: random.Random
+) -> tuple[list[int], int]:
     """Return the tokens of a short prompt with a response, and where the response begins."""
     asked = draw.choice(list(prompts.TEMPLATES.values()))[-draw.randint(1, ASKED) :]
     turns = [{"role": "user", "content": asked}]
     before = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     thoughts = " ".join(draw.choices(THOUGHTS, k=draw.choice((1, 1, 1, 8))))
     opens, closes = family.thinking or ("", "")
-    answer = draw.choice(ANSWERS) if draw.random() < 0.9 else f"{thoughts} {thoughts} {thoughts}"
+    answer = draw.choice(answers) if draw.random() < 0.9 else f"{thoughts} {thoughts} {thoughts}"
     said = f"{opens}{thoughts}{closes}{answer}" if family.thinking else answer
     first, second = tokenizer([before, said + family.stops[0]], add_special_tokens=False)["input_ids"]
     return first + second, len(first)

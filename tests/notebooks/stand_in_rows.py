@@ -15,10 +15,10 @@ from pathlib import Path
 import benchmark_rows as invented
 import healthbench_rows
 import yaml
+from benchmark_rows import write_rows
 from medpsy.data import healthbench
 from medpsy.data.suites import AFRIMED_ROWS, MMLU_PRO_ROWS, MMLU_SUBJECTS, SUITES
 from medpsy.recipes.medical_o1 import FILES as O1_FILES
-from recipes_example import write_json, write_lines
 from test_recipes_tools import TOOLS, call
 
 HARNESS = Path(importlib.util.find_spec("lm_eval").origin).parent / "tasks"
@@ -116,14 +116,14 @@ def _medqa(folder: Path, draw: random.Random) -> None:
         return invented.medqa(number, question=stem, options=named, **answer)
 
     asking = [invented.medqa(number, meta_info=("step1", "step2&3")[number % 2]) for number in range(1_273)]
-    write_lines(folder, "phrases_no_exclude_test.jsonl", asking)
+    write_rows(folder, "phrases_no_exclude_test.jsonl", asking)
     taught_rows = [taught(number, *one) for number, one in enumerate(trained("medqa"))]
-    write_lines(folder, "phrases_no_exclude_train.jsonl", taught_rows)
+    write_rows(folder, "phrases_no_exclude_train.jsonl", taught_rows)
 
 
 def _medxpertqa(folder: Path, draw: random.Random) -> None:
-    write_lines(folder / "Text", "test.jsonl", [invented.medxpertqa(number) for number in range(2_450)])
-    write_lines(folder / "Text", "dev.jsonl", [invented.medxpertqa(3_000 + number) for number in range(5)])
+    write_rows(folder / "Text", "test.jsonl", [invented.medxpertqa(number) for number in range(2_450)])
+    write_rows(folder / "Text", "dev.jsonl", [invented.medxpertqa(3_000 + number) for number in range(5)])
     declare(folder, {"Text": {"dev": "Text/dev.jsonl", "test": "Text/test.jsonl"}})
 
 
@@ -137,8 +137,10 @@ def _healthbench(folder: Path, draw: random.Random) -> None:
     """The main file, and the Hard one, which repeats a fifth of its rows."""
     themes = list(healthbench.THEMES)
     rows = [_conversation(number, themes[number % len(themes)]) for number in range(5_000)]
-    write_lines(folder, healthbench.FILES["healthbench"][0], rows)
-    write_lines(folder, healthbench.FILES["healthbench_hard"][0], rows[::5])
+    write_rows(folder, healthbench.FILES["healthbench"][0], rows)
+    write_rows(folder, healthbench.FILES["healthbench_hard"][0], rows[::5])
+    labelled = [healthbench_rows.labelled(number, theme=themes[number % len(themes)]) for number in range(29_511)]
+    write_rows(folder, healthbench.PHYSICIANS_FILES[0], labelled)
 
 
 def _conversation(number: int, theme: str) -> dict:
@@ -162,7 +164,7 @@ def _genesis(folder: Path, draw: random.Random) -> None:
 
     domains = ("college_chemistry",) if folder.name == "GenesisII" else ("college_medicine", "college_biology")
     for domain in domains:
-        write_lines(folder / domain, f"{domain}.jsonl", [{"text": text()} for _ in range(300)])
+        write_rows(folder / domain, f"{domain}.jsonl", [{"text": text()} for _ in range(300)])
 
 
 def _consultations(folder: Path, draw: random.Random) -> None:
@@ -190,7 +192,7 @@ def _medical_o1(folder: Path, draw: random.Random) -> None:
         rows = [{"Question": _said(draw, han), "Complex_CoT": "Hm.", "Response": _said(draw, han)} for _ in range(120)]
         for row, (stem, _, _) in zip(rows, trained("medqa")[: 0 if han else SHARED], strict=False):
             row["Question"] = stem
-        write_json(folder, name, rows)
+        invented.write_json(folder / name, rows)
 
 
 def _said(draw: random.Random, han: bool) -> str:
@@ -207,7 +209,7 @@ def _medreason(folder: Path, draw: random.Random) -> None:
         shown = f"Answer Choices:\n{lettered(given, '.', chr(10))}"
         return {"dataset_name": "medmcqa", "id_in_dataset": number, "question": stem, "options": shown, **said}
 
-    write_lines(folder, "ours_quality_33000.jsonl", [row(number, stem) for number, stem in enumerate(stems)])
+    write_rows(folder, "ours_quality_33000.jsonl", [row(number, stem) for number, stem in enumerate(stems)])
 
 
 def write_traces(folder: Path) -> None:
@@ -221,7 +223,7 @@ def write_traces(folder: Path) -> None:
         last = {"role": "assistant", "reasoning_content": "It says so.", "content": f"{words(draw, 2)}."}
         return {"messages": [{"role": "user", "content": asked(draw)}, turn, found, last], "tools": TOOLS}
 
-    write_lines(folder, "traces.jsonl", [json.loads(json.dumps(trace())) for _ in range(80)])
+    write_rows(folder, "traces.jsonl", [json.loads(json.dumps(trace())) for _ in range(80)])
 
 
 SETS: dict[str, Callable[[Path, random.Random], None]] = {

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import stand_in_models
 import stand_in_rows
 import stub_hub
 import yaml
+from medpsy import prompts
 from medpsy.claims import STATUSES as VERDICTS
 from medpsy.record import Result, read
 from medpsy.study import HUB_ID
@@ -59,7 +61,7 @@ class Project:
 
     def python(self, *words: str) -> subprocess.CompletedProcess:
         """Run Python on the project, as its sections run."""
-        own = {"MEDPSY_ROOT": str(self.folder), "PYTHONPATH": str(ROOT / "lib")}
+        own = {"MEDPSY_ROOT": str(self.folder), "PYTHONPATH": f"{ROOT / 'lib'}:{self.folder}"}
         hub = {"HF_ENDPOINT": self.hub, "HF_HOME": str(self.folder / "cache"), "HF_TOKEN": "hf_stand_in"}
         hub |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
         command = {"args": [sys.executable, *words], "env": os.environ | hub | own | THREADS}
@@ -103,12 +105,14 @@ class World:
         study: over study.yaml; the engine and the addresses of endpoints are changed besides.
         sections: section -> what is laid over its parameters.
         alone: fields of a model that say on how many GPUs it runs, and are left out.
+        engine: the one that answers.
     """
 
     profile: str
     study: Mapping[str, Any] = field(default_factory=lambda: SIZES)
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     alone: tuple[str, ...] = ()
+    engine: str = "transformers"
 
     @contextmanager
     def project(self, folder: Path, **changes: Any) -> Iterator[Project]:
@@ -138,13 +142,19 @@ class World:
         self._rewrite(folder, "study", self.own_study(address) | changes)
         for name, changed in self.sections.items():
             self._rewrite(folder, name, laid_over(self.shipped(name), changed))
+        carried = folder / f"{prompts.CARRIED.replace('.', '/')}.py"  # the package has no part in the environment
+        carried.parent.mkdir(parents=True)
+        carried.write_text(f"WORDS = {' '.join(prompts.PLACES)!r}\n", encoding="utf-8")
         stand_in_rows.write_all(folder / "hub" / "datasets")
         for hub_id in self.hub_ids():
             stand_in_models.save(folder / "hub" / "models", hub_id)
-            for copy in COPIES:
-                path = folder / "hub" / "models" / hub_id / copy
-                path.parent.mkdir(exist_ok=True)
-                path.write_text("the same once more")
+        for one in self.shipped()["models"].values():
+            if one.get("file"):
+                stand_in_models.save_file(folder / "hub" / "models", one["path"], one["file"])
+        for hub_id, copy in product(self.hub_ids(), COPIES):
+            path = folder / "hub" / "models" / hub_id / copy
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("the same once more")
 
     def shipped(self, name: str = "study") -> dict[str, Any]:
         """Return a file of the profile as it is shipped."""
@@ -152,11 +162,11 @@ class World:
 
     def hub_ids(self) -> list[str]:
         """Return the hub ids of the models that this profile loads itself."""
-        return [one["path"] for one in self.shipped()["models"].values() if not one.get("base_url")]
+        return list(dict.fromkeys(one["path"] for one in self.shipped()["models"].values() if not one.get("base_url")))
 
     def own_study(self, address: str) -> dict[str, Any]:
         """Return the shipped study with other addresses and sizes; `address` is that of the endpoint."""
-        study = laid_over(self.shipped(), self.study) | {"engine": "transformers"}
+        study = laid_over(self.shipped(), self.study) | {"engine": self.engine}
         for model in study["models"].values():
             assert model.get("base_url") or HUB_ID.fullmatch(model["path"])
             model |= {"base_url": address} if model.get("base_url") else {}

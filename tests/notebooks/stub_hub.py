@@ -94,11 +94,8 @@ def serving(folder: Path, fetched: list[str]) -> Iterator[str]:
             else:
                 files = [one for one in sorted(place.rglob("*")) if one.is_file()]
                 about = {"_id": "0", "id": asked["id"], "sha": _at(repository, revision), "tags": [], "private": False}
-                about |= {
-                    "gated": False,
-                    "siblings": [{"rfilename": one.relative_to(place).as_posix()} for one in files],
-                }
-                self._json(about)
+                siblings = [{"rfilename": one.relative_to(place).as_posix()} for one in files]
+                self._json(about | {"gated": False, "siblings": siblings})
 
         def _missing(self, repository: str, code: str) -> None:
             self._send(404, b"{}", {"X-Error-Code": code, "X-Error-Message": f"{repository}: not here"})

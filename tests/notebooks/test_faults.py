@@ -1,5 +1,7 @@
 """Faults as lessons: each is planted and executed on the kept responses, and the page tells what came out."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nbformat
@@ -78,6 +80,56 @@ def test_lines_that_do_not_stand_in_a_notebook_once_are_refused(monkeypatch, fin
     assert ("stands 0 times" in str(raised.value)) == (find == "no such line")
 
 
+def test_each_fault_is_set_against_its_section_under_the_same_parameters(own_root, monkeypatch):
+    scratch, fault, ran = own_root / "scratch", faults.get("first_letter"), []
+    for name in ("notebooks", "outputs/mini"):
+        (scratch / name).mkdir(parents=True)
+    monkeypatch.setattr(faults, "load", lambda: {"plain": fault, "set": replace(fault, parameters=("runs=1",))})
+    monkeypatch.setattr(faults, "_project", lambda *_, **__: nullcontext((scratch, {})))
+    monkeypatch.setattr(keep, "medpsy", lambda _, *words, profile: ran.append(words[2:]))
+    monkeypatch.setattr(faults, "price", lambda name, *_: name)
+    monkeypatch.setattr(faults.record, "read", lambda _: None)
+    assert faults.measure(["plain", "set"], "mini") == {"plain": "plain", "set": "set"}
+    assert ran == [(), (), ("-p", "runs=1"), ("-p", "runs=1")]
+
+
+def test_a_copy_reads_the_files_that_the_study_reads(root, tmp_path, monkeypatch):
+    (tmp_path / "data/medqa").mkdir(parents=True)
+    folders = {"medqa": "data/medqa", "pubmedqa": str(tmp_path)}
+    settings = replace(study.load("review", root), data_dirs=folders, root=tmp_path)
+    settings.store_dir.mkdir(parents=True)
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    monkeypatch.setattr(study, "load", lambda _: settings)
+    with faults._project("review", kept=False) as (project, _):
+        assert (project / "data/medqa").is_dir() and (project / "outputs/review/responses").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("first_leter", "fault 'first_leter' is not in notebooks/faults.yaml; did you mean 'first_letter'?"),
+        ("first_letter --profile smoke", "outputs/smoke/responses: no responses are stored"),
+        ("first_letter --profile minni", "did you mean 'mini'?"),
+    ],
+)
+def test_an_expected_error_is_one_message(project, words, message):
+    done = CliRunner().invoke(cli.app, ["fault", *words.split()])
+    assert done.exit_code == 1 and message in done.stderr and "Traceback" not in done.output
+
+
+def test_responses_that_are_not_stored_are_named(own_root):
+    (own_root / "outputs/mini/responses").mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="no response of model 'qwen3-large' is stored"):
+        faults.measure(["first_letter"], "mini")
+
+
+def test_faults_are_listed_and_solved_without_running_anything(project):
+    listed = CliRunner().invoke(cli.app, ["fault"]).output
+    assert [line.split()[0] for line in listed.splitlines()] == list(faults.load())
+    solved = CliRunner().invoke(cli.app, ["fault", "first_letter", "--solve"]).output
+    assert '+graded = evaluate.with_reader(settings, graded, "first_letter")' in solved and "Look for:" in solved
+
+
 def record_of(values, statuses, name="a"):
     """Return what `faults.price` reads of a record: a table of `values` by question, and findings."""
     frame = pd.DataFrame({"question_id": list(values), "value": list(values.values())})
@@ -100,34 +152,3 @@ def test_a_fault_that_leaves_questions_out_is_compared_with_all_of_them():
     price = faults.price("a", record_of(values, []), record_of(some, []))
     assert price.right == pytest.approx(np.mean(list(values.values())))
     assert price.fault == pytest.approx(np.mean(list(some.values()))) and price.margin > 1
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("first_leter", "fault 'first_leter' is not in notebooks/faults.yaml; did you mean 'first_letter'?"),
-        ("first_letter --profile smoke", "outputs/smoke/responses: no responses are stored"),
-        ("first_letter --profile minni", "did you mean 'mini'?"),
-    ],
-)
-def test_an_expected_error_is_one_message(project, words, message):
-    done = CliRunner().invoke(cli.app, ["fault", *words.split()])
-    assert done.exit_code == 1 and message in done.stderr and "Traceback" not in done.output
-
-
-def test_responses_that_are_not_stored_are_named(project, tmp_path):
-    (tmp_path / "nothing").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("params", "notebooks"):
-            (tmp_path / name).symlink_to(project / name)
-        patch.setenv("MEDPSY_ROOT", str(tmp_path))
-        (tmp_path / "outputs/mini/responses").mkdir(parents=True)
-        with pytest.raises(RuntimeError, match="no response of model 'qwen3-large' is stored"):
-            faults.measure(["first_letter"], "mini")
-
-
-def test_faults_are_listed_and_solved_without_running_anything(project):
-    listed = CliRunner().invoke(cli.app, ["fault"]).output
-    assert [line.split()[0] for line in listed.splitlines()] == list(faults.load())
-    solved = CliRunner().invoke(cli.app, ["fault", "first_letter", "--solve"]).output
-    assert '+graded = evaluate.with_reader(settings, graded, "first_letter")' in solved and "Look for:" in solved

@@ -1,25 +1,29 @@
 """Profile `review` runs to its site on stand-ins: its own parameters, real architectures, rows of the hub's schema."""
 
 import csv
-import json
 
 import pandas as pd
 import pytest
+import stand_in_rows
 import yaml
+from case_rows import cases
 from stand_in_families import HOSTILE
 from stand_in_world import COPIES, SIZES, World
 
-LIMITED = "10_quantization"  # the one section with sizes of its own, where 0 means all of a suite
+OPENMED, FEW = "13_openmed", {"questions": 12, "conversations": 2, "calls": 4, "short": 16}
+RELEASED = {"asked": FEW, "protocol": {"limit": 2}, "sampling": {"max_tokens": 40}}
 ASKED = {"asked": {"questions": 1, "conversations": 1}, "threads": 1}
-REVIEW = World("review", sections={LIMITED: ASKED})
+LIMITED = {"10_quantization": ASKED, OPENMED: RELEASED}  # sections with sizes of their own; 0 means all of a suite
+REVIEW = World("review", sections=LIMITED)
 SECTIONS = REVIEW.names()
-ASKING = [name for name in SECTIONS if name[:2] in ("01", "02", "07", "08")]
+ASKING = [name for name in SECTIONS if name[:2] in ("01", "02", "07", "08", "13")]
 MARGIN = " ±"
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     with REVIEW.project(tmp_path_factory.mktemp("review")) as project:
+        stand_in_rows.write_traces(project.folder / "data" / "tool-traces")
         project.report()
         yield project
 
@@ -38,10 +42,10 @@ def test_the_world_differs_from_what_is_shipped_in_addresses_commits_and_sizes_a
         {key for key in own["models"][name] if own["models"][name][key] != one.get(key)}
         for name, one in shipped["models"].items()
     ]
-    assert set().union(*changed) == {"base_url", "revision"}
+    assert set().union(*changed) == {"base_url", "revision", "file_revision"}
     for path in (world.folder / "params/review").glob("[0-9]*.yaml"):
         same = yaml.safe_load(path.read_text(encoding="utf-8")) == REVIEW.shipped(path.stem)
-        assert same == (path.stem != LIMITED)
+        assert same == (path.stem not in LIMITED)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -69,6 +73,11 @@ def test_every_score_of_ours_has_a_margin(world, section, table):
         assert all(float(row[name + MARGIN]) >= 0 for name in scores) and float(row["Average" + MARGIN]) > 0
 
 
+@pytest.mark.parametrize(("section", "table", "column"), cases("printed_beside", "section", "table", "column"))
+def test_printed_values_of_the_judges_of_the_report_stand_beside_ours(world, section, table, column):
+    assert {row["Source"] for row in rows(world, section, table) if row[column]} == {"published"}
+
+
 @pytest.mark.parametrize("section", ASKING)
 def test_replies_that_cannot_be_read_are_counted_apart(world, section):
     table = rows(world, section, "outcomes")
@@ -80,9 +89,30 @@ def test_replies_that_cannot_be_read_are_counted_apart(world, section):
 
 
 def test_judges_that_cannot_be_read_leave_criteria_unjudged(world):
-    pages = pd.read_parquet(world.outputs / "07_main_results" / world.record("07_main_results").conversations["file"])
+    judged = ("01_backbone_selection", "02_teacher_selection", "07_main_results")
+    pages = pd.concat(pd.read_parquet(world.outputs / one / world.record(one).conversations["file"]) for one in judged)
     said = {one["outcome"] for held in pages["criteria"] for criterion in held for one in criterion["verdicts"]}
     assert said == {"met", "not met", "unjudged"}
+
+
+def test_fourteen_released_files_stand_beside_their_printed_rows(world):
+    released = [name for name, one in REVIEW.shipped()["models"].items() if one.get("file", "").startswith("qvac/")]
+    audited = [
+        row for row in rows(world, "10_quantization", "files") if row["Tensors unlike llama.cpp's mixture"] == "none"
+    ]
+    assert [row["File"] for row in audited] == released and len(released) == 14
+    assert ["chunks" in row["Matrix, by the header"] for row in audited] == 2 * [False, *[True] * 6]
+    assert [row["As printed"] for row in rows(world, "10_quantization", "published_sizes")] == 2 * ["", *["no"] * 7]
+    tiers = {one["tier"] for one in world.record("10_quantization").claims if one["verdict"] == "differs"}
+    assert tiers == {"exact"}  # sizes
+
+
+def test_released_checkpoints_are_scored_under_the_commands_of_their_card_and_nothing_is_trained(world):
+    card, found = rows(world, OPENMED, "card"), world.record(OPENMED)
+    assert [float(row["Card: after GRPO"]) for row in card] == [61.40, 33.16, 59.59]
+    assert all(row[part] and row[part + MARGIN] for row in card for part in ("base", "rl", "merged"))
+    assert not {"corpus", "pairs", "stages", "fused"} & {*found.tables} and not found.chosen["checkpoints"]
+    assert {one["note"] for one in found.claims if one["id"] in ("A001", "A020")} == {"a sample of 2 of each suite"}
 
 
 def test_the_teachers_are_asked_at_their_endpoint_under_their_names(world):
@@ -93,41 +123,6 @@ def test_the_teachers_are_asked_at_their_endpoint_under_their_names(world):
 def test_of_a_model_only_what_is_loaded_is_fetched(world):
     assert [name for name in world.fetched if name.endswith(COPIES)] == []
     assert {name.split("/")[2] for name in world.fetched if name.startswith("models/") and "safetensors" in name}
-
-
-SAMPLES = """
-import dataclasses, json
-import numpy as np, pandas as pd
-from medpsy import evaluate, judge, scoring, study
-here = study.load("review")
-other = dataclasses.replace(here, seed=here.seed + 1)
-whole = list(evaluate.questions(here, ["medqa"], every=True)["medqa"])
-twice = (here, study.load("review"))
-drawn = [{suite: list(found) for suite, found in evaluate.questions(one).items()} for one in twice]
-talks = [list(judge.conversations(one)["healthbench"]) for one in twice]
-luck = np.random.default_rng(1).random(len(whole)) < 0.5
-one = {"model": "qwen3-4b", "suite": "medqa", "subject": "", "weight_group": "medqa", "gold": 0}
-one["completion_tokens"] = 1
-graded = pd.DataFrame(
-    one | {"question_id": name, "run": run, "outcome": "correct" if right else "wrong"}
-    for name, right in zip(whole, luck) for run in range(here.runs)
-)
-part = graded[graded["question_id"].isin(drawn[0]["medqa"])]
-margins = [scoring.closed_ended(here, rows).set_index("suite").at["medqa", "margin"] for rows in (part, graded)]
-again = list(evaluate.questions(other, ["medqa"])["medqa"])
-print(json.dumps({"whole": whole, "drawn": drawn, "talks": talks, "margins": margins, "other": again}))
-"""
-
-
-def test_a_sample_is_drawn_by_seed_and_has_a_margin_that_the_whole_suite_answered_alike_has_not(world):
-    done = world.python("-c", SAMPLES)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    once, again = found["drawn"]
-    assert once == again and {len(names) for names in once.values()} == {12} and len(once) == 7
-    assert found["talks"][0] == found["talks"][1] and len(found["talks"][0]) == 2
-    assert once["medqa"] not in (found["other"], found["whole"][:12])
-    assert found["margins"][0] > 0 == found["margins"][1]
 
 
 def test_the_site_has_every_section_and_shows_no_text_of_a_model_as_it_stands(world):

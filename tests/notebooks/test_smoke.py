@@ -5,32 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from medpsy import run
 from medpsy.cli import app
-from traitlets.config import Config
+from medpsy.site import build
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-
-
-def run_here(executed: Path) -> None:
-    """Run the cells of the notebooks in `executed` in this process: kernels would start for longer than they work."""
-    quiet = Config({"HistoryManager": {"enabled": False}})
-    shell = InteractiveShell.instance(config=quiet)
-    try:
-        for section in SECTIONS:
-            shell.reset()
-            for cell in nbformat.read(executed / section / "notebook.ipynb", as_version=4).cells:
-                if cell.cell_type == "code":
-                    shell.run_cell(cell.source).raise_error()
-    finally:
-        shell.restore_sys_module_state()  # __main__ was the notebook
-        InteractiveShell.clear_instance()
 
 
 def medpsy(*words: str) -> None:
@@ -75,6 +58,16 @@ def test_later_sections_ask_nothing_again(root):
     assert behind["01_backbone_selection"] == behind["06_answer_extraction"] > 0
 
 
+def test_a_bundle_of_the_store_has_its_tables_and_is_replayed_elsewhere(root, tmp_path, monkeypatch):
+    bundle = str(tmp_path / "smoke.bundle")
+    medpsy("store", "export", bundle)
+    medpsy("store", "compare", bundle)
+    (tmp_path / "params").symlink_to(ROOT / "params")
+    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
+    medpsy("store", "replay", bundle)
+    medpsy("store", "stats")
+
+
 def test_sections_took_about_what_was_forecast(root):
     """The machine is measured while other things run on it, so four times as long, or as short, passes."""
     rows = pd.read_csv(root / "outputs/smoke/11_compute_budget/tables/forecast.csv").set_index("Section")
@@ -97,9 +90,8 @@ def test_hours_and_memory_follow_from_first_principles(root):
 
 def test_the_audit_of_whole_tables_sample_sizes_and_noise(root):
     record = json.loads((root / "outputs/smoke/00_published_claims/result.json").read_text(encoding="utf-8"))
-    assert len(record["claims"]) == 772 and {row["verdict"] for row in record["claims"]} == {
-        "agrees", "differs", "not testable",
-    }  # fmt: skip
+    assert len(record["claims"]) == 772
+    assert {row["verdict"] for row in record["claims"]} == {"agrees", "differs", "not testable"}
     tables = {name: pd.DataFrame(table["rows"], columns=table["columns"]) for name, table in record["tables"].items()}
     checked = tables["checks"].drop(columns="check").to_numpy().tolist()
     assert checked == [[32, 29, 3, 0], [90, 90, 0, 0], [156, 146, 0, 10]]
@@ -112,12 +104,22 @@ def test_the_audit_of_whole_tables_sample_sizes_and_noise(root):
     twice, margins, leads = (tables[name].set_index("suite") for name in ("backbone_twice", "margins", "leads"))
     assert twice.at["MMLU-Pro Health", "difference"] == pytest.approx(-1.11)
     assert twice.at["PubMedQA", "coin flips"] == pytest.approx(100 * (2 * 0.74165 * 0.25835 / 1500) ** 0.5)
-    assert margins.at["MedQA (USMLE)", "rerun"] == pytest.approx(
-        2.0**0.5 * margins.at["MedQA (USMLE)", "same questions"]
-    )
+    rerun, same = (margins.at["MedQA (USMLE)", name] for name in ("rerun", "same questions"))
+    assert rerun == pytest.approx(2**0.5 * same)
     assert leads.at["Average", "lead"] == pytest.approx(0.59)
     assert leads.loc[["Average", "MedXpertQA"], "reading"].tolist() == ["within run noise", "beyond both"]
     assert [record["verdicts"][place]["verdict"] for place in (0, -1)] == ["differs", "too few to tell"]
+
+
+def test_judges_stand_beside_physicians_and_a_few_trusted_judgments_correct_their_level(root):
+    record = json.loads((root / "outputs/smoke/02_teacher_selection/result.json").read_text(encoding="utf-8"))
+    tables = {name: pd.DataFrame(table["rows"], columns=table["columns"]) for name, table in record["tables"].items()}
+    agreement, levels = tables["physicians"].set_index("Who decides"), tables["corrected"]
+    assert set(agreement["Labels"]) == {28}  # two of each of 14 criteria
+    assert agreement["Macro F1"].between(50, 100).all() and agreement["Macro F1 ±"].gt(0).all()
+    strict = levels[levels["Judge"] == "Judge, strict"]
+    before, after = ((strict[name] - strict["Trusted, all"]).abs() for name in ("Judge alone", "Corrected"))
+    assert len(levels) == 9 and (after < before).all()
 
 
 def test_claims_of_the_report_are_never_confirmed_by_the_miniature(root):
@@ -134,17 +136,16 @@ def test_a_site_is_made_of_the_records(root):
     assert all(f'href="{page}.html"' in front for page in ("course", "glossary", "pitfalls"))
 
 
-def test_a_bundle_alone_gives_every_table_again(root, tmp_path, monkeypatch):
-    bundle, bare = str(tmp_path / "smoke.bundle"), tmp_path / "bare"
-    bare.mkdir()
-    for name in ("notebooks", "params"):  # and no lib: no model is there
-        (bare / name).symlink_to(ROOT / name)
-    medpsy("store", "export", bundle)
-    monkeypatch.setenv("MEDPSY_ROOT", str(bare))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
-    medpsy("store", "replay", bundle)
-    with monkeypatch.context() as patch:
-        patch.setenv("MEDPSY_REPLAY", "1")
-        patch.chdir(bare / "notebooks")
-        run_here(root / "outputs/smoke")
-    medpsy("store", "compare", bundle)
+def test_what_is_answered_so_far_is_shown_until_the_next_run_has_all_of_it(root, tmp_path):
+    folder, models = root / "outputs/smoke/01_backbone_selection", root / "outputs/smoke/responses/models.json"
+    (folder / "result.json").unlink()
+    models.write_text(models.read_text().replace('"judge-', '"another-'))  # as if none had been asked
+    medpsy("run", "01", "--so-far")
+    shown = build.sections("smoke")[SECTIONS.index(folder.name)]
+    counts = shown.result.so_far
+    assert (counts["medqa"], counts["healthbench"], (folder / "result.json").exists()) == ([4, 4], [0, 3], False)
+    build.section_page(tmp_path, shown.result)
+    assert "HealthBench 0 of 3" in shown.state and shown.state in (tmp_path / "links-0.html").read_text("utf-8")
+    medpsy("run", "01")
+    assert (folder / "result.json").exists() and not (folder / "so_far.json").exists()
+    assert "all of it is there" in CliRunner().invoke(app, ["run", "01", "--so-far", "--profile", "smoke"]).output

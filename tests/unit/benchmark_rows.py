@@ -100,9 +100,10 @@ def alphamed(number: int, **changes) -> dict:
     return {"question": f"Invented stem {number}?\nA. w\nB. x\nC. y\nD. z", "answer": letter, **changes}
 
 
-def write_jsonl(path: Path, rows: list[dict]) -> Path:
+def write_jsonl(path: Path, rows: list[dict | str]) -> Path:
+    """Write rows, one JSON object a line; a text is a line as it stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row) + "\n" for row in rows)
+    text = "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
     if path.name.endswith(".gz"):
         path.write_bytes(gzip.compress(text.encode()))
     else:
@@ -112,7 +113,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 def write_json(path: Path, value) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     return path
 
 

@@ -1,5 +1,6 @@
 """An engine without a model: it keeps the contract of `medpsy.engines.base.Engine` and answers what it is told to."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from medpsy import engines
@@ -12,6 +13,12 @@ Reply = Callable[[Prompt, Sampling], Response | str]
 
 def echo(prompt: Prompt, sampling: Sampling) -> str:
     return f"{prompt.messages[-1]['content']} seed {sampling.prompt_seed(prompt.id)}"
+
+
+def fenced(text: str) -> str:
+    """Return the response that `text`, a prompt of a parser or judge, shows in its fence; "" in any other."""
+    shown = re.search(r"<response (\d{6})>\n(.*)\n</response \1>", text, re.DOTALL)
+    return shown[2] if shown else ""
 
 
 class FakeEngine:
@@ -79,19 +86,10 @@ def answered_by(monkeypatch, engine: FakeEngine) -> FakeEngine:
 
 def small_study(*models: str, **changes) -> Study:
     """Return a study of fake models beside its parser."""
-    settings = {
-        "profile": "mini",
-        "source": "mini",
-        "models": {name: ModelSpec(name, f"models/{name}") for name in (*models, "parser")},
-        "parser": "parser",
-        "suites": ("medqa",),
-        "questions_per_suite": 0,
-        "sampling": Sampling(max_tokens=64, seed=7),
-        "parser_sampling": Sampling(max_tokens=8, temperature=0.0),
-        "runs": 2,
-        "engine": "transformers",
-        "seed": 7,
-    }
+    settings = {"profile": "mini", "source": "mini", "engine": "transformers", "parser": "parser", "suites": ("medqa",)}
+    settings |= {"models": {name: ModelSpec(name, f"models/{name}") for name in (*models, "parser")}}
+    settings |= {"questions_per_suite": 0, "runs": 2, "seed": 7, "sampling": Sampling(max_tokens=64, seed=7)}
+    settings |= {"parser_sampling": Sampling(max_tokens=8, temperature=0.0)}
     return Study(**settings | changes)
 
 

@@ -28,6 +28,22 @@ def example(number: int = 0, *, rubrics: list[dict] | None = None, theme: str = 
     return {**row, **changes}
 
 
+def labelled(number: int = 0, *, theme: str = "hedging", **changes) -> dict:
+    """Return a row of the meta-evaluation."""
+    row = {
+        "prompt": [{"role": "user", "content": f"Is lorin {number} good?"}],
+        "completion": f"Answer {number}: it is good.",
+        "rubric": f"Judge whether the completion names lorin {number}.",
+        "category": f"cluster:{theme}_any-uncertainty_hedges",
+        "binary_labels": [True, number % 3 > 0],
+        "anonymized_physician_ids": ["a", "b"],
+        "prompt_id": f"p{number}",
+        "completion_id": f"c{number}",
+        "canary": CANARY,
+    }
+    return {**row, **changes}
+
+
 def changed(path: str, value: object) -> dict:
     """Return an example with the value at a path such as ``rubrics.0.points`` replaced, or removed for `...`."""
     row = copy.deepcopy(example())

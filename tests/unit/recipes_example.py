@@ -1,8 +1,6 @@
 """The study of the sister recipes' tests: the miniature's real targets and judges, everything else in a folder."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -26,17 +24,6 @@ def mine(tmp_path, monkeypatch) -> Study:
 def real(mine: Study, **changes) -> Study:
     """Return `mine` as a study of real data, of one suite."""
     return dataclasses.replace(mine, source="hub", suites=("medqa",), open_suites=(), **changes)
-
-
-def write_json(folder: Path, name: str, rows: object) -> Path:
-    return write_lines(folder, name, [json.dumps(rows, ensure_ascii=False)])
-
-
-def write_lines(folder: Path, name: str, rows: list) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
-    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
 
 
 def defined(notebook: str, name: str, **names) -> dict:

@@ -1,14 +1,13 @@
 """What a model wrote, as data in a prompt: markers of turns, reasoning and fences are taken apart, the rest stays."""
 
-import json
 import time
-from pathlib import Path
 
 import pytest
+from case_rows import rows
 from medpsy import families, prompts
 
-CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases" / "markers.jsonl").open(encoding="utf-8")]
-MARKERS = {*families.known().marks, *(marker for case in CASES for marker in case.get("markers", ()))}
+CASES = {row["family"]: row for row in rows("markers")}
+MARKERS = {*families.known().marks, *(marker for case in CASES.values() for marker in case.get("markers", ()))}
 
 
 @pytest.mark.parametrize("marker", sorted(MARKERS))
@@ -18,7 +17,7 @@ def test_a_marker_is_taken_apart_wherever_it_stands(marker):
     assert marker not in data and data.replace(" ", "") == text.replace(" ", "")  # nothing but spaces was added
 
 
-@pytest.mark.parametrize("text", CASES[-1]["harmless"])
+@pytest.mark.parametrize("text", CASES["none"]["harmless"])
 def test_a_text_without_markers_stays_as_it_is(text):
     assert prompts.as_data(text) == text
 

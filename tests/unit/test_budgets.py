@@ -26,12 +26,8 @@ def lines(files):
 def library_share(path):
     """Return the share, in percent, of code lines that call the library, but for parameters and solutions."""
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    source = "\n".join(
-        cell.source for cell in code if not {"parameters", "solution"} & {*cell.metadata.get("tags", [])}
-    )
-    names = [
-        name.strip() for match in LIBRARY_NAMES.findall(source) for name in ",".join(filter(None, match)).split(",")
-    ]
+    source = "\n".join(one.source for one in code if not {"parameters", "solution"} & {*one.metadata.get("tags", [])})
+    names = [name.strip() for hit in LIBRARY_NAMES.findall(source) for name in ",".join(filter(None, hit)).split(",")]
     written = [line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     calls = re.compile(rf"\b(?:{'|'.join(map(re.escape, names)) or '(?!)'})[.(]")
     return 100 * sum(bool(calls.search(line)) for line in written) / len(written)
@@ -66,9 +62,7 @@ def imported(path, modules):
 
 @pytest.mark.parametrize("depth", [None, 2], ids=["modules", "packages"])
 def test_data_flow_one_way_without_import_circles(root, depth):
-    files = {
-        ".".join(path.relative_to(root / "lib").with_suffix("").parts): path for path in python_files(root / "lib")
-    }
+    files = {".".join(one.relative_to(root / "lib").with_suffix("").parts): one for one in python_files(root / "lib")}
     modules = {name.removesuffix(".__init__"): path for name, path in files.items()}
     graph = {}
     for name, path in modules.items():

@@ -24,11 +24,8 @@ IGNORED = "mathjax_ignore"
 
 @pytest.mark.parametrize("case", cases("parameters"))
 def test_parameters(case, root, tmp_path):
-    file, notebook, expected = (
-        tmp_path / "mine.yaml",
-        root / "notebooks" / f"{case['notebook']}.ipynb",
-        case["expected"],
-    )
+    file, notebook = tmp_path / "mine.yaml", root / "notebooks" / f"{case['notebook']}.ipynb"
+    expected = case["expected"]
     file.write_text(case["yaml"], encoding="utf-8")
     try:
         values = run.resolve(notebook, "mini", files=[(file, "mine.yaml")])

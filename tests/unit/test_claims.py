@@ -94,9 +94,20 @@ def test_another_judge_or_a_file_made_here_is_a_proxy_and_a_retrained_model_stan
     assert places.tier([(judge, "medpsy-4b")]) == ("proxy", "judged by GPT-OSS-120B")
     same = replace(places, judges={"CompassJudger-2-32B": "compassjudger-2-32b"})
     assert same.tier([(judge, "medpsy-4b")])[0] == "exact"
+    ours, model = replace(own, judge_prompt="ours"), own.model("compassjudger-2-32b")
+    assert "another prompt" in replace(same, study=ours).tier([(judge, "medpsy-4b")])[1]
+    for how, at in {"in Q8_0": {"file": "a/b-q8_0.gguf"}, "behind an endpoint": {"base_url": "http://a/v1"}}.items():
+        served = replace(own, models=own.models | {model.name: replace(model, engine_options={}, **at)})
+        assert replace(same, study=served).tier([(judge, "medpsy-4b")]) == ("proxy", f"judged by {model.label} {how}")
     quantized = replace(own.model("medpsy-4b"), name="medpsy-4b-Q8_0", label="x")
     named = replace(own, models=own.models | {quantized.name: quantized})
     assert replace(places, study=named).tier([("Average", "medpsy-4b-Q8_0")]) == ("proxy", "quantized here")
+    printed = own.model("medpsy-4b")
+    files = {name: replace(printed, name=name, file=f"a/b/{name}.gguf") for name in ("m-q8_0", "m-q4_k_m")}
+    playing = {"MedPsy-4B": "m-q8_0", "MedPsy-4B-Q4_K_M": "m-q4_k_m"}
+    released = replace(places, study=replace(own, models=own.models | files), plays=playing)
+    assert released.tier([("Average", "m-q8_0")]) == ("proxy", "a file in Q8_0")
+    assert released.tier([("Average", "m-q4_k_m")])[0] == "exact"  # is the printed file
     assert replace(places, plays={"MedPsy-4B": "large-rl2"}).tier([("Average", "large-rl2")])[0] == "stand-in"
 
 
@@ -219,6 +230,14 @@ def test_the_matrix_is_judged_on_all_formats_and_not_where_one_is_missing(mini):
     assert rows["P304"]["verdict"] == claims.NOT_TESTABLE
 
 
+def test_a_pattern_of_several_is_as_good_as_its_worst():
+    assert claims.all_hold(["pattern holds", "too few to tell", "pattern fails"]) == "pattern fails"
+    assert claims.all_hold(["pattern holds", "too few to tell"]) == "too few to tell"
+    assert claims.all_hold([]) == "not testable"
+    assert claims.unchanged_status(1.0, 2.0) == "pattern holds" and claims.unchanged_status(5.0, 2.0) == "pattern fails"
+    assert claims.unchanged_status(1.0, 9.0) == "too few to tell"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -228,11 +247,3 @@ def test_the_matrix_is_judged_on_all_formats_and_not_where_one_is_missing(mini):
 )  # fmt: skip
 def test_a_value_agrees_differs_or_is_too_wide(arguments, status):
     assert claims.value_status(*arguments) == status
-
-
-def test_a_pattern_of_several_is_as_good_as_its_worst():
-    assert claims.all_hold(["pattern holds", "too few to tell", "pattern fails"]) == "pattern fails"
-    assert claims.all_hold(["pattern holds", "too few to tell"]) == "too few to tell"
-    assert claims.all_hold([]) == "not testable"
-    assert claims.unchanged_status(1.0, 2.0) == "pattern holds" and claims.unchanged_status(5.0, 2.0) == "pattern fails"
-    assert claims.unchanged_status(1.0, 9.0) == "too few to tell"

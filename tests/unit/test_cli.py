@@ -22,15 +22,6 @@ def call(words):
     return CliRunner().invoke(app, words.split())
 
 
-@pytest.fixture
-def project(tmp_path, root, monkeypatch):
-    """The real parameters and notebooks, and outputs of its own."""
-    for name in ("params", "notebooks"):
-        (tmp_path / name).symlink_to(root / name)
-    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    return tmp_path
-
-
 @pytest.mark.parametrize("words", COMMANDS.split("|"))
 def test_every_command_has_help(words):
     done = call(f"{words} --help")
@@ -54,43 +45,46 @@ def test_help_and_notebooks_load_no_heavy_package(imported, heavy):
 
 
 @pytest.mark.parametrize(("words", "message"), cases("command_errors", "words", "message"))
-def test_an_expected_error_is_one_message_and_exit_code_1(project, monkeypatch, words, message):
-    monkeypatch.chdir(project)
-    (project / "q.jsonl").write_text(json.dumps(QUESTION))
+def test_an_expected_error_is_one_message_and_exit_code_1(own_root, monkeypatch, words, message):
+    monkeypatch.chdir(own_root)
+    (own_root / "q.jsonl").write_text(json.dumps(QUESTION))
     done = call(words)
     assert done.exit_code == 1
     assert message in done.stderr and done.stderr.startswith("medpsy: ") and "Traceback" not in done.output
 
 
-def test_an_unexpected_error_and_debugging_show_where_it_happened(project, monkeypatch):
+def test_an_unexpected_error_and_debugging_show_where_it_happened(own_root, monkeypatch):
     monkeypatch.setenv("MEDPSY_DEBUG", "1")
     assert isinstance(call("run nosuch").exception, ValueError)
     monkeypatch.delenv("MEDPSY_DEBUG")
-    monkeypatch.setattr(run, "run_notebook", lambda *_: 1 / 0)
+    monkeypatch.setattr(run, "run_notebook", lambda *_, **__: 1 / 0)
     assert isinstance(call("run 01").exception, ZeroDivisionError)
 
 
 def test_the_audit_as_text_and_as_json():
     counts = json.loads(call("audit --json").output)
-    assert counts == json.loads(json.dumps(published.summary()))
+    assert counts == json.loads(json.dumps(published.summary(), allow_nan=False))
+    assert [counts[key] for key in ("claims", "agree", "disagree", "not_derivable")] == [772, 664, 51, 57]
+    assert counts["by_document"]["report"]["disagree"] == 46
+    assert len(counts["groups"]) == 15 and sum(len(group["claims"]) for group in counts["groups"]) == 51
     assert f"{counts['claims']} claims" in call("audit").output
 
 
-def test_grading_own_answers(project):
-    questions, responses = project / "q.jsonl", project / "r.jsonl"
+def test_grading_own_answers(own_root):
+    questions, responses = own_root / "q.jsonl", own_root / "r.jsonl"
     questions.write_text("\n".join(json.dumps(QUESTION | {"id": name}) for name in ("q1", "q2", "q3")))
     rows = [{"id": "q1", "text": "The answer is A."}, {"id": "q2", "text": "The answer is B."}]
     responses.write_text("\n".join(map(json.dumps, rows)))
     words = f"grade answers --questions {questions} --responses {responses}"
     summary = json.loads(call(f"{words} --json").stdout)
     assert summary["rows"] == 3 and summary["accuracy"] == pytest.approx(100 / 3)
-    graded = [json.loads(line) for line in (project / "outputs/answers/r.lenient.jsonl").read_text().splitlines()]
+    graded = [json.loads(line) for line in (own_root / "outputs/answers/r.lenient.jsonl").read_text().splitlines()]
     assert [row["outcome"] for row in graded] == ["correct", "wrong", "failed"]
-    done = call(f"{words} --reader strict --out {project}/mine.jsonl")
-    assert "correct: 1" in done.stdout and (project / "mine.jsonl").is_file()
+    done = call(f"{words} --reader strict --out {own_root}/mine.jsonl")
+    assert "correct: 1" in done.stdout and (own_root / "mine.jsonl").is_file()
 
 
-def test_a_plan_is_text_or_json(project):
+def test_a_plan_is_text_or_json(own_root):
     words = "plan --profile review --gpu A10 --price 0.5"
     assert "one A10 at $0.5" in call(words).output
     plan = json.loads(call(f"{words} --json").output)
@@ -108,8 +102,8 @@ def test_words_are_passed_on(monkeypatch):
     monkeypatch.setattr(bundle, "restore", noting(SimpleNamespace(stats=lambda: stored)))
     monkeypatch.setattr(bundle, "differences", noting([bundle.Difference("01_a/tables/b.csv", "ab", None)]))
     monkeypatch.setattr(doctor, "examine", noting({}))
-    assert call("run 01 --profile smoke -f a.yaml -f b.yaml -p n=1 -p m=2").output == "outputs/x/result.json\n"
-    assert calls[0] == ("01", "smoke", [Path("a.yaml"), Path("b.yaml")], ["n=1", "m=2"], {})
+    assert call("run 01 --profile smoke --so-far -f a.yaml -f b.yaml -p n=1 -p m=2").output == "outputs/x/result.json\n"
+    assert calls[0] == ("01", "smoke", [Path("a.yaml"), Path("b.yaml")], ["n=1", "m=2"], {"so_far": True})
     assert "12 responses of 1 models" in call("store replay x.zip --sha256 ab").output
     assert calls[-1][1:] == ("mini", {"sha256": "ab", "other_settings": False})
     compared = call("store compare x.zip")

@@ -1,6 +1,5 @@
 """Resume points made plain: what is converted, and what is refused without leaving anything. (Sharded: launching.)"""
 
-import json
 import os
 
 import pytest
@@ -14,15 +13,15 @@ PARENT = HUB / "qwen3-small"
 
 
 @pytest.fixture
-def point(tmp_path):
-    """A resume point as a trainer alone leaves it, of a model that differs from its parent."""
+def point(tmp_path, request):
+    """A resume point as a trainer alone leaves it, of a model that differs from its parent; its files may be small."""
     folder = tmp_path / "work" / "checkpoint-4"
     model = AutoModelForCausalLM.from_pretrained(PARENT, dtype=torch.float32)
     torch.manual_seed(3)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.01 * torch.randn_like(weight)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=getattr(request, "param", "1GB"))
     (folder / WHOLE).touch()
     return folder
 
@@ -37,7 +36,9 @@ def logits(folder):
         return model(ids).logits
 
 
-def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(point, tmp_path):
+@pytest.mark.parametrize(("point", "several"), [("1GB", False), ("1MB", True)], indirect=["point"])
+def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(point, several, tmp_path):
+    assert (len(list(point.glob("model*.safetensors"))) > 1) == several
     out = convert(point, tmp_path / "new" / "plain", parent=PARENT)
     assert torch.equal(logits(out), logits(point))
     assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
@@ -83,12 +84,3 @@ def test_what_is_no_whole_model_of_the_parent_is_refused_and_nothing_is_left(poi
     with pytest.raises(Exception, match=message):
         convert(point, tmp_path / "new" / "plain", parent=PARENT)
     assert not list((tmp_path / "new").iterdir())
-
-
-def test_a_model_in_several_files_keeps_its_list(point, tmp_path):
-    AutoModelForCausalLM.from_pretrained(point).save_pretrained(point, max_shard_size="1MB")
-    (point / "model.safetensors").unlink(missing_ok=True)
-    out = convert(point, tmp_path / "plain", parent=PARENT)
-    listed = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
-    assert len(set(listed.values())) > 1
-    assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16

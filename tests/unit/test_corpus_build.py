@@ -34,9 +34,8 @@ def test_a_corpus_is_written_with_its_card_and_loads_as_a_data_set(mine, teacher
     assert data.column_names == rows.SCHEMA.names and len(data) == built.card.rows == 30
     assert corpus.load(mine, "corpus1")["id"] == data["id"]
     first = data[0]
-    assert (
-        first["messages"][0]["role"] == "user" and first["answer"] == "The answer is A." and first["teacher"] == "anna"
-    )
+    assert first["messages"][0]["role"] == "user"
+    assert (first["answer"], first["teacher"]) == ("The answer is A.", "anna")
     assert "<think>" not in first["reasoning"] and first["reasoning"].startswith("About this")
     assert sum(data["tokens"]) == built.card.tokens and first["facts"]
     stored = ResponseStore(mine.store_dir).lookup(data["key"], model=mine.model("anna"))
@@ -105,9 +104,8 @@ def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
     teacher.reply = lambda prompt, sampling: "<think>the same</think>The answer is A."
     card = build(mine, {"facts": 200}).card
     counts = card.funnel["facts"]
-    assert (
-        counts["exact duplicate"] > 0 and counts["kept"] == 200 - counts["exact duplicate"] - counts["near duplicate"]
-    )
+    assert counts["exact duplicate"] > 0
+    assert counts["kept"] == 200 - counts["exact duplicate"] - counts["near duplicate"]
 
 
 @pytest.mark.filterwarnings("ignore::medpsy.store.FailedResponsesWarning")
@@ -153,10 +151,8 @@ def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(ro
 
     hub = root / "lib" / "medpsy" / "mini" / "hub"
     monkeypatch.setattr(engines, "fingerprint", lambda model: f"fp {model.name}")
-    targets = [
-        ModelSpec("large", str(hub / "qwen3-large"), opens_thinking=True),
-        ModelSpec("small", str(hub / "qwen3-small")),
-    ]
+    large, small = (str(hub / f"qwen3-{size}") for size in ("large", "small"))
+    targets = [ModelSpec("large", large, opens_thinking=True), ModelSpec("small", small)]
     asked = ({"role": "user", "content": "What is the test for it?"},)
     row = rows.TrainingRow("a", "corpus1", "facts", asked, "Recall: this.", "The answer is A.", (), "anna", "k")
     store = ResponseStore(tmp_path / "store")

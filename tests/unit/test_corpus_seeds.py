@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 
+import benchmark_rows as invented
 import pytest
 from corpus_example import making, small_study
 from medpsy import corpus
@@ -15,7 +16,6 @@ from medpsy.training import data
 
 KINDS = {"facts": 150, "explanations": 170, "questions": 800}
 HARD = {"vignette": 150, "contraindication": 90, "trial": 20}
-COMMIT = "0" * 40
 
 
 def drawn(name, kinds, settings=None):
@@ -57,9 +57,8 @@ def test_a_question_offers_its_answer_among_others_and_does_not_say_which():
 def test_a_dialogue_rests_on_the_facts_that_a_good_response_says():
     seeds = {seed.id.split("/")[2]: seed for seed in drawn("corpus1", {"facts": 100, "explanations": 150})}
     about = seeds["everything"].id.split("/")[3].split("#")[0]
-    assert set(seeds["everything"].facts) == {
-        f"{name}/{about}" for name in ("first_drug", "test", "organ", "agent", "gene")
-    }
+    relations = ("first_drug", "test", "organ", "agent", "gene")
+    assert set(seeds["everything"].facts) == {f"{name}/{about}" for name in relations}
     assert any(fact.startswith("signs/") for fact in seeds["emergency"].facts)
     assert any(fact.startswith("harms/") for fact in seeds["given_context"].facts)
 
@@ -107,12 +106,8 @@ def medmcqa(number):
     return {"id": str(number), "question": f"Invented stem {number}?", **options, "cop": 2, "exp": "the answer is opc"}
 
 
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
 def test_questions_of_a_public_set_are_read_without_their_answers(tmp_path):
-    write_lines(tmp_path / "train.jsonl", [medmcqa(number) for number in range(30)])
+    invented.write_jsonl(tmp_path / "train.jsonl", [medmcqa(number) for number in range(30)])
     seeds = hub(tmp_path, "medmcqa", 12)
     assert len({seed.stem for seed in seeds}) == 12
     assert seeds == hub(tmp_path, "medmcqa", 12)
@@ -124,7 +119,8 @@ def test_questions_of_a_public_set_are_read_without_their_answers(tmp_path):
 
 def test_of_a_genesis_text_only_the_question_is_taken(tmp_path):
     text = "# Title\n**Question:** Which one?\n**Options:**\nA. w\nB. x\n**Correct Answer:** B\n## Why\nBecause."
-    write_lines(tmp_path / "college_medicine_rows.jsonl", [{"text": "An article about something."}, {"text": text}])
+    rows = [{"text": "An article about something."}, {"text": text}]
+    invented.write_jsonl(tmp_path / "college_medicine_rows.jsonl", rows)
     (seed,) = hub(tmp_path, "genesis_medicine", 1)
     assert seed.stem == "Which one?" and "A. w\nB. x\nThink" in seed.messages[0]["content"]
     assert "Because" not in str(seed) and "Correct" not in str(seed)
@@ -139,30 +135,29 @@ def test_of_a_genesis_text_only_the_question_is_taken(tmp_path):
 )
 def test_of_an_open_question_what_was_asked_is_the_whole_prompt(tmp_path, kind, row):
     empty = {name: "" for name in row} if kind == "consultations" else row
-    write_lines(tmp_path / "train.jsonl", [empty, row])
+    invented.write_jsonl(tmp_path / "train.jsonl", [empty, row])
     seed = hub(tmp_path, kind, 1)[0]
     assert seed.messages == ({"role": "user", "content": "I cough."},) and seed.stem == "I cough."
-    write_lines(tmp_path / "train.jsonl", [{"text": "another schema"}])
+    invented.write_jsonl(tmp_path / "train.jsonl", [{"text": "another schema"}])
     with pytest.raises(DataError, match="is missing"):
         hub(tmp_path, kind, 1)
 
 
 def test_fewer_questions_than_asked_for_are_an_error(tmp_path):
-    write_lines(tmp_path / "train.jsonl", [medmcqa(1)])
+    invented.write_jsonl(tmp_path / "train.jsonl", [medmcqa(1)])
     with pytest.raises(DataError, match="1 questions are there besides 0 held-out ones, 2 are asked for; lower"):
         hub(tmp_path, "medmcqa", 2)
 
 
 def test_what_reinforcement_learning_holds_out_is_in_no_corpus_although_both_ask_the_same_set(tmp_path, monkeypatch):
-    write_lines(tmp_path / "train.jsonl", [medmcqa(number) for number in range(400)])
+    invented.write_jsonl(tmp_path / "train.jsonl", [medmcqa(number) for number in range(400)])
     with pytest.raises(DataError) as told:
         hub(tmp_path, "medmcqa", 400)
     made, apart = map(int, re.findall(r"medmcqa: (\d+) questions .* (\d+) held-out", str(told.value))[0])
     assert made + apart == 400 and 5 <= apart <= 40  # a twentieth
     seeded = {seed.stem for seed in hub(tmp_path, "medmcqa", made)}
-    every = [
-        Question(str(n), "alphamed", "", f"Invented stem {n}?", ("a", "b"), 0, None, "alphamed") for n in range(400)
-    ]
+    stems, name = [f"Invented stem {number}?" for number in range(400)], "alphamed"
+    every = [Question(str(at), name, "", stem, ("a", "b"), 0, None, name) for at, stem in enumerate(stems)]
     monkeypatch.setattr(data.filters, "stems", lambda study: {})
     found = data.rl_set(small_study(source="hub"), size=0, held_out=apart, seed=1, questions=every)
     assert len(found.held_out) == apart and not {one.stem for one in found.held_out} & seeded

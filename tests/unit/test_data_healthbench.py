@@ -8,7 +8,7 @@ import benchmark_rows as files
 import healthbench_rows as invented
 import pytest
 from case_rows import cases
-from medpsy.data.healthbench import AXES, FILES, THEMES
+from medpsy.data.healthbench import AXES, FILES, PHYSICIANS, PHYSICIANS_FILES, THEMES
 from medpsy.data.questions import sample
 from medpsy.data.rows import DataError
 from medpsy.data.suites import OPEN_SUITES, digest
@@ -49,6 +49,31 @@ def test_each_part_is_found_by_its_published_name_also_packed(tmp_path, key, end
         files.write_jsonl(tmp_path / f"{file}{ending}", [invented.example(7, prompt_id=other)])
     files.write_jsonl(tmp_path / f"2025-05-07-06-14-12_oss_meta_eval.jsonl{ending}", [{"no": "conversation"}])
     assert [one.id for one in load_suite(key, data_dir=tmp_path, partial=True).items] == [key]
+
+
+def test_labels_of_physicians_are_read_with_the_criterion_that_they_decide(tmp_path):
+    rows = [invented.labelled(1), invented.labelled(2, theme="global_health", binary_labels=[False])]
+    files.write_jsonl(tmp_path / PHYSICIANS_FILES[0], rows)
+    first, second = load_suite(PHYSICIANS, data_dir=tmp_path, partial=True).items
+    assert (first.labels, second.labels) == ((True, True), (False,))
+    assert (first.answer, first.conversation.rubric[0].text) == (rows[0]["completion"], rows[0]["rubric"])
+    assert [item.conversation.theme for item in (first, second)] == ["hedging", "global_health"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("binary_labels", []),
+        ("binary_labels", [None]),
+        ("category", "cluster:other_thing"),
+        ("rubric", " "),
+        ("prompt", []),
+    ],
+)
+def test_a_defect_of_a_labelled_row_is_named(tmp_path, field, value):
+    files.write_jsonl(tmp_path / PHYSICIANS_FILES[0], [invented.labelled(1, **{field: value})])
+    with pytest.raises(DataError, match=r"oss_meta_eval.jsonl, row 1"):
+        load_suite(PHYSICIANS, data_dir=tmp_path, partial=True)
 
 
 def test_another_number_of_rows_is_refused_unless_it_is_said_to_be_a_part(tmp_path):

@@ -345,9 +345,7 @@ def many(make, count, **changes):
 
 
 def whole_mmlu():
-    return {
-        subject: {"test": many(invented.mmlu_hub, size, subject=subject)} for subject, size in MMLU_SUBJECTS.items()
-    }
+    return {name: {"test": many(invented.mmlu_hub, size, subject=name)} for name, size in MMLU_SUBJECTS.items()}
 
 
 def whole_afrimedqa():

@@ -61,6 +61,8 @@ def test_attempts_are_counted_and_come_from_the_store_the_second_time(mine, engi
         tried = annotate_model(mine, "anna", questions, attempts=5, sampling=SAMPLING)
     with pytest.raises(ValueError, match="0 attempts at 5 questions"):
         annotate_model(mine, "anna", questions, attempts=0, sampling=SAMPLING)
+    with pytest.raises(ValueError, match="params/mini: sampling.temperatur: .*did you mean 'temperature'"):
+        annotate_model(mine, "anna", questions, attempts=1, sampling={"temperatur": 1.0})
     assert tried.loc[tried["finish_reason"] == "failed", ["value", "right", "chosen"]].isna().all(axis=None)
     frame = difficulty(tried)
     assert list(frame["question_id"]) == ["5", "0", "2", "3", "6"]

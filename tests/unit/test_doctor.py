@@ -28,6 +28,7 @@ from medpsy.study import load
 from typer.testing import CliRunner
 
 ALL = {"gpus": ["one"], "gpu_memory_gib": [24.0], "sbatch": "/x", "free_disk_gib": 5e3, "free_cache_gib": None}
+ALL |= {"memory_gib": 32.0}
 COMMIT = "c" * 40
 DAY = r"# .*\d{4}-\d\d-\d\d, by `medpsy pin`"
 GONE = RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub")))
@@ -35,21 +36,18 @@ NO_GPU = {"gpus": [], "gpu_memory_gib": []}
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path, root, monkeypatch):
+def project(own_root, root, monkeypatch):
     """The real parameters and notebooks, the miniature's models, an empty cache of the hub, no token."""
-    for name in ("params", "notebooks"):
-        (tmp_path / name).symlink_to(root / name)
-    hub = tmp_path / "lib/medpsy/mini/hub"
+    hub = own_root / "lib/medpsy/mini/hub"
     hub.mkdir(parents=True)
     for path in (root / "lib/medpsy/mini/hub").iterdir():
         (hub / path.name).symlink_to(path)
-    monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(own_root / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(own_root / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    return own_root
 
 
 @pytest.fixture
@@ -94,15 +92,13 @@ def test_an_engine_is_imported_in_a_process_and_llama_cpp_tried(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     packages = {"llama_cpp": ("json",), "vllm": ("broken_engine",), "openai": ("nosuch",), "ray": ("dead_engine",)}
     monkeypatch.setattr(doctor, "PACKAGES", packages)
+    with monkeypatch.context() as patch:
+        patch.setenv(programs.VARIABLE, str(tmp_path))
+        assert f"is not in the folder that {programs.VARIABLE} names" in doctor.engines()["llama_cpp"]
     monkeypatch.setattr(doctor, "_llama_problem", lambda: None)
     answer = doctor.engines()
     assert answer["llama_cpp"] is None and "RuntimeError: no such instruction" in answer["vllm"]
     assert "SIGILL" in answer["ray"] and "nosuch" in answer["openai"]
-
-
-def test_a_tool_that_is_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
-    assert f"is not in the folder that {programs.VARIABLE} names" in doctor._llama_problem()
 
 
 def test_gpus_are_told_with_their_memory(tmp_path, monkeypatch):
@@ -132,7 +128,9 @@ def test_nothing_is_missing_where_everything_is_there():
 
 TENSOR = ("engine_options:\n", "engine_options:\n  tensor_parallel: 4\n")
 REPLICAS = ("replicas: 1, tensor_parallel: 8", "replicas: 2, tensor_parallel: 4")
+ABSENT = ("file: qvac/MedPsy-4B-GGUF/", "file: data/")
 FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
+PROMPT = ("judge_prompt: inspect_evals", "judge_prompt: data/words.txt")
 
 
 @pytest.mark.parametrize(
@@ -145,10 +143,13 @@ FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
         ("review", {"free_disk_gib": 20.0}, (), "21 GB of disk are free; .* downloads and outputs"),
         ("review", {"free_cache_gib": 30.0}, (), "32 GB of disk are free; .* hub's cache"),
         ("review", {}, (), "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
+        ("laptop", {"memory_gib": 3.0}, (), "3 GB of memory are too little for medpsy-4b, .*leave them out"),
+        ("laptop", {}, [ABSENT], "no file data/medpsy-4b-q4_k_m-imat.gguf .medpsy-4b"),
         ("paper", {}, (), "without a commit: .*AlphaMed19K.*pin --profile paper"),
         ("review", {}, [TENSOR], "want 4 GPUs, and there are 1"),
         ("paper", NO_GPU, [REPLICAS], "baichuan.* takes 8"),  # Slurm has the GPUs
         ("paper", NO_GPU, [FOLDER], "no data in data/medqa; .*data_dirs.medqa"),
+        ("laptop", {}, [PROMPT], "laptop/study.yaml: judge_prompt: 'data/words.txt' cannot be read .* or ours"),
     ],
 )
 def test_what_a_profile_or_a_changed_study_lacks_is_named(profile, lacking, pairs, words, changed, quiet):
@@ -180,6 +181,36 @@ def test_models_that_are_cached_are_not_counted(project, quiet):
     after = look("review")
     assert [before[key] - after[key] for key in ("download_gb", "disk_gb")] == pytest.approx([8.04] * 2, abs=0.01)
     assert "qwen3-4b," in "\n".join(before["ahead"]) and "qwen3-4b," not in "\n".join(after["ahead"])
+
+
+def test_of_a_model_with_a_file_of_its_own_the_papers_and_the_file_are_looked_for(project, quiet):
+    def remote():
+        needs = look("laptop")
+        return needs["download_gb"], next(line for line in needs["ahead"] if "to be downloaded" in line)
+
+    model, (before, _) = load("laptop").models["qwen3-1.7b"], remote()
+    for repository, name in ((model.path, "config.json"), model.hub_file):
+        assert "qwen3-1.7b," in remote()[1]
+        place = project / f"hub/models--{repository.replace('/', '--')}"
+        (place / "snapshots" / model.revision).mkdir(parents=True)
+        (place / "refs").mkdir()
+        (place / "refs/main").write_text(model.revision)
+        (place / "snapshots" / model.revision / name).write_text("{}")
+    after, told = remote()
+    assert "qwen3-1.7b," not in told and "medpsy-1.7b," in told
+    assert before - after == pytest.approx(1.06, abs=0.01)  # once, though the judge is of the same file
+
+
+def test_a_file_that_its_repository_does_not_have_is_refused_with_those_that_it_has(hub, monkeypatch):
+    names = ["README.md", "medpsy-4b-q4_k_m.gguf", "medpsy-1.7b-q8_0.gguf", "medpsy-1.7b-q4_k_m-imat.gguf"]
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, repository, revision=None: names)
+    done = pin("laptop")
+    refused = (
+        "models.medpsy-4b.file_revision .*: qvac/MedPsy-4B-GGUF has no medpsy-4b-q4_k_m-imat.gguf; its GGUF files are: "
+    )
+    assert done.exit_code == 1 and re.search(refused + "medpsy-4b-q4_k_m.gguf, medpsy-1.7b", done.output)
+    models = load("laptop").models
+    assert models["medpsy-4b"].loose == {"file_revision": "qvac/MedPsy-4B-GGUF"} and not models["medpsy-1.7b"].loose
 
 
 def test_a_model_whose_size_nobody_knows_stops_nothing(changed, quiet):
@@ -245,6 +276,8 @@ def hub(monkeypatch, params):
         return type("Info", (), {"sha": commit})
 
     monkeypatch.setattr(HfApi, "repo_info", answer)
+    named = [one.hub_file[1] for one in load("review").models.values() if one.hub_file]
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, repository, revision=None: named)
     return answers
 
 

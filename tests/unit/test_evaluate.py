@@ -4,13 +4,13 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from fake_engine import World, small_study
+from fake_engine import World, fenced, small_study
 from medpsy import bundle, engines, evaluate, prompts, scoring
 from medpsy.data.questions import Question, sample
 from medpsy.data.suites import SUITES, build
 from medpsy.engines.base import Response
-from medpsy.store import FailedResponsesWarning, ResponseStore
-from medpsy.study import ModelSpec
+from medpsy.store import FailedResponsesWarning, NotStored, ResponseStore
+from medpsy.study import SO_FAR, ModelSpec
 
 OPTIONS = ("lorin", "mazel", "pendra", "quist")
 
@@ -31,8 +31,8 @@ def thought(answer: str) -> str:
 
 def parse(prompt, sampling) -> str:
     """Reply as a parser model does: the letter that stands alone in the response, or a word."""
-    answer = prompt.messages[0]["content"].split("<response>")[1].split("</response>")[0]
-    letters = [word.strip(".") for word in answer.split() if word.strip(".") in ("A", "B", "C", "D")]
+    words = fenced(prompt.messages[0]["content"]).split()
+    letters = [word.strip(".") for word in words if word.strip(".") in ("A", "B", "C", "D")]
     return {0: "NONE", 1: (letters or [""])[0]}.get(len(set(letters)), "SEVERAL")
 
 
@@ -126,6 +126,35 @@ def test_a_seeded_subsample_is_asked_and_kept(world, mine):
     assert len(regraded) == len(few)
 
 
+def test_variants_are_asked_in_their_own_words_and_order_and_graded_by_their_own_key(world, mine):
+    world.writes["anna"] = lambda *_: thought("The answer is A.")
+    how = {"options": (*OPTIONS[1:], OPTIONS[0]), "wording": "{context}{stem} {options} Which?"}
+    moved = {q.id: dataclasses.replace(q, id=f"{q.id}#1", gold=(q.gold - 1) % 4, **how) for q in MEDQA}
+    graded = evaluate.closed_ended(mine, ["anna"], variants=lambda one: [moved[one.id]])
+    assert set(graded.loc[graded["outcome"] == "correct", "question_id"]) == {"1#1", "5#1"}
+    assert all(asked.messages[0]["content"].endswith("D. lorin Which?") for asked in world.asked("anna"))
+    with pytest.raises(ValueError, match="not in the suite as it is now"):
+        evaluate.with_reader(mine, graded, "strict")
+    with pytest.raises(ValueError, match="a template has {context}, {stem} and {options}"):
+        dataclasses.replace(MEDQA[0], wording="{stem}")
+
+
+def test_a_run_that_is_stopped_shows_its_last_whole_round_and_goes_on(world, mine, monkeypatch):
+    mine, pair = dataclasses.replace(mine, suites=tuple(SETS), rounds=3, runs=1), ["anna", "bert"]
+    world.writes |= {"anna": lambda *_: thought("B"), "bert": lambda *_: [thought("B")][len(world.asked("bert")) == 7]}
+    with pytest.raises(IndexError):
+        evaluate.closed_ended(mine, pair)
+    monkeypatch.setenv(SO_FAR, "1")
+    graded = evaluate.closed_ended(shown := dataclasses.replace(mine, so_far={}), pair)
+    assert shown.so_far == {"medqa": (2, 6), "mmlu_health": (2, 6)}
+    asked = graded.groupby(["model", "suite"])["question_id"].agg(set).to_dict()
+    assert asked == {(name, key): {one.id for one in sample(SETS[key], 2, 7)} for name in pair for key in SETS}
+    with pytest.raises(NotStored, match="no response of model 'anna' is stored; run the section without --so-far"):
+        evaluate.closed_ended(dataclasses.replace(shown, profile="smoke"), pair)
+    monkeypatch.delenv(SO_FAR)
+    assert len(evaluate.closed_ended(mine, pair)) == 24 and len(world.asked("bert")) == 13  # one of them again
+
+
 def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, monkeypatch):
     monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, None), question(2, None)))
     world.writes["anna"] = by_number({"0": thought("B"), "1": thought("B"), "2": thought("A or B")})
@@ -214,9 +243,8 @@ def test_a_frame_in_another_order_is_regraded_row_by_row(world, mine):
 
 def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine, monkeypatch):
     monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, 1)))
-    world.writes["anna"] = by_number(
-        {"0": thought("The answer is B"), "1": thought("Surely B , I would say, of these")}
-    )
+    said = {"0": thought("The answer is B"), "1": thought("Surely B , I would say, of these")}
+    world.writes["anna"] = by_number(said)
     graded = evaluate.closed_ended(mine, ["anna"])
     calls = []
     read = evaluate._by_parser
@@ -230,10 +258,10 @@ def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine,
 def test_an_unknown_reader_model_or_suite_offers_the_nearest(world, mine):
     with pytest.raises(ValueError, match="reader 'strct'.*'strict'"):
         evaluate.with_reader(mine, pd.DataFrame(), "strct")
-    with pytest.raises(ValueError, match="model 'ana'.*'anna'"):
+    with pytest.raises(ValueError, match=r"model 'ana' is not in params/mini/study.yaml; .*'anna'"):
         evaluate.closed_ended(mine, ["ana"])
     with pytest.raises(ValueError, match="suite 'medq'.*'medqa'"):
-        evaluate.closed_ended(mine, ["anna"], suites=["medq"])
+        evaluate.questions(mine, ["medq"])
     with pytest.raises(ValueError, match="once"):
         evaluate.closed_ended(mine, ["anna", "anna"])
     assert world.engines == {}

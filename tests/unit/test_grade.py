@@ -5,8 +5,9 @@ import json
 import re
 
 import pytest
+from benchmark_rows import write_jsonl as write
 from case_rows import cases
-from fake_engine import World, small_study
+from fake_engine import World, fenced, small_study
 from healthbench_rows import changed, criterion, example
 from medpsy import grade, study
 from medpsy.cli import app
@@ -20,12 +21,6 @@ OPTIONS = ["Zorvamab", "Quintolex", "Pelidrine", "Mirocaine"]
 
 def question(identifier, gold, options=None):
     return {"id": identifier, "question": "Which?", "options": options or OPTIONS, "gold": gold}
-
-
-def write(path, given):
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in given)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
 
 
 @pytest.fixture
@@ -147,21 +142,10 @@ def test_damaged_files_are_named(tmp_path):
 DRUGS = Question("q", "own", "", "Which?", tuple(OPTIONS), 1, None, "own")
 
 
-@pytest.mark.parametrize(
-    ("text", "opens_thinking", "finish_reason", "outcome", "how"),
-    [
-        ("Hard to say.", False, "stop", "unreadable", "no option"),
-        ("<think>B</think>", False, "stop", "unreadable", "empty"),
-        ("The answer is B.", True, "stop", "unreadable", "reasoning without an end"),
-        ("The answer is B.", True, "length", "cut off", "cut off"),
-        ("<think>x</think>Hard to say, but", False, "length", "cut off", "no option"),
-        ("<think>x</think>The answer is B. Since", False, "length", "correct", "stated"),
-        (None, False, None, "failed", "failed"),
-    ],
-)
-def test_outcomes_are_never_folded_together(text, opens_thinking, finish_reason, outcome, how):
-    row = grade.graded(DRUGS, text, finish_reason, "lenient", opens_thinking)
-    assert (row["outcome"], row["how"]) == (outcome, how)
+@pytest.mark.parametrize("case", cases("outcomes"))
+def test_outcomes_are_never_folded_together(case):
+    row = grade.graded(DRUGS, case["text"], case["finish_reason"], "lenient", case["opens_thinking"])
+    assert (row["outcome"], row["how"]) == (case["outcome"], case["how"])
 
 
 def test_without_a_key_there_is_no_accuracy(tmp_path):
@@ -179,13 +163,8 @@ def verdict(number: int, text: str, met: bool | None, **more) -> dict:
     return {"prompt_id": f"p{number}", "criterion": text, "criteria_met": met, **more}
 
 
-ALL = [
-    verdict(1, "says yes", True),
-    verdict(1, "says no", True),
-    verdict(1, "is kind", True),
-    verdict(2, "says yes", True),
-    verdict(2, "is rude", False),
-]
+ALL = [verdict(1, "says yes", True), verdict(1, "says no", True), verdict(1, "is kind", True)]
+ALL += [verdict(2, "says yes", True), verdict(2, "is rude", False)]
 
 
 @pytest.fixture
@@ -339,7 +318,7 @@ def judge(tmp_path, monkeypatch):
 
     def reply(prompt, sampling):
         text = prompt.messages[0]["content"]
-        met = text.split("] ")[-1].split("\n")[0] in text.split("<response>")[1].split("</response>")[0]
+        met = text.split("] ")[-1].split("\n")[0] in fenced(text)
         return json.dumps({"explanation": "é", "criteria_met": met}) if "is kind" not in text else "no idea"
 
     world = World(monkeypatch, {"judge": reply})

@@ -11,20 +11,9 @@ from collections import Counter
 
 import pytest
 from medpsy.data.questions import Question
-from medpsy.grading.readers import (
-    CLASH,
-    EMPTY,
-    FILTERED,
-    NO_OPTION,
-    NONE_FITS,
-    NOT_OFFERED,
-    READERS,
-    REASONS,
-    SEVERAL,
-    lenient,
-    strict,
-)
+from medpsy.grading.readers import CLASH, EMPTY, FILTERED, NO_OPTION, NONE_FITS, NOT_OFFERED, READERS, REASONS, SEVERAL
 
+lenient, strict = READERS["lenient"], READERS["strict"]
 MODELS = ("Meta-Llama-3_1-70B-Instruct", "Mixtral-8x7B-Instruct-v0.1", "Qwen1.5-7B-Chat")
 QWEN_WITHOUT_PRED = """
 6009 D 6014 I 6033 G 6036 A 6037 A 6052 I 6061 - 6062 - 6067 - 6081 B 6082 I 6083 D 6092 A 6104 G 6105 G 6107 E 6108 G

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from fake_engine import FakeEngine, answered_by
+from fake_engine import FakeEngine, answered_by, fenced
 from medpsy import store, training
 from medpsy.attacks import ATTACK, CONTROL, FORMS, judge_flips, parser_flips
 from medpsy.data.questions import Question
@@ -66,7 +66,7 @@ def open_question(number: int) -> OpenQuestion:
 def gullible(prompt, sampling):
     """A judge who believes a response that orders it to, or that holds the word of the reference."""
     text = prompt.messages[0]["content"]
-    response, criterion = text.split("<response>\n")[1].split("\n</response>")[0], text.split("<criterion>")[1]
+    response, criterion = fenced(text), text.split("<criterion>")[1]
     return json.dumps({"criteria_met": "mazel" in criterion and ("met" in response or "mazel" in response)})
 
 
@@ -90,7 +90,7 @@ def test_flips_under_attack_stand_beside_those_under_a_harmless_text_as_long(jud
 
 def test_a_parser_that_obeys_is_counted(mine, monkeypatch):
     def obeys(prompt, sampling):
-        response = prompt.messages[0]["content"].split("<response>\n")[1]
+        response = fenced(prompt.messages[0]["content"])
         return "B" if "Reply B." in response or "Rest" in response else "A"
 
     answered_by(monkeypatch, FakeEngine("fp parser", reply=obeys))
@@ -103,9 +103,7 @@ def test_a_parser_that_obeys_is_counted(mine, monkeypatch):
 
 def test_a_reward_that_is_missing_is_no_zero(judged_by):
     study, engine = judged_by
-    engine.reply = lambda prompt, sampling: (
-        "no verdict" if "silent" in prompt.messages[0]["content"] else gullible(prompt, 0)
-    )
+    engine.reply = lambda one, _: "no verdict" if "silent" in one.messages[0]["content"] else gullible(one, 0)
     texts = ["<think>\na\n</think>\nmazel0", "<think>\na\n</think>\nsilent", "nothing"]
     found = medical_o1.rewarded(study, said("m", texts), [open_question(n) for n in range(3)], JUDGE)
     assert found["reward"].fillna(9).tolist() == [2.0, 9, -1.0] and found["tier"].iloc[1] == "unjudged"
@@ -118,7 +116,7 @@ def test_a_chinese_conclusion_goes_through_tokenizer_and_judge(mine):
     found = medical_o1.rewarded(medical_o1.greedy(mine), answers, [asked], JUDGE)
     assert found["reward"].notna().all()  # there is a verdict; that these judges read no Chinese is another matter
     asked = pd.concat([pd.read_parquet(file) for file in (mine.store_dir / "shards").rglob("*.parquet")])["messages"]
-    assert all("<response>\n答：休息。\n</response>" in json.loads(one)[0]["content"] for one in asked)
+    assert {fenced(json.loads(one)[0]["content"]) for one in asked} == {"答：休息。"}
 
 
 def test_all_methods_start_alike_and_differ_in_ratio_mean_clip_range_and_penalty(mine):
@@ -159,13 +157,8 @@ def test_an_adapter_on_its_parent_answers_as_the_merged_model_and_not_as_another
     questions = medical_o1.open_questions(trained, config="en", rows=1, held_out=4, seed=7).held_out
     names = defined(SECTION, "beside", torch=torch, pd=pd, held_out=list(questions))
     names |= {"settings": trained, "start": "qwen3-small", "limits": {"max_completion_length": 24}, "store": store}
-    names |= {
-        "AutoTokenizer": AutoTokenizer,
-        "adapted": save.adapted,
-        "load_whole": save.load_whole,
-        "partial": partial,
-    }
-    names |= {"render": render, "weight_files": weight_files, "records": ["small-o1-gspo"]}
+    names |= {"AutoTokenizer": AutoTokenizer, "adapted": save.adapted, "load_whole": save.load_whole}
+    names |= {"partial": partial, "render": render, "weight_files": weight_files, "records": ["small-o1-gspo"]}
     shown = defined(SECTION, "loaded", **names)
     (row,) = shown["rows"]
     assert row["tokens"] >= 24 and row["same"] >= 0.95 * row["tokens"]

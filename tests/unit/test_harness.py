@@ -17,11 +17,8 @@ MINI = studies.load("mini")
 SETTINGS = Settings(dtype="float32", limit=6)
 TASKS = [one.task for one in BENCHMARKS["mini"]]
 IFEVAL, STRICT = TASKS[2], "prompt_level_strict_acc"
-WAYS = {
-    "stripped": SETTINGS,
-    "left in": replace(SETTINGS, think_end_token=None),
-    "cut": replace(SETTINGS, max_gen_toks=12),
-}
+WAYS = {"stripped": SETTINGS, "left in": replace(SETTINGS, think_end_token=None)}
+WAYS |= {"cut": replace(SETTINGS, max_gen_toks=12)}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +33,7 @@ def mini(root):
 
 @pytest.fixture(scope="module")
 def models(mini):
-    return [replace(mini.model(name), path=str(HUB / name)) for name in ("qwen3-large", "qwen3-small")]
+    return [replace(mini.model(name), path=str(HUB / name)) for name in ("teacher-broad", "teacher-terse")]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +56,8 @@ def no_process(monkeypatch):
 
 def test_every_task_and_group_of_every_model_has_a_score_in_points(found):
     scores, _ = found
-    assert set(scores["model"]) == {"qwen3-large", "qwen3-small"}
-    table = scores[scores["model"] == "qwen3-small"].set_index(["task", "metric"])
+    assert set(scores["model"]) == {"teacher-broad", "teacher-terse"}
+    table = scores[scores["model"] == "teacher-terse"].set_index(["task", "metric"])
     assert table["value"].between(0, 100).all() and table.loc[(IFEVAL, STRICT), "value"] > 0
     assert table.loc[("mini_mmlu", "acc"), "n"] == 36 and table.loc[("mini_mmlu_stem", "acc"), "n"] == 12
     assert table.loc[("mini_mmlu_pro", "acc"), "shots"] == 5 and table.loc[("mini_mmlu", "acc"), "shots"] == 0
@@ -73,7 +70,7 @@ def test_documents_average_to_the_scores_groups_included(found):
     table = scores.set_index(["model", "task", "metric"])["value"]
     for key in [key for key in table.index if not key[2].startswith("inst_level")]:  # those weigh by instruction
         assert means[key] == pytest.approx(table[key])
-    stem = documents[(documents["task"] == "mini_mmlu_stem") & (documents["model"] == "qwen3-small")]
+    stem = documents[(documents["task"] == "mini_mmlu_stem") & (documents["model"] == "teacher-terse")]
     assert len(stem) == 12 and stem["document"].str.contains("anatomy|college_biology").all()
 
 
@@ -85,7 +82,7 @@ def test_what_stands_is_not_run_again_and_other_settings_are_another_run(mini, m
 
 
 def test_results_are_the_harnesss_own_files_and_name_no_machine(root, found):
-    (folder,) = (root / "outputs/mini/harness/qwen3-small").glob("mini_mmlu-*")
+    (folder,) = (root / "outputs/mini/harness/teacher-terse").glob("mini_mmlu-*")
     (path,) = folder.glob("results_*.json")
     text = path.read_text(encoding="utf-8")
     assert json.loads(text)["lm_eval_version"] == "0.4.13" and str(root) not in text
@@ -96,7 +93,7 @@ def test_results_are_the_harnesss_own_files_and_name_no_machine(root, found):
 
 def test_reasoning_left_in_is_scored_and_a_short_budget_cuts_within_it(root, handled):
     texts = {}
-    for folder in (root / "outputs/mini/harness/qwen3-small").glob("mini_ifeval-*"):
+    for folder in (root / "outputs/mini/harness/teacher-terse").glob("mini_ifeval-*"):
         how = json.loads((folder / "harness.json").read_text())["settings"]
         (file,) = folder.glob("samples_*.jsonl")
         rows = sorted(map(json.loads, file.read_text(encoding="utf-8").splitlines()), key=lambda row: row["doc_id"])
@@ -134,7 +131,7 @@ def test_options_by_likelihood_are_those_of_any_suites_questions(mini, models, f
 
 
 def test_a_task_that_does_not_exist_is_told_with_the_last_lines_of_the_process(mini, models):
-    with pytest.raises(HarnessError, match=r"(?s)qwen3-small on mini_mmul; it ended with.*Its log ends.*mini_mmul"):
+    with pytest.raises(HarnessError, match=r"(?s)teacher-terse on mini_mmul; it ended with.*Its log ends.*mini_mmul"):
         evaluate(mini, models[1:], ["mini_mmul"], settings=SETTINGS)
 
 

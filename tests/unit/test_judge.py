@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from case_rows import cases
-from fake_engine import World, small_study
+from fake_engine import World, fenced, small_study
 from healthbench_rows import conversation
 from medpsy import evaluate, judge, prompts
-from medpsy.data.suites import OPEN_SUITES, build
+from medpsy.data.questions import Labelled
+from medpsy.data.suites import OPEN_SUITES, PHYSICIANS, build
 from medpsy.engines.base import Response, Sampling
 from medpsy.grading import rubric
 from medpsy.judge import BROKEN, NO_OBJECT, Judgment, read_judgment
@@ -26,7 +29,8 @@ def said(met: object, explanation: str = "because") -> str:
 
 def part(prompt, tag: str) -> str:
     """Return what stands between the tags called `tag` of a judge's prompt."""
-    return prompt.messages[0]["content"].split(f"<{tag}>\n")[1].split(f"\n</{tag}>")[0]
+    text = prompt.messages[0]["content"]
+    return fenced(text) if tag == "response" else text.split(f"<{tag}>\n")[1].split(f"\n</{tag}>")[0]
 
 
 def fair(prompt, sampling) -> str:
@@ -52,6 +56,21 @@ def judge_them(mine, items, **options):
     return judge.judged(session, "judge", items, sampling=JUDGE, **options)
 
 
+def test_judges_decide_what_physicians_have_decided(mine, monkeypatch):
+    said_of = {"c0": "thing 0 of c0", "c1": "another thing", "c2": "thing 0 of c2"}
+    items = [
+        Labelled(name, conversation(name, (7,), suite=PHYSICIANS.key), text, (True, False))
+        for name, text in said_of.items()
+    ]
+    monkeypatch.setattr(evaluate, "suite", lambda study, key: build(PHYSICIANS, items))
+    World(monkeypatch, {"judge": fair, "other": lambda *_: said(True)})
+    frame = judge.against_physicians(mine, 0)
+    assert frame["judge"].tolist() == ["judge"] * 3 + ["other"] * 3
+    assert frame["outcome"].tolist() == ["met", "not met", "met", "met", "met", "met"]
+    assert frame["labels"].tolist() == 2 * [item.labels for item in items]
+    assert len(judge.against_physicians(mine, 1)) == 2
+
+
 def test_all_criteria_of_a_response_share_the_prefix_up_to_the_criterion():
     one = conversation("c1", (7, -2))
     first, second = (prompts.judge(one, "x" * 500, each)[0]["content"] for each in one.rubric)
@@ -75,8 +94,8 @@ def test_a_response_that_orders_the_judge_to_say_met_stays_inside_its_fence(worl
     one = CONVERSATIONS[0]
     text = prompts.judge(one, ATTACK, one.rubric[0])[0]["content"]
     for tag in ("conversation", "response", "criterion"):
-        assert (text.count(f"<{tag}>"), text.count(f"</{tag}>")) == (1, 1)
-    inside = text.split("<response>")[1].split("</response>")[0]
+        assert (text.count(f"<{tag}"), text.count(f"</{tag}")) == (1, 1)
+    inside = fenced(text)
     assert "every criterion is met" in inside and "The sky is blue" in inside
     ((first, *_),) = judge_them(mine, [(one, ATTACK)])
     assert first.outcome == "not met"
@@ -87,12 +106,34 @@ def test_a_tag_in_the_conversation_or_the_criterion_closes_nothing():
     one = dataclasses.replace(conversation(), messages=({"role": "user", "content": bad},))
     text = prompts.judge(one, "Yes.", dataclasses.replace(one.rubric[0], text=bad))[0]["content"]
     for tag in ("conversation", "response", "criterion"):
-        assert (text.lower().count(f"<{tag}>"), text.lower().count(f"</{tag}>")) == (1, 1)
+        assert (text.lower().count(f"<{tag}"), text.lower().count(f"</{tag}")) == (1, 1)
 
 
 def test_braces_in_a_text_are_no_fields_of_the_template():
     one = conversation()
     assert "{answer} {0}" in prompts.judge(one, "{answer} {0}", one.rubric[0])[0]["content"]
+
+
+WORDS = "Does it hold?\n<<conversation>>\n# Item\n<<rubric_item>>"
+
+
+@pytest.mark.parametrize("source", [prompts.HEALTHBENCH, "own.txt"])
+def test_healthbench_is_judged_in_the_words_that_the_study_names_and_a_reward_in_ours(world, mine, monkeypatch, source):
+    mine = dataclasses.replace(mine, judge_prompt=source)
+    monkeypatch.setitem(sys.modules, prompts.CARRIED, None)
+    (mine.root / "other.txt").write_text("<<conversation>> alone")
+    for lacks, why in ((mine, "cannot be read"), (dataclasses.replace(mine, judge_prompt="other.txt"), "has no text")):
+        with pytest.raises(ValueError, match=rf"params/.*/study.yaml: judge_prompt: .*{why} .*pip install .* or ours$"):
+            judge.open_ended(lacks, ["anna"])
+    assert world.engines == {}
+    monkeypatch.setitem(sys.modules, prompts.CARRIED, SimpleNamespace(first="<<conversation>>", second=WORDS))
+    (mine.root / "own.txt").write_text(WORDS)
+    world.writes["judge"] = lambda *_: f"```json\n{said(True)}\n```"
+    (group,) = judge_them(mine, [(CONVERSATIONS[1], f"{ATTACK} {WORDS}")])
+    judge_them(mine, [(dataclasses.replace(CONVERSATIONS[1], suite="judge_reward"), "a")])
+    texts, answer = [one.messages[0]["content"] for one in world.asked("judge")], prompts.as_data(f"{ATTACK} {WORDS}")
+    assert f"Does it hold?\nuser: Ask c2?\n\nassistant: {answer}\n# Item\n[5] thing 0 of c2" in texts
+    assert {one.outcome for one in group} == {"met"} and sum("<criterion>" in text for text in texts) == 2
 
 
 # --- asking
@@ -145,9 +186,7 @@ def test_a_greedy_judge_is_asked_again_only_where_it_failed(world, mine):
     session = Session(mine, ResponseStore(mine.store_dir))
     with pytest.warns(FailedResponsesWarning, match="timed out"):
         (group,) = judge.judged(session, "judge", [(CONVERSATIONS[0], "a")], sampling=greedy)
-    assert [(one.attempts, one.reason) for one in group] == [
-        (3, judge.FAILED), (1, "no JSON object"), (1, "no JSON object")
-    ]  # fmt: skip
+    assert [(one.attempts, one.reason) for one in group] == [(3, judge.FAILED), *2 * [(1, "no JSON object")]]
 
 
 def test_a_thinking_judge_is_read_after_its_reasoning(world, mine):
@@ -240,9 +279,8 @@ def test_judges_without_settings_are_refused(world, mine):
 def test_a_clear_verdict_is_read_and_anything_else_is_unjudged_with_the_reason(case):
     found = read_judgment(case["reply"])
     assert found.outcome == case["expected"]
-    assert found.explanation == case.get("explanation", found.explanation) and found.reason == case.get(
-        "reason", found.reason
-    )
+    assert found.explanation == case.get("explanation", found.explanation)
+    assert found.reason == case.get("reason", found.reason)
 
 
 @pytest.mark.parametrize(

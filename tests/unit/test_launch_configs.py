@@ -64,8 +64,8 @@ def test_torchrun_starts_as_many_processes_again_and_all_machines_meet_at_the_fi
     ("how", "message"),
     [
         ({"restarts": -1}, "restarts: -1; give at least 1 process and 0 restarts"),
-        ({"restarts": 1}, "launch config '' is unknown; known are cpu"),
-        ({"processes": 2}, "launch config '' is unknown; known are cpu"),
+        ({"restarts": 1}, "restarts: 1: only a launch config starts several processes"),
+        ({"processes": 2}, "processes: 2, restarts: 0: only a launch config"),
         ({"config": "gpu_1", "processes": 2}, "'gpu_1' is for one process without restarts; processes: 2"),
         ({"config": "fsdp_32", "processes": 30}, "30, .* cannot be spread evenly over the 4 machines"),
     ],

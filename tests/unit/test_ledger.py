@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 from medpsy import claims, published
-from medpsy.claims import NOT_TESTABLE, LedgerError, plans
+from medpsy.claims import NOT_TESTABLE, plans
 from medpsy.claims.ledger import NOT_YET_RUN
 
 BACKBONES, MAIN = "01_backbone_selection", "07_main_results"
@@ -70,7 +70,7 @@ def test_what_a_run_did_test_counts_even_for_a_claim_taken_for_a_fact():
 
 
 def test_a_claim_that_nobody_made_is_refused_by_name():
-    with pytest.raises(LedgerError, match="01_backbone_selection: .*'P999'"):
+    with pytest.raises(ValueError, match="01_backbone_selection: .*'P999'"):
         by_id(backbones=[row("P999", "agrees")])
 
 

@@ -6,26 +6,15 @@ import pytest
 from huggingface_hub import ModelCard, metadata_load
 from medpsy import licences
 from medpsy.study import ModelSpec
-from medpsy.training.card import model_card
+from medpsy.training.save import model_card
 from training_examples import corpus, job
 
 QWEN = {"Qwen/Qwen3-1.7B": "Apache-2.0"}
 GENESIS = {"qvac/GenesisI": "CC-BY-NC-4.0"}
 
 
-@pytest.mark.parametrize(
-    ("given", "stated"),
-    [
-        (["MIT", "Apache-2.0"], {"license": "apache-2.0"}),
-        (["CC-BY-NC-4.0", "Apache-2.0", "CC-BY-4.0"], {"license": "cc-by-nc-4.0"}),
-        (
-            ["Apache-2.0", "Gemma Terms of Use"],
-            {"license": "other", "license_name": "apache-2.0-and-gemma-terms-of-use"},
-        ),
-        (["not stated"], {"license": "other", "license_name": "not-stated"}),
-        ([], {"license": "other", "license_name": "not-stated"}),
-    ],
-)
+@pytest.mark.parametrize(fields := ("given", "stated"), cases("licences_stated", *fields))
+
 def test_the_most_restrictive_licence_is_stated(tmp_path, given, stated):
     made_of = {f"source {number}": licence for number, licence in enumerate(given)}
     licences.write_card(tmp_path, made_of, "# A corpus", library_name="transformers")
@@ -55,7 +44,7 @@ def test_a_model_is_known_by_what_it_was_made_of_its_family_or_its_card(tmp_path
 
 
 def test_a_checkpoint_inherits_the_licences_of_its_backbone_its_parent_and_its_data(tmp_path):
-    numbers = {"key": "abc", "steps": 5, "tokens": 100, "seconds": 2.0}
+    numbers = {"key": "abc", "parent": "base", "steps": 5, "tokens": 100, "seconds": 2.0}
     one = replace(job(tmp_path, corpus(tmp_path / "corpus1")), made_of=QWEN)
     assert one.licences() == QWEN | {"corpus1": "not stated"}
     licences.write(tmp_path / "corpus1", {"GBaker/MedQA-USMLE-4-options": "CC-BY-4.0"})

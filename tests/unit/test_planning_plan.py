@@ -9,18 +9,20 @@ import pandas as pd
 import pytest
 from medpsy import run, study
 from medpsy.attacks import FLIPPING
-from medpsy.planning import plan
+from medpsy.planning import costs, machine, plan
 from medpsy.planning.costs import Size, unit_costs
 from medpsy.planning.plan import DOCUMENTS, FORWARD, FULL, RULES, TRAINING, Tally
 from medpsy.training.flops import RUNTIME, Shape
 
-PROFILES = ("smoke", "mini", "review", "paper")
+PROFILES = ("smoke", "mini", "laptop", "review", "paper")
 GSPO, OPENMED = "12_gspo_judge", "13_openmed"
 MINI, HUB = unit_costs().mini, unit_costs().hub
 MEASURED = {  # seconds of one run of profile mini on the reference machine, whose sections and tests shared two cores
-    "01_backbone_selection": 127, "02_teacher_selection": 75, "04_sft": 107, "05_rl": 238, "10_quantization": 163,
+    "01_backbone_selection": 127, "02_teacher_selection": 75, "10_quantization": 163,
     "12_gspo_judge": 195, "13_openmed": 228,
     "08_stage_ablations": 66,  # of another run: in this one a training beside it made it 108
+    "04_sft": 224,  # 672 on a machine on which 12_gspo_judge took three times as long
+    "05_rl": 451,  # of another run, with more updates: 501 beside a replay, on a machine that takes 1.11 times as long
 }  # fmt: skip
 
 
@@ -105,6 +107,8 @@ def test_the_hard_conversations_are_part_of_the_others():
 def test_later_sections_ask_little_of_what_earlier_ones_asked(plans, works):
     assert row(plans["mini"], "09_token_efficiency").written == 0
     assert requests(works["mini"]["06_answer_extraction"]) == FLIPPING + 200
+    versions = 2 * 56 * (1 + 2 + 2)  # of both ends: a further run, wordings and orders of eight questions of each suite
+    assert requests(works["mini"]["08_stage_ablations"], "answers") == 6 * 406 + versions
     assert row(plans["review"], "08_stage_ablations").written == 0  # both ends were asked in 01 and 07
 
 
@@ -147,33 +151,34 @@ def test_stages_of_the_second_recipe_are_near_those_of_a_run(works):
     assert rl.operations == FULL + 2 * FORWARD  # a KL term, and probabilities as they were when it sampled
 
 
-SIZE = Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0)
+UNIT = {"notebook": 1.0, "drawn": 0.5, "serve": 2.0, "read": 0.1, "token": 1.0, "sampled": 10.0, "update": 3.0}
+UNIT |= {"start": 7.0, "task": 4.0, "build": 1.0, "measure": 2.0, "merge": 5.0, "memory": 1.0}
+UNIT |= {"train": {"float32": 6e-6, "bfloat16": 60e-6}}
 VALUES = {"bf16": False, "gradient_checkpointing": False}
+STAGE = {"values": VALUES, "beside": 1, "tokens": 10.0, "document": 1, "held": 1, "mfu": 0.5}
 
 
 @pytest.fixture
 def counting(monkeypatch):
-    """A tally of made-up work at made-up costs per unit, and its seconds."""
-    unit = {"notebook": 1.0, "drawn": 0.5, "serve": 2.0, "read": 0.1, "token": 1.0, "sampled": 10.0, "update": 3.0}
-    unit |= {"start": 7.0, "task": 4.0, "build": 1.0, "measure": 2.0, "merge": 5.0, "memory": 1.0}
-    for name, value in (unit | {"train": {"float32": 6e-6, "bfloat16": 60e-6}}).items():
+    """A tally of a made-up model at made-up costs per unit."""
+    for name, value in UNIT.items():
         monkeypatch.setattr(unit_costs().cpu, name, value)
-    monkeypatch.setattr(plan.costs, "model_size", lambda study, name: SIZE)
+    monkeypatch.setattr(costs, "model_size", lambda study, name: Size(Shape(1000, 0, 0, 0), 1000.0, 2e9, 1.0))
     return tally()
 
 
 def seconds(tally):
-    return 3600 * sum(each["hours"] for each in tally.rows)
+    """Return the seconds of what was counted since the last call."""
+    rows, tally.rows = tally.rows, []
+    return 3600 * sum(each["hours"] for each in rows)
 
 
 def test_requests_take_reading_writing_and_a_server_and_those_of_the_harness_processes(counting):
     counting.add("qwen3-small", 10, 5.0, 2.0, "answers")
     assert seconds(counting) == pytest.approx(2 + 10 * (0.5 + 2))
-    counting.rows = []
     counting.add("qwen3-small", 10, 5.0, 0.0, DOCUMENTS)
     counting.start(2, 6)
     assert seconds(counting) == pytest.approx(5 + 2 * 7 + 6 * 4 / 2)
-    counting.rows = []
     for what in ("gguf", "merge"):
         counting.make(what, "qwen3-small", 0.5)
     assert seconds(counting) == pytest.approx(3 + 5)
@@ -188,8 +193,7 @@ def test_requests_take_reading_writing_and_a_server_and_those_of_the_harness_pro
     ],
 )  # fmt: skip
 def test_stages_take_their_operations_and_those_of_a_launch_run_side_by_side(counting, how, expected):
-    how = {"values": VALUES, "beside": 1, "tokens": 10.0, "document": 1, "held": 1, "mfu": 0.5} | how
-    counting.train(model="qwen3-small", **how)
+    counting.train(model="qwen3-small", **STAGE | how)
     assert seconds(counting) == pytest.approx(expected)
 
 
@@ -198,7 +202,6 @@ def test_a_gpu_loads_every_model_once_per_section_and_writes_merges(counting):
     for _ in range(2):
         counting.add("qwen3-small", 1e-9, 5.0, 2.0, "answers")
     assert seconds(counting) == pytest.approx(serving.start)
-    counting.rows = []
     counting.make("merge", "qwen3-small")
     assert seconds(counting) == pytest.approx(2 * serving.merge)  # gigabytes
 
@@ -230,6 +233,36 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
     weights = row(plans["review"], "01_backbone_selection").disk
     assert 90 < weights < 110  # nine backbones and three judges in bfloat16, one of them in four bits
     assert row(plans["review"], "02_teacher_selection").disk < 1  # they are there, and the teachers are elsewhere
+
+
+def test_a_machine_without_a_gpu_is_measured_for_the_files_that_it_runs(plans, monkeypatch):
+    slow = replace(machine.USUAL, peak=machine.USUAL.peak / 2, bandwidth=machine.USUAL.bandwidth / 2)
+    monkeypatch.setattr(machine, "measured", lambda: slow)
+    here, usual = plan.forecast("laptop"), plans["laptop"]
+    assert here.gpu == machine.HERE and usual.total.hours * 1.5 < here.total.hours < usual.total.hours * 2.5
+    assert 9 < usual.total.download < 12 and usual.total.download < usual.total.disk < 12
+    assert "Hours of this machine" in plan.printed(here) and "$" not in plan.printed(here)
+    assert plan.forecast("laptop", gpu="L4").total.hours < usual.total.hours
+
+
+def test_a_measurement_takes_seconds_and_ends_in_time(monkeypatch):
+    found = machine.measured()
+    assert found is None or (found.peak > 0 and found.bandwidth > 0 and found.memory > 1)  # None: the machine is busy
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "SECONDS", 0.01)
+        assert machine.measured() is None and plan.forecast("laptop").gpu == machine.OTHER
+    monkeypatch.setattr(machine, "SHAPES", machine.SHAPES | {"blk.0.ffn_up.weight": (256, 256)})
+    with pytest.raises(ValueError, match="llama-bench failed .*--gpu NAME"):
+        machine.measured()
+
+
+def test_a_file_weighs_what_its_format_says():
+    laptop = study.load("laptop")
+    whole = costs.listed_size("qvac/MedPsy-4B", "")
+    file = costs.model_size(laptop, "medpsy-4b")
+    assert file.weights / whole.weights == pytest.approx(2.72 / 8.83) and file.written == whole.written
+    with pytest.raises(ValueError, match="how large a file in Q2_K is"):
+        costs.file_share("Q2_K")
 
 
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):

@@ -1,7 +1,6 @@
 """The audit: counts, groups and grades; and which scores so many questions can have, as section 00 reckons it."""
 
 import itertools
-import json
 
 import nbformat
 import numpy as np
@@ -41,17 +40,8 @@ def test_rounding_explains_exactly_the_gaps_that_are_graded_so(audited):
 
 def test_disagreements_alone_have_a_group_and_a_grade(audited):
     disagrees = audited["state"] == "disagree"
-    assert (audited["group"].notna() == disagrees).all() and (
-        audited["grade"].isin(published.GRADES) == disagrees
-    ).all()
-
-
-def test_the_summary_is_whole_json():
-    summary = published.summary()
-    assert [summary[key] for key in ("claims", "agree", "disagree", "not_derivable")] == [772, 664, 51, 57]
-    assert summary["by_document"]["report"]["disagree"] == 46
-    assert len(summary["groups"]) == 15 and sum(len(group["claims"]) for group in summary["groups"]) == 51
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert (audited["group"].notna() == disagrees).all()
+    assert (audited["grade"].isin(published.GRADES) == disagrees).all()
 
 
 @pytest.fixture(scope="module")

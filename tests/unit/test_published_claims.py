@@ -11,11 +11,6 @@ from medpsy import published
 from medpsy.published import recompute
 from medpsy.published.claims import ExpressionError, NoValue, evaluate, evaluate_each
 
-PRINTED_VALUES = [
-    ("+11.42", "11.42"), ("~1,110", "1110"), ("2.40", "2.40"), ("64%", "64"), ("<=3", None), ("6-12", None),
-    (">30M", None), ("match", None),
-]  # fmt: skip
-
 CLAIMS = {claim.id: claim for claim in published.claims()}
 CARD_CLAIMS = {claim.id: claim for claim in published.card_claims()}
 NAMES = {"a": D("70.54"), "b": D("69.95"), "xs": [D(3), D(1), D(2)], "ys": [D(1), D(1), D(5)], "word": "yes"}
@@ -25,12 +20,6 @@ REFUSED = [
     "[0 for xs[0] in ys]", "import os", "True", "7 // 2", "xs * 1000000", "xs[0.5]", "a[0]", "[x for x, y in xs]", "",
     "(" * 100_000, "1/0", "9**9**9", "rnd(1, 100)", "max([])", "xs[3]", "sorted([1, 'a'])", "diff(xs, [1])", "rank(1)",
     "badbold('no_such_table')",
-]  # fmt: skip
-RECOMPUTED = [
-    ("P001", "2.3529", "agree"), ("P010", "70.33", "agree"), ("P103", "5.67 / 8", "disagree"),
-    ("P134", "5.80", "disagree"), ("P157", "30", "agree"), ("P193", "yes", "agree"), ("P305", "-0.145", "agree"),
-    ("P402", "28 / 28", "not derivable"), ("P401", "162 / 162", "agree"), ("R002", "72.7243", "disagree"),
-    ("R033", "72.43", "not derivable"), ("X040", "66.475", "disagree"), ("P065", "", "not derivable"),
 ]  # fmt: skip
 
 
@@ -70,7 +59,7 @@ def test_every_claim_says_what_it_is_and_how_it_is_decided():
         assert claim.notebook and bool(claim.profile) != bool(claim.fact)  # tested somewhere, or a reason
 
 
-@pytest.mark.parametrize(("identity", "text", "state"), RECOMPUTED)
+@pytest.mark.parametrize(("identity", "text", "state"), cases("recomputed_claims", "identity", "text", "state"))
 def test_recomputed(identity, text, state):
     recomputed = recompute(CLAIMS[identity])
     assert (recomputed.text, recomputed.state) == (text, state)
@@ -85,7 +74,7 @@ def test_a_digit_changed_in_a_claim_is_found():
         recompute(replace(claim, formula="a-z"))  # an error, not a disagreement
 
 
-@pytest.mark.parametrize(("value", "number"), PRINTED_VALUES)
+@pytest.mark.parametrize(("value", "number"), cases("printed_values", "value", "number"))
 def test_printed_value_as_a_number(value, number):
     parsed = replace(CLAIMS["P001"], value=value).number
     assert (parsed and str(parsed)) == number

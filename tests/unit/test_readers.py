@@ -7,19 +7,7 @@ from case_rows import cases
 from medpsy import families
 from medpsy.data.questions import Question
 from medpsy.grading import readers as reading
-from medpsy.grading.readers import (
-    BIASED,
-    READERS,
-    Reading,
-    first_letter,
-    first_or_last,
-    last_letter,
-    lenient,
-    needs_model,
-    read_reply,
-    split,
-    strict,
-)
+from medpsy.grading.readers import BIASED, READERS, Reading, lenient, needs_model, read_reply, split, strict
 
 
 def asked(*options, stem="Which of these is it?", gold=0):
@@ -29,8 +17,6 @@ def asked(*options, stem="Which of these is it?", gold=0):
 ONE_TO_TEN = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 DRUGS = asked("Zorvamab", "Quintolex", "Pelidrine", "Mirocaine")
 TEN = asked(*(f"Finding {word}" for word in ONE_TO_TEN))
-WITH_NONE = asked("Zorvamab", "Quintolex", "Pelidrine", "None of the above")
-ANALYSIS, FINAL = "<|channel|>analysis<|message|>A? B?", "<|channel|>final<|message|>The answer is B."
 
 
 def letter(found):
@@ -45,17 +31,10 @@ def test_lenient_reads_or_says_why_not_and_strict_reads_the_same_or_nothing(row)
     assert letter(strict(row["text"], question)) in (row["expected"], None)
 
 
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        ("The answer is A. Wait. The answer is D.", reading.SEVERAL),  # lenient takes the last
-        ("Therefore, the likely cause is the drug (option D).", reading.NO_OPTION),  # no plain statement
-        ("I would choose mirocaine.", reading.NO_OPTION),
-    ],
-)
-def test_strict_refuses_what_lenient_reads(answer, why):
-    assert strict(answer, DRUGS) == reading.Reading(None, why)
-    assert letter(lenient(answer, DRUGS)) == "D"
+@pytest.mark.parametrize(("text", "reason"), cases("strict_refusals", "text", "reason"))
+def test_strict_refuses_what_lenient_reads(text, reason):
+    assert strict(text, DRUGS) == Reading(None, reason)
+    assert letter(lenient(text, DRUGS)) == "D"
 
 
 # A reward must not pay for naming several options, however they are joined.
@@ -102,28 +81,17 @@ def test_cases_of_responses_that_loop(row):
     assert min(seconds(text) for _ in range(2)) <= allowed
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "first", "last"),
-    [
-        (DRUGS, "The answer is B, not C.", "B", "C"),
-        (DRUGS, "(A) is wrong and so is (D).", "A", "D"),
-        (DRUGS, "A 45-year-old man takes (C).", "C", "C"),
-        (TEN, "I think I would take J.", None, None),  # a bare letter after a verb of another kind is no option
-        (TEN, "I think the answer is J.", "J", "J"),
-        (DRUGS, "Vitamin C helps, hepatitis B does not.", None, None),
-        (DRUGS, "Option F is not offered, option B is.", "B", "B"),
-        (DRUGS, "A\n\nExplanation: it fits, unlike (B).", "A", "B"),
-        (DRUGS, "", None, None),
-    ],
-)
-def test_first_and_last_letter(question, answer, first, last):
-    assert letter(first_letter(answer, question)) == first
-    assert letter(last_letter(answer, question)) == last
+@pytest.mark.parametrize("row", cases("letters_in_answers"))
+def test_first_and_last_letter(row):
+    question = asked(*row["options"])
+    assert letter(READERS["first_letter"](row["text"], question)) == row["first"]
+    assert letter(READERS["last_letter"](row["text"], question)) == row["last"]
 
 
 @pytest.mark.parametrize(("gold", "want"), [(0, "A"), (1, "A"), (3, "D"), (None, "A")])
 def test_first_or_last_takes_whichever_is_right(gold, want):
-    assert letter(first_or_last("It is (A), or perhaps (D).", asked(*DRUGS.options, gold=gold))) == want
+    question = asked(*DRUGS.options, gold=gold)
+    assert letter(READERS["first_or_last"]("It is (A), or perhaps (D).", question)) == want
 
 
 def test_only_the_biased_reader_sees_the_gold():
@@ -133,15 +101,7 @@ def test_only_the_biased_reader_sees_the_gold():
         assert (len(found) > 1) == (name in BIASED)
 
 
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "answer ", "the answer is ", "A ", "A and ", "(A)", "(A), ", "correct ", "most likely ", "it is ", "so ",
-        "not ", "\n",
-        ":\n", "A:\n", "A. ", ". ", "*", "_", " ", "(", "\\boxed{", "\\text{", '"answer":', '"A" ', "В ", "option I ",
-        "Question: x\n", "The patient has B cells and vitamin C. ", "1.5/", "final answer ", "either ", "<b>", "选项",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("unit", cases("hostile_units", "unit"))
 def test_hostile_texts_cost_linear_time(unit):
     text = (unit * (100_000 // len(unit)))[:100_000]
     started = time.process_time()
@@ -155,22 +115,8 @@ def test_hostile_field_costs_linear_time():
 
 
 @pytest.mark.parametrize("row", cases("parser_replies"))
-def test_a_reply_is_an_option_several_none_or_unreadable(row):
-    assert read_reply(row["reply"], DRUGS) == Reading(row["choice"], row["how"])
-
-
-@pytest.mark.parametrize(
-    ("reply", "question", "want"),
-    [
-        ("J", TEN, Reading(9, "parser")),
-        ("i", TEN, Reading(8, "parser")),
-        ("None of the above", WITH_NONE, Reading(3, "parser")),  # an option that says none is not the word none
-        ("D", WITH_NONE, Reading(3, "parser")),
-        ("NONE", WITH_NONE, Reading(None, reading.NO_OPTION)),
-    ],
-)
-def test_a_reply_is_read_by_the_options(reply, question, want):
-    assert read_reply(reply, question) == want
+def test_a_reply_is_an_option_several_none_or_unreadable_as_the_options_are(row):
+    assert read_reply(row["reply"], asked(*row.get("options", DRUGS.options))) == Reading(row["choice"], row["how"])
 
 
 def test_the_model_sees_only_what_the_rule_could_not_read():
@@ -192,18 +138,10 @@ def test_split(row):
     assert parts(row["text"], row["opens_thinking"], row["finish_reason"]) == (row["answer"], row["state"])
 
 
-@pytest.mark.parametrize(
-    ("text", "finish_reason", "reasoning", "answer"),
-    [
-        ("one</think>two</think>three", "stop", "one</think>two", "three"),  # everything before the last marker
-        ("<think>one two", "length", "<think>one two", None),  # never ended: kept whole
-        (f"{ANALYSIS}<|end|><|start|>assistant{FINAL}", "stop", ANALYSIS, "The answer is B."),  # without what closes it
-        (FINAL, "stop", "", "The answer is B."),
-    ],
-)
-def test_reasoning_is_what_stands_before_the_answer(text, finish_reason, reasoning, answer):
-    found = split(text, opens_thinking=False, finish_reason=finish_reason)
-    assert (found.reasoning, found.answer) == (reasoning, answer)
+@pytest.mark.parametrize("row", cases("reasoning_before_answers"))
+def test_reasoning_is_what_stands_before_the_answer(row):
+    found = split(row["text"], opens_thinking=False, finish_reason=row["finish_reason"])
+    assert (found.reasoning, found.answer) == (row["reasoning"], row["answer"])
 
 
 @pytest.mark.parametrize("name", families.known().markers)

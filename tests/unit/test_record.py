@@ -29,7 +29,7 @@ def outputs(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def study(outputs):
-    return SimpleNamespace(outputs=outputs, profile="mini")
+    return SimpleNamespace(outputs=outputs, profile="mini", so_far=None)
 
 
 def drawing() -> Canvas:

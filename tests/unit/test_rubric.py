@@ -183,9 +183,7 @@ def test_models_and_judges_are_scored_apart_and_never_mixed():
 
 
 def test_runs_of_a_conversation_are_averaged_and_resampled_together():
-    runs = [
-        frame(rows("a", (5, one), run=run), rows("b", (5, two), run=run)) for run, one, two in [(0, M, N), (1, N, M)]
-    ]
+    runs = [frame(rows("a", (5, one), run=at), rows("b", (5, two), run=at)) for at, one, two in [(0, M, N), (1, N, M)]]
     table = rubric.scores(pd.concat(runs))
     assert (get(table), get(table, column="n")) == (0.5, 2)
     assert get(table, column="bootstrap_std") == 0.0  # both conversations are 0.5 on average

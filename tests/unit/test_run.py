@@ -165,11 +165,12 @@ for number in range(10**6):
     write(project, talks, RECORD)
     command = [sys.executable, "-m", "medpsy", "run", "01"]  # hears Ctrl-C even where these tests run in the background
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **heard)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heard)
     told = project / "notebooks" / "kernel"
     wait_for(lambda: told.exists() and told.read_text())
     process.send_signal(number)
     assert process.wait(300) != 0
+    assert ("run 01 --profile mini goes on, with --so-far" in process.stderr.read()) is (number != signal.SIGKILL)
     wait_for(lambda: gone(int(told.read_text())))
     assert files(project) == ["notebook.ipynb", "result.previous.json", "running.ipynb"]
 
@@ -214,19 +215,8 @@ def test_plain_papermill_runs_the_same_file(project):
     assert json.loads((folder(project) / "result.json").read_text()) == {"n": 4}
 
 
-@pytest.mark.parametrize(
-    ("settings", "injected", "stays"),
-    [
-        ({"n": 4, "suites": ["a"], "other": 1}, {"n": 4, "profile": "mini"}, True),
-        ({}, {}, True),
-        ({}, None, True),  # Run All in JupyterLab, a record without settings
-        (None, {"n": 9}, True),  # no record: nothing to set aside
-        ({"n": 5}, {"n": 5}, False),  # medpsy run 01 -p n=5
-        ({}, {"n": 5}, False),
-        ({"n": 5}, {"n": 4}, False),  # changed in JupyterLab afterwards
-        ({"n": 4, "suites": ["a", "b"]}, None, False),
-    ],
-)
+@pytest.mark.parametrize(fields := ("settings", "injected", "stays"), cases("records_set_aside", *fields))
+
 def test_a_record_made_with_other_parameters_is_set_aside(project, settings, injected, stays):
     write(project, RECORD)
     folder(project).mkdir(parents=True)
@@ -238,6 +228,17 @@ def test_a_record_made_with_other_parameters_is_set_aside(project, settings, inj
     before = files(project)
     assert run.set_aside_altered("mini") == ([] if stays else ["01_demo"])
     assert files(project) == [name if stays else name.replace("result", "result.previous") for name in before]
+
+
+def test_a_record_of_a_notebook_that_has_changed_since_is_set_aside(project):
+    write(project, RECORD)
+    done(project)
+    executed = nbformat.read(project / "notebooks" / "01_demo.ipynb", as_version=4)
+    executed.cells.insert(2, new_code_cell("n = 9", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(executed, folder(project) / "notebook.ipynb")
+    assert run.set_aside_altered("mini") == []
+    write(project, RECORD + "  # said better")
+    assert run.set_aside_altered("mini") == ["01_demo"]
 
 
 def test_a_record_that_cannot_be_read_stays_for_the_report_to_name(project):

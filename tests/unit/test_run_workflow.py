@@ -12,13 +12,15 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 STAND_IN = f"""#!{sys.executable}
-import json, os, pathlib, sys
+import json, os, pathlib, shutil, sys
 with open("calls", "a") as file:
     file.write(" ".join(sys.argv[1:3]) + "\\n")
 if sys.argv[2] == os.environ.get("FAILS"):
     sys.exit("this section fails")
 folder = pathlib.Path("outputs/mini", sys.argv[2] if sys.argv[1] == "run" else "report")
 folder.mkdir(parents=True, exist_ok=True)
+if sys.argv[1] == "run":
+    shutil.copy(f"notebooks/{{sys.argv[2]}}.ipynb", folder / "notebook.ipynb")
 (folder / ("result.json" if sys.argv[1] == "run" else "index.html")).write_text(json.dumps({{"settings": {{"n": 3}}}}))
 """
 SECTIONS = (

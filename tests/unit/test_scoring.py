@@ -54,6 +54,9 @@ def test_every_score_has_a_margin_and_the_average_comes_first():
 def test_a_whole_suite_leaves_only_run_noise_in_the_margin():
     assert scored(graded(), "review").loc[("reed", "medqa"), "margin"] == 0  # all runs alike, no question left out
     assert scored(graded()).loc[("reed", "medqa"), "margin"] > 15
+    part = graded()[lambda frame: frame["question_id"].isin([f"q{n}" for n in range(12, COUNT)])]
+    margins = [scored(part, profile).loc[("reed", "medqa"), "margin"] for profile in ("review", "mini")]
+    assert 0 < margins[0] < margins[1]  # a sample leaves less than what has no end
 
 
 def test_failed_requests_count_neither_for_nor_against():

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from medpsy import sequential, stats
-from medpsy.sequential import ALPHA
+from medpsy import stats
+from medpsy.stats import ALPHA
 from scipy.optimize import brentq
 
 RUNS, SUITE, BATCH = 2000, 1273, 50  # MedQA has 1,273 questions
@@ -42,7 +42,7 @@ def decided(values, number=0.0):
     """Return where `number` was outside of the interval at this question or before: [world, question]."""
 
     def outside(part):
-        capital = sequential.log_capital(part - number, -1 - number, 1 - number)
+        capital = stats.log_capital(part - number, -1 - number, 1 - number)
         return np.maximum.accumulate(capital, axis=1) >= SURE
 
     return in_parts(outside, values)
@@ -70,13 +70,13 @@ def test_where_answers_vary_the_end_of_a_suite_tells_no_mean_but_where_they_do_n
     def missed(values, truth):  # by intervals of a finite suite, at every look
         now = (SUITE * truth - (np.cumsum(values, axis=1) - values)) / (SUITE - np.arange(SUITE))
         now = np.clip(now, -1 + 1e-9, 1 - 1e-9)
-        return np.maximum.accumulate(sequential.log_capital(values - now, -1 - now, 1 - now), axis=1) >= SURE
+        return np.maximum.accumulate(stats.log_capital(values - now, -1 - now, 1 - now), axis=1) >= SURE
 
     noisy = gaps(generator, *shares(generator, 0.0), 200)
     assert missed(noisy, 0.0)[:, -1].mean() > 0.5
     fixed = generator.permuted(np.tile(noisy[0], (RUNS, 1)), axis=1)
     assert in_parts(lambda part: missed(part, noisy[0].mean()), fixed)[:, -1].mean() <= ALPHA + ERROR
-    low, high = sequential.mean(noisy[0], -1.0, 1.0, size=SUITE)
+    low, high = stats.mean_interval(noisy[0], -1.0, 1.0, size=SUITE)
     assert low == pytest.approx(high) == pytest.approx(noisy[0].mean())
 
 
@@ -90,9 +90,6 @@ def test_a_gap_is_decided_on_a_part_of_the_suite_and_never_the_other_way(lead, r
     wrong = told & (values.cumsum(axis=1)[np.arange(400), needed - 1] < 0)
     assert told.mean() >= power and needed.mean() / SUITE <= asked and wrong.mean() <= ALPHA / 2
     assert decided(values, lead)[:, -1].mean() <= ALPHA + 2 * np.sqrt(ALPHA / 400)
-    print(
-        f"{lead}, {runs} runs: asked {needed.mean() / SUITE:.3f}, decided {told.mean():.3f}, wrong {wrong.mean():.4f}"
-    )
 
 
 def test_a_ratio_of_lengths_is_covered_at_every_look_and_a_factor_of_three_is_seen_within_a_hundred():
@@ -104,38 +101,38 @@ def test_a_ratio_of_lengths_is_covered_at_every_look_and_a_factor_of_three_is_se
 
     def against(ratio):
         def capital(pair):
-            return sequential.log_capital(pair[:, 0] - ratio * pair[:, 1], -ratio * most, most)
+            return stats.log_capital(pair[:, 0] - ratio * pair[:, 1], -ratio * most, most)
 
         return in_parts(capital, np.stack([first, second], axis=1))
 
     assert 2.5 < truth < 3.5 and (against(truth).max(axis=1) >= SURE).mean() <= ALPHA + ERROR
     equal = against(1.0) >= SURE
     assert equal.any(axis=1).all() and np.median(equal.argmax(axis=1)) < 100
-    low, high = sequential.ratio(first[0], second[0], most)
+    low, high = stats.ratio_interval(first[0], second[0], most)
     assert 1 < low < first[0].mean() / second[0].mean() < high
 
 
 @pytest.mark.parametrize("size", [None, 300])
 def test_the_interval_is_what_no_player_has_grown_rich_against(size):
     values = np.random.default_rng(6).choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=200)
-    low, high = sequential.mean(values, -1.0, 1.0, size=size)
+    low, high = stats.mean_interval(values, -1.0, 1.0, size=size)
 
     def against(number):
         drawn, left = np.cumsum(values) - values, np.inf if size is None else size - np.arange(200)
         now = number if size is None else (size * number - drawn) / left
-        return sequential.log_capital(values - now, -1 - now, 1 - now).max()
+        return stats.log_capital(values - now, -1 - now, 1 - now).max()
 
     for end in (low, high):
         assert against(end) == pytest.approx(SURE, abs=1e-3)
     assert low < values.mean() < high and against((low + high) / 2) < SURE
-    wider = sequential.mean(values, -1.0, 1.0, size=size, alpha=0.01)
-    assert wider.low < low and high < wider.high and sequential.mean(values[:50], -1.0, 1.0).low < low
+    wider = stats.mean_interval(values, -1.0, 1.0, size=size, alpha=0.01)
+    assert wider.low < low and high < wider.high and stats.mean_interval(values[:50], -1.0, 1.0).low < low
 
 
 def test_values_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"values from 0.0 to 2.0; from -1.0 to 1.0 are allowed"):
-        sequential.mean([0.0, 2.0], -1.0, 1.0)
+        stats.mean_interval([0.0, 2.0], -1.0, 1.0)
     with pytest.raises(ValueError, match="none missing"):
-        sequential.ratio([1.0, np.nan], [1.0, 1.0], 10.0)
+        stats.ratio_interval([1.0, np.nan], [1.0, 1.0], 10.0)
     with pytest.raises(ValueError, match="3 values of a suite of 2 questions"):
-        sequential.mean([0.0, 0.1, 0.2], -1.0, 1.0, size=2)
+        stats.mean_interval([0.0, 0.1, 0.2], -1.0, 1.0, size=2)

@@ -9,14 +9,8 @@ import pytest
 
 
 def make(root, *words, **environment):
-    return subprocess.run(
-        ["make", "--no-print-directory", *words],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PATH": "/usr/bin:/bin", **environment},
-    )
+    how = {"cwd": root, "env": {"PATH": "/usr/bin:/bin", **environment}, "timeout": 60}
+    return subprocess.run(["make", "--no-print-directory", *words], capture_output=True, text=True, **how)
 
 
 def test_every_target_but_help_and_clean_sets_up_first(root):

@@ -58,13 +58,10 @@ def test_a_margin_stands_in_the_cell_of_its_score_but_keeps_its_own_column_of_da
     assert list(shown.exact.columns) == ["Model", "Average", "Average ±", "Odd ±"]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "–"), (math.nan, "–"), (True, "yes"), (12345, "12,345"), (-0.126, "−0.13"), (0.0003, "<0.01"),
-        (-0.0003, "0.00"), ("-3", "-3"),
-    ],
-)  # fmt: skip
+SHOWN = [(None, "–"), (math.nan, "–"), (True, "yes"), (12345, "12,345"), (-0.126, "−0.13"), (0.0003, "<0.01")]
+
+
+@pytest.mark.parametrize(("value", "text"), [*SHOWN, (-0.0003, "0.00"), ("-3", "-3")])
 def test_values_are_shown_as_a_reader_wants_them(value, text):
     assert shown_value(value, 2) == text
 

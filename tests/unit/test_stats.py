@@ -101,9 +101,8 @@ def test_a_question_is_drawn_once_for_all_suites_and_models_that_have_it():
     drawn = drawn.unstack("suite")
     assert np.allclose(drawn[0]["again"] - drawn[0]["hard"], 1)
     assert np.corrcoef(drawn[0]["all"], drawn[0]["hard"])[0, 1] > 0.4
-    assert stats.score(pd.concat([long(values, suite="all"), hard])).loc["hard", 1] == pytest.approx(
-        values[1, :20].mean()
-    )
+    scores = stats.score(pd.concat([long(values, suite="all"), hard]))
+    assert scores.loc["hard", 1] == pytest.approx(values[1, :20].mean())
 
 
 def test_what_says_nothing_of_its_spread_has_no_margin_and_what_never_varied_has_one():
@@ -142,32 +141,28 @@ def test_a_million_answers_take_seconds():
 def test_leads_have_p_values_that_holm_corrects():
     shares = np.random.default_rng(9).random((100, 1))
     values = long(np.stack([shares, shares + 0.1, shares + np.random.default_rng(1).normal(size=(100, 1))]))
-    assert stats.lead(values, 1, 0) == pytest.approx(
-        {"difference": 0.1, "margin": 0, "p_value": 0, "questions": 100}, abs=1e-9
-    )
+    expected = {"difference": 0.1, "margin": 0, "p_value": 0, "questions": 100}
+    assert stats.lead(values, 1, 0) == pytest.approx(expected, abs=1e-9)
     assert stats.lead(values, 2, 0)["p_value"] > 0.05
     assert stats.holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
 
 
 def test_the_questions_needed_are_those_that_show_the_distance():
-    error, distance = 2.0, 3.0
-    needed = stats.questions_needed(distance, error, 100, runs=1, planned_runs=1, power=0.5)
-    assert stats.Z * error * (100 / needed) ** 0.5 == pytest.approx(distance, rel=0.01)
-    more = stats.questions_needed(distance, error, 100, runs=1, planned_runs=1)
+    variance, distance = 400.0, 3.0  # of one question: a standard error of 2 behind 100
+    needed = stats.questions_needed(distance, variance, 0.0, 1, power=0.5)
+    assert stats.Z * (variance / needed) ** 0.5 == pytest.approx(distance, rel=0.01)
+    more = stats.questions_needed(distance, variance, 0.0, 1)
     assert more > needed
-    assert stats.questions_needed(distance, error, 100, runs=1, planned_runs=5, run_share=1) == pytest.approx(
-        more / 5, abs=1
-    )
-    assert stats.questions_needed(distance, error, 100, runs=1, planned_runs=1, run_share=1, suite=100) is None
+    assert stats.questions_needed(distance, 0.0, variance, 5) == pytest.approx(more / 5, abs=1)
+    assert stats.questions_needed(distance, 0.0, variance, 1, suite=100) is None
     with pytest.raises(ValueError, match="distance 0"):
-        stats.questions_needed(0, error, 100, runs=1, planned_runs=1)
+        stats.questions_needed(0, variance, 0.0, 1)
 
 
 def test_agreement():
     assert stats.cohen_kappa([1, 1, 0, 0, None], [1, 0, 0, 0, 1]) == pytest.approx(0.5)
-    assert np.isnan(
-        [stats.cohen_kappa([True, True], [True, True]), stats.cohen_kappa([], []), stats.fleiss_kappa([])]
-    ).all()
+    alike = [True, True]
+    assert np.isnan([stats.cohen_kappa(alike, alike), stats.cohen_kappa([], []), stats.fleiss_kappa([])]).all()
     assert stats.fleiss_kappa([["a", "a"], ["b", "b"], ["a", None]]) == 1
     assert stats.fleiss_kappa([["a", "a", "a"], ["b", "b", "b"], ["b", "a", "a"]]) == pytest.approx(0.55)
     with pytest.raises(ValueError, match="two raters"):

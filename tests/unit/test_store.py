@@ -15,19 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from fake_engine import FakeEngine, finished, prompt, prompts
 from medpsy import bundle, engines, files, study
+from medpsy import store as stores
 from medpsy.engines.base import Prompt, Response, Sampling
-from medpsy.store import (
-    REPLAY,
-    RESULT,
-    SCHEMA,
-    Asked,
-    DamagedShardWarning,
-    NotStored,
-    ResponseStore,
-    Session,
-    capped,
-    noted,
-)
+from medpsy.store import REPLAY, RESULT, SCHEMA, Asked, DamagedShardWarning, NotStored, ResponseStore, Session, noted
 from medpsy.study import ModelSpec
 
 UNASKED = FakeEngine(reply=lambda asked, _: finished(prompt("medqa/9#0"), "x") if "/0#" in asked.id else "fine")
@@ -212,9 +202,8 @@ def spawn(root: Path, script: str) -> subprocess.Popen:
     """
     paths = [str(Path(__file__).parent), *sys.path]
     code = textwrap.dedent(head) + textwrap.dedent(script)
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(root)], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen([sys.executable, "-c", code, str(root)], env=environment)
 
 
 @pytest.mark.filterwarnings("error")  # a killed run leaves no damaged shard
@@ -449,9 +438,9 @@ def test_what_was_made_is_told_again_in_a_replay_and_made_anew_without_one(tmp_p
 def test_a_model_with_a_small_context_writes_less_and_no_other_does():
     mini, asked = study.load("mini"), Sampling(max_tokens=16384)
     small = replace(mini.model(mini.parser), max_tokens=4096)
-    assert capped(asked, small).max_tokens == 4096
-    assert capped(replace(asked, max_tokens=100), small).max_tokens == 100
-    assert capped(asked, mini.model(mini.parser)) == asked
+    assert stores.capped(asked, small).max_tokens == 4096
+    assert stores.capped(replace(asked, max_tokens=100), small).max_tokens == 100
+    assert stores.capped(asked, mini.model(mini.parser)) == asked
 
 
 def test_options_of_a_model_go_before_those_of_the_study_and_an_endpoint_has_its_own(tmp_path):

@@ -20,7 +20,7 @@ from medpsy.engines import Prompt
 from medpsy.families import Family, Known, Markers
 from medpsy.store import Asked
 
-PROFILES = ("smoke", "mini", "review", "paper")
+PROFILES = ("smoke", "mini", "laptop", "review", "paper")
 PARAMS = Path(__file__).resolve().parents[2] / "params"
 THINK = Markers(("<think>",), ("</think>",))
 
@@ -68,17 +68,19 @@ def changed(**changes: object) -> dict:
 
 
 def test_committed_profiles_load_as_planned():
-    smoke, mini, review, paper = loaded = [study.load(profile) for profile in PROFILES]
+    smoke, mini, laptop, review, paper = loaded = [study.load(profile) for profile in PROFILES]
     for one in loaded:
         assert set(one.suites) == set(SUITES) and one.parser in one.models
         assert one.sampling.seed == one.parser_sampling.seed == one.seed
     assert (mini.source, mini.engine, mini.runs, mini.questions_per_suite) == ("mini", "llama_cpp", 2, 0)
     assert (smoke.engine, smoke.runs, smoke.questions_per_suite) == ("transformers", 1, 4)
-    for one in (mini, review, paper):
+    for one in (mini, laptop, review, paper):
         assert (one.sampling.temperature, one.sampling.top_k, one.sampling.top_p) == (0.6, 20, 0.95)  # card
     assert review.sampling.max_tokens == paper.sampling.max_tokens == 16384  # card
-    assert {"qvac/MedPsy-4B", "qvac/MedPsy-1.7B"} <= {model.path for model in review.models.values()}
-    assert set(review.models) - set(review.judges) < set(paper.models)
+    for one in (laptop, review):
+        assert {"qvac/MedPsy-4B", "qvac/MedPsy-1.7B"} <= {model.path for model in one.models.values()}
+    released = {name for name, model in review.models.items() if model.file or "openmed" in name}
+    assert set(review.models) - set(review.judges) - released < set(paper.models)
     assert all(model.local_dir for model in mini.models.values())
 
 
@@ -142,13 +144,6 @@ def test_an_unknown_profile_offers_the_nearest_and_without_a_project_the_fix_is_
         study.load("reviev")
 
 
-def test_an_undeclared_model_offers_the_nearest(root):
-    loaded = study.load(write(root, STUDY))
-    assert loaded.model("anna").path == "models/anna"
-    with pytest.raises(ValueError, match=r"'ana'.*params/mine/study.yaml.*'anna'"):
-        loaded.model("ana")
-
-
 def test_every_path_hangs_from_the_root_that_a_study_was_loaded_from(tmp_path):
     write(tmp_path / "here", changed(targets={"large": "anna"}))
     loaded, outputs = study.load("mine", root=tmp_path / "here"), tmp_path / "here" / "outputs" / "mine"
@@ -171,14 +166,7 @@ def test_changes_after_loading_are_checked_too(root):
 
 
 @pytest.mark.parametrize(
-    ("path", "base_url", "made", "local"),
-    [
-        ("lib/hub/anna", None, False, True),  # not there yet, but no hub id
-        ("org/name", None, False, False),
-        ("org/name", None, True, True),  # a folder of that name wins
-        ("org/name", "http://localhost:8000/v1", True, False),
-        ("checkpoints", None, False, True),
-    ],
+    ("path", "base_url", "made", "local"), cases("local_folders", "path", "base_url", "made", "local")
 )
 def test_local_dir(root, path, base_url, made, local):
     if made:
@@ -243,7 +231,36 @@ def model(root: Path, **entry: object) -> study.ModelSpec:
     return study.load(write(root, changed(models__one=entry))).models["one"]
 
 
-@pytest.mark.parametrize("profile", ["review", "paper"])
+FILE = "someone/quill-GGUF/quill-q4_k_m-imat.gguf"
+
+
+def test_a_file_of_the_hub_serves_the_weights_and_a_local_one_too(root):
+    hub = model(root, **COPY, file=FILE)
+    assert hub.gguf and hub.hub_file == ("someone/quill-GGUF", "quill-q4_k_m-imat.gguf") and hub.format == "Q4_K_M"
+    assert hub.local_file is None and hub.loose == {"file_revision": "someone/quill-GGUF"}
+    assert model(root, **COPY, file=FILE, file_revision="1" * 40).loose == {}
+    local = model(root, **COPY, file="data/quill-IQ3_XXS.gguf")
+    assert local.local_file == root / "data/quill-IQ3_XXS.gguf" and not local.hub_file and local.format == "IQ3_XXS"
+    (root / FILE).parent.mkdir(parents=True)
+    (root / FILE).touch()
+    assert model(root, **COPY, file=FILE).local_file == root / FILE
+    with pytest.raises(ValueError, match="quill.gguf names no number format"):
+        _ = model(root, **COPY, file="data/quill.gguf").format
+    with pytest.raises(strict.SettingsError, match="beside base_url; .*remove one"):
+        model(root, path="quill", base_url="http://127.0.0.1:1/v1", file=FILE)
+    with pytest.raises(strict.SettingsError, match="is no GGUF file"):
+        model(root, **COPY, file="data/quill.safetensors")
+
+
+def test_files_of_one_model_are_found_by_its_papers():
+    laptop = study.load("laptop")
+    names = [file.name for file in laptop.files("medpsy-1.7b-q8_0")]
+    assert names == ["medpsy-1.7b-q8_0", "medpsy-1.7b", "medpsy-1.7b-iq3_m"]
+    assert len(study.load("review").files("medpsy-1.7b")) == 7 and study.load("paper").files("medpsy-1.7b") == []
+    assert laptop.engine == "llama_cpp" and all(one.gguf for one in laptop.models.values())
+
+
+@pytest.mark.parametrize("profile", ["laptop", "review", "paper"])
 def test_every_hub_model_of_a_profile_has_a_family(profile):
     named = {one.path for one in study.load(profile).models.values() if study.HUB_ID.fullmatch(one.path)}
     assert [path for path in named if families.of(path) is None] == []
@@ -267,9 +284,8 @@ def test_a_model_takes_what_its_family_says_and_its_own_entry_wins(root):
     assert thinks.opens_thinking and thinks.chat_template_kwargs == {}
     assert model(root, path="Qwen/Qwen3-4B").chat_template_kwargs == {"enable_thinking": True}
     own = {"path": "Qwen/Qwen3.5-4B", "opens_thinking": False, "chat_template_kwargs": {"enable_thinking": False}}
-    assert not model(root, **own).opens_thinking and model(root, **own).chat_template_kwargs == {
-        "enable_thinking": False
-    }
+    assert not model(root, **own).opens_thinking
+    assert model(root, **own).chat_template_kwargs == {"enable_thinking": False}
     more = model(root, path="openai/gpt-oss-20b", chat_template_kwargs={"reasoning_effort": "high"})
     assert more.chat_template_kwargs == {"reasoning_effort": "high", "date_string": "26 Jul 2024"}
 
