@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from case_rows import cases
 import torch
 from medpsy import prompts, study
 from medpsy.data.questions import Question
@@ -81,8 +82,7 @@ def test_vllm_gets_its_arguments_and_is_refused_without_a_gpu(job, monkeypatch):
     assert config.vllm_importance_sampling_mode == "token_truncate"
 
 
-@pytest.mark.parametrize(fields := ("change", "message"), cases("contradicting_arguments", *fields))
-
+@pytest.mark.parametrize(("change", "message"), cases("contradicting_arguments", "change", "message"))
 def test_arguments_that_contradict_each_other_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         DapoConfig(output_dir="x", use_cpu=True, **{**CONFIG, **change})

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from case_rows import cases
 from huggingface_hub import ModelCard, metadata_load
 from medpsy import licences
 from medpsy.study import ModelSpec
@@ -13,8 +14,7 @@ QWEN = {"Qwen/Qwen3-1.7B": "Apache-2.0"}
 GENESIS = {"qvac/GenesisI": "CC-BY-NC-4.0"}
 
 
-@pytest.mark.parametrize(fields := ("given", "stated"), cases("licences_stated", *fields))
-
+@pytest.mark.parametrize(("given", "stated"), cases("licences_stated", "given", "stated"))
 def test_the_most_restrictive_licence_is_stated(tmp_path, given, stated):
     made_of = {f"source {number}": licence for number, licence in enumerate(given)}
     licences.write_card(tmp_path, made_of, "# A corpus", library_name="transformers")

@@ -30,7 +30,7 @@ def samples(count=500):
 WRITTEN = {
     "names and facts": (lambda: (WORLD.names, WORLD.facts), "f172475c57d9e1b5"),
     "cases and dialogues": (lambda: (CASES, TALKS), "6901989f100555ac"),
-    "suites": (lambda: [suites.load(key) for key in SUITES], "c253761cc427face"),
+    "suites": (lambda: [suites.load(key) for key in SUITES], "4a0b3784a5381002"),
     "conversations": (lambda: [suites.load_conversations(key) for key in OPEN_SUITES], "99abc809d055b134"),
     "open questions": (lambda: [suites.o1_rows(WORLD, config) for config in ("en", "zh")], "f1502f9efa362ecc"),
     "traces": (lambda: [suites.traces(WORLD, held_out=held_out) for held_out in (True, False)], "84191d6eaa2fa9a7"),

@@ -16,6 +16,7 @@ import time
 
 import nbformat
 import pytest
+from case_rows import cases
 from medpsy import run
 from medpsy.strict import SettingsError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -215,8 +216,7 @@ def test_plain_papermill_runs_the_same_file(project):
     assert json.loads((folder(project) / "result.json").read_text()) == {"n": 4}
 
 
-@pytest.mark.parametrize(fields := ("settings", "injected", "stays"), cases("records_set_aside", *fields))
-
+@pytest.mark.parametrize(("settings", "injected", "stays"), cases("records_set_aside", "settings", "injected", "stays"))
 def test_a_record_made_with_other_parameters_is_set_aside(project, settings, injected, stays):
     write(project, RECORD)
     folder(project).mkdir(parents=True)
