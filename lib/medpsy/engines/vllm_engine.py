@@ -227,10 +227,12 @@ def vllm_on_ray(settings: dict[str, Any], folder: str) -> Iterator[Answers]:
 
         def answers(sampling: dict[str, Any], prompts: Iterable[Any]) -> Iterator[dict[str, Any]]:
             rows = ray.data.from_arrow(list(tables(prompts))).repartition(target_num_rows_per_block=options.batch)
-            made = generator(settings["model"], options, sampling, gpus)(rows).map(from_ray)
+            made = generator(settings["model"], options, sampling, gpus)(rows)
             for block in made.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in block.to_pylist():  # what ended a response is not said, but only an end makes it shorter
-                    yield row | {"stopped": len(row["tokens"]) < sampling["max_tokens"]}
+                    tokens = [int(token) for token in row.get("generated_tokens") or ()]
+                    told = {"place": row["place"], "tokens": tokens, "error": row["__inference_error__"]}
+                    yield told | {"stopped": len(tokens) < sampling["max_tokens"]}
 
         yield answers
     finally:
@@ -280,12 +282,6 @@ def configuration(model: str, options: RayOptions, gpus: int) -> Any:
         runtime_env={"env_vars": options.environment(gpu=bool(gpus))},
         **dict.fromkeys(OF_TEXT, False),
     )
-
-
-def from_ray(row: dict[str, Any]) -> dict[str, Any]:
-    error = row["__inference_error__"]
-    tokens = [] if error else [int(token) for token in row["generated_tokens"]]
-    return {"place": int(row["place"]), "tokens": tokens, "error": error}
 
 
 def end(processes: list[psutil.Process]) -> None:
