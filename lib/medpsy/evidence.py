@@ -146,14 +146,14 @@ def with_conversations(
     conversation, or judged by another rubric than its conversation has."""
     identity = CONVERSATIONS.identity  # a suite and its Hard subset share responses
     rows = judged.drop_duplicates(identity).drop(columns=["criterion", "points", "axis", "judge", "outcome"])
-    asked = {}
+    asked, scores = {}, {}
     for key, suite, name in rows[identity].itertuples(index=False):
         if name not in conversations.get(suite, {}):
             raise ValueError(f"{suite}/{name} was judged, but is not among the conversations")
         asked[key, suite, name] = conversations[suite][name]
     scored = rubric.example_scores(judged, by=["key", "model", "suite", "judge"])
-    scored["score"] *= 100
-    scores = {group: part[["judge", "score"]].to_dict("records") for group, part in scored.groupby(identity)}
+    for *response, judge, score in scored[[*identity, "judge", "score"]].itertuples(index=False):
+        scores.setdefault(tuple(response), []).append({"judge": judge, "score": 100 * score})
     rows = _with_texts(rows, texts, models).assign(
         suite_title=[OPEN_SUITES[name].title if name in OPEN_SUITES else name for name in rows["suite"]],
         theme_title=[THEMES.get(name, name) for name in rows["theme"]],

@@ -432,8 +432,7 @@ def lenient(answer: str, question: Question) -> Reading:
 def _letter(answer: str, question: Question, place: int) -> Reading:
     """Take the first letter of an option (`place` 0), or the last (-1)."""
     answer = answer[-_LONGEST:] if place else answer[:_LONGEST]
-    offered = [mention for mention in mentions(clean(answer), question) if mention.index < len(question.options)]
-    if offered:
+    if offered := [mention for mention in mentions(clean(answer), question) if mention.index < len(question.options)]:
         return Reading(offered[place].index, "letter")
     return Reading(None, NO_OPTION if answer.strip() else EMPTY)
 
@@ -453,6 +452,7 @@ BIASED = frozenset({"first_or_last"})  # readers that look at the gold
 # The parser model's reply: a letter, SEVERAL or NONE (`medpsy.prompts.parser`); it is never repaired into one.
 
 
+@lru_cache(maxsize=65536)  # of one question hundreds of replies are the same letter
 def read_reply(text: str, question: Question) -> Reading:
     """Return the parser's judgment of one answer: an option, ``"several options"``, ``"no option"``, or unreadable."""
     reply = WORDS.fence.sub("", clean(split(text, opens_thinking=False, finish_reason=None).answer or "")).strip()
