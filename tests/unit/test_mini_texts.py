@@ -155,13 +155,14 @@ def test_batches_are_full_of_similar_lengths_and_repeatable(fast):
 
 
 def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
-    monkeypatch.setattr(build, "BATCH", 6)
+    monkeypatch.setattr(build, "BATCH", 2)
+    monkeypatch.setattr(build, "EVERY", 5)
 
     def run():
         model = untrained("qwen3-small", fast)
         rows = voices.thinker_samples(WORLD, frozenset(WORLD.by_id), Voice(), "", random.Random(1))
         batches = build.training_batches(rows, fast, random.Random(2))
-        return build.train("test", model, batches, 50, until=0.0)["loss"].tolist(), model
+        return build.train("test", model, batches, 20, until=0.0)["loss"].tolist(), model
 
     (first, model), (second, again) = run(), run()
     assert first[-1] < 0.9 * first[0]
@@ -183,8 +184,9 @@ def test_every_wording_is_taught_to_the_parser():
 
 def test_a_phase_ends_once_its_goal_is_reached(fast, monkeypatch):
     monkeypatch.setattr(build, "BATCH", 4)
+    monkeypatch.setattr(build, "EVERY", 5)
     rows = build.training_batches(voices.drills(WORLD, random.Random(1)), fast, random.Random(2))
-    log = build.train("test", untrained("qwen3-small", fast), rows, 75, until=1e9)
+    log = build.train("test", untrained("qwen3-small", fast), rows, 15, until=1e9)
     assert log["step"].tolist() == [build.EVERY]
 
 
