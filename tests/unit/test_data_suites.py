@@ -399,6 +399,15 @@ def test_an_rl_set_of_another_size_is_refused(tmp_path):
         load("alphamed", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
 
 
+def test_of_the_chinese_set_a_key_of_several_letters_or_none_is_no_gold_and_no_average_counts_it(hub):
+    rows = [invented.cmexam(number, Answer=key) for number, key in enumerate(["B", "ACD", None, "F"])]
+    invented.write_hub(hub, "fzkuji/CMExam", {"default": {"test": rows}})
+    items = load("cmexam").items
+    assert [question.gold for question in items] == [1, None, None, None] and "SECRET" not in str(items)
+    assert (items[0].stem, items[0].options, items[0].id) == ("第0题？", ("头0", "心0", "肺0", "肝0", "肾0"), "1")
+    assert "cmexam" not in SUITES and len(SUITES) == 7
+
+
 def test_the_rl_set_takes_the_callers_revision(hub):
     invented.write_hub(hub, RL_SET.hub_id, {"default": {"train": many(invented.alphamed, 18_000)}})
     assert len(load("alphamed", revision=COMMIT).items) == 18_000

@@ -191,6 +191,7 @@ def of_suite(key: str, options: Callable[[Row], tuple[str, ...]]) -> PublicSet:
 
 
 LISTED = strict.read(Path(__file__).with_name("seeds.yaml"))
+MINI_KINDS, FACT_FORMS, QUESTION_FORMS = (LISTED.pop(name) for name in ("mini_kinds", "fact_forms", "question_forms"))
 READ = {each.__name__: each for each in (read_genesis, read_patient, read_question)}
 SOURCES = {kind: PublicSet(**{**about, "read": READ[about["read"]]}) for kind, about in LISTED.items()}
 SOURCES["medmcqa"] = of_suite("medmcqa", lambda row: tuple(map(row.option, MEDMCQA_OPTIONS)))
@@ -248,12 +249,6 @@ def _hub_rows(study: Study, kind: str, known: PublicSet, copy: HubCopy) -> Itera
 
 
 MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours
-FACT_FORMS = ("everything", "one_thing", "doctor_reader", "lay_reader", "from_region")  # dialogues that ask for facts
-MINI_KINDS = {  # report 2.1: broad; smaller and of higher value
-    "corpus1": ("facts", "explanations", "questions"),
-    "corpus2": ("vignette", "contraindication", "trial"),
-}
-QUESTION_FORMS = ("ask0", "ask1", "ask2", "reverse")
 
 
 @lru_cache(maxsize=1)
