@@ -199,6 +199,13 @@ def _said(draw: random.Random, han: bool) -> str:
     return "".join(chr(draw.randint(0x4E00, 0x9FA5)) for _ in range(12)) if han else asked(draw)
 
 
+def _cmexam(folder: Path, draw: random.Random) -> None:
+    """As the copy on the hub: a file for each split, and keys of several letters among those of one."""
+    for split, count in (("train", 9), ("valid", 9), ("test", 60)):
+        rows = [invented.cmexam(n, **({"Answer": "ACD"} if n % 20 == 7 else {})) for n in range(count)]
+        invented.write_json(folder / f"{split}.json", rows)
+
+
 def _medreason(folder: Path, draw: random.Random) -> None:
     stems = [invented.medqa(number)["question"] for number in range(SHARED)]
     stems += [stem for stem, _, _ in trained("medmcqa")[:SHARED]] + [asked(draw) for _ in range(300 - 2 * SHARED)]
@@ -243,4 +250,5 @@ SETS: dict[str, Callable[[Path, random.Random], None]] = {
     "che111/AlphaMed19K": _alphamed,
     "FreedomIntelligence/medical-o1-reasoning-SFT": _medical_o1,
     "UCSC-VLAA/MedReason": _medreason,
+    "fzkuji/CMExam": _cmexam,
 }
