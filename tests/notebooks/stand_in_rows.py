@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import benchmark_rows as invented
+import case_rows
 import healthbench_rows
 import yaml
 from benchmark_rows import write_rows
@@ -200,10 +201,7 @@ def _said(draw: random.Random, han: bool) -> str:
 
 
 def _cmexam(folder: Path, draw: random.Random) -> None:
-    """As the copy on the hub: a file for each split, and keys of several letters among those of one."""
-    for split, count in (("train", 9), ("valid", 9), ("test", 60)):
-        rows = [invented.cmexam(n, **({"Answer": "ACD"} if n % 20 == 7 else {})) for n in range(count)]
-        invented.write_json(folder / f"{split}.json", rows)
+    write_rows(folder, "test.json", [each["row"] for each in case_rows.rows("cmexam") if each["want"] is None] * 10)
 
 
 def _medreason(folder: Path, draw: random.Random) -> None:

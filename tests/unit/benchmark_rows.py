@@ -95,12 +95,6 @@ def afrimedqa(number: int, *, options=("w", "x", "y", "z", "N/A"), **changes) ->
     return row | {"answer_rationale": "SECRET rationale"} | changes
 
 
-def cmexam(number: int, **changes) -> dict:
-    given = [{"key": letter, "value": f"{text}{number}"} for letter, text in zip("ABCDE", "头心肺肝肾", strict=True)]
-    row = {"Question": f"第{number}题？", "Options": given, "Answer": LETTERS[number % 5]}
-    return row | {"Explanation": "SECRET explanation"} | changes
-
-
 def alphamed(number: int, **changes) -> dict:
     letter = LETTERS[number % 4]
     return {"question": f"Invented stem {number}?\nA. w\nB. x\nC. y\nD. z", "answer": letter, **changes}
