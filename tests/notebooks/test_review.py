@@ -123,7 +123,7 @@ def test_a_released_model_is_judged_in_two_languages_and_asked_a_chinese_set_bes
     both, found = list(product(names, ("zh", "en"), ["4"])), world.record(GSPO)
     assert [(row["Checkpoint"], row["Language"], row["Responses"]) for row in form] == both
     assert {(float(row["Reward"]), float(row["Unjudged (%)"])) for row in judged} == {(-1, 0)}  # its judge denies all
-    assert [(row["Set"], row["Checkpoint"]) for row in closed] == list(product(("MedQA (USMLE)", "CMExam"), names))
+    assert [(row["Checkpoint"], row["Set"]) for row in closed] == list(product(names, ("MedQA (USMLE)", "CMExam")))
     assert {sum(int(row[name]) for name in outcomes) for row in closed} == {24}
     assert "CMExam 30 of 60" in found.tables["closed"]["note"] and not {"stability", "methods"} & {*found.tables}
     told = [one["text"] for one in found.verdicts if one["text"].startswith(names[1])]
