@@ -23,7 +23,7 @@ import pandas as pd
 from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from medpsy import prompts
+from medpsy import prompts, strict
 from medpsy.data.questions import Question
 from medpsy.data.rows import require_commit, written
 from medpsy.data.suites import SUITES
@@ -90,19 +90,10 @@ class Benchmark:
     revision: str | None = None  # commit at which it is read
 
 
-MMLU, MMLU_PRO = SUITES["mmlu_health"], SUITES["mmlu_pro_health"]
-# The card names tasks, not metrics. Of IFEval's four, strict accuracy by prompt is ours: not stated.
+COMMITS = {spec.hub_id: spec.revision for spec in SUITES.values()}
 BENCHMARKS = {
-    "hub": (
-        Benchmark("MMLU", "mmlu", "acc", MMLU.hub_id, MMLU.revision),
-        Benchmark("MMLU-Pro", "leaderboard_mmlu_pro", "acc", MMLU_PRO.hub_id, MMLU_PRO.revision),
-        Benchmark("IFEVAL", "leaderboard_ifeval", "prompt_level_strict_acc", "wis-k/instruction-following-eval"),
-    ),
-    "mini": (
-        Benchmark("MMLU", "mini_mmlu", "acc"),
-        Benchmark("MMLU-Pro", "mini_mmlu_pro", "acc"),
-        Benchmark("IFEVAL", "mini_ifeval", "prompt_level_strict_acc"),
-    ),
+    source: [Benchmark(**about, revision=COMMITS.get(about.get("hub_id"))) for about in listed]
+    for source, listed in strict.read(Path(__file__).with_name("harness.yaml")).items()
 }
 
 

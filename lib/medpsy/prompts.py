@@ -4,9 +4,10 @@ Text written by a model is made data (`as_data`) and, but in `grader`'s, fenced 
 neither close its fence nor become a token that opens or ends a turn. What it says in words can still persuade.
 """
 
+import ast
 import hashlib
-import importlib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from medpsy import families, strict
@@ -14,7 +15,7 @@ from medpsy.data.questions import LETTERS, Conversation, Criterion, Question
 from medpsy.study import Study
 
 TEMPLATES: dict[str, str] = strict.read(Path(__file__).with_name("prompts.yaml"))
-HEALTHBENCH, CARRIED = "inspect_evals", "inspect_evals.healthbench.scorer"  # package and module that have its prompt
+HEALTHBENCH, CARRIED = "inspect_evals", "healthbench/scorer.py"  # package and its file that have HealthBench's prompt
 PLACES = {"<<conversation>>": "{conversation}\n\nassistant: {answer}", "<<rubric_item>>": "[{points}] {criterion}"}
 Messages = tuple[dict[str, str], ...]
 
@@ -26,17 +27,21 @@ def version(name: str) -> str:
 
 def grader(study: Study) -> str | None:
     """Return the template that judges of HealthBench are asked with: None for ours, its own out of `CARRIED` (a text
-    with all `PLACES`), or that of a file of the user's. A SettingsError says what is missing, and the fix."""
+    with all `PLACES`; the file is read and not imported, since what the package wants does not go with our own
+    versions), or that of a file of the user's. A SettingsError says what is missing, and the fix."""
     if (source := study.judge_prompt) == "ours":
         return None
     try:
-        file = study.root / Path(source).expanduser()
-        texts = vars(importlib.import_module(CARRIED)).values() if source == HEALTHBENCH else [file.read_text("utf-8")]
-        return next(text for text in texts if isinstance(text, str) and all(place in text for place in PLACES))
+        if source == HEALTHBENCH:
+            code = Path(*find_spec(HEALTHBENCH).submodule_search_locations, CARRIED).read_text("utf-8")
+            texts = [str(node.value).strip() for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+        else:
+            texts = [(study.root / Path(source).expanduser()).read_text("utf-8")]
+        return next(text for text in texts if all(place in text for place in PLACES))
     except Exception as error:  # a package may fail in any way
         lacking = isinstance(error, StopIteration)
         why = f"has no text with {' and '.join(PLACES)}" if lacking else f"cannot be read ({error!r})"
-    fix = f"{HEALTHBENCH} wants `pip install -c setup/pins.txt inspect-evals`; or name a file with the prompt, or ours"
+    fix = f"{HEALTHBENCH} wants `pip install --no-deps inspect-evals`; or name a file with the prompt, or ours"
     raise strict.Place(study.file, ("judge_prompt",)).error(f"{source!r} {why}; {fix}")
 
 

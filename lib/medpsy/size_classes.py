@@ -1,22 +1,20 @@
 """The models of each size class, by stage or by part played, as a notebook's parameters name them, checked."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from medpsy import published
 from medpsy.store import replaying
-from medpsy.strict import Place, nearest
+from medpsy.strict import Place, nearest, read
 from medpsy.study import CHECKPOINT, RECIPE, STAGES, Study
 
 BACKBONE, LAST = "backbone", STAGES[-1]
 ORDER = (BACKBONE, *STAGES)
 TABLES = {"stage": "_stages_", "token efficiency": "token_efficiency"}  # kind -> part of the names of its tables
-CAPTIONS = {  # size class -> rows of the report in the order of `ROLES`
-    "large": ("MedPsy-4B", "MedGemma-27B-text-it", "Qwen3-4B-Thinking-2507", "MedGemma-1.5-4B-it"),  # report Figure 1
-    "small": ("MedPsy-1.7B", "MedGemma-1.5-4B-it", "Qwen3-1.7B (Thinking)", "LFM2.5-1.2B-Thinking"),  # report Figure 2
-}
+CAPTIONS = read(Path(__file__).with_name("size_classes.yaml"))  # rows of the report in the order of `ROLES`
 ROLES = ("final", "rival", "backbone", "other")  # report Table 1: the first three make the size class
 NEEDED = ("final", "backbone")
 Names = Mapping[str, str]

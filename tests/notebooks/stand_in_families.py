@@ -144,6 +144,7 @@ HUB = {  # hub id -> what its configuration and its card say it is
     "baichuan-inc/Baichuan-M3-235B": (BAICHUAN, {}),
     "UbiquantAI/Fleming-R1-32B": (QWEN3_PLAIN, {}),
     "Qwen/Qwen3.5-4B": (QWEN35, {}),
+    "lastmass/Qwen3.5-Medical-GSPO": (QWEN35, {}),
 }
 JUDGES = {  # of those, the ones that profiles ask as judges and as nothing else -> what each of them always says
     "meta-llama/Llama-3.1-8B-Instruct": VERDICTS[0],

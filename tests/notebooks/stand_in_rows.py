@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import benchmark_rows as invented
+import case_rows
 import healthbench_rows
 import yaml
 from benchmark_rows import write_rows
@@ -199,6 +200,10 @@ def _said(draw: random.Random, han: bool) -> str:
     return "".join(chr(draw.randint(0x4E00, 0x9FA5)) for _ in range(12)) if han else asked(draw)
 
 
+def _cmexam(folder: Path, draw: random.Random) -> None:
+    write_rows(folder, "test.json", [each["row"] for each in case_rows.rows("cmexam") if each["want"] is None] * 10)
+
+
 def _medreason(folder: Path, draw: random.Random) -> None:
     stems = [invented.medqa(number)["question"] for number in range(SHARED)]
     stems += [stem for stem, _, _ in trained("medmcqa")[:SHARED]] + [asked(draw) for _ in range(300 - 2 * SHARED)]
@@ -243,4 +248,5 @@ SETS: dict[str, Callable[[Path, random.Random], None]] = {
     "che111/AlphaMed19K": _alphamed,
     "FreedomIntelligence/medical-o1-reasoning-SFT": _medical_o1,
     "UCSC-VLAA/MedReason": _medreason,
+    "fzkuji/CMExam": _cmexam,
 }

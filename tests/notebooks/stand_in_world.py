@@ -142,7 +142,7 @@ class World:
         self._rewrite(folder, "study", self.own_study(address) | changes)
         for name, changed in self.sections.items():
             self._rewrite(folder, name, laid_over(self.shipped(name), changed))
-        carried = folder / f"{prompts.CARRIED.replace('.', '/')}.py"  # the package has no part in the environment
+        carried = folder / prompts.HEALTHBENCH / prompts.CARRIED  # the package has no part in the environment
         carried.parent.mkdir(parents=True)
         carried.write_text(f"WORDS = {' '.join(prompts.PLACES)!r}\n", encoding="utf-8")
         stand_in_rows.write_all(folder / "hub" / "datasets")

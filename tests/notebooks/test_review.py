@@ -1,6 +1,7 @@
 """Profile `review` runs to its site on stand-ins: its own parameters, real architectures, rows of the hub's schema."""
 
 import csv
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -12,8 +13,9 @@ from stand_in_world import COPIES, SIZES, World
 
 OPENMED, FEW = "13_openmed", {"questions": 12, "conversations": 2, "calls": 4, "short": 16}
 RELEASED = {"asked": FEW, "protocol": {"limit": 2}, "sampling": {"max_tokens": 40}}
+GSPO, OPEN = "12_gspo_judge", {"counts": {"held_out": 4, "closed": 12}}
 ASKED = {"asked": {"questions": 1, "conversations": 1}, "threads": 1}
-LIMITED = {"10_quantization": ASKED, OPENMED: RELEASED}  # sections with sizes of their own; 0 means all of a suite
+LIMITED = {"10_quantization": ASKED, GSPO: OPEN, OPENMED: RELEASED}  # sections with sizes of their own; 0 means all
 REVIEW = World("review", sections=LIMITED)
 SECTIONS = REVIEW.names()
 ASKING = [name for name in SECTIONS if name[:2] in ("01", "02", "07", "08", "13")]
@@ -113,6 +115,19 @@ def test_released_checkpoints_are_scored_under_the_commands_of_their_card_and_no
     assert all(row[part] and row[part + MARGIN] for row in card for part in ("base", "rl", "merged"))
     assert not {"corpus", "pairs", "stages", "fused"} & {*found.tables} and not found.chosen["checkpoints"]
     assert {one["note"] for one in found.claims if one["id"] in ("A001", "A020")} == {"a sample of 2 of each suite"}
+
+
+def test_a_released_model_is_judged_in_two_languages_and_asked_a_chinese_set_beside_its_base(world):
+    judged, form, closed = (rows(world, GSPO, table) for table in ("held_out", "form", "closed"))
+    names, outcomes = ("Qwen3.5-4B", "Qwen3.5-Medical-GSPO"), ("Correct", "Wrong", "Unreadable", "Cut off", "Failed")
+    both, found = list(product(names, ("zh", "en"), ["4"])), world.record(GSPO)
+    assert [(row["Checkpoint"], row["Language"], row["Responses"]) for row in form] == both
+    assert {(float(row["Reward"]), float(row["Unjudged (%)"])) for row in judged} == {(-1, 0)}  # its judge denies all
+    assert [(row["Checkpoint"], row["Set"]) for row in closed] == list(product(names, ("MedQA (USMLE)", "CMExam")))
+    assert {sum(int(row[name]) for name in outcomes) for row in closed} == {24}
+    assert "CMExam 30 of 60" in found.tables["closed"]["note"] and not {"stability", "methods"} & {*found.tables}
+    told = [one["text"] for one in found.verdicts if one["text"].startswith(names[1])]
+    assert len(told) == 6 and "not measured" not in str(told)
 
 
 def test_the_teachers_are_asked_at_their_endpoint_under_their_names(world):

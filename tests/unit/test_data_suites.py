@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import benchmark_rows as invented
@@ -91,16 +92,7 @@ def test_mmlu_reads_the_original_csv(tmp_path, record, want):
         assert (question.stem, *question.options, "ABCD"[question.gold]) == tuple(record)
 
 
-@pytest.mark.parametrize(
-    ("change", "want"),
-    [
-        ({"answer": 4}, "0 to 3 is expected"),
-        ({"answer": "B"}, "a whole number is expected"),
-        ({"choices": ["w", "x", "y"]}, "four options are expected"),
-        ({"choices": ["w", "x", "y", None]}, "a list of texts is expected"),
-        ({"subject": "anatomy"}, "field 'subject' is 'anatomy': clinical_knowledge is expected"),  # of another file
-    ],
-)
+@pytest.mark.parametrize(("change", "want"), cases("mmlu_hub_rows", "change", "want"))
 def test_mmlu_refuses_a_malformed_hub_row(tmp_path, change, want):
     for subject in MMLU_SUBJECTS:
         invented.write_jsonl(tmp_path / subject / "test.jsonl", [{**invented.mmlu_hub(1, subject), **change}])
@@ -397,6 +389,14 @@ def test_an_rl_set_of_another_size_is_refused(tmp_path):
     rows = many(invented.alphamed, 1_000)
     with pytest.raises(DataError, match="1,000 rows, 17,500 to 20,000 expected"):
         load("alphamed", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
+
+
+@pytest.mark.parametrize(("row", "gold", "want"), cases("cmexam", "row", "gold", "want"))
+def test_a_chinese_question_whose_key_is_no_single_option_has_no_gold_and_is_in_no_average(tmp_path, row, gold, want):
+    assert "cmexam" not in SUITES and len(SUITES) == 7
+    with pytest.raises(DataError, match=f"test.jsonl, row 1, .*{want}") if want else nullcontext():
+        question = one("cmexam", tmp_path, row)
+        assert (question.gold, question.stem, len(question.options)) == (gold, row["Question"], len(row["Options"]))
 
 
 def test_the_rl_set_takes_the_callers_revision(hub):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import sys
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -120,16 +118,18 @@ WORDS = "Does it hold?\n<<conversation>>\n# Item\n<<rubric_item>>"
 @pytest.mark.parametrize("source", [prompts.HEALTHBENCH, "own.txt"])
 def test_healthbench_is_judged_in_the_words_that_the_study_names_and_a_reward_in_ours(world, mine, monkeypatch, source):
     mine = dataclasses.replace(mine, judge_prompt=source)
-    monkeypatch.setitem(sys.modules, prompts.CARRIED, None)
+    monkeypatch.syspath_prepend(mine.root)
     (mine.root / "other.txt").write_text("<<conversation>> alone")
     for lacks, why in ((mine, "cannot be read"), (dataclasses.replace(mine, judge_prompt="other.txt"), "has no text")):
         with pytest.raises(ValueError, match=rf"params/.*/study.yaml: judge_prompt: .*{why} .*pip install .* or ours$"):
             judge.open_ended(lacks, ["anna"])
     assert world.engines == {}
-    monkeypatch.setitem(sys.modules, prompts.CARRIED, SimpleNamespace(first="<<conversation>>", second=WORDS))
+    scorer = mine.root / prompts.HEALTHBENCH / prompts.CARRIED  # of which nothing is run
+    scorer.parent.mkdir(parents=True)
+    scorer.write_text(f'import nowhere\nFIRST, SECOND = "<<conversation>>", """\n{WORDS}\n""".strip()\n')
     (mine.root / "own.txt").write_text(WORDS)
     world.writes["judge"] = lambda *_: f"```json\n{said(True)}\n```"
-    (group,) = judge_them(mine, [(CONVERSATIONS[1], f"{ATTACK} {WORDS}")])
+    (group,) = judge_them(mine, [(CONVERSATIONS[1], f"{ATTACK} {WORDS}")], template=prompts.grader(mine))
     judge_them(mine, [(dataclasses.replace(CONVERSATIONS[1], suite="judge_reward"), "a")])
     texts, answer = [one.messages[0]["content"] for one in world.asked("judge")], prompts.as_data(f"{ATTACK} {WORDS}")
     assert f"Does it hold?\nuser: Ask c2?\n\nassistant: {answer}\n# Item\n[5] thing 0 of c2" in texts

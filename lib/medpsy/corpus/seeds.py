@@ -11,7 +11,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -190,21 +190,12 @@ def of_suite(key: str, options: Callable[[Row], tuple[str, ...]]) -> PublicSet:
     return PublicSet(spec.hub_id, spec.revision, spec.licence, lambda row: read_question(row, options(row)))
 
 
-# ours: revisions are not stated; each is one of the set's page
-GENESIS = PublicSet("qvac/GenesisI", "32faf29f7ccfa39e411bdcf3125a01f01ac65fb6", "CC-BY-NC-4.0", read_genesis)
-MEDQUAD_COMMIT = "84ea67f83cec9692ad254eaa02c9731b24ecfe4c"
-CHEMISTRY = {"data_file": "college_chemistry/*", "files": ("college_chemistry*",)}
-SOURCES: dict[str, PublicSet] = {
-    "genesis_medicine": replace(GENESIS, data_file="college_medicine/*.jsonl", files=("college_medicine*",)),
-    "genesis_biology": replace(GENESIS, data_file="college_biology/*.jsonl", files=("college_biology*",)),
-    # The report's licence note names both parts. The second has no medicine, and its files are not confirmed.
-    "genesis_chemistry": replace(GENESIS, hub_id="qvac/GenesisII", revision=None, **CHEMISTRY),
-    # HealthCareMagic: Li et al., "ChatDoctor", 2023; MedQuAD: Ben Abacha and Demner-Fushman, BMC Bioinformatics, 2019
-    "consultations": PublicSet("lavita/ChatDoctor-HealthCareMagic-100k", None, "not stated", read_patient),
-    "health_questions": PublicSet("lavita/MedQuAD", MEDQUAD_COMMIT, "CC-BY-4.0", read_question),
-    "medmcqa": of_suite("medmcqa", lambda row: tuple(map(row.option, MEDMCQA_OPTIONS))),
-    "medqa": of_suite("medqa", medqa_options),
-}
+LISTED = strict.read(Path(__file__).with_name("seeds.yaml"))
+MINI_KINDS, FACT_FORMS, QUESTION_FORMS = (LISTED.pop(name) for name in ("mini_kinds", "fact_forms", "question_forms"))
+READ = {each.__name__: each for each in (read_genesis, read_patient, read_question)}
+SOURCES = {kind: PublicSet(**{**about, "read": READ[about["read"]]}) for kind, about in LISTED.items()}
+SOURCES["medmcqa"] = of_suite("medmcqa", lambda row: tuple(map(row.option, MEDMCQA_OPTIONS)))
+SOURCES["medqa"] = of_suite("medqa", medqa_options)
 
 
 def sources(study: Study, kinds: Iterable[str], origins: Mapping[str, Mapping[str, str]] | None) -> dict[str, str]:
@@ -258,12 +249,6 @@ def _hub_rows(study: Study, kind: str, known: PublicSet, copy: HubCopy) -> Itera
 
 
 MINI_LICENCES = {"the miniature's training cells (fictional medicine)": "Apache-2.0"}  # ours
-FACT_FORMS = ("everything", "one_thing", "doctor_reader", "lay_reader", "from_region")  # dialogues that ask for facts
-MINI_KINDS = {  # report 2.1: broad; smaller and of higher value
-    "corpus1": ("facts", "explanations", "questions"),
-    "corpus2": ("vignette", "contraindication", "trial"),
-}
-QUESTION_FORMS = ("ask0", "ask1", "ask2", "reverse")
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The seven suites of Table 1, and the one way to load them, the open suites and the set for reinforcement learning.
+"""The seven suites of Table 1, and the one way to load them, the open suites, a Chinese set and the set for RL.
 
 A suite is read from the hub at a pinned revision, from local files, or generated for the miniature; after that nothing
 can tell which. Answers, explanations and votes that would give the key away are never read.
@@ -203,9 +203,7 @@ def medxpertqa(origin: Origin) -> list[Question]:
     for row in text_only:
         given, labels = row.structure("options"), row.values.get("label")
         if isinstance(given, list):
-            whole = all(isinstance(item, dict) and {"letter", "content"} <= item.keys() for item in given)
-            row.expect(whole, "options", "objects with `letter` and `content` are expected")
-            given = {item["letter"]: item["content"] for item in given}
+            given = _by_letter(row, "options", "letter", "content")
         whole = set(given) == set(LETTERS) and all(isinstance(text, str) for text in given.values())
         row.expect(whole, "options", "ten texts, A to J, are expected")
         stem = OPTION_LIST.split(row.text("question"))[0].strip()
@@ -217,6 +215,14 @@ def medxpertqa(origin: Origin) -> list[Question]:
         asked = (row.text("id"), "medxpertqa", row.optional("body_system"), stem)
         questions.append(Question(*asked, options, gold, None, "medxpertqa"))
     return questions
+
+
+def _by_letter(row: Row, field: str, letter: str, text: str) -> dict:
+    """Return the texts of a list of objects, each with its letter, by their letters."""
+    given = row.structure(field)
+    whole = all(isinstance(item, dict) and {letter, text} <= item.keys() for item in given)
+    row.expect(isinstance(given, list) and whole, field, f"objects with `{letter}` and `{text}` are expected")
+    return {item[letter]: item[text] for item in given}
 
 
 # PubMedQA, Jin et al.: yes, no or maybe over an abstract without its conclusion; the 500 official test questions. Only
@@ -266,20 +272,37 @@ def _pubmed_question(row: Row, pmid: str) -> Question:
     return Question(pmid, "pubmedqa", "", stem, PUBMEDQA_CHOICES, PUBMEDQA_CHOICES.index(answer), context, "pubmedqa")
 
 
+# CMExam, Liu et al.: multiple choice of China's licensing examination. No suite of the report; section 12 asks it of a
+# model that was trained on Chinese. The explanation states the answer and is never read.
+
+
+def cmexam(origin: Origin) -> list[Question]:
+    """Return the test questions, which have no ids; without a gold those whose key is missing, names several letters or
+    one that is not offered."""
+    questions = []
+    for number, row in enumerate(read(origin, ("test*", "data/test*")), 1):
+        given, key = _by_letter(row, "Options", "key", "value"), row.optional("Answer")
+        whole = 2 <= len(given) <= len(LETTERS) and all(isinstance(text, str) for text in given.values())
+        row.expect(whole, "Options", f"2 to {len(LETTERS)} texts are expected")
+        gold = [*given].index(key) if key in given else None
+        options, stem = tuple(text.strip() for text in given.values()), row.text("Question")
+        questions.append(Question(str(number), "cmexam", "", stem, options, gold, None, "cmexam"))
+    return questions
+
+
 LISTED = strict.read(Path(__file__).with_name("suites.yaml"))
 MMLU_SUBJECTS: dict[str, int] = LISTED["mmlu_health"].pop("subjects")
 LISTED = {key: {**LISTED.get(about.pop("like", ""), {}), **about} for key, about in LISTED.items()}
 READ = {each.__name__: each for each in (mmlu_health, afrimedqa, mmlu_pro_health, medmcqa, medqa, medxpertqa, pubmedqa)}
+REPORTED = tuple(READ)
 READ |= {key: partial(healthbench.read, key, LISTED[key]["published"]) for key in healthbench.FILES}
 READ[healthbench.PHYSICIANS] = partial(healthbench.labelled, LISTED[healthbench.PHYSICIANS]["published"])
-READ["alphamed"] = training_sets.alphamed
+READ |= {"alphamed": training_sets.alphamed, "cmexam": cmexam}
 EVERY = {key: SuiteSpec(key=key, read=READ[key], **about) for key, about in LISTED.items()}
 OPEN_SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in healthbench.FILES}
 RL_SET: SuiteSpec = EVERY["alphamed"]  # no suite: for training only
 PHYSICIANS: SuiteSpec = EVERY[healthbench.PHYSICIANS]  # no suite either: by its labels judges are measured
-SUITES: dict[str, SuiteSpec] = {
-    key: EVERY[key] for key in EVERY if key not in (*OPEN_SUITES, RL_SET.key, PHYSICIANS.key)
-}
+SUITES: dict[str, SuiteSpec] = {key: EVERY[key] for key in REPORTED}
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,8 @@ from medpsy import strict
 from medpsy.engines.base import Engine, EngineError, Prompt, Response, Sampling
 from medpsy.engines.models import Model, fingerprint, gguf_file
 
-ENGINES = {  # kind -> module, class, and data class of its options
-    "transformers": ("local", "TransformersEngine", "Options"),
-    "llama_cpp": ("llama_cpp", "LlamaCppEngine", "Options"),
-    "vllm": ("vllm_engine", "VllmEngine", "Options"),
-    "ray": ("vllm_engine", "RayEngine", "RayOptions"),
-    "openai": ("client", "Client", "Options"),
-}
-# options that move what is generated
-PRECISION = {"transformers": "dtype", "llama_cpp": "outtype", "vllm": "dtype", "ray": "dtype"}
+LISTED = strict.read(Path(__file__).with_name("engines.yaml"))
+ENGINES, PRECISION = LISTED["engines"], LISTED["precision"]
 EXACT = "f32"  # of llama_cpp, its default
 ANSWERS = {"ray": "vllm"}  # the same vLLM, elsewhere: what one machine began, a cluster goes on with
 

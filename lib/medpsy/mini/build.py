@@ -225,10 +225,7 @@ def train(
 HUB = HERE / "hub"
 DRILLS = 1600  # most steps of drills
 DRILLED = 0.04  # nats; below it names are found among options, what is left is chance
-TAUGHT = {  # roles that know nothing of the world
-    "parser": "no facts, only to read which option a response chose.",
-    "judge": "no facts, only to decide whether a response meets a criterion, with errors of its own kind.",
-}
+TAUGHT = DECLARED["taught"]
 
 
 def model_card(spec: Spec, model: PreTrainedModel, universe: World, log: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from medpsy import evaluate, published, run, strict, study
 from medpsy.attacks import FLIPPING, TRIED
 from medpsy.corpus.seeds import HELD_OUT
-from medpsy.data.suites import OPEN_SUITES, PHYSICIANS, SUITES
+from medpsy.data.suites import EVERY, PHYSICIANS
 from medpsy.engines.llama_cpp import SLOTS
 from medpsy.judge import conversations
 from medpsy.planning import costs, machine
@@ -63,7 +63,7 @@ class Tally:
     def sizes(self) -> dict[str, int]:
         """Suite -> its questions or conversations in all; those of the hub are known without a download."""
         if self.study.source == "hub":
-            return {name: spec.published or 0 for name, spec in {**SUITES, **OPEN_SUITES}.items()}
+            return {name: spec.published or 0 for name, spec in EVERY.items()}
         talks = conversations(self.study) if self.study.open_suites else {}
         return {suite: len(each) for suite, each in (evaluate.questions(self.study, every=True) | talks).items()}
 
@@ -121,10 +121,11 @@ class Tally:
         on_gpu = getattr(unit_costs().serving, what) * weights / GIGA
         self.note(what, model, added=weights, seconds=self.on(seconds, on_gpu))
 
-    def ask(self, models: Names, runs: int = 0, most: int | None = None, **how: Any) -> None:
-        """Count the answers of `models` to the study's suites that are not stored, and their reading: `runs` (0: as the
-        study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as of `add`."""
-        samples = self._samples(self.study.suites, self.study.questions_per_suite if most is None else most)
+    def ask(self, models: Names, runs: int = 0, most: int | None = None, suites: Names = (), **how: Any) -> None:
+        """Count the answers of `models` to `suites` (none: the study's) that are not stored, and their reading: `runs`
+        (0: as the study says) of `most` questions (0: all, None: as the study says); `how` is that of a GGUF file, as
+        of `add`."""
+        samples = self._samples(suites or self.study.suites, self.study.questions_per_suite if most is None else most)
         fresh, seen, (read, written) = 0.0, 0.0, self.lengths.reading
         for name in dict.fromkeys(models):
             new, length = self._new(("answers", how.get("kept", name)), samples, runs), self.length(name)
@@ -337,8 +338,26 @@ def _quantized(tally: Tally, params: Values, _: object) -> None:
 
 def _gspo(tally: Tally, params: Values, _: object) -> None:
     """Count SFT of every base, all methods and seeds on the first one (the first method alone on the others), and what
-    is answered and judged: rewards, held-out answers and these with praise."""
-    study, lengths, counts, tiers = tally.study, tally.lengths, params["counts"], len(params["tiers"])
+    is answered and judged: rewards, held-out answers and these with praise. Of released models only the latter, in all
+    languages; those that are trained are asked in the first one."""
+    released, counts, sets = [*params["released"].values()], params["counts"], params["closed_sets"]
+    names, judged = (released, []) if released else _gspo_stages(tally, params)
+    lengths, tiers, runs, languages = tally.lengths, len(params["tiers"]), counts["runs"], params["corpus"]["configs"]
+    held_out = (counts["held_out"] or HELD_OUT * lengths.o1_set) * (len(languages) if released else 1)
+    for name in names:
+        words = tally.length(name) if released else lengths.open[1]
+        tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, lengths.open[0], words, "answers")
+        tally.add(name, counts["closed"] * runs * (not sets), *lengths.attempt, "attempts", kept=name)
+    tally.ask(names * bool(sets), most=counts["closed"], suites=sets)
+    tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
+    for count in (*judged, held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
+        tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
+    tally.start(3 if judged else 1)  # of SFT, of the methods, and of the answers
+
+
+def _gspo_stages(tally: Tally, params: Values) -> tuple[list[str], list[float]]:
+    """Count the trainings; return the models that are asked, and how many responses of each training are judged."""
+    study, lengths, counts = tally.study, tally.lengths, params["counts"]
     sft = {**params["sft"], **params["computing"], "max_length": params["filters"]["packed_length"]}
     method = medical_o1.SHARED | params["rollout"] | params["limits"] | params["optimizer"] | params["computing"]
     rows = sum(count or lengths.o1_set for count in params["corpus"]["configs"].values())
@@ -351,14 +370,7 @@ def _gspo(tally: Tally, params: Values, _: object) -> None:
     how = {"adapter": True, "beside": len(trained) + len(others)}
     questions, each = counts["rows"] or lengths.o1_set, sum(lengths.open)
     judged = [tally.rl(method, backbones[base], questions, each, **how) for base in [first] * len(trained) + others]
-    held_out, runs = counts["held_out"] or HELD_OUT * lengths.o1_set, counts["runs"]
-    for name in names:
-        tally.add(name, (held_out + counts["foreign"] * (name in names[:2])) * runs, *lengths.open, "answers")
-        tally.add(name, counts["closed"] * runs, *lengths.attempt, "attempts", kept=name)
-    tried = 2 * len(TRIED) + 1  # texts in the conclusion; in the reasoning that is shown, where none is tried too
-    for count in (*judged[: len(trained)], held_out * runs * len(names), held_out * tried, FLIPPING / tiers):
-        tally.add(params["judge"]["model"], tiers * lengths.unjudged * count, *lengths.verdict, "verdicts")
-    tally.start(3)  # of SFT, of the methods, and of the answers
+    return names, judged[: len(trained)]
 
 
 def _openmed(tally: Tally, params: Values, _: object) -> None:
