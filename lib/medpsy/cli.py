@@ -82,11 +82,11 @@ def export(
 
 @app.command()
 def convert(
-    point: Annotated[Path, Argument(help="checkpoint-N in outputs/PROFILE/training/NAME: your own training's.")],
+    point: Annotated[Path, Argument(help="checkpoint-N of a training of yours, or the folder of an adapter.")],
     out: Annotated[Path, Argument(help="New folder.")],
     parent: Annotated[Path, Option(help="Folder of the model that the training started from.")],
 ) -> None:
-    """Turn a resume point of a training, sharded or not, into a folder of safetensors that transformers loads."""
+    """Turn a resume point of a training, or an adapter, into a folder of safetensors that transformers loads."""
     print(Late("training.save").convert(point, out, parent=parent))
 
 

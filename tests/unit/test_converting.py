@@ -70,7 +70,7 @@ FILE, NORM = "model.safetensors", "model.norm.weight"
 SPOILT = {
     "checkpoint-4 is no whole resume point.*file whole": lambda point: (point / WHOLE).unlink(),
     "checkpoint-4 holds no weights of a whole model": shards_without_their_list,
-    "an adapter is loaded onto its parent": lambda point: (point / FILE).rename(point / "adapter_model.safetensors"),
+    "and no adapter with .*adapter_config": lambda point: (point / FILE).rename(point / "adapter_model.safetensors"),
     r"model.norm.weight has shape \(2,\), in qwen3-small \(256,\)": with_tensors({NORM: torch.zeros(2)}),
     r"tensor model.norm.weight has shape None, in qwen3-small \(256,\)": with_tensors({NORM: None}),
     r"tensor more has shape \(2,\), in qwen3-small None": with_tensors({"more": torch.zeros(2)}),

@@ -9,7 +9,7 @@ import torch
 from medpsy.training import sft, worker
 from medpsy.training.data import write
 from medpsy.training.jobs import Job
-from medpsy.training.save import ADAPTER, adapted, lora_config, merge_adapter
+from medpsy.training.save import ADAPTER, adapted, convert, lora_config, merge_adapter
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from test_dapo import CONFIG as RL
@@ -60,6 +60,7 @@ def test_the_merged_model_is_the_parent_with_its_adapter_which_names_its_parent_
     assert settings["base_model_name_or_path"] == "qwen3-small" and settings["r"] == 4
     assert str(Path(trained.parent).parent) not in (adapter / "adapter_config.json").read_text()
     assert not Path(trained.work).exists() and trained.done()
+    assert torch.equal(logits(loaded(convert(adapter, folder.with_name("alone"), parent=Path(trained.parent)))), merged)
 
 
 @pytest.fixture

@@ -131,9 +131,10 @@ def load_whole(folder: Path, dtype: str = "float32") -> PreTrainedModel:
 
 def adapted(parent: Path, adapter: Path) -> PeftModel:
     """Load the model in `parent` with an adapter on it; one that does not fit is an error, where peft merely warns."""
+    given = shapes([adapter / WEIGHTS])  # before anything is loaded: it is safetensors, and not damaged
     model = PeftModel.from_pretrained(load_whole(parent), adapter)
     fitting = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
-    if odd := fitting ^ shapes([adapter / WEIGHTS]).keys():
+    if odd := fitting ^ given.keys():
         raise ValueError(f"{adapter.name}: it does not fit {parent.name}, for {min(odd)} is in one of them alone")
     return model
 
@@ -207,8 +208,8 @@ ON_THE_WAY = Path(__file__).with_name("on_the_way.md").read_text(encoding="utf-8
 def convert(point: Path, out: Path, *, parent: Path) -> Path:
     """Write the model of the resume point `point` to the new folder `out`, whole or not at all; return `out`.
 
-    For a training that is on its way, or will not go on: one that ended has left such a folder by itself. Convert what
-    you trained yourself: the list of shards is a pickle, as PyTorch writes it. Architecture, tokenizer, template and
+    For a training that is on its way, or will not go on: one that ended has left such a folder by itself; and for an
+    adapter that others released. Shards convert of your own trainings: their list is a pickle of PyTorch. Architecture, tokenizer, template and
     number format are those of `parent`, from which it started; a point without exactly its tensors is a ValueError.
     """
     require(parent, "convert")
@@ -233,7 +234,10 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
 
 
 def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
-    """Return the folder with the weights of `point` as safetensors: itself, or `scratch` after merging shards."""
+    """Return the folder of all weights as safetensors: `point`, or `scratch` after merging its shards or adapter."""
+    if (point / WEIGHTS).is_file() and (point / CONFIG).is_file():
+        adapted(parent, point).merge_and_unload().save_pretrained(scratch)
+        return scratch
     shards = point if (point / LISTED).is_file() else point / SHARDS
     if shards != point and not (point / WHOLE).is_file():
         raise ValueError(
@@ -249,7 +253,7 @@ def unsharded(point: Path, parent: Path, scratch: Path) -> Path:
         return scratch
     if (point / "config.json").is_file() and list(point.glob("model*.safetensors")):
         return point
-    raise ValueError(f"{point} holds no weights of a whole model; an adapter is loaded onto its parent, not converted")
+    raise ValueError(f"{point} holds no weights of a whole model, and no adapter with {WEIGHTS} and {CONFIG}")
 
 
 def shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
