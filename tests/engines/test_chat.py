@@ -96,7 +96,9 @@ def test_a_prompt_that_the_template_refuses_is_named(tiny, tmp_path):
             chat._prepare([ask("drug")], SAMPLING)
 
 
-@pytest.mark.parametrize(("tokens", "text", "reason", "count"), cases("tokens_of_responses", "tokens", "text", "reason", "count"))
+@pytest.mark.parametrize(
+    ("tokens", "text", "reason", "count"), cases("tokens_of_responses", "tokens", "text", "reason", "count")
+)
 def test_tokens_become_a_response(chat, tokens, text, reason, count):
     found = response(chat, *tokens)
     assert (found.prompt_id, found.text, found.finish_reason, found.seconds) == ("q", text, reason, 0.5)

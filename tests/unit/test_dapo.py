@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from case_rows import cases
 import torch
+from case_rows import cases
 from medpsy import prompts, study
 from medpsy.data.questions import Question
 from medpsy.engines.base import Prompt, Sampling
