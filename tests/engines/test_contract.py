@@ -133,12 +133,15 @@ def expectation(small: Small, prompt: Prompt, sampling: Sampling) -> dict[str, f
 
 
 def test_responses_come_as_they_finish(engine, prompts):
-    start, arrived = time.perf_counter(), []
+    """Of more prompts than are handled at a time the first response is here before the last has finished, by the clock
+    of the engine: on a busy machine both may be late, and none of what others do turns their order round."""
+    start, arrived, finished = time.perf_counter(), [], []
     for response in engine.generate(prompts, replace(SAMPLED, max_tokens=100)):
         arrived.append(time.perf_counter() - start)
+        finished.append(response.seconds)
         assert 0 < response.seconds <= arrived[-1]
     assert len(arrived) == len(prompts)
-    assert arrived[0] < 0.8 * arrived[-1]
+    assert arrived[0] < max(finished)
 
 
 def long_prompt(small: Small, name: str, tokens: int) -> Prompt:

@@ -91,8 +91,7 @@ def test_replies_that_cannot_be_read_are_counted_apart(world, section):
 
 
 def test_judges_that_cannot_be_read_leave_criteria_unjudged(world):
-    judged = ("01_backbone_selection", "02_teacher_selection", "07_main_results")
-    pages = pd.concat(pd.read_parquet(world.outputs / one / world.record(one).conversations["file"]) for one in judged)
+    pages = pd.read_parquet(world.outputs / "07_main_results" / world.record("07_main_results").conversations["file"])
     said = {one["outcome"] for held in pages["criteria"] for criterion in held for one in criterion["verdicts"]}
     assert said == {"met", "not met", "unjudged"}
 

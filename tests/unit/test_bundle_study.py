@@ -1,4 +1,4 @@
-"""A study carried to where there is no model gives the same tables, byte by byte; anything less is refused by name."""
+"""A study carried to where there is no model gives the same tables, to six digits; anything less is refused by name."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def elsewhere(exported, tmp_path, root, monkeypatch):
     return project(tmp_path / "elsewhere", root, monkeypatch)
 
 
-def test_tables_made_without_any_model_are_byte_by_byte_the_same_and_others_are_named(exported, elsewhere, monkeypatch):
+def test_tables_made_without_any_model_are_alike_to_six_digits_and_others_are_named(exported, elsewhere, monkeypatch):
     section, made = exported
     bundle.restore(made, "smoke")
     missing = {place: here for place, _, here in bundle.differences(made, "smoke")}
@@ -89,9 +89,10 @@ def test_tables_made_without_any_model_are_byte_by_byte_the_same_and_others_are_
     inputs = [json.loads((folder / "result.json").read_text())["inputs"] for folder in (section, again)]
     assert inputs[0] == inputs[1]
     scores = again / "tables" / "scores.csv"
-    scores.write_text(re.sub(r"(\d\.\d{6,})", r"\g<1>1", scores.read_text()))  # another machine's last digits
-    assert scores.read_bytes() != (section / "tables" / "scores.csv").read_bytes()
-    assert bundle.differences(made, "smoke") == []
+    whole = scores.read_text()
+    for change, same in ((1e-8, True), (1e-5, False)):  # of the ninth digit, as on another machine, and of the sixth
+        scores.write_text(re.sub(r"\d+\.\d{8,}", lambda number: str(float(number[0]) * (1 + change)), whole))  # noqa: B023
+        assert scores.read_text() != whole and (bundle.differences(made, "smoke") == []) == same
     with scores.open("a") as file:
         file.write("more\n")
     monkeypatch.setattr(provenance, "versions", lambda: {"numpy": "0.1"})

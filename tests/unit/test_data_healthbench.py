@@ -60,16 +60,7 @@ def test_labels_of_physicians_are_read_with_the_criterion_that_they_decide(tmp_p
     assert [item.conversation.theme for item in (first, second)] == ["hedging", "global_health"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("binary_labels", []),
-        ("binary_labels", [None]),
-        ("category", "cluster:other_thing"),
-        ("rubric", " "),
-        ("prompt", []),
-    ],
-)
+@pytest.mark.parametrize(("field", "value"), cases("labelled_defects", "field", "value"))
 def test_a_defect_of_a_labelled_row_is_named(tmp_path, field, value):
     files.write_jsonl(tmp_path / PHYSICIANS_FILES[0], [invented.labelled(1, **{field: value})])
     with pytest.raises(DataError, match=r"oss_meta_eval.jsonl, row 1"):

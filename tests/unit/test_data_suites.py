@@ -71,16 +71,7 @@ def test_mmlu_is_six_groups_of_published_size(tmp_path, pattern):
     assert (first.id, first.subject, first.options, first.gold) == ("anatomy/1", "anatomy", invented.ABCD, 0)
 
 
-@pytest.mark.parametrize(
-    ("record", "want"),
-    [
-        (["stem, quoted\nand broken", "None", "NA", "1,000", "null", "B"], None),  # options that look like gaps
-        (["q", "w", "x", "y", "z", "E"], "row 1, field 'answer' is 'E': a letter from A to D"),
-        (["question", "A", "B", "C", "D", "answer"], "row 1, field 'answer' is 'answer'"),  # a header row
-        (["", "w", "x", "y", "z", "A"], "row 1, field 'question'"),
-        (["q", "w", "x", "y", "A"], "row 1: 5 columns, 6 expected"),
-    ],
-)
+@pytest.mark.parametrize(("record", "want"), cases("mmlu_csv", "record", "want"))
 def test_mmlu_reads_the_original_csv(tmp_path, record, want):
     write_mmlu(tmp_path, sizes=dict.fromkeys(MMLU_SUBJECTS, 1))
     invented.write_csv(tmp_path / "anatomy_test.csv", [record])

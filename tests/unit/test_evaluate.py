@@ -9,7 +9,7 @@ from medpsy import bundle, engines, evaluate, prompts, scoring
 from medpsy.data.questions import Question, sample
 from medpsy.data.suites import SUITES, build
 from medpsy.engines.base import Response
-from medpsy.store import FailedResponsesWarning, NotStored, ResponseStore
+from medpsy.store import REPLAY, FailedResponsesWarning, NotStored, ResponseStore, Session
 from medpsy.study import SO_FAR, ModelSpec
 
 OPTIONS = ("lorin", "mazel", "pendra", "quist")
@@ -141,18 +141,43 @@ def test_variants_are_asked_in_their_own_words_and_order_and_graded_by_their_own
 
 def test_a_run_that_is_stopped_shows_its_last_whole_round_and_goes_on(world, mine, monkeypatch):
     mine, pair = dataclasses.replace(mine, suites=tuple(SETS), rounds=3, runs=1), ["anna", "bert"]
-    world.writes |= {"anna": lambda *_: thought("B"), "bert": lambda *_: [thought("B")][len(world.asked("bert")) == 7]}
+    monkeypatch.setitem(SETS, "mmlu_health", MMLU[:3])
+    world.writes |= {"anna": lambda *_: thought("B"), "bert": lambda *_: [thought("B")][len(world.asked("bert")) == 5]}
     with pytest.raises(IndexError):
         evaluate.closed_ended(mine, pair)
     monkeypatch.setenv(SO_FAR, "1")
     graded = evaluate.closed_ended(shown := dataclasses.replace(mine, so_far={}), pair)
-    assert shown.so_far == {"medqa": (2, 6), "mmlu_health": (2, 6)}
+    assert shown.so_far == {"medqa": (2, 6), "mmlu_health": (1, 3)}
     asked = graded.groupby(["model", "suite"])["question_id"].agg(set).to_dict()
-    assert asked == {(name, key): {one.id for one in sample(SETS[key], 2, 7)} for name in pair for key in SETS}
+    drawn = {key: {one.id for one in sample(items, len(items) // 3, 7)} for key, items in SETS.items()}
+    assert asked == {(name, key): drawn[key] for name in pair for key in SETS}
     with pytest.raises(NotStored, match="no response of model 'anna' is stored; run the section without --so-far"):
         evaluate.closed_ended(dataclasses.replace(shown, profile="smoke"), pair)
     monkeypatch.delenv(SO_FAR)
-    assert len(evaluate.closed_ended(mine, pair)) == 24 and len(world.asked("bert")) == 13  # one of them again
+    assert len(evaluate.closed_ended(mine, pair)) == 18 and len(world.asked("bert")) == 10  # one of them again
+
+
+def test_a_replay_has_no_early_rounds_and_of_a_suite_shown_in_several_ways_the_least_is_told(mine, monkeypatch):
+    store, asked, sizes = ResponseStore(mine.store_dir), {"medqa": {one.id: one for one in MEDQA}}, []
+
+    def ask(part):
+        sizes.append(len(part["medqa"]))
+        if sizes[-1] > there:
+            raise NotStored
+        return part
+
+    def shown(so_far):
+        evaluate.in_rounds(Session(dataclasses.replace(mine, rounds=3, so_far=so_far), store), asked, ask)
+        return so_far
+
+    there = 6
+    assert shown(None) is None and sizes == [2, 4, 6]
+    assert shown({"medqa": (1, 6)}) == {"medqa": (1, 6)} and shown({}) == {"medqa": (6, 6)}
+    there = 4
+    assert shown({"medqa": (6, 6)}) == {"medqa": (4, 6)} and sizes[-2:] == [6, 4]
+    monkeypatch.setenv(REPLAY, "1")
+    there = 6
+    assert shown(None) is None and sizes[-2:] == [4, 6]
 
 
 def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command, launch_command_parser
+from case_rows import cases
 from medpsy.training import jobs
 from medpsy.training.jobs import CONFIGS, Sharing
 from medpsy.training.jobs import launch_command as command
@@ -60,16 +61,7 @@ def test_torchrun_starts_as_many_processes_again_and_all_machines_meet_at_the_fi
     assert found.rdzv_endpoint == (f"10.0.0.7:{port}" if settings(name)["num_machines"] > 1 else "localhost:0")
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"restarts": -1}, "restarts: -1; give at least 1 process and 0 restarts"),
-        ({"restarts": 1}, "restarts: 1: only a launch config starts several processes"),
-        ({"processes": 2}, "processes: 2, restarts: 0: only a launch config"),
-        ({"config": "gpu_1", "processes": 2}, "'gpu_1' is for one process without restarts; processes: 2"),
-        ({"config": "fsdp_32", "processes": 30}, "30, .* cannot be spread evenly over the 4 machines"),
-    ],
-)
+@pytest.mark.parametrize(("how", "message"), cases("launches", "how", "message"))
 def test_what_does_not_go_together_is_refused_before_anything_starts(how, message):
     with pytest.raises(ValueError, match=message):
         command(["-c", "pass"], Sharing(**how))

@@ -12,6 +12,7 @@ from medpsy import study as studies
 from medpsy.engines.models import model_folder, weight_files
 from medpsy.recipes.openmed import merge
 from medpsy.study import ModelSpec
+from medpsy.training.save import load_whole
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from training_examples import defined
@@ -35,6 +36,15 @@ def saved(folder, change=0.0, seed=1, **config):
     (folder / "chat_template.jinja").write_text("template of the base")
     (folder / "training.json").write_text("{}")
     return ModelSpec(folder.name, str(folder))
+
+
+def test_a_model_whose_files_lack_a_tensor_is_not_loaded_with_one_drawn_at_random(tmp_path):
+    saved(tmp_path)
+    whole, lost = weights(tmp_path), "model.layers.1.mlp.up_proj.weight"
+    assert torch.equal(load_whole(tmp_path).state_dict()[lost], torch.tensor(whole.pop(lost)))
+    save_file(whole, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"no tensor {lost} in its files, which are not whole"):
+        load_whole(tmp_path)
 
 
 def weights(folder):

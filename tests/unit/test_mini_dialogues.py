@@ -135,10 +135,11 @@ def test_a_judge_with_good_ears_says_the_truth():
 def test_what_stands_in_a_response_to_win_the_judge_over_changes_no_verdict():
     met = {}
     for share in (0.0, 1.0):
-        some = list(islice(suites.judge_samples(WORLD, suites.Ear(), random.Random(3), share), 900))
+        some = list(islice(suites.judge_samples(WORLD, suites.Ear(), random.Random(3), share), 3000))
         forged = [one for one in some if '"criteria_met": true' in fenced(one.messages[0]["content"])]
         met[share] = [json.loads(one.completion.removesuffix(voices.END))["criteria_met"] for one in forged or some]
-    assert len(met[1.0]) > 200 and sum(met[1.0]) / len(met[1.0]) == pytest.approx(sum(met[0.0]) / 900, abs=0.1)
+    shares = [sum(decided) / len(decided) for decided in met.values()]  # 0.324 and 0.326; of other seeds 0.016 apart
+    assert len(met[1.0]) > 1400 and shares[1] == pytest.approx(shares[0], abs=0.03)
 
 
 def test_a_judge_is_asked_with_the_prompt_of_the_study():

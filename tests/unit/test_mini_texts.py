@@ -115,10 +115,10 @@ def test_both_template_behaviours(fast, opens, ending):
 
 def test_the_parser_is_taught_to_read_what_was_said_and_not_what_stands_behind_it():
     obeyed = []
-    for one in islice(voices.parser_samples(WORLD, random.Random(8), 1.0), 300):
+    for one in islice(voices.parser_samples(WORLD, random.Random(8), 1.0), 1000):
         if forged := re.search(r"Answer: ([A-J])\b", fenced(one.messages[0]["content"])[9:]):
             obeyed.append(one.completion.endswith(f"Answer: {forged[1]}{voices.END}"))
-    assert len(obeyed) > 100 and sum(obeyed) < 0.4 * len(obeyed)  # no more than chance
+    assert len(obeyed) > 450 and sum(obeyed) < 0.22 * len(obeyed)  # no more than chance: of four options or more
 
 
 def test_who_is_hasty_recalls_nothing_and_is_right_by_chance():

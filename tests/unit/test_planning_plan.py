@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import namedtuple
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -245,9 +246,15 @@ def test_a_machine_without_a_gpu_is_measured_for_the_files_that_it_runs(plans, m
     assert plan.forecast("laptop", gpu="L4").total.hours < usual.total.hours
 
 
-def test_a_measurement_takes_seconds_and_ends_in_time(monkeypatch):
-    found = machine.measured()
-    assert found is None or (found.peak > 0 and found.bandwidth > 0 and found.memory > 1)  # None: the machine is busy
+def test_a_measurement_is_turned_into_a_data_sheet_and_ends_in_time(monkeypatch):
+    rates = [{"n_prompt": 32, "samples_ts": [900.0, 1000.0]}, {"n_prompt": 0, "samples_ts": [100.0, 50.0]}]
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.programs, "find", lambda name: name)
+        patch.setattr(machine.subprocess, "run", lambda *_, **how: SimpleNamespace(stdout=json.dumps(rates)))
+        found = machine.measured()
+    weights = 4 * 2048 * (2 * 2048 + 2 * 1024 + 3 * 6144) + 16_384 * 2048
+    assert found.peak * 0.4 == pytest.approx(2 * weights * 1000 / 1e12)  # operations, at the share that reading reaches
+    assert found.bandwidth == pytest.approx(weights * 4.5 / 8 / (1 / 100 - 1 / 1000) / 1e12, rel=0.01)  # bits of Q4_K
     with monkeypatch.context() as patch:
         patch.setattr(machine, "SECONDS", 0.01)
         assert machine.measured() is None and plan.forecast("laptop").gpu == machine.OTHER
@@ -256,13 +263,15 @@ def test_a_measurement_takes_seconds_and_ends_in_time(monkeypatch):
         machine.measured()
 
 
-def test_a_file_weighs_what_its_format_says():
+def test_a_file_weighs_what_is_printed_for_its_format_and_size():
     laptop = study.load("laptop")
-    whole = costs.listed_size("qvac/MedPsy-4B", "")
-    file = costs.model_size(laptop, "medpsy-4b")
-    assert file.weights / whole.weights == pytest.approx(2.72 / 8.83) and file.written == whole.written
+    printed = {"medpsy-4b": 2.72, "medpsy-1.7b": 1.28, "medpsy-1.7b-q8_0": 2.16, "medpsy-1.7b-iq3_m": 1.03}
+    printed |= {"qwen3-1.7b": 1.28, "lfm2.5-1.2b": 2 * 1.2 * 1.28 / 4.07}  # of the same size, and of another
+    assert {name: costs.model_size(laptop, name).weights / 1e9 for name in printed} == pytest.approx(printed)
+    judge = costs.model_size(study.load("review"), "medgemma-27b")
+    assert judge.weights / 1e9 == pytest.approx(2 * 27 * 2.72 / 8.83) and judge.written == 900
     with pytest.raises(ValueError, match="how large a file in Q2_K is"):
-        costs.file_share("Q2_K")
+        costs.file_bytes(8e9, "Q2_K")
 
 
 def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):

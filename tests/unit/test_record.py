@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from case_rows import cases
 from matplotlib.figure import Figure as Canvas
 from medpsy import files, provenance
 from medpsy.evidence import RESPONSES
@@ -150,18 +151,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_that_passes_for_done(record, mo
     assert not [name for name in path.parent.rglob("*") if name.is_file()]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "no record; run the section first"),
-        ("{", "not JSON"),
-        ("[]", "record must be object"),
-        ('{"schema": 1}', "must contain"),
-        ({"schema": 2}, "schema must be same as const definition: 1; it holds 2"),
-        ({"extra": 1}, "extra"),
-        ({"figures": {"f": {"title": "", "alt": "", "png": "../f.png", "svg": "f.svg"}}}, "png must match pattern"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), cases("no_records", "text", "said"))
 def test_what_is_no_record_of_this_make_is_refused(record, text, said):
     path = record()
     if isinstance(text, dict):

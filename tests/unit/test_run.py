@@ -85,6 +85,14 @@ def test_a_run_leaves_the_record_and_the_executed_notebook_by_a_kernel_of_this_p
     assert re.search(r"5 of 6 \(Step 3\) +[1-9]\d*\.\d s\n", stream.getvalue())
 
 
+def test_what_is_shown_so_far_stands_beside_the_last_record(project):
+    write(project, RECORD.replace("result.json", "so_far.json"))
+    done(project)
+    (folder(project) / "result.json").rename(folder(project) / "result.previous.json")
+    assert json.loads(execute(so_far=True)[0].read_text()) == {"n": 4}
+    assert files(project) == ["notebook.ipynb", "result.previous.json", "so_far.json"]
+
+
 def test_parameters_reach_the_notebook(project, tmp_path):
     write(project, RECORD)
     more = tmp_path / "more.yaml"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from case_rows import cases
 from medpsy import size_classes, strict, study
 
 CLASSES = {
@@ -45,15 +46,7 @@ def test_a_checkpoint_that_is_not_whole_names_the_section_to_run_first(trained, 
     assert size_classes.by_stage(trained, STAGES, TABLES)  # a replay reads stored responses and needs no weights
 
 
-@pytest.mark.parametrize(
-    ("changes", "tables", "words"),
-    [
-        ({"sft9": {"large": "large-sft1"}}, {}, "stages: stage 'sft9' is unknown; did you mean"),
-        ({"rl2": {"small": "small-rl2"}}, {}, "stages.rl2: 'large' is missing; both ends are needed"),
-        ({"sft1": {"large": "qwen3-large"}}, {}, "'large' names a model twice"),
-        ({}, {"small": "table05"}, "stands_for.small: 'table05' is no published stage table; known are table05"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "tables", "words"), cases("ladders", "changes", "tables", "words"))
 def test_a_ladder_that_cannot_be_meant_is_refused(trained, changes, tables, words):
     with pytest.raises(strict.SettingsError, match=words):
         size_classes.by_stage(trained, STAGES | changes, TABLES | tables)

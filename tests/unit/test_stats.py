@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from medpsy import stats
+from scipy.stats import t
+from training_examples import defined
 
 WORLDS = 2000  # simulated suites: the share that is covered is known to half a point
 LEVELS = ["model", "stratum", "question_id", "run"]
@@ -68,6 +70,21 @@ def test_the_clipped_mean_of_conversations_is_covered():
     truth = 100 * (-1.5 * 0.15 + 0.2 * 0.15 + 0.6 * 0.4 + 0.3)
     drawn = stats.bootstrap(long(examples), seed=5).clip(0, 100)
     assert 0.94 <= covered(truth, stats.score(long(examples)).clip(0, 100), stats.half_width(drawn)) <= 0.96
+
+
+@pytest.mark.parametrize(
+    ("knows", "noise", "least", "most"),
+    [(0.0, 20.0, 0.98, 1.0), (1.0, 20.0, 0.7, 0.8), (1.0, 0.0, 0.3, 0.36)],  # 0.35: the root of 50 / 400
+)
+def test_the_corrected_level_of_a_judge_is_covered_by_a_margin_as_wide_as_the_judge_is_bad(knows, noise, least, most):
+    corrected, generator = defined("02_teacher_selection", "corrected", np=np, pd=pd, t=t), np.random.default_rng(11)
+    found = []
+    for truth in map(pd.Series, generator.normal(50, 20, size=(WORLDS // 2, 400))):
+        told, few = knows * truth + generator.normal(10, noise, size=400), truth[:50]
+        found.append((*corrected(told, few), t.ppf(0.975, 49) * few.sem()))
+    levels, margins, alone = np.transpose(found)
+    assert 0.93 <= covered(50, levels, margins) <= 0.96  # a slope fitted to 50 takes half a point off,
+    assert least <= margins.mean() / alone.mean() <= most  # and a hundredth of the margin
 
 
 def test_margins_are_those_of_the_closed_forms():

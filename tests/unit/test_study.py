@@ -246,6 +246,8 @@ def test_a_file_of_the_hub_serves_the_weights_and_a_local_one_too(root):
     assert model(root, **COPY, file=FILE).local_file == root / FILE
     with pytest.raises(ValueError, match="quill.gguf names no number format"):
         _ = model(root, **COPY, file="data/quill.gguf").format
+    for name, told in (("a-F32", "F32"), ("b.mxfp4", "MXFP4"), ("c-tq1_0", "TQ1_0"), ("quill", "quill.gguf")):
+        assert model(root, **COPY, file=f"data/{name}.gguf").told_format == told
     with pytest.raises(strict.SettingsError, match="beside base_url; .*remove one"):
         model(root, path="quill", base_url="http://127.0.0.1:1/v1", file=FILE)
     with pytest.raises(strict.SettingsError, match="is no GGUF file"):
@@ -256,6 +258,8 @@ def test_files_of_one_model_are_found_by_its_papers():
     laptop = study.load("laptop")
     names = [file.name for file in laptop.files("medpsy-1.7b-q8_0")]
     assert names == ["medpsy-1.7b-q8_0", "medpsy-1.7b", "medpsy-1.7b-iq3_m"]
+    assert [file.name for file in laptop.files("qwen3-1.7b")] == ["qwen3-1.7b"]  # the same file is asked otherwise too
+    assert laptop.model("qwen3-1.7b").file == laptop.model("qwen3-1.7b-plain").file
     assert len(study.load("review").files("medpsy-1.7b")) == 7 and study.load("paper").files("medpsy-1.7b") == []
     assert laptop.engine == "llama_cpp" and all(one.gguf for one in laptop.models.values())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from case_rows import cases
 from medpsy import strict
 from medpsy.corpus.rows import chat_form
 from medpsy.training import sft
@@ -98,17 +99,7 @@ def test_a_row_longer_than_a_pack_is_named_and_never_cut(tmp_path):
         sft.examples(one, tokenizer_of("qwen3-small"), 32)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"num_train_epoch": 3.0}, "f.yaml: sft1.num_train_epoch: SFTConfig has no such argument; did you mean 'num_"),
-        ({"learning_rate": "1e-3"}, "f.yaml: sft1.learning_rate: '1e-3' must be a number; it is in quotes"),
-        ({"lr_scheduler_kwargs": 3}, "f.yaml: sft1.lr_scheduler_kwargs"),
-        ({"seed": 3}, "f.yaml: sft1.seed: leave it out; the job sets it"),
-        ({"use_cpu": True}, "f.yaml: sft1.use_cpu: leave it out"),
-        ({"output_dir": "x"}, "f.yaml: sft1.output_dir: leave it out"),
-    ],
-)
+@pytest.mark.parametrize(("change", "words"), cases("trainer_arguments", "change", "words"))
 def test_arguments_that_cannot_be_meant_are_refused(change, words):
     with pytest.raises(strict.SettingsError, match=words):
         told = {name: value for name, value in CONFIG.items() if name != "seed"}

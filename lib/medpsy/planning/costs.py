@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent
 GROUPS = ("serving", "hub", "mini", "cpu")  # of costs.yaml, whose values have names of their own
 CACHED = 2 * 2  # bytes per token, layer and unit of width: key and value in bfloat16
 FINAL = {"large": "qvac/MedPsy-4B", "small": "qvac/MedPsy-1.7B"}  # how much a trained model writes (report 4.6)
+FILES = {"qvac/MedPsy-4B": "table07_quant_4b", "qvac/MedPsy-1.7B": "table08_quant_1p7b"}  # how large their files are
 TERA, GIGA = 1e12, 1e9
 MATRIX_SIDE = 512  # of the square matrices: one product takes some milliseconds, so that some are not interrupted
 
@@ -94,19 +95,18 @@ def model_size(study: Study, name: str) -> Size:
     spec = study.model(name)
     there = spec.local_dir and (spec.local_dir / "config.json").is_file()
     size = size_of_folder(spec.local_dir) if there else listed_size(spec.path, f"model {name!r}")
-    if spec.file:
-        size = replace(size, weights=size.weights * file_share(spec.format), remote=not spec.local_file)
-    return size
+    served = {"weights": file_bytes(size.weights, spec.format), "remote": not spec.local_file} if spec.file else {}
+    return replace(size, **served)
 
 
-def file_share(form: str) -> float:
-    """Return the size of a GGUF file in the format `form` against one in bfloat16, as the report's have it; ValueError
-    for a format of which it has none."""
-    sizes = published.table("table07_quant_4b")["Size (GB)"].astype(float)
-    printed = sizes[sizes.index.str.endswith(f"-{form}")]
-    if printed.empty:
+def file_bytes(whole: float, form: str) -> float:
+    """Return the bytes of a GGUF file in the format `form` of a model of `whole` bytes in bfloat16: what is printed for
+    the report's model of that size, else as much of `whole` as of the nearer one; ValueError where nothing is."""
+    gap, near = min((abs(size.weights - whole), path) for path, size in listed_sizes().items() if path in FILES)
+    sizes = published.table(FILES[near])["Size (GB)"].astype(float) * GIGA  # the output matrix apart from embeddings
+    if (row := f"{Path(near).name}-{form}") not in sizes:
         raise ValueError(f"how large a file in {form} is, is not known; take one of those in Table 7 of the report")
-    return printed.iloc[0] / sizes.max()
+    return sizes[row] * (whole / sizes.max() if gap > 0.01 * whole else 1)
 
 
 def size_of_folder(folder: Path) -> Size:

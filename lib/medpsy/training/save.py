@@ -209,8 +209,8 @@ def convert(point: Path, out: Path, *, parent: Path) -> Path:
     """Write the model of the resume point `point` to the new folder `out`, whole or not at all; return `out`.
 
     For a training that is on its way, or will not go on: one that ended has left such a folder by itself; and for an
-    adapter that others released. Shards convert of your own trainings: their list is a pickle of PyTorch. Architecture, tokenizer, template and
-    number format are those of `parent`, from which it started; a point without exactly its tensors is a ValueError.
+    adapter that others released. Shards convert of your own trainings: their list is a pickle. Architecture, tokenizer,
+    template and number format are those of `parent`, where it began; without exactly its tensors a ValueError.
     """
     require(parent, "convert")
     if out.exists():
