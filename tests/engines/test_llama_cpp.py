@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from case_rows import cases
 from medpsy import doctor
 from medpsy.engines import EngineError, Prompt, Sampling, llama_cpp, open_engine, programs
 from medpsy.engines.convert import to_gguf
@@ -221,16 +222,7 @@ def test_a_child_that_ignores_the_polite_request_is_killed(monkeypatch):
     assert gone(process) and not child.alive
 
 
-@pytest.mark.parametrize(
-    ("end", "told"),
-    [
-        ("exit 3", "it ended with exit code 3"),
-        ("kill -SEGV $$", r"SIGSEGV \(Segmentation fault\): .*medpsy doctor"),
-        ("kill -ILL $$", "SIGILL .*: it was built for another processor"),
-        ("kill -KILL $$", "SIGKILL .*: most likely memory ran out"),
-        ("kill -TERM $$", "SIGTERM .*: somebody stopped it"),
-    ],
-)
+@pytest.mark.parametrize(("end", "told"), cases("dead_processes", "end", "told"))
 def test_a_dead_process_is_told_by_how_it_ended_its_command_and_its_log(end, told):
     child = Child(["sh", "-c", f"echo last words >&2; {end}"], talk=end == "exit 3")
     child.wait()

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import httpx2
 import pytest
+from case_rows import cases
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from medpsy.engines import engine_kind, fingerprint, models, open_engine, programs
@@ -306,15 +307,7 @@ def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch
     assert (programs.find("llama-server"), programs.find(programs.CONVERTER)) == (own, script)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        ("llama", {}, "engine 'llama' is unknown; choose one of transformers, llama_cpp, vllm, ray, openai"),
-        ("transformers", {"slots": 3}, "'tiny': engine_options.slots: unknown key; known are device"),
-        ("llama_cpp", {"slot": 3}, "'tiny': engine_options.slot: unknown key; did you mean 'slots'"),
-        ("openai", {}, "'tiny' has no base_url"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "options", "message"), cases("unknown_engines", "kind", "options", "message"))
 def test_unknown_engines_and_options_are_refused(tiny, kind, options, message):
     with pytest.raises(ValueError, match=message):
         open_engine(kind, tiny, **options)

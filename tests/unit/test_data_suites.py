@@ -413,15 +413,7 @@ def test_a_config_that_is_missing_is_explained(hub):
         load("medxpertqa")
 
 
-@pytest.mark.parametrize(
-    ("said", "want"),
-    [
-        ("Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated to access it.", "set HF_TOKEN"),
-        ("Dataset 'a/b' doesn't exist on the Hub or cannot be accessed.", "set HF_TOKEN"),
-        ("Couldn't reach 'a/b' on the Hub (ConnectError)", "check the connection"),
-        ("Dataset scripts are no longer supported, but found b.py", "data_dir"),
-    ],
-)
+@pytest.mark.parametrize(("said", "want"), cases("hub_errors", "said", "want"))
 def test_hub_errors_say_what_to_do(said, want):
     message = hub_message("a/b", ConnectionError(said))
     assert want in message and said in message

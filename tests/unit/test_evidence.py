@@ -3,6 +3,7 @@
 import pandas as pd
 import pyarrow as pa
 import pytest
+from case_rows import cases
 from fake_engine import FakeEngine, answer
 from medpsy import engines, evidence
 from medpsy.data.questions import Conversation, Criterion, Question
@@ -74,14 +75,7 @@ QUESTION = Question("q1", "medqa", "", "Which?", ("a", "b", "c"), 2, None, "medq
 
 
 @pytest.mark.parametrize(
-    ("change", "text", "reasoning", "answer"),
-    [
-        ({}, "<think>hm</think>B", "<think>hm", "B"),
-        ({"model": "quill"}, "hm</think>B", "hm", "B"),
-        ({"model": "quill", "finish_reason": "length"}, "hm, B", "hm, B", None),
-        ({"finish_reason": "failed"}, None, "", ""),
-        ({}, "half \ud800</think>B", "half \ufffd", "B"),
-    ],
+    ("change", "text", "reasoning", "answer"), cases("reasoning_apart", "change", "text", "reasoning", "answer")
 )
 def test_reasoning_and_answer_of_a_response_stand_apart_beside_its_question(change, text, reasoning, answer):
     graded = {"model": "reed", "suite": "medqa", "question_id": "q1", "run": 0, "key": "k", "finish_reason": "stop"}
