@@ -76,7 +76,7 @@ def test_the_clipped_mean_of_conversations_is_covered():
     ("knows", "noise", "least", "most", "n"),
     [(0.0, 20.0, 0.99, 1.01, 50), (1.0, 20.0, 0.7, 0.8, 50), (1.0, 0.0, 0.3, 0.36, 50), (1.0, 20.0, 0.7, 0.8, 20)],
 )
-def test_the_corrected_level_of_a_judge_is_covered_by_a_margin_as_wide_as_the_judge_is_bad(knows, noise, least, most, n):
+def test_a_corrected_level_is_covered_by_a_margin_as_wide_as_the_judge_is_bad(knows, noise, least, most, n):
     corrected, generator = defined("02_teacher_selection", "corrected", np=np, pd=pd, t=t), np.random.default_rng(11)
     found = []
     for truth in map(pd.Series, generator.normal(50, 20, size=(WORLDS // 2, 400))):
