@@ -38,8 +38,8 @@ def logits(folder):
 
 @pytest.mark.parametrize(("point", "several"), [("1GB", False), ("1MB", True)], indirect=["point"])
 def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(point, several, tmp_path):
-    assert (len(list(point.glob("model*.safetensors"))) > 1) == several
     out = convert(point, tmp_path / "new" / "plain", parent=PARENT)
+    assert [len(list(folder.glob("model*.safetensors"))) > 1 for folder in (point, out)] == [several] * 2
     assert torch.equal(logits(out), logits(point))
     assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
     assert (out / "chat_template.jinja").read_text() == (PARENT / "chat_template.jinja").read_text()

@@ -22,8 +22,8 @@ MEASURED = {  # seconds of one run of profile mini on the reference machine, who
     "01_backbone_selection": 127, "02_teacher_selection": 75, "10_quantization": 163,
     "12_gspo_judge": 195, "13_openmed": 228,
     "08_stage_ablations": 66,  # of another run: in this one a training beside it made it 108
-    "04_sft": 224,  # 672 on a machine on which 12_gspo_judge took three times as long
-    "05_rl": 451,  # of another run, with more updates: 501 beside a replay, on a machine that takes 1.11 times as long
+    "04_sft": 672 / 3,  # on a machine on which 12_gspo_judge took three times as long
+    "05_rl": 501 / 1.11,  # of another run, with more updates, beside a replay, on a machine that takes 1.11 times as long
 }  # fmt: skip
 
 
