@@ -286,12 +286,15 @@ def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame
 
 def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
     """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted."""
-    from transformers import AutoTokenizer  # late: takes seconds to import
-
-    revision = {} if model.local_dir else {"revision": model.revision}
-    tokenizer = AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)
-    numbers: list[int] = []
+    tokenizer, numbers = tokenizer_of(model), []
     for start in range(0, len(texts), BATCH):
         batch = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)
         numbers += [len(ids) for ids in batch["input_ids"]]
     return numbers
+
+
+def tokenizer_of(model: ModelSpec) -> Any:
+    from transformers import AutoTokenizer  # late: takes seconds to import
+
+    revision = {} if model.local_dir else {"revision": model.revision}
+    return AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)

@@ -16,8 +16,7 @@ from medpsy import evaluate
 from medpsy import study as studies
 from medpsy.data.questions import Question, sample
 from medpsy.data.rows import DataError, hub_message
-from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, build, digest, load
-from medpsy.data.training_sets import Lettered, split_options
+from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, Lettered, build, digest, load, split_options
 from medpsy.mini import suites as mini
 
 COMMIT = "0123456789" * 4

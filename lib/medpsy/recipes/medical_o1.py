@@ -78,12 +78,9 @@ def origins(purpose: str, copies: Mapping[str, Copy], taught: Mapping[str, str] 
 def o1_corpus(
     study: Study, *, configs: Mapping[str, int], filters: Mapping[str, object], origin: Given = None
 ) -> Written:
-    """Write corpus ``"o1"``, as `medpsy.corpus.building.write_corpus`.
-
-    Args:
-        configs: configuration -> rows, drawn by the study's seed; 0 means all of it.
-        origin: as of `medpsy.corpus.seeds.copy`; a set that is not to be had, or malformed, is a DataError.
-    """
+    """Write corpus ``"o1"``, as `medpsy.corpus.building.write_corpus`. `configs`: configuration -> rows, drawn by the
+    study's seed; 0 means all of it. `origin` as of `medpsy.corpus.seeds.copy`; a set that is not to be had, or
+    malformed, is a DataError."""
     source = o1_copy(study, origin)
     made_of = origins("Open questions with reasoning and a concise conclusion.", {TITLE: source})
     return write_corpus(study, CORPUS, training_rows(source, configs, study.seed), filters=filters, origins=made_of)
@@ -93,13 +90,9 @@ UNHEARD = ("enzyme", "harms")  # relations of which the miniature's judges were 
 
 
 def open_questions(study: Study, *, config: str, rows: int, held_out: int, seed: int, origin: Given = None) -> RlSet:
-    """Return questions of `config` for reinforcement learning with a judge; none is a suite's.
-
-    Args:
-        rows: questions to train on, drawn by seed; 0 means all there are. Fewer than asked for are a ValueError.
-        held_out: held-out questions, likewise: in the miniature of held-out cells.
-        origin: as of `o1_corpus`; none for the miniature.
-    """
+    """Return questions of `config` for reinforcement learning with a judge; none is a suite's. `rows` to train on and
+    `held_out` ones, in the miniature of held-out cells, are drawn by seed; 0 means all there are, and fewer than asked
+    for are a ValueError. `origin` as of `o1_corpus`; none for the miniature."""
     source = o1_copy(study, origin)
     train, index, chosen = read(source, config), Contamination(stems(study), near=NEAR, ngram=NGRAM), []
     if source.fiction:
@@ -168,11 +161,8 @@ Questions = Mapping[str, Sequence[OpenQuestion]]  # by configuration (language)
 def open_answers(
     study: Study, models: Sequence[str], questions: Questions, *, runs: int, progress: Progress = None
 ) -> pd.DataFrame:
-    """Let `models` answer open questions as the study's conversations are answered.
-
-    Returns:
-        One row per model, configuration, run and question: `ANSWER`, ``question_id`` and ``config``.
-    """
+    """Let `models` answer open questions as the study's conversations are answered. Returns one row per model,
+    configuration, run and question: `ANSWER`, ``question_id`` and ``config``."""
     session, frames = Session(study, ResponseStore(study.store_dir), progress), []
     prompts = {item.id: Prompt(f"open/{item.id}", item.messages) for group in questions.values() for item in group}
     for model in models:
