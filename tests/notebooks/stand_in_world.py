@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import stand_in_families
 import stand_in_models
 import stand_in_rows
 import stub_hub
@@ -89,7 +88,7 @@ class Project:
 
     def require_site(self, sections: Iterable[str]) -> list[str]:
         """Assert that the site has all sections, and shows text of a model as text alone; return its pages."""
-        site, hostile = self.outputs / "report", stand_in_families.HOSTILE
+        site, hostile = self.outputs / "report", stand_in_models.HOSTILE
         front = (site / "index.html").read_text(encoding="utf-8")
         assert all(f"sections/{section}/" in front for section in sections)
         pages = {path.relative_to(site): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
@@ -197,7 +196,7 @@ def chatty() -> Callable[[dict[str, Any], int], Reply]:
 
     def answer(body: dict[str, Any], _times: int) -> Reply:
         place = sum(body["messages"][-1]["content"].encode()) + len(body["model"])
-        said = (f"The answer is {'ABC'[place % 3]}.", stand_in_families.HOSTILE, "Either A or B.", "")[place % 4]
+        said = (f"The answer is {'ABC'[place % 3]}.", stand_in_models.HOSTILE, "Either A or B.", "")[place % 4]
         return 200, completion(said, "length" if place % 7 == 0 else "stop", reasoning_content="Let me think.")
 
     return answer
