@@ -24,33 +24,23 @@ def test_each_kind_of_file_gives_the_same_values(tmp_path, name):
     assert [(each.source, each.number) for each in read] == [(name, 1), (name, 2)]
 
 
-def test_a_csv_gives_texts_and_nested_values_as_json(tmp_path):
+def test_a_csv_gives_texts_nested_values_as_json_and_line_breaks_inside_a_field(tmp_path):
     read = from_files([invented.write_named_csv(tmp_path / "r.csv", ROWS)])
-    assert [each.text("id") for each in read] == ["a", 'b, "c"\nd']
-    assert [each.integer("n") for each in read] == [1, 0]
+    assert [(each.text("id"), each.integer("n")) for each in read] == [("a", 1), ('b, "c"\nd', 0)]
     assert [each.texts("list") for each in read] == [("x", "None"), ()]
-
-
-def test_a_packed_json_file_may_hold_one_value_per_line(tmp_path):
-    (tmp_path / "dev.json.gz").write_bytes(gzip.compress(b'{"id": "a"}\n\n{"id": "b"}\n'))
-    assert [each.text("id") for each in from_files([tmp_path / "dev.json.gz"])] == ["a", "b"]
-
-
-def test_a_json_object_of_objects_keeps_its_keys(tmp_path):
-    read = from_files([invented.write_json(tmp_path / "r.json", {"123": {"id": "a"}, "456": {"id": "b"}})])
-    assert [(each.key, each.number, each.text("id")) for each in read] == [("123", 1, "a"), ("456", 2, "b")]
-
-
-def test_line_breaks_inside_a_csv_field_do_not_count_as_rows(tmp_path):
     path = invented.write_csv(tmp_path / "r.csv", [["one\ntwo\r\nthree", "A"], ["q", "B"]])
     read = from_files([path], ("question", "answer"))
     assert [(each.number, each.text("answer")) for each in read] == [(1, "A"), (2, "B")]
     assert read[0].text("question") == "one\ntwo\r\nthree"
+    path.write_bytes(b"\xef\xbb\xbfid,n\na,1\n")  # a byte order mark is not part of the first field
+    assert from_files([path])[0].text("id") == "a"
 
 
-def test_a_byte_order_mark_is_not_part_of_the_first_field(tmp_path):
-    (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbfid,n\na,1\n")
-    assert from_files([tmp_path / "r.csv"])[0].text("id") == "a"
+def test_a_json_file_may_hold_one_value_per_line_or_an_object_of_objects(tmp_path):
+    (tmp_path / "dev.json.gz").write_bytes(gzip.compress(b'{"id": "a"}\n\n{"id": "b"}\n'))
+    assert [each.text("id") for each in from_files([tmp_path / "dev.json.gz"])] == ["a", "b"]
+    read = from_files([invented.write_json(tmp_path / "r.json", {"123": {"id": "a"}, "456": {"id": "b"}})])
+    assert [(each.key, each.number, each.text("id")) for each in read] == [("123", 1, "a"), ("456", 2, "b")]
 
 
 @pytest.mark.parametrize(
@@ -78,23 +68,16 @@ def test_shards_are_read_in_order_of_name(tmp_path):
     assert sources(read) == "test-00000-of-00002.parquet, test-00001-of-00002.parquet"
 
 
-def test_two_kinds_of_one_split_are_refused(tmp_path):
-    invented.write_jsonl(tmp_path / "test.jsonl", ROWS)
+def test_a_file_is_found_beside_others_and_a_missing_one_or_two_kinds_are_refused(tmp_path):
+    (tmp_path / "test_notes.md").write_text("x")
+    (tmp_path / "test.csv").mkdir()
+    with pytest.raises(DataError, match=r"no file named like dev\* or test\* \(ending in one of .jsonl"):
+        find(tmp_path, ("dev*", "test*"))
+    path = invented.write_jsonl(tmp_path / "test.jsonl", ROWS)
+    assert find(tmp_path, ("test*",)) == (path,)
     invented.write_parquet(tmp_path / "test.parquet", ROWS)
     with pytest.raises(DataError, match="test.jsonl, test.parquet are of several kinds"):
         find(tmp_path, ("test*",))
-
-
-def test_other_files_beside_the_data_do_not_matter(tmp_path):
-    (tmp_path / "test_notes.md").write_text("x")
-    (tmp_path / "test.csv").mkdir()
-    path = invented.write_jsonl(tmp_path / "test.jsonl", ROWS)
-    assert find(tmp_path, ("test*",)) == (path,)
-
-
-def test_a_missing_file_is_described(tmp_path):
-    with pytest.raises(DataError, match=r"no file named like dev\* or test\* \(ending in one of .jsonl"):
-        find(tmp_path, ("dev*", "test*"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -130,15 +113,12 @@ def test_a_field_of_another_type_is_named(method, value):
         getattr(row(field=value), method)("field")
 
 
-@pytest.mark.parametrize(("value", "options", "want"), [("A", 4, 0), (" D ", 4, 3), ("J", 10, 9)])
-def test_a_letter_is_an_index(value, options, want):
-    assert row(answer=value).letter("answer", options) == want
-
-
-@pytest.mark.parametrize(("value", "options"), [("E", 4), ("a", 4), ("AB", 4), ("", 4), ("1", 4), ("J", 9), (1, 4)])
-def test_another_letter_is_refused(value, options):
-    with pytest.raises(DataError, match="'answer'"):
-        row(answer=value).letter("answer", options)
+def test_a_letter_is_an_index_and_another_one_is_refused():
+    for value, options, want in (("A", 4, 0), (" D ", 4, 3), ("J", 10, 9)):
+        assert row(answer=value).letter("answer", options) == want
+    for value, options in (("E", 4), ("a", 4), ("AB", 4), ("", 4), ("1", 4), ("J", 9), (1, 4)):
+        with pytest.raises(DataError, match="'answer'"):
+            row(answer=value).letter("answer", options)
 
 
 def test_a_value_of_a_csv_that_is_no_json_says_where(tmp_path):

@@ -263,7 +263,7 @@ TRACE_SYSTEM = "Tool: search(query)."
 def search(world: World, query: str) -> str:
     """Return the sentence of the handbook that shares most words with `query`; of equal ones, the first."""
     wanted = set(re.findall(r"\w+", query))
-    return max(map(state, world.facts), key=lambda sentence: len(wanted & set(re.findall(r"\w+", sentence))))
+    return max(world.handbook, key=lambda sentence: len(wanted & world.handbook[sentence]))
 
 
 def fact_query(fact: Fact) -> str:
