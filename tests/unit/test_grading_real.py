@@ -1,6 +1,6 @@
 """The readers on real model outputs, against what a person read in them.
 
-``read_by_hand.csv`` is our own reading of every row in which the upstream regular expression found no letter; "-" marks
+``read_by_hand.jsonl`` is our own reading of every row in which the upstream regular expression found no letter; "-" marks
 the rows in which the model names several options or none, or contradicts itself.
 """
 
@@ -9,9 +9,8 @@ import json
 import re
 from collections import Counter
 
-import pandas as pd
 import pytest
-from case_rows import CASES
+from case_rows import cases
 from medpsy.data.questions import Question
 from medpsy.grading.readers import CLASH, EMPTY, FILTERED, NO_OPTION, NONE_FITS, NOT_OFFERED, READERS, REASONS, SEVERAL
 
@@ -62,10 +61,8 @@ def mirage(real_data):
     return found
 
 
-@pytest.mark.parametrize(("model", "plain"), [("Qwen1.5-7B-Chat", 99), ("Mixtral-8x7B-Instruct-v0.1", 3)])
-def test_rows_that_the_upstream_expression_missed(mmlu_pro, model, plain):
-    by_hand = pd.read_csv(CASES / "read_by_hand.csv", dtype=str)
-    truth = by_hand[by_hand["model"] == model].set_index("question")["letter"].to_dict()
+@pytest.mark.parametrize(("model", "truth", "plain"), cases("read_by_hand", "name", "letters", "plain"))
+def test_rows_that_the_upstream_expression_missed(mmlu_pro, model, truth, plain):
     rows = [(row, question) for row, question in mmlu_pro[model] if row["pred"] is None]
     assert {question.id for _, question in rows} == set(truth)
     found = {question.id: letter(lenient(row["raw_output"], question)) for row, question in rows}
