@@ -26,10 +26,6 @@ def test_a_response_becomes_a_row_or_says_why_not(case):
 LONG = " ".join(f"word{number}" for number in range(200))
 
 
-def index(tmp_path, near):
-    return filters.Duplicates(tmp_path / "seen", near)
-
-
 @pytest.mark.parametrize(
     ("other", "near", "found"),
     [
@@ -43,13 +39,13 @@ def index(tmp_path, near):
     ],
 )
 def test_duplicates_are_told_from_other_texts(tmp_path, other, near, found):
-    seen = index(tmp_path, near)
+    seen = filters.Duplicates(tmp_path / "seen", near)
     seen.add(seen.mark(LONG))
     assert seen.like(seen.mark(other)) == found
 
 
 def test_pairs_at_the_threshold_are_found_and_pairs_well_below_are_not(tmp_path):
-    rng, seen = np.random.default_rng(3), index(tmp_path, 0.8)
+    rng, seen = np.random.default_rng(3), filters.Duplicates(tmp_path / "seen", 0.8)
     words = [f"w{number}" for number in range(5000)]
     found = {4: 0, 24: 0}  # words changed of 400 -> how often that is near; similarity 0.90 and 0.53
     for number in range(30):

@@ -1,7 +1,7 @@
 """The readers on real model outputs, against what a person read in them.
 
-``read_by_hand.jsonl`` is our own reading of every row in which the upstream regular expression found no letter; "-" marks
-the rows in which the model names several options or none, or contradicts itself.
+``read_by_hand.jsonl`` is our own reading of every row in which the upstream regular expression found no letter; "-"
+marks the rows in which the model names several options or none, or contradicts itself.
 """
 
 import gzip
