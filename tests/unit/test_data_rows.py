@@ -146,34 +146,22 @@ def counts(chosen):
     return Counter(question.weight_group for question in chosen)
 
 
-@pytest.mark.parametrize("n", [0, 1_089, 5_000])
-def test_all_questions_come_back_in_their_order(n):
-    assert sample(MMLU, n, seed=1) == tuple(MMLU)
-
-
-@pytest.mark.parametrize("n", [6, 7, 40, 60, 700, 1_088])
-def test_the_number_asked_for_comes_back_in_order_and_groups_share_equally(n):
-    chosen = sample(MMLU, n, seed=1)
-    assert len(chosen) == len(set(chosen)) == n and sorted(chosen, key=MMLU.index) == list(chosen)
-    assert len(counts(chosen)) == 6  # groups count equally in the score
-    assert n > 100 or max(counts(chosen).values()) - min(counts(chosen).values()) <= 1
-
-
-def test_a_small_group_is_taken_whole_and_none_is_lost_even_to_a_tiny_sample():
-    assert counts(sample(questions(big=50, small=3), 20, seed=1)) == {"big": 17, "small": 3}
-    assert all(counts(sample(MMLU, n, seed=1)) == dict.fromkeys(counts(MMLU), 1) for n in (1, 2, 5))
+def test_the_number_asked_for_comes_back_in_order_and_groups_share_equally():
+    assert all(sample(MMLU, n, seed=1) == tuple(MMLU) for n in (0, 1_089, 5_000))
+    for n in (6, 7, 40, 60, 700, 1_088):
+        chosen = sample(MMLU, n, seed=1)
+        assert len(chosen) == len(set(chosen)) == n and sorted(chosen, key=MMLU.index) == list(chosen)
+        assert len(counts(chosen)) == 6  # groups count equally in the score
+        assert n > 100 or max(counts(chosen).values()) - min(counts(chosen).values()) <= 1
+    assert counts(sample(questions(big=50, small=3), 20, seed=1)) == {"big": 17, "small": 3}  # taken whole
+    assert all(counts(sample(MMLU, n, seed=1)) == dict.fromkeys(counts(MMLU), 1) for n in (1, 2, 5))  # none is lost
 
 
 def test_a_seed_chooses_by_ids_alone_and_a_larger_sample_contains_the_smaller():
     assert sample(MMLU, 50, seed=3) == sample(MMLU, 50, seed=3) != sample(MMLU, 50, seed=4)
     assert set(sample(MMLU[::-1], 50, seed=3)) == set(sample(MMLU, 50, seed=3))  # row order does not matter
     assert set(sample(MMLU, 20, seed=3)) < set(sample(MMLU, 41, seed=3)) < set(sample(MMLU, 600, seed=3))
-    chosen = sample(questions(one=1_000), 100, seed=3)  # not the first rows: uniform is 500, standard error 27
-    assert 400 < sum(int(question.id.split("/")[1]) for question in chosen) / 100 < 600
-
-
-def test_the_choice_is_pinned_across_releases():
-    chosen = sample(questions(one=100), 5, seed=7)
+    chosen = sample(questions(one=100), 5, seed=7)  # pinned across releases, and not the first rows
     assert [question.id for question in chosen] == ["one/4", "one/23", "one/34", "one/67", "one/82"]
     with pytest.raises(ValueError, match="-1 questions; give a number of at least 0"):
         sample(MMLU, -1, seed=1)

@@ -376,22 +376,16 @@ def test_a_chinese_question_whose_key_is_no_single_option_has_no_gold_and_is_in_
         assert (question.gold, question.stem, len(question.options)) == (gold, row["Question"], len(row["Options"]))
 
 
-def test_the_pinned_medmcqa_copy_counts_from_zero(hub):
+def test_hub_and_local_copy_ask_the_same_and_a_missing_config_or_another_numbering_is_refused(hub):
     invented.write_hub(hub, SUITES["medmcqa"].hub_id, {"default": {"validation": many(invented.medmcqa, 8, base=1)}})
     with pytest.raises(DataError, match=r"row 4, field 'cop' is 4: 0 to 3 is expected"):
-        load("medmcqa", partial=True)
-
-
-def test_hub_and_local_copy_ask_the_same(hub):
-    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
-    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
-    assert load("medxpertqa", partial=True).digest == from_files.digest
-
-
-def test_a_config_that_is_missing_is_explained(hub):
+        load("medmcqa", partial=True)  # the pinned copy counts from zero
     invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"MM": {"test": [{"id": "MM-1"}]}})
     with pytest.raises(DataError, match=r"TsinghuaC3I/MedXpertQA: not readable from the hub.*data_dir"):
         load("medxpertqa")
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
+    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
+    assert load("medxpertqa", partial=True).digest == from_files.digest
 
 
 @pytest.mark.parametrize(("said", "want"), cases("hub_errors", "said", "want"))
@@ -430,7 +424,7 @@ def test_every_real_row_becomes_a_question_with_a_gold_and_a_part_is_not_the_who
         load(key, data_dir=real_data / REAL[key][0])
 
 
-def test_real_mmlu(real, real_data):
+def test_real_mmlu_and_mmlu_pro(real, real_data):
     items = real["mmlu_health"].items
     assert Counter(question.weight_group for question in items) == {
         "anatomy": 87, "clinical_knowledge": 160, "college_biology": 86,
@@ -440,9 +434,6 @@ def test_real_mmlu(real, real_data):
         last = list(csv.reader(file))[-1]
     question = next(question for question in items if question.id == "anatomy/87")
     assert question.options[question.gold] == last[1 + "ABCD".index(last[5])].strip()
-
-
-def test_real_mmlu_pro(real, real_data):
     suite = real["mmlu_pro_health"]
     assert Counter(len(question.options) for question in suite.items)[10] == 387
     rows = lines(real_data / "mmlu_pro_health/test_health_part.jsonl.gz")
@@ -450,32 +441,25 @@ def test_real_mmlu_pro(real, real_data):
     assert all(question.options == texts[question.id] for question in suite.items)
 
 
-def test_real_medmcqa(real, real_data):
+def test_real_medmcqa_and_medqa(real, real_data):
     suite = real["medmcqa"]
     assert Counter(question.gold for question in suite.items) == {0: 770, 1: 661, 2: 536, 3: 516}
     assert sum("None" in question.options for question in suite.items) == 21  # the word, not a gap
     long = [row["exp"] for row in lines(real_data / "medmcqa_validation/validation_part.jsonl.gz") if row["exp"]]
     shown = " ".join(question.stem for question in suite.items)
     assert not any(text in shown for text in long if len(text) > 100)
-
-
-def test_real_medqa(real, real_data):
     rows, items = lines(real_data / "medqa_usmle_4opt/test_part.jsonl.gz"), real["medqa"].items
     assert [question.options[question.gold] for question in items] == [row["answer"].strip() for row in rows]
     assert Counter(question.subject for question in items) == {"step1": 399, "step2&3": 340}
 
 
-def test_real_medxpertqa(real, real_data, tmp_path):
+def test_real_medxpertqa_and_pubmedqa(real, real_data, tmp_path):
     for question in real["medxpertqa"].items:
         assert len(question.options) == 10
         assert "Answer Choices" not in question.stem and f"(A) {question.options[0]}" not in question.stem
     for place, name in enumerate(("sampled_text_part", "mm_rows_sample")):
         shutil.copy(real_data / f"medxpertqa_text/{name}.jsonl.gz", tmp_path / f"test-{place}.jsonl.gz")
-    suite = load("medxpertqa", data_dir=tmp_path, partial=True)
-    assert len(suite.items) == 146
-
-
-def test_real_pubmedqa(real, real_data):
+    assert len(load("medxpertqa", data_dir=tmp_path, partial=True).items) == 146
     suite = real["pubmedqa"]
     assert Counter(question.gold for question in suite.items) == {0: 169, 1: 95, 2: 35}
     rows = json.loads(gzip.decompress((real_data / "pubmedqa_labeled/ori_pqal_part.json.gz").read_bytes()))

@@ -205,28 +205,16 @@ def test_a_failing_parser_is_a_missing_reading_never_a_wrong_answer(world, mine)
     assert len(world.engines["parser"][1].asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("reply", "how", "found"),
-    [
-        (Response("", "<think>B it seems", "length", 9, 8, 0.1), "parser cut off", "unreadable"),
-        ("<think>B it seems</think>", "parser unreadable", "unreadable"),
-        ("<think>not A</think> B", None, "correct"),
-    ],
-)
-def test_a_parser_that_thinks_is_read_after_its_reasoning(world, mine, monkeypatch, reply, how, found):
-    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
-    world.writes["anna"] = lambda *_: thought("B")
-    world.writes["parser"] = by_number({"0": reply})
-    graded = evaluate.closed_ended(mine, ["anna"])
-    assert set(graded["outcome"]) == {found}
-    assert how is None or set(graded["how"]) == {how}
-
-
-def test_a_very_long_answer_reaches_the_parser_by_its_end(world, mine, monkeypatch):
-    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
-    world.writes["anna"] = lambda *_: thought("word " * 30_000 + "B")
-    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {"correct"}
-    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < evaluate.LONGEST + 1000
+def test_a_parser_that_thinks_is_read_after_its_reasoning_and_sees_the_end_of_a_very_long_answer(world, mine):
+    world.writes["anna"] = by_number({"3": thought("word " * 30_000 + "D")} | dict.fromkeys("01245", thought("B")))
+    cut = Response("", "<think>B it seems", "length", 9, 8, 0.1)
+    replies = {"0": cut, "1": "<think>B it seems</think>", "2": "<think>not A</think> C", "3": "D"}
+    world.writes["parser"] = by_number(replies | dict.fromkeys("45", "B"))
+    first = evaluate.closed_ended(mine, ["anna"])[:4]
+    assert list(first["outcome"]) == ["unreadable", "unreadable", "correct", "correct"]
+    assert list(first["how"][:2]) == ["parser cut off", "parser unreadable"]
+    longest = max(len(one.messages[0]["content"]) for one in world.asked("parser"))
+    assert evaluate.LONGEST < longest < evaluate.LONGEST + 1000
 
 
 def test_another_reader_regrades_the_same_responses_row_by_row_without_a_model(world, mine):

@@ -103,44 +103,23 @@ def test_the_biased_reader_flatters_the_weakest_model_most(mmlu_pro):
     assert gain["Qwen1.5-7B-Chat"] > 4
 
 
-def test_json_answers(mirage):
+def test_json_answers_filters_and_empty_outputs(mirage):
     """Every letter, alone or with its text, is read as such; the exceptions are named one by one."""
-    exceptions = Counter()
+    exceptions, unnamed, hows = Counter(), Counter(), Counter()
     for row, question in mirage:
-        value = row["json_answer_choice"]
+        value, found = row["json_answer_choice"], lenient(row["raw_output"], question)
         named = re.match(r"([A-J])(?:[.:)]\s|$)", value) if isinstance(value, str) else None
-        if named is None:
-            continue
-        found = lenient(row["raw_output"], question)
-        if letter(found) != named[1]:
+        if named and letter(found) != named[1]:
             assert found.choice is None, value
             exceptions[found.how] += 1
-    # "A. x or B. y" (7), "E. something" with four options (4), "D. None of the above" where D is another option (1)
-    assert exceptions == {SEVERAL: 5, NOT_OFFERED: 3, NO_OPTION: 1, CLASH: 1}
-
-
-def test_answers_without_a_letter_in_their_json(mirage):
-    read = {}
-    for row, question in mirage:
-        value = row["json_answer_choice"]
-        if isinstance(value, str) and re.match(r"([A-J])(?:[.:)]\s|$)", value):
-            continue
-        found = lenient(row["raw_output"], question)
-        if found.choice is not None:
-            read[question.id] = found.how
-    # broken JSON that still shows its field, and three that say their choice in the reasoning alone
-    assert Counter(read.values()) == {"json": 11, "stated": 2, "text": 1}
-
-
-def test_filters_and_empty_outputs_are_no_answers(mirage):
-    hows = Counter()
-    for row, question in mirage:
-        found = lenient(row["raw_output"], question)
-        if not row["raw_output"]:
-            assert found.how == EMPTY
-        if "filtered due to" in row["raw_output"]:
-            assert found.how == FILTERED
+        unnamed[found.how] += named is None and found.choice is not None
+        assert row["raw_output"] or found.how == EMPTY
+        assert "filtered due to" not in row["raw_output"] or found.how == FILTERED
         assert found.choice is not None or found.how in REASONS
         hows[found.how] += found.choice is None
+    # "A. x or B. y" (7), "E. something" with four options (4), "D. None of the above" where D is another option (1)
+    assert exceptions == {SEVERAL: 5, NOT_OFFERED: 3, NO_OPTION: 1, CLASH: 1}
+    # broken JSON that still shows its field, and three that say their choice in the reasoning alone
+    assert +unnamed == {"json": 11, "stated": 2, "text": 1}
     assert (hows[EMPTY], hows[FILTERED]) == (12, 3)
     assert hows[NONE_FITS] >= 40
