@@ -50,11 +50,7 @@ def family_of(hub_id: str) -> Family:
 
 
 def save(root: Path, hub_id: str) -> Path:
-    """Save the stand-in of `hub_id` in the folder of that name under `root`, where a study finds it; return the folder.
-
-    Raises:
-        KeyError: nothing is known of `hub_id`; add it to ``hub``.
-    """
+    """Save the stand-in of `hub_id`, a key of ``hub``, in the folder of that name under `root`; return the folder."""
     family, judges = family_of(hub_id), LISTED["judges"]
     folder, tokenizer = root / hub_id, make_tokenizer(family)
     torch.manual_seed(sum(hub_id.encode()))

@@ -6,6 +6,7 @@ from collections import Counter
 
 import benchmark_rows as invented
 import pytest
+from case_rows import cases
 from medpsy.data.questions import Question, sample
 from medpsy.data.rows import DataError, Origin, Row, find, from_files, sources
 
@@ -87,30 +88,20 @@ def test_another_count_names_file_found_and_expected(tmp_path, count):
     Origin("a/b", None, "test", None, tmp_path, partial=True).expect([row()] * count, 2, "test rows")
 
 
-@pytest.mark.parametrize(
-    ("method", "value", "want"),
-    [
-        ("text", "  x \n", "x"), ("option", "  ", ""), ("optional", None, ""), ("optional", float("nan"), ""),
-        ("optional", " N/A ", ""), ("optional", "None", "None"), ("optional", 5, "5"), ("integer", 3, 3),
-        ("integer", " -1 ", -1), ("structure", '{"a": 1}', {"a": 1}), ("structure", [1], [1]),
-        ("texts", '[" x ", ""]', ("x", "")),
-    ],
-)  # fmt: skip
-def test_fields_are_read(method, value, want):
-    assert getattr(row(field=value), method)("field") == want
+@pytest.mark.parametrize(("method", "value", "want"), cases("fields", "method", "value", "want"))
+def test_fields_are_read_and_one_of_another_type_is_named(method, value, want):
+    read = getattr(row(field=value), method)
+    if want is None:
+        with pytest.raises(DataError, match=r"rows.jsonl, row 7, field 'field' is .*: .*expected"):
+            read("field")
+    else:
+        assert read("field") == (tuple(want) if method == "texts" else want)
 
 
-@pytest.mark.parametrize(
-    ("method", "value"),
-    [
-        ("text", ""), ("text", " "), ("text", 5), ("option", float("nan")), ("integer", True), ("integer", 1.0),
-        ("integer", "one"), ("structure", "['x' 'y']"), ("structure", "5"), ("texts", {"A": "x"}),
-        ("texts", ["x", None]),
-    ],
-)  # fmt: skip
-def test_a_field_of_another_type_is_named(method, value):
-    with pytest.raises(DataError, match=r"rows.jsonl, row 7, field 'field' is .*: .*expected"):
-        getattr(row(field=value), method)("field")
+def test_a_gap_that_is_no_number_is_no_text():
+    assert row(field=float("nan")).optional("field") == ""
+    with pytest.raises(DataError, match="text is expected"):
+        row(field=float("nan")).option("field")
 
 
 def test_a_letter_is_an_index_and_another_one_is_refused():

@@ -10,7 +10,6 @@ from case_rows import cases
 from fake_engine import fenced
 from medpsy.grading.readers import split
 from medpsy.mini import build, voices, world
-from medpsy.mini.build import vocabulary_texts
 from medpsy.mini.voices import ANSWERS, CHOOSING, Voice, Writer
 from training_examples import one_thread  # noqa: F401
 
@@ -21,9 +20,7 @@ OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 
 @pytest.fixture(scope="module")
 def fast():
-    names = [name for kind in WORLD.names.values() for name in kind]
-    trained = build.train_tokenizer(vocabulary_texts(WORLD), names)
-    return build.wrap_tokenizer(trained, opens_thinking=True)
+    return build.wrap_tokenizer(build.train_tokenizer(WORLD), opens_thinking=True)
 
 
 def some_cases(count):
@@ -91,15 +88,16 @@ def test_the_perfect_parser(wording, text, reply):
     assert voices.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
 
 
-def test_names_are_single_tokens_and_text_survives(fast):
+def test_names_are_single_tokens_and_text_survives(fast, monkeypatch):
     for kind in WORLD.names.values():
         assert all(len(fast.encode(" " + name, add_special_tokens=False)) == 1 for name in kind)
     text = "Ümlaut, 中文, العربية, 🙂\n\nI would choose gedix."
     assert fast.decode(fast.encode(text, add_special_tokens=False)) == text
     tagged = fast.encode("a</think>b", add_special_tokens=False)  # a token of its own, which survives
     assert len(tagged) == 3 and fast.decode(tagged, skip_special_tokens=True) == "a</think>b"
-    with pytest.raises(ValueError, match="unheardof"):
-        build.train_tokenizer(["a few words"], ["unheardof"])
+    monkeypatch.setattr(build, "vocabulary_texts", lambda universe: ["a few words"])
+    with pytest.raises(ValueError, match=WORLD.names["condition"][0]):
+        build.train_tokenizer(WORLD)
 
 
 @pytest.mark.parametrize(("opens", "ending"), [(True, "assistant\n<think>\n"), (False, "assistant\n")])

@@ -1,6 +1,7 @@
 """The miniature's world: drawn from a seed, complete, and split into training and held-out cells by construction."""
 
 import pytest
+from case_rows import cases
 from medpsy.mini import suites, world
 from medpsy.mini.world import RELATIONS
 
@@ -52,22 +53,11 @@ def test_a_trial_is_answered_by_its_own_report_and_not_by_the_decoy():
         assert case.answer == expected
 
 
-@pytest.mark.parametrize(
-    ("suite", "size", "counts"),
-    [
-        ("mmlu_health", 70, {4}),
-        ("afrimedqa", 51, {4, 5}),
-        ("mmlu_pro_health", 60, set(range(3, 11))),
-        ("medmcqa", 60, {4}),
-        ("medqa", 60, {4}),
-        ("medxpertqa", 45, {10}),
-        ("pubmedqa", 60, {3}),
-    ],
-)
+@pytest.mark.parametrize(("suite", "size", "counts"), cases("mini_suites", "suite", "size", "counts"))
 def test_suites_have_the_shape_of_the_real_ones(suite, size, counts):
     questions = suites.load(suite)
     assert len(questions) == size
-    assert {len(question.options) for question in questions} <= counts
+    assert {len(question.options) for question in questions} <= {*counts}
     assert len({question.id for question in questions}) == size
     assert all(question.suite == suite for question in questions)
     assert not {question.id for question in questions} & {case.cell for pool in SIDES[0].values() for case in pool}

@@ -116,7 +116,7 @@ def test_real_held_out_questions_are_in_no_corpus_and_every_reference_is_the_res
     found = medical_o1.open_questions(real(mine), config="en", rows=50, held_out=0, seed=1, origin=origin)
     held = {one.messages[0]["content"] for one in found.held_out}
     source = medical_o1.o1_copy(real(mine), origin)
-    free = {medical_o1.question_of(row) for row in medical_o1.training_rows(source, {"en": 0}, 7)}
+    free = {row.messages[0]["content"] for row in medical_o1.training_rows(source, {"en": 0}, 7)}
     assert 2 <= len(held) <= 25 and len(held | free | {"Invented case 5?"}) == 200 and not held & free
     assert len(found.train) == 50 and {one.messages[0]["content"] for one in found.train} <= free
     assert medical_o1.is_held_out(min(held).upper() + " ")
