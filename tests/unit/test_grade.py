@@ -6,7 +6,7 @@ import re
 
 import pytest
 from benchmark_rows import write_jsonl as write
-from case_rows import cases
+from case_rows import CASES, cases
 from fake_engine import World, fenced, small_study
 from healthbench_rows import changed, criterion, example
 from medpsy import grade, study
@@ -23,37 +23,11 @@ def question(identifier, gold, options=None):
     return {"id": identifier, "question": "Which?", "options": options or OPTIONS, "gold": gold}
 
 
-@pytest.fixture
-def files(tmp_path):
-    questions = [
-        question("right", "B"),
-        question("wrong", 0),
-        question("lower", "c", dict(zip("ABCD", OPTIONS, strict=True))),
-        question("several", "A"),
-        question("cut", "A"),
-        question("thinking", "A"),
-        question("gone", "A"),
-        question("absent", "A"),
-        question(9, None),
-    ]
-    responses = [
-        {"id": "right", "text": "<think>A?</think>The answer is (B)."},
-        {"id": "wrong", "text": "D"},
-        {"id": "lower", "text": "Answer: C", "finish_reason": "stop"},
-        {"id": "several", "text": "The answer is A or B."},
-        {"id": "cut", "text": "The answer is A. But", "finish_reason": "length"},
-        {"id": "thinking", "text": "<think>The answer is A."},
-        {"id": "gone", "text": None},
-        {"id": 9, "text": "A"},
-        {"id": "stranger", "text": "A"},
-        {"id": "right", "text": "A"},
-        {"id": "stranger", "text": "A"},
-    ]
-    return write(tmp_path / "Q.jsonl", questions), write(tmp_path / "R.jsonl", responses)
+FILES = (CASES / "own_questions.jsonl", CASES / "own_responses.jsonl")
 
 
-def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files):
-    rows, summary = grade.answers(*files)
+def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(tmp_path):
+    rows, summary = grade.answers(*FILES)
     assert [tuple(row.values()) for row in rows] == [
         ("right", "B", "B", "correct", "stated"),
         ("wrong", "D", "A", "wrong", "letter only"),
@@ -75,18 +49,18 @@ def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files
     assert json.loads(json.dumps(summary)) == summary
     for words in ("25.00", "unreadable: 2", "absent", "stranger", "not graded: 1"):
         assert words in grade.printed_answers(summary)
-    zipped = files[0].with_name("anything.txt")  # gzip is recognized by content, and a byte order mark is no letter
-    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + files[1].read_bytes() + b"\n\n"))
-    assert grade.answers(files[0], zipped) == (rows, summary)
-    thinking = {row["id"]: row["outcome"] for row in grade.answers(*files, opens_thinking=True)[0]}
+    zipped = tmp_path / "anything.txt"  # gzip is recognized by content, and a byte order mark is no letter
+    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + FILES[1].read_bytes() + b"\n\n"))
+    assert grade.answers(FILES[0], zipped) == (rows, summary)
+    thinking = {row["id"]: row["outcome"] for row in grade.answers(*FILES, opens_thinking=True)[0]}
     assert (thinking["wrong"], thinking["right"]) == ("unreadable", "correct")  # the former's reasoning has no end
 
 
-def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(files, tmp_path):
-    assert "biased upwards" in grade.printed_answers(grade.answers(*files, reader="first_or_last")[1])
+def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(tmp_path):
+    assert "biased upwards" in grade.printed_answers(grade.answers(*FILES, reader="first_or_last")[1])
     with pytest.raises(ValueError, match="lenient"):
-        grade.answers(*files, reader="lenent")
-    assert grade.answers(write(tmp_path / "Q.jsonl", [question(9, None)]), files[1])[1]["accuracy"] is None  # no key
+        grade.answers(*FILES, reader="lenent")
+    assert grade.answers(write(tmp_path / "Q.jsonl", [question(9, None)]), FILES[1])[1]["accuracy"] is None  # no key
 
 
 GOOD = question("a", "A")
