@@ -21,7 +21,7 @@ from medpsy.data.questions import Question, sample
 from medpsy.data.rows import SuiteSpec
 from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
-from medpsy.grading.readers import READERS, Reading, Split, needs_model, outcome, read_reply, split
+from medpsy.grading.readers import LONGEST, READERS, Reading, Split, needs_model, outcome, read_reply, split
 from medpsy.store import NotStored, Progress, ResponseStore, Session, replaying
 from medpsy.study import ModelSpec, Study
 
@@ -32,7 +32,6 @@ LENGTHS = ["model", "suite", "item", "run", "key", "tokens", "reasoning", "answe
 PARSER, CASCADE = "parser", "cascade"
 FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so it leaves doubtful ones to the model
 PARSER_FAILED = "parser failed"
-LONGEST = 20_000  # characters shown to the parser, the last; the authors' later parser code cuts at the same number
 AT_ONCE = 10_000  # responses whose text is held at a time
 BATCH = 1000  # texts tokenized at a time; bounds the memory that their token ids take
 Asked = Mapping[str, Mapping[str, Question]]  # by suite and id

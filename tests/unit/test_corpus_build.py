@@ -174,10 +174,11 @@ def test_memory_does_not_grow_with_the_rows(mine, teacher, monkeypatch):  # noqa
         return "<think>" + " ".join(str(start + number) for number in range(500)) + "</think>A."
 
     teacher.reply, teacher.forgets = writes_much, True
+    monkeypatch.setattr(building, "stems", lambda settings: {"medqa": ["Which drug helps?"]})  # an index of a few bytes
     small = small_study(seed=1)
     peak(small, {"questions": 20}, monkeypatch)  # what is loaded once
-    few = peak(small_study(seed=2), {"questions": 40}, monkeypatch)
-    many = peak(small_study(seed=3), {"questions": 400}, monkeypatch)
+    few = peak(small_study(seed=2), {"questions": 20}, monkeypatch)
+    many = peak(small_study(seed=3), {"questions": 200}, monkeypatch)
     assert many < 1.6 * few  # ten times the rows; Arrow reads a few shards ahead, and no more
 
 

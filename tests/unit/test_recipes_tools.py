@@ -75,45 +75,6 @@ def test_several_calls_stand_one_after_the_other_and_a_trace_without_any_is_plai
     assert (row.reasoning, row.answer, row.prompt_tools) == ("", "Hello.", "")
 
 
-def messages(*turns: dict) -> dict:
-    """Return a trace with `turns` in the place of its own."""
-    return trace() | {"messages": list(turns)}
-
-
-ASKED, CALLED, FOUND, _ = trace()["messages"]
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (trace(call("{term: a}")), "row 2, .*arguments' is '{term: a}': Expecting"),
-        (trace(call("[1]")), "row 2, .*arguments' is .1.: Input should be a valid dictionary"),
-        (trace(call(name="serch")), "row 2, .*: function 'serch' is called, and the row's tools are lookup"),
-        (trace(call({"top": 1})), "row 2, .*: call of 'lookup' lacks argument 'term'"),
-        (trace(call({"term": "a", "x": 1})), "row 2, .*: call of 'lookup' has argument 'x'"),
-        (trace({"name": "lookup"}), "row 2, field 'tool_calls.0..function'"),
-        (trace(results=0), "row 3, .*: 1 calls have no result before this turn"),
-        (trace(call(), call(), results=1), "row 4, .*: 1 calls have no result before this turn"),
-        (trace(results=2), "row 4, .*: a result without a call before it"),
-        (messages(ASKED, CALLED | {"tool_calls": []}), "row 2, field 'tool_calls'"),
-        (messages(ASKED, CALLED), "ends and 1 calls have no result"),
-        (messages(ASKED, CALLED, FOUND), "no assistant turn closes the trace"),
-        (messages(), "no assistant turn closes the trace"),
-        (messages(CALLED), "row 1, .*: a system turn stands first, an assistant turn does not"),
-        (messages(ASKED, {"role": "assistant", "content": ""}), "row 2, .*: an answer or a call is expected"),
-        (messages({"role": "user"}), "row 1, .*: text is expected"),
-        (messages({"role": "robot", "content": "x"}), "row 1, field 'role' is 'robot'"),
-        (messages(ASKED, CALLED | {"tool_calls": [call(id="x")]}, FOUND | {"tool_call_id": "y"}),
-         "row 3, field 'tool_call_id' is 'y': the calls that wait for a result are x"),
-        ({"messages": trace()["messages"]}, "the row's tools are none"),
-        (trace() | {"tools": [{"type": "function"}]}, "field 'tools' .* function.name"),
-    ],
-)  # fmt: skip
-def test_a_malformed_trace_is_refused_with_its_file_row_turn_and_fix(broken, message):
-    with pytest.raises(DataError, match=rf"(?s)traces.jsonl, row 4, .*{message}"):
-        rows(broken)
-
-
 def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
     folder = write_rows(tmp_path / "t", "traces.jsonl", [trace(), trace(results=0), trace()])
     source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})

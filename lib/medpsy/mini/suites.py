@@ -256,7 +256,6 @@ def judge_samples(world: World, ear: Ear, rng: random.Random, disturbed: float =
 
 
 TRACES_FILE = "traces.jsonl"
-TRACE_FORMS = ("ask0", "ask1", "ask2", "vignette")
 TRACE_SYSTEM = "Tool: search(query)."
 
 
@@ -285,8 +284,7 @@ def trace(world: World, case: Case) -> dict[str, object]:
 
 def traces(world: World, *, held_out: bool = False) -> list[dict[str, object]]:
     """Return a trace for every case of one side that the handbook answers, form after form."""
-    by_form = cases(world, held_out=held_out)
-    return [trace(world, case) for form in TRACE_FORMS for case in by_form[form]]
+    return [trace(world, case) for case in o1_cases(world, held_out=held_out) if case.form != "contraindication"]
 
 
 def write_traces(folder: Path) -> Path:
