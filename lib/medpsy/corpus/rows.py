@@ -117,7 +117,8 @@ class Form:
         for text, offered in zip(texts, tools, strict=True):
             for name in (tool.get("function", tool).get("name", "") for tool in offered):
                 if name not in text or not name:
-                    raise ValueError(f"tool {name!r} is not in the prompt; give it a chat template that has tools")
+                    fix = "give the model a chat template that has tools"
+                    raise ValueError(f"tool {name!r} is not in the prompt; {fix}")
         return texts
 
     def completion(self, reasoning: str, answer: str) -> str:
