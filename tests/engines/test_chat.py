@@ -17,15 +17,16 @@ from medpsy.engines import Prompt, Response, Sampling
 from medpsy.engines import chat as chat_module
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded, render
 from medpsy.engines.local import Options
-from tiny_models import SPECIALS, TEMPLATE, Spec, make_tokenizer
+from medpsy.study import ModelSpec
+from tiny_models import SPECIALS, TEMPLATE, make_tokenizer
 from tokenizers import AddedToken, normalizers
 from transformers import AutoTokenizer
 
 SAMPLING = Sampling(max_tokens=8)
 
 
-def speaking(tiny: Spec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
-    spec = replace(tiny, folder=folder or tiny.folder, **changes)
+def speaking(tiny: ModelSpec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
+    spec = replace(tiny, path=str(folder or tiny.local_dir), **changes)
     return ChatEngine(spec, Options(context=context))
 
 
@@ -68,8 +69,8 @@ DATED = {  # family -> a template that asks for the day as that of the family do
 }  # fmt: skip
 
 
-def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> ChatEngine:
-    shutil.copytree(tiny.folder, folder)
+def with_template(tiny: ModelSpec, folder: Path, template: str, **switches: str) -> ChatEngine:
+    shutil.copytree(tiny.local_dir, folder)
     (folder / "chat_template.jinja").write_text(template)
     return speaking(tiny, folder, chat_template_kwargs=switches)
 
@@ -109,7 +110,7 @@ def test_every_end_that_the_files_name_is_an_end_and_so_is_one_that_the_engine_k
     found = response(chat, "drug", "the", stopped=True)
     assert (found.text, found.finish_reason, found.completion_tokens) == ("drug", "stop", 2)
     folder = tmp_path / "ends"
-    shutil.copytree(tiny.folder, folder)
+    shutil.copytree(tiny.local_dir, folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 9}))
@@ -127,7 +128,7 @@ TALK = Conversation("c", "mini", ({"role": "user", "content": "Which?"},), (Crit
 def speaker(request, tiny, tmp_path_factory):
     """A model whose tokenizer knows the markers of one family, in wide forms and any case, too."""
     folder, markers = tmp_path_factory.mktemp("family") / "model", MARKERS[request.param]
-    shutil.copytree(tiny.folder, folder)
+    shutil.copytree(tiny.local_dir, folder)
     tokenizer = make_tokenizer()
     unseen = normalizers.Replace("\u200b", "")
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), unseen, normalizers.Lowercase()])
@@ -157,7 +158,7 @@ def test_text_of_a_model_becomes_no_token_of_any_family_in_a_parsers_or_a_judges
 
 
 def test_what_is_asked_becomes_no_special_token_whatever_the_tokenizer_calls_so(tiny, tmp_path):
-    shutil.copytree(tiny.folder, tmp_path / "odd")
+    shutil.copytree(tiny.local_dir, tmp_path / "odd")
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken(one, special=True) for one in ("]~b]", ">>ANSWER<<")])
     tokenizer.save_pretrained(tmp_path / "odd")

@@ -20,8 +20,8 @@ import pytest
 from case_rows import cases
 from medpsy.engines import Engine, EngineError, Prompt, Response, Sampling, client, engine_kind, open_engine
 from medpsy.engines.client import bounded
+from medpsy.study import ModelSpec
 from stub_endpoint import Reply, Stub, completion, serving
-from tiny_models import Spec
 
 SECRET = "sk-very-secret-key-0123456789"
 SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.8, top_k=7, seed=3)
@@ -40,7 +40,7 @@ def ask(count: int) -> list[Prompt]:
 
 
 def opened(url: str, **options: Any) -> Engine:
-    return open_engine("openai", Spec("far", "big", base_url=url), **{"retries": 2, "timeout": 60.0, **options})
+    return open_engine("openai", ModelSpec("far", "big", base_url=url), **{"retries": 2, "timeout": 60.0, **options})
 
 
 def answered(stub: Stub, count: int = 1, sampling: Sampling = SAMPLING, **options: Any) -> dict[str, Response]:
@@ -170,7 +170,7 @@ def test_never_more_requests_at_once_than_allowed(concurrency):
 
 
 def test_what_is_sent():
-    stub, spec = Stub(), Spec("far", "big", chat_template_kwargs={"enable_thinking": True})
+    stub, spec = Stub(), ModelSpec("far", "big", chat_template_kwargs={"enable_thinking": True})
     more = {"reasoning_effort": "low", "temperature": None}
     with serving(stub) as url:
         spec = replace(spec, base_url=url)

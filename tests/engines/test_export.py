@@ -28,7 +28,7 @@ def mini(tmp_path, small, root, monkeypatch):
     (tmp_path / "params").symlink_to(root / "params")
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
     loaded = study.load("mini")
-    shutil.copytree(small.spec.folder, loaded.models_dir / NAME)
+    shutil.copytree(small.spec.local_dir, loaded.models_dir / NAME)
     (loaded.models_dir / NAME / "training.json").write_text("{}")
     return loaded
 
@@ -161,7 +161,7 @@ def gguf(tmp_path, small, monkeypatch):
     (tmp_path / "llama-cli").chmod(0o755)
     monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
     folder = tmp_path / "moved"
-    shutil.copytree(small.spec.folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(small.spec.local_dir, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "small.gguf").write_bytes(b"GGUF")
     settings = {"name": "small", "fiction": True, "threads": 1, "chat_template_kwargs": {"enable_thinking": True}}
     sampling = {"max_tokens": 64, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "seed": 0}

@@ -2,9 +2,7 @@
 tested with engine vllm's.
 """
 
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -15,9 +13,8 @@ import psutil
 import pytest
 from medpsy.engines import Prompt, Sampling, engine_kind, open_engine, vllm_engine
 from medpsy.engines.chat import CHUNK
-from medpsy.engines.programs import importable
 from medpsy.engines.vllm_engine import RayOptions
-from test_llama_cpp import gone
+from test_llama_cpp import gone, running
 from test_vllm_engine import needs_vllm
 from tiny_models import asking
 
@@ -104,15 +101,12 @@ def test_ray_listens_on_loopback_only_and_ends_with_whoever_started_it(wishes, t
     code = asking("ray", tiny, tokens=4, command=(sys.executable, str(STUB)), batch=16)
     scratch = Path(tempfile.mkdtemp(prefix="t-"))
     places = {"TMPDIR": str(scratch), "HOME": str(scratch / "home"), "XDG_CACHE_HOME": str(wishes)}
-    env = {**os.environ, **importable(), **places}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
+    with running(code, **places) as run:
         started = psutil.Process(run.pid).children(recursive=True)
         listening = {one.laddr.ip for each in started for one in each.net_connections() if one.status == "LISTEN"}
         assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
         run.send_signal(signal.SIGKILL)
         assert [process for process in started if not gone(process)] == []
-        run.communicate(timeout=120)
     assert list(scratch.iterdir()) == []
     scratch.rmdir()
 

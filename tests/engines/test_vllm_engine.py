@@ -1,19 +1,17 @@
 """The process in which vLLM or Ray runs: how it is talked to, what it says when it fails, and that it always ends."""
 
 import importlib.util
-import os
 import signal
-import subprocess
 import sys
 from typing import NamedTuple
 
 import psutil
 import pytest
 from medpsy.engines import Engine, EngineError, Prompt, Sampling, open_engine, vllm_engine
-from medpsy.engines.programs import importable
 from medpsy.engines.vllm_engine import generated
-from test_llama_cpp import gone
-from tiny_models import Spec, asking
+from medpsy.study import ModelSpec
+from test_llama_cpp import gone, running
+from tiny_models import asking
 
 ECHO = """
 import json, sys
@@ -33,7 +31,7 @@ def asked(*names: str) -> list[Prompt]:
     return [Prompt(name, ({"role": "user", "content": "which drug"},)) for name in names]
 
 
-def opened(tiny: Spec, monkeypatch, code: str, timeout: float = 120.0, kind: str = "vllm") -> Engine:
+def opened(tiny: ModelSpec, monkeypatch, code: str, timeout: float = 120.0, kind: str = "vllm") -> Engine:
     monkeypatch.setattr(vllm_engine, "COMMAND", (sys.executable, "-c", code))
     monkeypatch.setattr(vllm_engine, "LOADING", timeout)
     return open_engine(kind, tiny)
@@ -91,11 +89,8 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 
 @needs_vllm
 def test_a_killed_process_leaves_no_worker_and_needs_no_main_guard(tiny):
-    code, env = asking("vllm", tiny, rows=4), {**os.environ, **importable()}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
+    with running(asking("vllm", tiny, rows=4)) as run:
         workers = psutil.Process(run.pid).children(recursive=True)
         assert workers
         run.send_signal(signal.SIGKILL)
         assert all(gone(worker) for worker in workers)
-        run.communicate(timeout=120)
