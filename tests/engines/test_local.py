@@ -8,6 +8,7 @@ from medpsy.engines import EngineError, Sampling, open_engine
 from medpsy.engines.local import Decoding, Job, batches, choose, uniforms
 from medpsy.study import ModelSpec
 from tiny_models import ARCHITECTURES, save_tiny
+from training_examples import one_thread  # noqa: F401
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 SAMPLED = Sampling(max_tokens=24, temperature=1.2, top_p=0.95, top_k=20, seed=4)
