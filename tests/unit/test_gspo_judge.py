@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from case_rows import cases
 from fake_engine import FakeEngine, answered_by, fenced
 from medpsy import store, training
 from medpsy.attacks import ATTACK, CONTROL, FORMS, judge_flips, parser_flips
@@ -38,17 +39,7 @@ FORMED = defined(SECTION, "response_form", **READING)
 
 
 @pytest.mark.parametrize(
-    ("text", "reason", "opens", "wanted"),
-    [
-        ("so\n</think>\nTake it.", "stop", True, "IN_FORM"),
-        ("<think>\n头疼。\n</think>\n休息。", "stop", False, "IN_FORM"),
-        ("so\n</think>\nTake it.", "stop", False, "NO_BLOCK"),  # its beginning is not marked
-        ("<think>\n\n</think>\nTake it.", "stop", False, "NO_BLOCK"),
-        ("<think>\nso\n</think>\nTake", "length", False, "NO_CONCLUSION"),  # cut off while it concluded
-        ("<think>\nso\n</think>\n", "stop", False, "NO_CONCLUSION"),
-        ("<think>\na\n</think>\nb\n<think>\nc\n</think>\nTake it.", "stop", False, "BLOCKS"),
-        ("<think>\nso\n</think>\n" + "Take it. " * 9, "stop", False, "LONG"),
-    ],
+    ("text", "reason", "opens", "wanted"), cases("response_forms", "text", "reason", "opens", "wanted")
 )
 def test_a_response_is_in_form_with_one_think_block_and_a_concise_conclusion(text, reason, opens, wanted):
     assert FORMED["response_form"](text, reason, opens, 40) == FORMED[wanted]
