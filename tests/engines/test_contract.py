@@ -14,6 +14,7 @@ import torch
 from conftest import Small
 from medpsy.engines import ENGINES, Engine, Prompt, Response, Sampling, fingerprint
 from scipy.stats import chisquare
+from training_examples import one_thread  # noqa: F401
 
 TIE = 1e-3  # measured: the engines' logits differ by less than 2e-5 in float32
 GREEDY = Sampling(max_tokens=32, temperature=0)

@@ -15,6 +15,7 @@ from medpsy.engines.convert import QWEN2_PATTERN, is_qwen2, recognise_qwen2, to_
 from medpsy.files import swept
 from medpsy.study import ModelSpec
 from tiny_models import ARCHITECTURES, make_tokenizer, save_tiny
+from training_examples import one_thread  # noqa: F401
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
 # its converter wants Qwen3.5's layers for several tokens at a time, which transformers leaves out when it saves

@@ -12,7 +12,7 @@ from medpsy.corpus.rows import chat_form
 from medpsy.training import sft
 from medpsy.training.config import LOADING, DapoConfig, arguments, check, given
 from tiny_models import ARCHITECTURES, save_tiny
-from training_examples import CONFIG, HUB, corpus, job
+from training_examples import CONFIG, HUB, corpus, job, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
