@@ -60,7 +60,7 @@ MISSING = {  # what is done to a whole model, and what the message names
     "models/copy/model-00002-of-00002.safetensors": shard,
     "no folder 'own/models/copy'.*study.yaml.*make minihub": shutil.rmtree,
 }
-UNSAFE = {
+UNSAFE_OR_DAMAGED = {
     "pytorch_model.bin": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
     "training_args.BIN": lambda folder: (folder / "training_args.BIN").write_bytes(b""),
     "modeling_tiny.py": lambda folder: (folder / "modeling_tiny.py").write_text(""),
@@ -70,8 +70,6 @@ UNSAFE = {
     "processor_config.json has": lambda folder: (folder / "processor_config.json").write_text(
         r'{"auto\u005fmap": {"AutoProcessor": "code.Class"}}'
     ),
-}
-DAMAGED = {
     "generation_config.json": lambda folder: (folder / "generation_config.json").write_text("{"),
     "copy/config.json": lambda folder: (folder / "config.json").write_text("[" * 100_000),
     "model.safetensors is damaged": lambda folder: os.truncate(folder / "model.safetensors", 100_000),
@@ -83,11 +81,8 @@ DAMAGED = {
     ),
     "model.gguf is damaged": gguf,
 }
-CASES = [
-    (error, name, cases[name])
-    for error, cases in ((FileNotFoundError, MISSING), (ValueError, UNSAFE), (ValueError, DAMAGED))
-    for name in cases
-]
+CASES = [(FileNotFoundError, *case) for case in MISSING.items()]
+CASES += [(ValueError, *case) for case in UNSAFE_OR_DAMAGED.items()]
 
 
 @pytest.mark.parametrize(("error", "named", "damage"), CASES, ids=[name for _, name, _ in CASES])
