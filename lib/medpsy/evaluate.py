@@ -21,7 +21,7 @@ from medpsy.data.questions import Question, sample
 from medpsy.data.rows import SuiteSpec
 from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
-from medpsy.grading.readers import READERS, Reading, Split, needs_model, outcome, read_reply, split
+from medpsy.grading.readers import LONGEST, READERS, Reading, Split, needs_model, outcome, read_reply, split
 from medpsy.store import NotStored, Progress, ResponseStore, Session, replaying
 from medpsy.study import ModelSpec, Study
 
@@ -32,7 +32,6 @@ LENGTHS = ["model", "suite", "item", "run", "key", "tokens", "reasoning", "answe
 PARSER, CASCADE = "parser", "cascade"
 FIRST_RULE = "strict"  # of the cascade; ours: it reads only plain formats, so it leaves doubtful ones to the model
 PARSER_FAILED = "parser failed"
-LONGEST = 20_000  # characters shown to the parser, the last; the authors' later parser code cuts at the same number
 AT_ONCE = 10_000  # responses whose text is held at a time
 BATCH = 1000  # texts tokenized at a time; bounds the memory that their token ids take
 Asked = Mapping[str, Mapping[str, Question]]  # by suite and id
@@ -286,12 +285,15 @@ def reasoning_tokens(store: ResponseStore, model: ModelSpec, frame: pd.DataFrame
 
 def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
     """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted."""
-    from transformers import AutoTokenizer  # late: takes seconds to import
-
-    revision = {} if model.local_dir else {"revision": model.revision}
-    tokenizer = AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)
-    numbers: list[int] = []
+    tokenizer, numbers = tokenizer_of(model), []
     for start in range(0, len(texts), BATCH):
         batch = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)
         numbers += [len(ids) for ids in batch["input_ids"]]
     return numbers
+
+
+def tokenizer_of(model: ModelSpec) -> Any:
+    from transformers import AutoTokenizer  # late: takes seconds to import
+
+    revision = {} if model.local_dir else {"revision": model.revision}
+    return AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)

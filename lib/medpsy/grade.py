@@ -313,8 +313,7 @@ def judge_files(
         raise ValueError(f"{responses}: no response to any of the {len(asked)} examples; nothing to judge")
     session = Session(study, ResponseStore(study.store_dir), progress)
     sampling = study.judge_sampling or base.Sampling(**REFERENCE, seed=study.seed)
-    how = {"attempts": study.judge_attempts, "template": prompts.grader(study)}
-    judgments = judged(session, judge, items, sampling=sampling, **how)
+    judgments = judged(session, judge, items, sampling=sampling, template=prompts.grader(study))
     rows, met = [], {outcome: value for value, outcome in OUTCOME.items()}
     for (example, _), group in zip(items, judgments, strict=True):
         for criterion, judgment in zip(example.rubric, group, strict=True):

@@ -72,8 +72,8 @@ def open_ended(
 def against_physicians(study: Study, size: int, progress: Progress = None) -> pd.DataFrame:
     """Have each judge of the study decide `size` criteria (0: all) that physicians have decided. Returns one row per
     judge and criterion: ``judge``, ``item``, ``theme``, ``outcome``, and ``labels``, a bool of each physician."""
-    session, how = Session(study, ResponseStore(study.store_dir), progress), {"attempts": study.judge_attempts}
-    how |= {"sampling": study.judging(), "template": prompts.grader(study)}
+    session = Session(study, ResponseStore(study.store_dir), progress)
+    how = {"sampling": study.judging(), "template": prompts.grader(study)}
     items = list(chosen(study, [PHYSICIANS.key], {PHYSICIANS.key: PHYSICIANS}, size)[PHYSICIANS.key].values())
     asked, rows = [(item.conversation, item.answer) for item in items], []
     for name in study.judges:
@@ -110,10 +110,8 @@ def _answers(session: Session, name: str, asked: Sequence[Conversation]) -> Iter
 
 
 def _by_judge(session: Session, judge: str, answered: Sequence[Answered], template: str | None) -> pd.DataFrame:
-    study = session.study
-    how = {"sampling": study.judging(), "attempts": study.judge_attempts, "template": template}
     items = [(conversation, answer) for _, conversation, answer in answered if answer is not None]
-    given = iter(judged(session, judge, items, **how))
+    given = iter(judged(session, judge, items, sampling=session.study.judging(), template=template))
     failed = Judgment(UNJUDGED, reason=RESPONSE_FAILED)
     rows = []
     for about, conversation, answer in answered:
@@ -127,13 +125,13 @@ def _by_judge(session: Session, judge: str, answered: Sequence[Answered], templa
 
 
 def judged(
-    session: Session, judge: str, items: Items, *, sampling: Sampling, attempts: int = 3, template: str | None = None
+    session: Session, judge: str, items: Items, *, sampling: Sampling, attempts: int = 0, template: str | None = None
 ) -> list[tuple[Judgment, ...]]:
     """Return the judgments of `judge` on every criterion of each (conversation, answer), in rubric order. The same
     criterion of the same conversation and answer is one request, whoever gave the answer. A failed or unreadable reply
-    is asked again with the next seed, `attempts` times in all at most; a greedy judge would repeat itself, so of its
-    replies only the failed ones are. All replies are kept in the session's store. `template` is that of the prompt, by
-    default ours."""
+    is asked again with the next seed, `attempts` times in all at most, by default as often as the study says; a greedy
+    judge would repeat itself, so of its replies only the failed ones are. All replies are kept in the session's store.
+    `template` is that of the prompt, by default ours."""
     asked = [[_prompt(*item, criterion, template) for criterion in item[0].rubric] for item in items]
     # the first criterion of `TOGETHER` responses, then the second, ...: all prompts of a response begin alike, so that
     # each finds in its slot what the one before has left there
@@ -141,7 +139,7 @@ def judged(
     in_turn = (prompt for group in rounds for round_ in group for prompt in round_ if prompt is not None)
     waiting = {prompt.id: prompt for prompt in in_turn}
     judgments, opens = {}, session.study.model(judge).opens_thinking
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, (attempts or session.study.judge_attempts) + 1):
         prompts_left, seeded = list(waiting.values()), replace(sampling, seed=sampling.seed + attempt - 1)
         (replies,) = session.ask(judge, prompts_left, (0,), seeded)
         for row in replies.itertuples():

@@ -6,55 +6,56 @@ moment to write noise in that form, so that some responses end, some hold an opt
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+import yaml
 from medpsy import prompts
 from medpsy.engines.convert import QWEN2_PATTERN, to_gguf
 from medpsy.quantization import gguf
 from medpsy.study import ModelSpec
-from stand_in_families import HOSTILE, HUB, JUDGES, VERDICTS, WORDS, Family
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+LISTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+HOSTILE, VERDICTS = LISTED["hostile"], LISTED["verdicts"]
 ANSWERS = (*"AABBCD", "A B", HOSTILE, f"B{HOSTILE}", f"A{HOSTILE}", *VERDICTS, *VERDICTS)
 THOUGHTS = ("the best option", "follow no instruction", "several", "the response", "step by step")
 VOCABULARY = 600  # ours: with merges learned from our own prompts these take few tokens
 STEPS, ROWS, RATE, ASKED = 40, 8, 8e-3, 60  # ours: a second per model, and its responses have the form; characters
 
-COMMON = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-COMMON |= {"num_key_value_heads": 2, "max_position_embeddings": 8192, "tie_word_embeddings": True}
-COMMON |= {"initializer_range": 0.1}  # so narrow a model learns nothing from 0.02
-NARROW = {"hidden_size": 32, "intermediate_size": 32}
-EYES = {  # the part that sees, of models that also see
-    "Gemma3": NARROW | {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
-    "Qwen3_5": NARROW | {"depth": 1, "num_heads": 2, "out_hidden_size": 64, "num_position_embeddings": 16},
-}
-SEEING = {  # tokens of pictures, under their names in the configuration
-    "Gemma3": {"boi": "<start_of_image>", "eoi": "<end_of_image>", "image": "<image_soft_token>"},
-    "Qwen3_5": {
-        "vision_start": "<|vision_start|>",
-        "vision_end": "<|vision_end|>",
-        "image": "<|image_pad|>",
-        "video": "<|video_pad|>",
-    },
-}
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture and its way to talk; fields are those of ``families`` in the YAML file."""
+
+    name: str
+    template: str
+    stops: list[str]
+    others: list[str]
+    start: str | None = None
+    thinking: list[str] | None = None
+    shape: dict[str, Any] = field(default_factory=dict)
+
+
+def family_of(hub_id: str) -> Family:
+    name, *wide = LISTED["hub"][hub_id].split()
+    about = LISTED["families"][name]
+    template = "".join(text for part in about["template"] for text in LISTED["templates"][part])
+    shape = LISTED["shape"] | about.get("shape", {}) | (LISTED["wide"] if wide else {})
+    return Family(**about | {"template": template, "shape": shape})
 
 
 def save(root: Path, hub_id: str) -> Path:
-    """Save the stand-in of `hub_id` in the folder of that name under `root`, where a study finds it; return the folder.
-
-    Raises:
-        KeyError: nothing is known of `hub_id`; add it to `HUB`.
-    """
-    family, wider = HUB[hub_id]
+    """Save the stand-in of `hub_id`, a key of ``hub``, in the folder of that name under `root`; return the folder."""
+    family, judges = family_of(hub_id), LISTED["judges"]
     folder, tokenizer = root / hub_id, make_tokenizer(family)
     torch.manual_seed(sum(hub_id.encode()))
-    model = _model(family, {**COMMON, **family.shape, **wider, **_ids(family, tokenizer)}, tokenizer)
-    _teach(model, tokenizer, family, [JUDGES[hub_id]] if hub_id in JUDGES else ANSWERS)
+    model = _model(family, family.shape | _ids(family, tokenizer), tokenizer)
+    _teach(model, tokenizer, family, [VERDICTS[judges[hub_id]]] if hub_id in judges else ANSWERS)
     model.generation_config = transformers.GenerationConfig(**_ids(family, tokenizer))
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -85,7 +86,8 @@ def make_tokenizer(family: Family) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts * 4, trainer)
     special = [AddedToken(word, special=True, normalized=False) for word in (*family.stops, *family.others)]
     tokenizer.add_special_tokens(special)
-    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in WORDS])
+    words = (*LISTED["marks"], HOSTILE, *VERDICTS)
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in words])
     names = {"eos_token": family.stops[0], "pad_token": family.stops[1], "bos_token": family.start}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     fast.chat_template = family.template
@@ -99,13 +101,14 @@ def _ids(family: Family, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 def _model(family: Family, settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Any:
     settings["vocab_size"] = len(tokenizer)
-    if family.name not in SEEING:
+    if family.name not in LISTED["seeing"]:
         config = getattr(transformers, f"{family.name}Config")(**settings)
         return transformers.AutoModelForCausalLM.from_config(config)
-    image = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(word) for name, word in SEEING[family.name].items()}
+    pictures = LISTED["seeing"][family.name].items()
+    image = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(word) for name, word in pictures}
     ends = {name: settings[name] for name in ("eos_token_id", "pad_token_id", "bos_token_id", "tie_word_embeddings")}
     whole = getattr(transformers, f"{family.name}Config")
-    parts = {"text_config": settings, "vision_config": EYES[family.name]}
+    parts = {"text_config": settings, "vision_config": LISTED["eyes"][family.name]}
     return getattr(transformers, f"{family.name}ForConditionalGeneration")(whole(**parts, **image, **ends))
 
 

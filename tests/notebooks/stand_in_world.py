@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import stand_in_families
 import stand_in_models
 import stand_in_rows
 import stub_hub
@@ -37,20 +36,13 @@ COPIES = ("original/model.safetensors", "original/config.json", "consolidated.sa
 
 @dataclass(frozen=True)
 class Project:
-    """A project and what it reaches.
-
-    Args:
-        profile: the one that is run.
-        hub: address of the hub that it reads.
-        asked: what the endpoint of its foreign models was asked.
-        fetched: files of the hub that were fetched.
-    """
+    """A project and what it reaches."""
 
     folder: Path
-    profile: str
-    hub: str
-    asked: list[dict[str, Any]]
-    fetched: list[str]
+    profile: str  # the one that is run
+    hub: str  # address of the hub that it reads
+    asked: list[dict[str, Any]]  # what the endpoint of its foreign models was asked
+    fetched: list[str]  # files of the hub that were fetched
 
     @property
     def outputs(self) -> Path:
@@ -89,7 +81,7 @@ class Project:
 
     def require_site(self, sections: Iterable[str]) -> list[str]:
         """Assert that the site has all sections, and shows text of a model as text alone; return its pages."""
-        site, hostile = self.outputs / "report", stand_in_families.HOSTILE
+        site, hostile = self.outputs / "report", stand_in_models.HOSTILE
         front = (site / "index.html").read_text(encoding="utf-8")
         assert all(f"sections/{section}/" in front for section in sections)
         pages = {path.relative_to(site): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
@@ -99,28 +91,18 @@ class Project:
 
 @dataclass(frozen=True)
 class World:
-    """A profile, and what is laid over its files.
-
-    Args:
-        study: over study.yaml; the engine and the addresses of endpoints are changed besides.
-        sections: section -> what is laid over its parameters.
-        alone: fields of a model that say on how many GPUs it runs, and are left out.
-        engine: the one that answers.
-    """
+    """A profile, and what is laid over its files."""
 
     profile: str
-    study: Mapping[str, Any] = field(default_factory=lambda: SIZES)
-    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    alone: tuple[str, ...] = ()
-    engine: str = "transformers"
+    study: Mapping[str, Any] = field(default_factory=lambda: SIZES)  # addresses of endpoints are changed besides
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # over the parameters of a section
+    alone: tuple[str, ...] = ()  # fields of a model that say on how many GPUs it runs, and are left out
+    engine: str = "transformers"  # the one that answers
 
     @contextmanager
     def project(self, folder: Path, **changes: Any) -> Iterator[Project]:
-        """Make the project in `folder`, pin what it reads, and yield it while hub and endpoint answer.
-
-        Args:
-            changes: further settings of the study.
-        """
+        """Make the project in `folder`, with `changes` of its study, pin what it reads, and yield it while hub and
+        endpoint answer."""
         stub, fetched = Stub(chatty()), []
         with serving(stub) as address, stub_hub.serving(folder / "hub", fetched) as hub:
             self._write(folder, address, changes)
@@ -197,7 +179,7 @@ def chatty() -> Callable[[dict[str, Any], int], Reply]:
 
     def answer(body: dict[str, Any], _times: int) -> Reply:
         place = sum(body["messages"][-1]["content"].encode()) + len(body["model"])
-        said = (f"The answer is {'ABC'[place % 3]}.", stand_in_families.HOSTILE, "Either A or B.", "")[place % 4]
+        said = (f"The answer is {'ABC'[place % 3]}.", stand_in_models.HOSTILE, "Either A or B.", "")[place % 4]
         return 200, completion(said, "length" if place % 7 == 0 else "stop", reasoning_content="Let me think.")
 
     return answer

@@ -8,7 +8,7 @@ import pytest
 import stand_in_rows
 import yaml
 from case_rows import cases
-from stand_in_families import HOSTILE
+from stand_in_models import HOSTILE
 from stand_in_world import COPIES, SIZES, World
 
 OPENMED, FEW = "13_openmed", {"questions": 12, "conversations": 2, "calls": 4, "short": 16}

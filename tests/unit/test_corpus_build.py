@@ -43,16 +43,7 @@ def test_a_corpus_is_written_with_its_card_and_loads_as_a_data_set(mine, teacher
     assert corpus.card(mine, "corpus1") == built.card
 
 
-def test_a_rerun_generates_nothing_and_writes_the_same_bytes(mine, teacher):  # noqa: F811
-    first = build(mine)
-    before, asked = files(first), len(teacher.asked)
-    again = build(mine)
-    assert files(again) == before
-    assert (len(teacher.asked), first.effort["generated"], again.effort["generated"]) == (asked, 30, 0)
-    assert [(engine.opened, engine.closed) for engine in teacher.engines if engine.asked] == [(1, 1)]
-
-
-def test_a_killed_run_goes_on_where_it_stopped(mine, teacher):  # noqa: F811
+def test_a_killed_run_goes_on_where_it_stopped_and_a_rerun_writes_the_same_bytes(mine, teacher):  # noqa: F811
     def dies(prompt, sampling):
         if len(teacher.asked) > 15:
             raise RuntimeError("killed")
@@ -63,14 +54,13 @@ def test_a_killed_run_goes_on_where_it_stopped(mine, teacher):  # noqa: F811
         build(mine)
     assert not (mine.corpora_dir / "corpus1").exists()
     teacher.reply = thinks
-    assert build(mine).effort["generated"] == 30 - 15
-
-
-def test_a_prompt_drawn_twice_is_another_sample_of_the_teacher(mine, teacher):  # noqa: F811
-    build(mine, {"facts": 300})
-    runs = {one.split("#")[-1] for one in teacher.asked}
-    assert runs == {"0", "1", "2"}
-    assert len(teacher.asked) == 300
+    first, engines = build(mine), len(teacher.engines)
+    assert first.effort["generated"] == 30 - 15
+    before = files(first)
+    again = build(mine)
+    assert files(again) == before and again.effort["generated"] == 0
+    assert [(one.opened, one.closed) for one in teacher.engines if one.asked] == [(1, 1)] * 2
+    assert not any(one.asked for one in teacher.engines[engines:])
 
 
 def test_every_filter_counts_what_it_drops(mine, teacher, monkeypatch):  # noqa: F811
@@ -100,12 +90,12 @@ def test_every_filter_counts_what_it_drops(mine, teacher, monkeypatch):  # noqa:
     assert leak.id not in corpus.load(mine, "corpus1")["id"]
 
 
-def test_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
+def test_a_prompt_drawn_twice_is_another_sample_and_rows_that_say_the_same_are_kept_once(mine, teacher):  # noqa: F811
     teacher.reply = lambda prompt, sampling: "<think>the same</think>The answer is A."
-    card = build(mine, {"facts": 200}).card
-    counts = card.funnel["facts"]
+    counts = build(mine, {"facts": 300}).card.funnel["facts"]
+    assert len(teacher.asked) == 300 and {one.split("#")[-1] for one in teacher.asked} == {"0", "1", "2"}
     assert counts["exact duplicate"] > 0
-    assert counts["kept"] == 200 - counts["exact duplicate"] - counts["near duplicate"]
+    assert counts["kept"] == 300 - counts["exact duplicate"] - counts["near duplicate"]
 
 
 @pytest.mark.filterwarnings("ignore::medpsy.store.FailedResponsesWarning")
@@ -125,24 +115,20 @@ def test_a_teacher_that_answers_nothing_leaves_no_corpus(mine, teacher, said, wh
         corpus.load(mine, "corpus1")
 
 
-def test_a_corpus_that_lost_a_shard_or_rows_is_refused(mine, teacher):  # noqa: F811
-    built = build(mine)
-    card = json.loads((built.folder / "card.json").read_text())
-    card["funnel"]["facts"]["kept"] += 1
-    (built.folder / "card.json").write_text(json.dumps(card))
-    with pytest.raises(ValueError, match="30 rows, 31 by its card.json"):
-        corpus.load(mine, "corpus1")
-    (built.folder / "part-00000.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data"):
-        corpus.load(mine, "corpus1")
-
-
-def test_rows_go_into_shards_of_one_size(mine, teacher, monkeypatch):  # noqa: F811
+def test_rows_go_into_shards_of_one_size_and_a_corpus_that_lost_one_or_rows_is_refused(mine, teacher, monkeypatch):  # noqa: F811
     monkeypatch.setattr(building, "SHARD_ROWS", 20)
     built = build(mine, {"facts": 50})
     sizes = {path.name: pa.parquet.read_metadata(path).num_rows for path in built.folder.glob("*.parquet")}
     assert sizes == {"part-00000.parquet": 20, "part-00001.parquet": 20, "part-00002.parquet": 10}
-    assert corpus.load(mine, "corpus1")["tokens"] and built.card.longest == max(corpus.load(mine, "corpus1")["tokens"])
+    assert built.card.longest == max(corpus.load(mine, "corpus1")["tokens"])
+    card = json.loads((built.folder / "card.json").read_text())
+    card["funnel"]["facts"]["kept"] += 1
+    (built.folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="50 rows, 51 by its card.json"):
+        corpus.load(mine, "corpus1")
+    (built.folder / "part-00000.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match="part-00000.parquet is missing; run 03_training_data"):
+        corpus.load(mine, "corpus1")
 
 
 def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(root, tmp_path, monkeypatch):
@@ -164,7 +150,7 @@ def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(ro
         ids = tokenizer("".join(form.examples(tokenizer, [vars(row)])[0].values()), add_special_tokens=False)
         expected.append(len(ids["input_ids"]))
     assert counted[0] == max(expected) > counted[1]
-    monkeypatch.setattr(rows, "_tokenizer", None)  # a replay has none
+    monkeypatch.setattr(rows.evaluate, "tokenizer_of", None)  # a replay has none
     assert rows.Lengths(ResponseStore(tmp_path / "store"), targets).longest([row]) == counted[:1]
 
 
@@ -188,10 +174,11 @@ def test_memory_does_not_grow_with_the_rows(mine, teacher, monkeypatch):  # noqa
         return "<think>" + " ".join(str(start + number) for number in range(500)) + "</think>A."
 
     teacher.reply, teacher.forgets = writes_much, True
+    monkeypatch.setattr(building, "stems", lambda settings: {"medqa": ["Which drug helps?"]})  # an index of a few bytes
     small = small_study(seed=1)
     peak(small, {"questions": 20}, monkeypatch)  # what is loaded once
-    few = peak(small_study(seed=2), {"questions": 40}, monkeypatch)
-    many = peak(small_study(seed=3), {"questions": 400}, monkeypatch)
+    few = peak(small_study(seed=2), {"questions": 20}, monkeypatch)
+    many = peak(small_study(seed=3), {"questions": 200}, monkeypatch)
     assert many < 1.6 * few  # ten times the rows; Arrow reads a few shards ahead, and no more
 
 

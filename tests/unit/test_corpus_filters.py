@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from case_rows import cases
 from corpus_example import small_study
 from medpsy import corpus, prompts
 from medpsy.corpus import filters, rows
@@ -13,43 +14,16 @@ from medpsy.mini.suites import suite
 from medpsy.study import ModelSpec
 
 SEED = corpus.Seed("corpus1/facts/x#0", "corpus1", "facts", ({"role": "user", "content": "What is x?"},), "What is x?")
-WRITES, OPENS = ModelSpec("anna", "anna"), ModelSpec("bert", "bert", opens_thinking=True)
 
 
-HM = "<|channel|>analysis<|message|>hm"  # gpt-oss
-
-
-def response(text, finish_reason="stop"):
-    return SimpleNamespace(text=text, finish_reason=finish_reason, key="k")
-
-
-@pytest.mark.parametrize(
-    ("teacher", "text", "finish_reason", "found"),
-    [
-        (WRITES, "<think>\nhm\n</think>\n\nx is y.", "stop", ("hm", "x is y.")),
-        (OPENS, "hm\n</think>\n\nx is y.<|im_end|>", "stop", ("hm", "x is y.")),
-        (WRITES, "<thinking>hm</thinking>x is y.", "stop", ("hm", "x is y.")),
-        (WRITES, f"{HM}<|end|><|start|>assistant<|channel|>final<|message|>x is y.", "stop", ("hm", "x is y.")),
-        (WRITES, f"{HM}<|end|><|start|>assistant{HM}<|channel|>final<|message|>x is y.", "stop", rows.UNREADABLE),
-        (WRITES, "", "failed", rows.FAILED),
-        (WRITES, "<think>\nhm\n</think>\n\nx is", "length", rows.CUT_OFF),
-        (WRITES, "<think>\nhm", "stop", rows.UNREADABLE),
-        (WRITES, "<think>\nhm\n</think>\n\n", "stop", rows.UNREADABLE),
-        (WRITES, "x is y.", "stop", rows.UNREADABLE),
-        (WRITES, "<think>\n</think>\n\nx is y.", "stop", rows.UNREADABLE),
-        (OPENS, "hm\n</think>\n<think>\nagain\n</think>\n\nx is y.", "stop", rows.UNREADABLE),
-    ],
-)
-def test_a_response_becomes_a_row_or_says_why_not(teacher, text, finish_reason, found):
-    row = rows.row_of_response(SEED, response(text, finish_reason), teacher)
-    assert (row if isinstance(row, str) else (row.reasoning, row.answer)) == found
+@pytest.mark.parametrize("case", cases("teacher_responses"))
+def test_a_response_becomes_a_row_or_says_why_not(case):
+    response = SimpleNamespace(text=case["text"], finish_reason=case["finish_reason"], key="k")
+    row = rows.row_of_response(SEED, response, ModelSpec("anna", "anna", opens_thinking=case["opens_thinking"]))
+    assert (row if isinstance(row, str) else [row.reasoning, row.answer]) == case["row"]
 
 
 LONG = " ".join(f"word{number}" for number in range(200))
-
-
-def index(tmp_path, near):
-    return filters.Duplicates(tmp_path / "seen", near)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +39,13 @@ def index(tmp_path, near):
     ],
 )
 def test_duplicates_are_told_from_other_texts(tmp_path, other, near, found):
-    seen = index(tmp_path, near)
+    seen = filters.Duplicates(tmp_path / "seen", near)
     seen.add(seen.mark(LONG))
     assert seen.like(seen.mark(other)) == found
 
 
 def test_pairs_at_the_threshold_are_found_and_pairs_well_below_are_not(tmp_path):
-    rng, seen = np.random.default_rng(3), index(tmp_path, 0.8)
+    rng, seen = np.random.default_rng(3), filters.Duplicates(tmp_path / "seen", 0.8)
     words = [f"w{number}" for number in range(5000)]
     found = {4: 0, 24: 0}  # words changed of 400 -> how often that is near; similarity 0.90 and 0.53
     for number in range(30):

@@ -35,11 +35,13 @@ def test_a_row_becomes_a_conversation_with_its_rubric(tmp_path):
     assert "SECRET" not in str(suite)
 
 
-def test_a_copy_in_csv_holds_the_same_conversations(tmp_path):
+def test_a_copy_in_csv_holds_the_same_conversations_and_another_number_of_rows_is_refused(tmp_path):
     rows = [invented.example(1), invented.example(2)]
     files.write_named_csv(tmp_path / "csv" / "healthbench.csv", rows)
     copy = load_suite("healthbench", data_dir=tmp_path / "csv", partial=True)
     assert copy.digest == load(tmp_path, rows).digest
+    with pytest.raises(DataError, match=rf"{MAIN}: 2 conversations, 5,000 expected.*partial=True"):
+        load(tmp_path, rows, partial=False)
 
 
 @pytest.mark.parametrize("key", FILES)
@@ -65,12 +67,6 @@ def test_a_defect_of_a_labelled_row_is_named(tmp_path, field, value):
     files.write_jsonl(tmp_path / PHYSICIANS_FILES[0], [invented.labelled(1, **{field: value})])
     with pytest.raises(DataError, match=r"oss_meta_eval.jsonl, row 1"):
         load_suite(PHYSICIANS, data_dir=tmp_path, partial=True)
-
-
-def test_another_number_of_rows_is_refused_unless_it_is_said_to_be_a_part(tmp_path):
-    with pytest.raises(DataError, match=rf"{MAIN}: 2 conversations, 5,000 expected.*partial=True"):
-        load(tmp_path, [invented.example(0), invented.example(1)], partial=False)
-    assert len(load(tmp_path, [invented.example(0), invented.example(1)]).items) == 2
 
 
 @pytest.mark.parametrize(("path", "value", "want"), cases("healthbench_defects", "path", "value", "want"))
@@ -116,35 +112,20 @@ def test_a_sample_draws_from_all_conversations_alike():
 # --- real rows
 
 
-def real_rows(real_data):
-    text = gzip.decompress((real_data / "healthbench" / "main_sample.jsonl.gz").read_bytes()).decode()
-    return [json.loads(line) for line in text.strip().split("\n")]
-
-
-@pytest.fixture(scope="module")
-def real(real_data):
-    return load_suite("healthbench", data_dir=real_data / "healthbench", partial=True)
-
-
-def test_every_real_row_loads_with_the_tags_it_has(real):
+def test_every_real_row_loads_with_the_tags_it_has_and_without_ideal_completion_and_canary(real_data, tmp_path):
+    folder = real_data / "healthbench"
+    real = load_suite("healthbench", data_dir=folder, partial=True)
     assert (len(real.items), sum(len(one.rubric) for one in real.items)) == (174, 1_395)
     themes = Counter(one.theme for one in real.items)
     assert set(themes) == set(THEMES) and themes["context_seeking"] == 86
     assert {each.axis for one in real.items for each in one.rubric} == set(AXES)
     assert sum(len(one.messages) > 1 for one in real.items) == 107
-
-
-def test_real_hard_rows_load_from_a_file_of_their_own(real_data, tmp_path):
-    folder = real_data / "healthbench"
+    text = gzip.decompress((folder / "main_sample.jsonl.gz").read_bytes()).decode()
+    rows, shown = [json.loads(line) for line in text.strip().split("\n")], str(real.items)
+    assert "canary" not in shown and "healthbench:26b5c67b" not in shown
+    ideals = [one["ideal_completion"] for row in rows if (one := row["ideal_completions_data"])]
+    assert ideals and not any(ideal in shown for ideal in ideals if len(ideal) > 100)
     hard = set(json.loads((folder / "hard_and_consensus_prompt_ids.json").read_text()))
-    chosen = [row for row in real_rows(real_data) if row["prompt_id"] in hard]
+    chosen = [row for row in rows if row["prompt_id"] in hard]
     suite = load(tmp_path, chosen, "hard_2025-05-08-21-00-10.jsonl.gz", "healthbench_hard")
     assert {one.id for one in suite.items} == hard and len(hard) == 67
-
-
-def test_ideal_completions_and_the_canary_never_enter_a_conversation(real_data, real):
-    shown = str(real.items)
-    assert "canary" not in shown and "healthbench:26b5c67b" not in shown
-    data = [row["ideal_completions_data"] for row in real_rows(real_data)]
-    ideals = [one["ideal_completion"] for one in data if one]
-    assert ideals and not any(ideal in shown for ideal in ideals if len(ideal) > 100)

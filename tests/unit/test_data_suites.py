@@ -16,8 +16,7 @@ from medpsy import evaluate
 from medpsy import study as studies
 from medpsy.data.questions import Question, sample
 from medpsy.data.rows import DataError, hub_message
-from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, build, digest, load
-from medpsy.data.training_sets import Lettered, split_options
+from medpsy.data.suites import MMLU_SUBJECTS, RL_SET, SUITES, Lettered, build, digest, load, split_options
 from medpsy.mini import suites as mini
 
 COMMIT = "0123456789" * 4
@@ -42,10 +41,6 @@ def one(key, folder, row, **options):
     (question,) = part(key, folder, row, **options).items
     assert "SECRET" not in str(question)
     return question
-
-
-def mmlu_pro(**changes):
-    return {**invented.mmlu_pro(0), **changes}
 
 
 @pytest.mark.parametrize(("key", "row", "want"), cases("malformed_rows", "key", "row", "want"))
@@ -91,13 +86,6 @@ def test_mmlu_refuses_a_malformed_hub_row(tmp_path, change, want):
         load("mmlu_health", data_dir=tmp_path, partial=True)
 
 
-@pytest.mark.parametrize("count", range(3, 11))
-def test_mmlu_pro_takes_three_to_ten_options(tmp_path, count):
-    question = one("mmlu_pro_health", tmp_path, invented.mmlu_pro(count - 1, options=count))
-    assert (len(question.options), question.gold) == (count, count - 1)
-    assert (question.id, question.subject) == (str(count - 1), "virology")
-
-
 # --- MMLU-Pro Health
 
 
@@ -112,7 +100,10 @@ def test_mmlu_pro_takes_three_to_ten_options(tmp_path, count):
     ],
 )
 def test_mmlu_pro_drops_padding_and_keeps_options_that_look_like_it(tmp_path, options, padding):
-    assert one("mmlu_pro_health", tmp_path, mmlu_pro(options=options + ["N/A"] * padding)).options == tuple(options)
+    last = invented.mmlu_pro(len(options) - 1, options=len(options)) | {"options": options + ["N/A"] * padding}
+    question = one("mmlu_pro_health", tmp_path, last)
+    assert (question.options, question.gold) == (tuple(options), len(options) - 1)
+    assert (question.id, question.subject) == (str(last["question_id"]), "virology")
 
 
 # --- MedMCQA, MedQA, MedXpertQA
@@ -134,12 +125,9 @@ def test_medmcqa_refuses_rows_whose_numbering_does_not_show(tmp_path, numbers, w
         part("medmcqa", tmp_path, *[invented.medmcqa(n, cop=n) for n in numbers])
 
 
-def test_an_empty_option_keeps_its_letter(tmp_path):
+def test_an_option_keeps_its_letter_also_where_another_is_empty(tmp_path):
     assert one("medmcqa", tmp_path, invented.medmcqa(0, opb="")).options == ("w", "", "y", "z")
-
-
-def test_medqa_keeps_letters(tmp_path):
-    question = one("medqa", tmp_path, invented.medqa(2), name="phrases_no_exclude_test.jsonl")
+    question = one("medqa", tmp_path / "medqa", invented.medqa(2), name="phrases_no_exclude_test.jsonl")
     assert (question.id, question.gold, question.subject) == ("1", 2, "step1")
     assert question.options == ("w2", "x2", "y2", "z2")
 
@@ -217,12 +205,9 @@ def test_afrimedqa_keeps_expert_multiple_choice_only(tmp_path):
     ]
     suite = part("afrimedqa", tmp_path, *rows)
     assert [question.id for question in suite.items] == ["s1", "s7"]
-
-
-@pytest.mark.parametrize("clean", ["clean\ntext", None, "", "N/A"])
-def test_afrimedqa_prefers_the_clean_question(tmp_path, clean):
-    question = one("afrimedqa", tmp_path, invented.afrimedqa(1, question="raw", question_clean=clean))
-    assert question.stem == (clean if clean and clean != "N/A" else "raw")
+    for clean in ("clean\ntext", None, "", "N/A"):  # the clean question is preferred
+        question = one("afrimedqa", tmp_path, invented.afrimedqa(1, question="raw", question_clean=clean))
+        assert question.stem == (clean if clean and clean != "N/A" else "raw")
 
 
 def test_afrimedqa_reads_the_authors_csv_and_refuses_version_1(tmp_path):
@@ -376,10 +361,11 @@ def test_a_copy_that_lacks_one_row_is_refused(key, hub):
         load(key)
 
 
-def test_an_rl_set_of_another_size_is_refused(tmp_path):
-    rows = many(invented.alphamed, 1_000)
+def test_the_rl_set_takes_the_callers_revision_and_another_size_is_refused(hub):
+    invented.write_hub(hub, RL_SET.hub_id, {"default": {"train": many(invented.alphamed, 18_000)}})
+    assert len(load("alphamed", revision=COMMIT).items) == 18_000
     with pytest.raises(DataError, match="1,000 rows, 17,500 to 20,000 expected"):
-        load("alphamed", data_dir=invented.write_rows(tmp_path, "train.jsonl", rows))
+        load("alphamed", data_dir=invented.write_rows(hub / "few", "train.jsonl", many(invented.alphamed, 1_000)))
 
 
 @pytest.mark.parametrize(("row", "gold", "want"), cases("cmexam", "row", "gold", "want"))
@@ -390,27 +376,16 @@ def test_a_chinese_question_whose_key_is_no_single_option_has_no_gold_and_is_in_
         assert (question.gold, question.stem, len(question.options)) == (gold, row["Question"], len(row["Options"]))
 
 
-def test_the_rl_set_takes_the_callers_revision(hub):
-    invented.write_hub(hub, RL_SET.hub_id, {"default": {"train": many(invented.alphamed, 18_000)}})
-    assert len(load("alphamed", revision=COMMIT).items) == 18_000
-
-
-def test_the_pinned_medmcqa_copy_counts_from_zero(hub):
+def test_hub_and_local_copy_ask_the_same_and_a_missing_config_or_another_numbering_is_refused(hub):
     invented.write_hub(hub, SUITES["medmcqa"].hub_id, {"default": {"validation": many(invented.medmcqa, 8, base=1)}})
     with pytest.raises(DataError, match=r"row 4, field 'cop' is 4: 0 to 3 is expected"):
-        load("medmcqa", partial=True)
-
-
-def test_hub_and_local_copy_ask_the_same(hub):
-    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
-    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
-    assert load("medxpertqa", partial=True).digest == from_files.digest
-
-
-def test_a_config_that_is_missing_is_explained(hub):
+        load("medmcqa", partial=True)  # the pinned copy counts from zero
     invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"MM": {"test": [{"id": "MM-1"}]}})
     with pytest.raises(DataError, match=r"TsinghuaC3I/MedXpertQA: not readable from the hub.*data_dir"):
         load("medxpertqa")
+    invented.write_hub(hub, SUITES["medxpertqa"].hub_id, {"Text": {"test": many(invented.medxpertqa, 20)}})
+    from_files = part("medxpertqa", hub / "local", *many(invented.medxpertqa_original, 20))
+    assert load("medxpertqa", partial=True).digest == from_files.digest
 
 
 @pytest.mark.parametrize(("said", "want"), cases("hub_errors", "said", "want"))
@@ -449,7 +424,7 @@ def test_every_real_row_becomes_a_question_with_a_gold_and_a_part_is_not_the_who
         load(key, data_dir=real_data / REAL[key][0])
 
 
-def test_real_mmlu(real, real_data):
+def test_real_mmlu_and_mmlu_pro(real, real_data):
     items = real["mmlu_health"].items
     assert Counter(question.weight_group for question in items) == {
         "anatomy": 87, "clinical_knowledge": 160, "college_biology": 86,
@@ -459,9 +434,6 @@ def test_real_mmlu(real, real_data):
         last = list(csv.reader(file))[-1]
     question = next(question for question in items if question.id == "anatomy/87")
     assert question.options[question.gold] == last[1 + "ABCD".index(last[5])].strip()
-
-
-def test_real_mmlu_pro(real, real_data):
     suite = real["mmlu_pro_health"]
     assert Counter(len(question.options) for question in suite.items)[10] == 387
     rows = lines(real_data / "mmlu_pro_health/test_health_part.jsonl.gz")
@@ -469,32 +441,25 @@ def test_real_mmlu_pro(real, real_data):
     assert all(question.options == texts[question.id] for question in suite.items)
 
 
-def test_real_medmcqa(real, real_data):
+def test_real_medmcqa_and_medqa(real, real_data):
     suite = real["medmcqa"]
     assert Counter(question.gold for question in suite.items) == {0: 770, 1: 661, 2: 536, 3: 516}
     assert sum("None" in question.options for question in suite.items) == 21  # the word, not a gap
     long = [row["exp"] for row in lines(real_data / "medmcqa_validation/validation_part.jsonl.gz") if row["exp"]]
     shown = " ".join(question.stem for question in suite.items)
     assert not any(text in shown for text in long if len(text) > 100)
-
-
-def test_real_medqa(real, real_data):
     rows, items = lines(real_data / "medqa_usmle_4opt/test_part.jsonl.gz"), real["medqa"].items
     assert [question.options[question.gold] for question in items] == [row["answer"].strip() for row in rows]
     assert Counter(question.subject for question in items) == {"step1": 399, "step2&3": 340}
 
 
-def test_real_medxpertqa(real, real_data, tmp_path):
+def test_real_medxpertqa_and_pubmedqa(real, real_data, tmp_path):
     for question in real["medxpertqa"].items:
         assert len(question.options) == 10
         assert "Answer Choices" not in question.stem and f"(A) {question.options[0]}" not in question.stem
     for place, name in enumerate(("sampled_text_part", "mm_rows_sample")):
         shutil.copy(real_data / f"medxpertqa_text/{name}.jsonl.gz", tmp_path / f"test-{place}.jsonl.gz")
-    suite = load("medxpertqa", data_dir=tmp_path, partial=True)
-    assert len(suite.items) == 146
-
-
-def test_real_pubmedqa(real, real_data):
+    assert len(load("medxpertqa", data_dir=tmp_path, partial=True).items) == 146
     suite = real["pubmedqa"]
     assert Counter(question.gold for question in suite.items) == {0: 169, 1: 95, 2: 35}
     rows = json.loads(gzip.decompress((real_data / "pubmedqa_labeled/ori_pqal_part.json.gz").read_bytes()))

@@ -91,7 +91,7 @@ def test_stage_2_takes_all_wrong_questions_and_half_as_many_right_ones():
     assert still_wrong(frame(easy=3, moderate=2), 0).empty
 
 
-def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_every_suite(mine):
+def test_the_miniatures_questions_are_apart_have_every_form_but_trials_and_depend_on_the_seed(mine):
     found = data.rl_set(mine, size=0, held_out=100, seed=5)
     held, train = {question.id for question in found.held_out}, {question.id for question in found.train}
     assert len(held) == 100 and len(train) > 800
@@ -101,9 +101,6 @@ def test_the_miniatures_held_out_questions_are_apart_from_training_and_from_ever
         assert not {question.id for question in asked} & (held | train)
         assert not {question.stem for question in asked} & {question.stem for question in found.held_out}
     assert not {question.stem for question in found.held_out} & {question.stem for question in found.train}
-
-
-def test_the_miniatures_training_questions_have_every_form_but_trials_and_depend_on_the_seed(mine):
     found = data.rl_set(mine, size=120, held_out=20, seed=5)
     forms = {question.weight_group for question in found.train}
     assert forms == {"ask0", "ask1", "ask2", "reverse", "vignette", "contraindication"}

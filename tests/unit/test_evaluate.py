@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 from fake_engine import World, fenced, small_study
-from medpsy import bundle, engines, evaluate, prompts, scoring
+from medpsy import bundle, engines, evaluate, prompts
 from medpsy.data.questions import Question, sample
 from medpsy.data.suites import SUITES, build
 from medpsy.engines.base import Response
@@ -109,21 +109,15 @@ def test_each_engine_opens_once_for_all_suites_and_runs_and_a_rerun_opens_none(w
     pd.testing.assert_frame_equal(again, graded)
 
 
-def test_a_new_run_or_suite_generates_only_what_it_adds(world, mine):
+def test_a_seeded_subsample_is_asked_and_kept_and_a_new_run_adds_its_own_alone(world, mine):
     world.writes["anna"] = lambda *_: thought("B")
-    evaluate.closed_ended(mine, ["anna"])
+    mine = dataclasses.replace(mine, questions_per_suite=2)
+    few = evaluate.closed_ended(mine, ["anna"])
+    assert set(few["question_id"]) == {one.id for one in sample(MEDQA, 2, 7)}
+    assert len(evaluate.with_reader(mine, few, "lenient")) == len(few)
     world.engines.clear()
     evaluate.closed_ended(dataclasses.replace(mine, runs=3), ["anna"])
     assert {one.id.split("#")[1] for one in world.asked("anna")} == {"2"}
-
-
-def test_a_seeded_subsample_is_asked_and_kept(world, mine):
-    world.writes["anna"] = lambda *_: thought("B")
-    few = evaluate.closed_ended(dataclasses.replace(mine, questions_per_suite=2), ["anna"])
-    assert few["question_id"].nunique() == 2
-    assert set(few["question_id"]) == {one.id for one in sample(MEDQA, 2, 7)}
-    regraded = evaluate.with_reader(dataclasses.replace(mine, questions_per_suite=2), few, "lenient")
-    assert len(regraded) == len(few)
 
 
 def test_variants_are_asked_in_their_own_words_and_order_and_graded_by_their_own_key(world, mine):
@@ -133,7 +127,7 @@ def test_variants_are_asked_in_their_own_words_and_order_and_graded_by_their_own
     graded = evaluate.closed_ended(mine, ["anna"], variants=lambda one: [moved[one.id]])
     assert set(graded.loc[graded["outcome"] == "correct", "question_id"]) == {"1#1", "5#1"}
     assert all(asked.messages[0]["content"].endswith("D. lorin Which?") for asked in world.asked("anna"))
-    with pytest.raises(ValueError, match="not in the suite as it is now"):
+    with pytest.raises(ValueError, match="medqa: question '0#1' is not in the suite as it is now"):
         evaluate.with_reader(mine, graded, "strict")
     with pytest.raises(ValueError, match="a template has {context}, {stem} and {options}"):
         dataclasses.replace(MEDQA[0], wording="{stem}")
@@ -180,14 +174,10 @@ def test_a_replay_has_no_early_rounds_and_of_a_suite_shown_in_several_ways_the_l
     assert shown(None) is None and sizes[-2:] == [4, 6]
 
 
-def test_a_question_without_a_key_is_asked_counted_and_not_scored(world, mine, monkeypatch):
+def test_a_question_without_a_key_is_asked_and_has_no_outcome(world, mine, monkeypatch):
     monkeypatch.setitem(SETS, "medqa", (question(0, 1), question(1, None), question(2, None)))
     world.writes["anna"] = by_number({"0": thought("B"), "1": thought("B"), "2": thought("A or B")})
-    graded = evaluate.closed_ended(mine, ["anna"])
-    assert list(graded["outcome"][:3]) == ["correct", "no gold", "no gold"]
-    row = scoring.closed_ended(mine, graded).iloc[-1]
-    assert (row["score"], row["questions"], row["responses"], row["no gold"]) == (100.0, 1, 2, 4)
-    assert row["unreadable"] == 0
+    assert list(evaluate.closed_ended(mine, ["anna"])["outcome"][:3]) == ["correct", "no gold", "no gold"]
 
 
 @pytest.mark.parametrize(("sees", "shown"), [("answer", "B"), ("response", "thoughts\n\nB")])
@@ -215,34 +205,23 @@ def test_a_failing_parser_is_a_missing_reading_never_a_wrong_answer(world, mine)
     assert len(world.engines["parser"][1].asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("reply", "how", "found"),
-    [
-        (Response("", "<think>B it seems", "length", 9, 8, 0.1), "parser cut off", "unreadable"),
-        ("<think>B it seems</think>", "parser unreadable", "unreadable"),
-        ("<think>not A</think> B", None, "correct"),
-    ],
-)
-def test_a_parser_that_thinks_is_read_after_its_reasoning(world, mine, monkeypatch, reply, how, found):
-    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
-    world.writes["anna"] = lambda *_: thought("B")
-    world.writes["parser"] = by_number({"0": reply})
-    graded = evaluate.closed_ended(mine, ["anna"])
-    assert set(graded["outcome"]) == {found}
-    assert how is None or set(graded["how"]) == {how}
+def test_a_parser_that_thinks_is_read_after_its_reasoning_and_sees_the_end_of_a_very_long_answer(world, mine):
+    world.writes["anna"] = by_number({"3": thought("word " * 30_000 + "D")} | dict.fromkeys("01245", thought("B")))
+    cut = Response("", "<think>B it seems", "length", 9, 8, 0.1)
+    replies = {"0": cut, "1": "<think>B it seems</think>", "2": "<think>not A</think> C", "3": "D"}
+    world.writes["parser"] = by_number(replies | dict.fromkeys("45", "B"))
+    first = evaluate.closed_ended(mine, ["anna"])[:4]
+    assert list(first["outcome"]) == ["unreadable", "unreadable", "correct", "correct"]
+    assert list(first["how"][:2]) == ["parser cut off", "parser unreadable"]
+    longest = max(len(one.messages[0]["content"]) for one in world.asked("parser"))
+    assert evaluate.LONGEST < longest < evaluate.LONGEST + 1000
 
 
-def test_a_very_long_answer_reaches_the_parser_by_its_end(world, mine, monkeypatch):
-    monkeypatch.setitem(SETS, "medqa", (question(0, 1),))
-    world.writes["anna"] = lambda *_: thought("word " * 30_000 + "B")
-    assert set(evaluate.closed_ended(mine, ["anna"])["outcome"]) == {"correct"}
-    assert len(world.engines["parser"][0].asked[0].messages[0]["content"]) < evaluate.LONGEST + 1000
-
-
-def test_another_reader_regrades_the_same_responses_without_a_model(world, mine):
+def test_another_reader_regrades_the_same_responses_row_by_row_without_a_model(world, mine):
     world.writes["anna"] = by_number(SIX | {"3": thought("Mazel? No. I take quist, which is D.")})
+    world.writes["bert"] = lambda *_: thought("The answer is B.")
     with pytest.warns(FailedResponsesWarning):
-        graded = evaluate.closed_ended(mine, ["anna"])
+        graded = evaluate.closed_ended(mine, ["anna", "bert"])
     world.engines.clear()
     first = evaluate.with_reader(mine, graded, "first_letter")
     last = evaluate.with_reader(mine, graded, "last_letter")
@@ -254,16 +233,9 @@ def test_another_reader_regrades_the_same_responses_without_a_model(world, mine)
         assert list(regraded["outcome"][4:6]) == ["cut off", "failed"]
         assert regraded["parser_key"].isna().all()
     pd.testing.assert_frame_equal(evaluate.with_reader(mine, first, "parser"), graded)
-
-
-def test_a_frame_in_another_order_is_regraded_row_by_row(world, mine):
-    for name, answer in (("anna", "A"), ("bert", "B")):
-        world.writes[name] = by_number({str(number): thought(f"The answer is {answer}") for number in range(6)})
-    graded = evaluate.closed_ended(mine, ["anna", "bert"])
     mixed = graded.sample(frac=1, random_state=1)
-    regraded = evaluate.with_reader(mine, mixed, "strict")
-    assert list(regraded["chosen"]) == [0 if name == "anna" else 1 for name in mixed["model"]]
-    assert list(regraded["key"]) == list(mixed["key"])
+    regraded, expected = evaluate.with_reader(mine, mixed, "first_letter"), first.loc[mixed.index]
+    pd.testing.assert_frame_equal(regraded, expected.reset_index(drop=True))
 
 
 def test_the_cascade_asks_the_parser_only_what_the_rule_cannot_read(world, mine, monkeypatch):
@@ -330,11 +302,3 @@ def test_reasoning_tokens_are_counted_once_with_the_models_own_tokenizer(world, 
     number = len(counted)
     evaluate.closed_ended(mine, ["anna"])
     assert len(counted) == number > 0
-
-
-def test_a_frame_graded_on_other_questions_is_refused(world, mine, monkeypatch):
-    world.writes["anna"] = lambda *_: thought("B")
-    graded = evaluate.closed_ended(mine, ["anna"])
-    monkeypatch.setitem(SETS, "medqa", MEDQA[:3])
-    with pytest.raises(ValueError, match="medqa: question '3' is not in the suite"):
-        evaluate.with_reader(mine, graded, "strict")

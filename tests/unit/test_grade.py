@@ -6,7 +6,7 @@ import re
 
 import pytest
 from benchmark_rows import write_jsonl as write
-from case_rows import cases
+from case_rows import CASES, cases
 from fake_engine import World, fenced, small_study
 from healthbench_rows import changed, criterion, example
 from medpsy import grade, study
@@ -23,37 +23,11 @@ def question(identifier, gold, options=None):
     return {"id": identifier, "question": "Which?", "options": options or OPTIONS, "gold": gold}
 
 
-@pytest.fixture
-def files(tmp_path):
-    questions = [
-        question("right", "B"),
-        question("wrong", 0),
-        question("lower", "c", dict(zip("ABCD", OPTIONS, strict=True))),
-        question("several", "A"),
-        question("cut", "A"),
-        question("thinking", "A"),
-        question("gone", "A"),
-        question("absent", "A"),
-        question(9, None),
-    ]
-    responses = [
-        {"id": "right", "text": "<think>A?</think>The answer is (B)."},
-        {"id": "wrong", "text": "D"},
-        {"id": "lower", "text": "Answer: C", "finish_reason": "stop"},
-        {"id": "several", "text": "The answer is A or B."},
-        {"id": "cut", "text": "The answer is A. But", "finish_reason": "length"},
-        {"id": "thinking", "text": "<think>The answer is A."},
-        {"id": "gone", "text": None},
-        {"id": 9, "text": "A"},
-        {"id": "stranger", "text": "A"},
-        {"id": "right", "text": "A"},
-        {"id": "stranger", "text": "A"},
-    ]
-    return write(tmp_path / "Q.jsonl", questions), write(tmp_path / "R.jsonl", responses)
+FILES = (CASES / "own_questions.jsonl", CASES / "own_responses.jsonl")
 
 
-def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files):
-    rows, summary = grade.answers(*files)
+def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(tmp_path):
+    rows, summary = grade.answers(*FILES)
     assert [tuple(row.values()) for row in rows] == [
         ("right", "B", "B", "correct", "stated"),
         ("wrong", "D", "A", "wrong", "letter only"),
@@ -75,20 +49,18 @@ def test_rows_keep_the_order_of_the_questions_and_every_outcome_is_counted(files
     assert json.loads(json.dumps(summary)) == summary
     for words in ("25.00", "unreadable: 2", "absent", "stranger", "not graded: 1"):
         assert words in grade.printed_answers(summary)
-    thinking = {row["id"]: row["outcome"] for row in grade.answers(*files, opens_thinking=True)[0]}
+    zipped = tmp_path / "anything.txt"  # gzip is recognized by content, and a byte order mark is no letter
+    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + FILES[1].read_bytes() + b"\n\n"))
+    assert grade.answers(FILES[0], zipped) == (rows, summary)
+    thinking = {row["id"]: row["outcome"] for row in grade.answers(*FILES, opens_thinking=True)[0]}
     assert (thinking["wrong"], thinking["right"]) == ("unreadable", "correct")  # the former's reasoning has no end
 
 
-def test_gzip_is_recognized_by_content_and_a_bom_is_no_letter(files, tmp_path):
-    zipped = tmp_path / "anything.txt"
-    zipped.write_bytes(gzip.compress(b"\xef\xbb\xbf" + files[1].read_bytes() + b"\n\n"))
-    assert grade.answers(files[0], zipped) == grade.answers(*files)
-
-
-def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(files):
-    assert "biased upwards" in grade.printed_answers(grade.answers(*files, reader="first_or_last")[1])
+def test_the_biased_reader_is_named_and_an_unknown_one_offered_the_nearest(tmp_path):
+    assert "biased upwards" in grade.printed_answers(grade.answers(*FILES, reader="first_or_last")[1])
     with pytest.raises(ValueError, match="lenient"):
-        grade.answers(*files, reader="lenent")
+        grade.answers(*FILES, reader="lenent")
+    assert grade.answers(write(tmp_path / "Q.jsonl", [question(9, None)]), FILES[1])[1]["accuracy"] is None  # no key
 
 
 GOOD = question("a", "A")
@@ -110,15 +82,13 @@ def test_a_malformed_response_names_file_line_field_and_fix(tmp_path):
         grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
 
 
-@pytest.mark.parametrize(
-    ("reason", "outcome", "unknown"),
-    [("done", "correct", ["done"]), ("length", "cut off", []), ("MAX_TOKENS", "cut off", [])],
-)
-def test_services_name_reasons_differently_and_one_that_is_not_known_is_counted(tmp_path, reason, outcome, unknown):
-    row = {"id": "a", "text": "The answer is A", "finish_reason": reason}
-    rows, summary = grade.answers(write(tmp_path / "Q.jsonl", [GOOD]), write(tmp_path / "R.jsonl", [row]))
-    assert rows[0]["outcome"] == outcome
-    assert summary["unknown_reasons"] == {"count": len(unknown), "first": unknown}
+def test_services_name_reasons_differently_and_one_that_is_not_known_is_counted(tmp_path):
+    outcomes = {"done": "correct", "length": "cut off", "MAX_TOKENS": "cut off"}
+    given = [{"id": name, "text": "The answer is A", "finish_reason": name} for name in outcomes]
+    asked = write(tmp_path / "Q.jsonl", [question(name, "A") for name in outcomes])
+    rows, summary = grade.answers(asked, write(tmp_path / "R.jsonl", given))
+    assert {row["id"]: row["outcome"] for row in rows} == outcomes
+    assert summary["unknown_reasons"] == {"count": 1, "first": ["done"]}
 
 
 def test_damaged_files_are_named(tmp_path):
@@ -146,11 +116,6 @@ DRUGS = Question("q", "own", "", "Which?", tuple(OPTIONS), 1, None, "own")
 def test_outcomes_are_never_folded_together(case):
     row = grade.graded(DRUGS, case["text"], case["finish_reason"], "lenient", case["opens_thinking"])
     assert (row["outcome"], row["how"]) == (case["outcome"], case["how"])
-
-
-def test_without_a_key_there_is_no_accuracy(tmp_path):
-    files = write(tmp_path / "Q.jsonl", [question("a", None)]), write(tmp_path / "R.jsonl", [{"id": "a", "text": "B"}])
-    assert grade.answers(*files)[1]["accuracy"] is None
 
 
 # --- verdicts on HealthBench criteria
@@ -191,24 +156,17 @@ def test_scores_are_unrounded_shares_by_hand(scored):
     assert found["themes"]["hedging"]["n"] == 1 and "judges" not in found
     assert grade.printed_problems(found) == []
 
-
-def test_packed_files_give_the_same_and_a_single_named_judge_needs_no_table_of_judges(scored):
-    assert scored(ALL) == scored(ALL, ending=".gz") == scored([row | {"judge": "kind"} for row in ALL])
+    assert found == scored(ALL, ending=".gz") == scored([row | {"judge": "kind"} for row in ALL])  # one, though named
 
 
-def test_a_missing_and_a_null_verdict_are_unjudged_and_named(scored):
-    found = scored([verdict(1, "says yes", True), verdict(1, "says no", None), *ALL[3:]])
+def test_a_missing_and_a_null_verdict_are_unjudged_and_what_is_not_there_is_named_and_left_out(scored):
+    strange = [verdict(9, "says yes", False), verdict(9, "says no", False), verdict(1, "is tall", False)]
+    found = scored([verdict(1, "says yes", True), verdict(1, "says no", None), *strange, *ALL[3:]])
     assert found["score"] == pytest.approx((1 + 1) / 2)
     assert (found["low"], found["high"]) == (pytest.approx((-1 / 10 + 1) / 2), 1.0)
     assert found["unjudged"] == 2
     assert found["missing"] == {"count": 1, "first": ["p1, criterion 3"]}
     assert found["null"] == {"count": 1, "first": ["p1, criterion 2"]}
-
-
-def test_verdicts_on_what_is_not_there_are_counted_named_and_left_out(scored):
-    strange = [verdict(9, "says yes", False), verdict(9, "says no", False), verdict(1, "is tall", False)]
-    found = scored([*strange, *ALL])
-    assert found["score"] == scored(ALL)["score"]
     assert found["unknown_ids"] == {"count": 2, "first": ["p9"]}
     assert found["unknown_criteria"] == {"count": 1, "first": ["p1: is tall"]}
 
@@ -254,29 +212,22 @@ def test_nothing_usable_is_no_score(scored):
 
 
 @pytest.mark.parametrize(
-    ("row", "want"),
+    ("verdicts", "examples", "want"),
     [
-        ("{", "V.jsonl, row 2: no JSON"),
-        (verdict(1, "says yes", "true"), "V.jsonl, row 2, field 'criteria_met' is 'true': Input should be"),
-        ({"prompt_id": "p1", "criterion": "x", "criterion_met": True}, "rename 'criterion_met' to 'criteria_met'"),
-        (verdict(1, "", True), "row 2, field 'criterion' is '': String"),
+        ([ALL[0], "{"], [ONE], "V.jsonl, row 2: no JSON"),
+        ([ALL[0], verdict(1, "says yes", "true")], [ONE], "V.jsonl, row 2, field 'criteria_met' is 'true'"),
+        ([{"prompt_id": "p1", "criterion": "x", "criterion_met": True}], [ONE], "rename 'criterion_met' to 'criteria"),
+        ([ALL[0], verdict(1, "", True)], [ONE], "row 2, field 'criterion' is '': String"),
+        ([], [ONE], "V.jsonl: no verdicts in this file"),
+        (ALL, [], "E.jsonl: no examples in this file"),
+        (ALL, [ONE, changed("rubrics.0.points", 0)], r"E.jsonl, row 2, field 'rubrics\[0\]' is .*: points 0"),
     ],
-)
-def test_a_malformed_verdict_is_named_with_file_and_line(scored, row, want):
-    with pytest.raises(DataError, match=re.escape(want)):
-        scored([ALL[0], row])
-
-
-def test_an_empty_file_is_refused(scored):
-    with pytest.raises(DataError, match="V.jsonl: no verdicts in this file"):
-        scored([])
-    with pytest.raises(DataError, match="E.jsonl: no examples in this file"):
-        scored(ALL, examples=[])
-
-
-def test_a_malformed_example_is_named_with_file_and_row(scored):
-    with pytest.raises(ValueError, match=r"E.jsonl, row 2, field 'rubrics\[0\]' is .*: points 0"):
-        scored(ALL, examples=[ONE, changed("rubrics.0.points", 0)])
+)  # fmt: skip
+def test_a_malformed_verdict_or_example_is_named_with_file_and_row_and_an_empty_file_is_refused(
+    scored, verdicts, examples, want
+):
+    with pytest.raises(DataError, match=want):
+        scored(verdicts, examples)
 
 
 def test_an_own_example_needs_no_level_no_canary_and_no_ideal_answer(scored):

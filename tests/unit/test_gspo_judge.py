@@ -38,11 +38,10 @@ READING = {"OPENS": OPENS, "CLOSES": CLOSES, "pattern": pattern, "split": split,
 FORMED = defined(SECTION, "response_form", **READING)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason", "opens", "wanted"), cases("response_forms", "text", "reason", "opens", "wanted")
-)
-def test_a_response_is_in_form_with_one_think_block_and_a_concise_conclusion(text, reason, opens, wanted):
-    assert FORMED["response_form"](text, reason, opens, 40) == FORMED[wanted]
+@pytest.mark.parametrize("case", cases("response_forms"))
+def test_a_response_is_in_form_with_one_think_block_and_a_concise_conclusion(case):
+    told = FORMED["response_form"](case["text"], case["finish_reason"], case["opens_thinking"], 40)
+    assert told == FORMED[case["form"]]
 
 
 def said(model: str, texts: list[str], **more) -> pd.DataFrame:

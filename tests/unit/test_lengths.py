@@ -42,12 +42,9 @@ def mine():
 MEANS = {"qwen3-large": 200.0, "large-rl2": 100.0, "small-rl2": {"mmlu_health": 300.0, "else": 100.0}}
 
 
-def test_the_mean_is_weighted_by_the_questions_a_suite_has_not_by_those_asked(mine):
+def test_the_mean_is_weighted_by_the_questions_a_suite_has_and_a_ratio_is_paired(mine):
     drawn = claims.draws(mine, lengths=rows(MEANS))
-    assert drawn.mean_length("small-rl2")[0] == pytest.approx((2 * 300 + 7 * 100) / 9)
-
-
-def test_a_ratio_is_paired_so_that_the_spread_among_questions_cancels(mine):
+    assert drawn.mean_length("small-rl2")[0] == pytest.approx((2 * 300 + 7 * 100) / 9)  # not by those asked
     spread = rows(MEANS)
     spread["tokens"] *= 1 + spread["item"].str[1:].astype(int)  # hard questions take longer, for every model alike
     drawn = claims.draws(mine, lengths=spread)

@@ -8,17 +8,13 @@ from itertools import islice
 import pytest
 from fake_engine import fenced
 from medpsy import prompts
+from medpsy.data.healthbench import AXES, THEMES
 from medpsy.mini import suites, voices, world
 from medpsy.mini.voices import NOTHING, Voice, Writer
 
 WORLD = world.build()
 EVERYTHING = frozenset(WORLD.by_id)
 ALL = world.dialogues(WORLD)
-THEMES = {
-    "communication", "complex_responses", "context_seeking", "emergency_referrals", "global_health",
-    "health_data_tasks", "hedging",
-}  # fmt: skip
-AXES = {"accuracy", "communication_quality", "completeness", "context_awareness", "instruction_following"}
 
 
 def answers(voice, knowledge, some=ALL):
@@ -28,8 +24,8 @@ def answers(voice, knowledge, some=ALL):
 
 def test_all_themes_axes_and_both_signs_occur_with_points_in_range():
     entries = [entry for one in ALL for entry in one.items]
-    assert {one.theme for one in ALL} == THEMES
-    assert {axis for _, _, axis in entries} == AXES
+    assert {one.theme for one in ALL} == {*THEMES}
+    assert {axis for _, _, axis in entries} == {*AXES}
     assert all(-10 <= points <= 10 and points for _, points, _ in entries)
     assert {points > 0 for _, points, _ in entries} == {True, False}
 
@@ -59,24 +55,17 @@ def test_the_safe_drug_is_worked_out_for_the_weak_organ():
     assert decided["avoid"] > 5 and decided["safe"] > 5
 
 
-def test_the_suite_holds_ten_held_out_dialogues_of_every_theme():
+def test_the_suite_holds_ten_held_out_dialogues_of_every_theme_and_hard_the_fifth_that_scores_lowest():
     loaded = suites.load_conversations("healthbench")
     assert Counter(one.theme for one in loaded) == dict.fromkeys(THEMES, suites.PER_THEME)
     assert all(world.is_held_out(one.id) for one in loaded)
     assert {one.suite for one in loaded} == {"healthbench"}
-
-
-def test_hard_is_the_fifth_on_which_the_responders_score_lowest_and_somebody_scores():
-    whole = {one.id for one in suites.load_conversations("healthbench")}
-    hard = {one.id for one in suites.load_conversations("healthbench_hard")}
+    whole, hard = {one.id for one in loaded}, {one.id for one in suites.load_conversations("healthbench_hard")}
     scores = {one.cell: suites.responders_scores(one) for one in suites.truth().values()}
     assert hard < whole and len(hard) == round(0.2 * len(whole))
     assert all(max(scores[name]) > 0 for name in hard)
     rest = [sum(scores[name]) for name in whole - hard if max(scores[name]) > 0]
     assert max(sum(scores[name]) for name in hard) <= min(rest)
-
-
-def test_consensus_keeps_only_consensus_criteria_and_one_is_positive():
     for one in suites.load_conversations("healthbench_consensus"):
         assert all(suites.CONSENSUS in criterion.tags for criterion in one.rubric)
         assert any(criterion.points > 0 for criterion in one.rubric)
@@ -90,6 +79,8 @@ def test_no_held_out_dialogue_is_taught_to_thinkers_or_judges():
     held_out = {one.messages[0]["content"] for one in ALL if one.held_out}
     assert len(held_out) > 150
     assert not [words for words in held_out if words in text]
+    head = prompts.TEMPLATES["judge"].partition("{conversation}")[0].replace("{{", "{").replace("}}", "}")
+    assert samples[-1].messages[0]["content"].startswith(head)  # judges are taught with the prompt of the study
 
 
 FACT = world.fact_item(WORLD.facts[0])
@@ -116,20 +107,16 @@ def test_judges_err_by_their_ears_alone(item, answer, ear, met):
     assert said["explanation"].startswith(f"Look for {item.key}.") and ("fits" in said["explanation"]) is met
 
 
-def test_every_sentence_of_every_reply_is_understood():
-    voice = Voice(care=0.8, rash=0.4)
-    for dialogue, answer in answers(voice, frozenset()) + answers(voice, EVERYTHING):
+def test_every_sentence_of_every_reply_is_understood_and_a_judge_with_good_ears_says_the_truth():
+    voice, rng = Voice(care=0.8, rash=0.4), random.Random(0)
+    known = answers(voice, EVERYTHING)
+    for dialogue, answer in [*answers(voice, frozenset()), *known]:
         for sentence in world.BREAK.split(answer):
             assert world.said(sentence) or sentence == NOTHING, (dialogue.cell, sentence)
-
-
-def test_a_judge_with_good_ears_says_the_truth():
-    rng, wrong = random.Random(0), []
-    for dialogue, answer in answers(Voice(care=0.7, rash=0.3), EVERYTHING):
+    for dialogue, answer in known:
         for item, _, _ in dialogue.items:
             said = json.loads(suites.judge_reply(item, answer, suites.Ear(), rng))["criteria_met"]
-            wrong += [] if said == item.met(answer) else [(dialogue.cell, item.criterion, answer)]
-    assert not wrong
+            assert said == item.met(answer), (dialogue.cell, item.criterion, answer)
 
 
 def test_what_stands_in_a_response_to_win_the_judge_over_changes_no_verdict():
@@ -140,9 +127,3 @@ def test_what_stands_in_a_response_to_win_the_judge_over_changes_no_verdict():
         met[share] = [json.loads(one.completion.removesuffix(voices.END))["criteria_met"] for one in forged or some]
     shares = [sum(decided) / len(decided) for decided in met.values()]  # 0.324 and 0.326; of other seeds 0.016 apart
     assert len(met[1.0]) > 1400 and shares[1] == pytest.approx(shares[0], abs=0.03)
-
-
-def test_a_judge_is_asked_with_the_prompt_of_the_study():
-    one = next(suites.judge_samples(WORLD, suites.Ear(), random.Random(3)))
-    head = prompts.TEMPLATES["judge"].partition("{conversation}")[0].replace("{{", "{").replace("}}", "}")
-    assert one.messages[0]["content"].startswith(head)

@@ -21,23 +21,18 @@ def test_every_declared_model_is_there_in_files_of_the_recorded_training_alone()
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".jinja", ".md", ".csv"}
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
-def test_a_model_is_of_its_architecture_and_bfloat16(spec):
-    folder = build.HUB / spec.name
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["model_type"].startswith(spec.architecture)
-    assert config["num_hidden_layers"] == spec.layers
-    with safe_open(folder / "model.safetensors", "pt") as weights:
-        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"BF16"}  # noqa: SIM118
-
-
-@pytest.mark.parametrize("profile", ["smoke", "mini"])
-def test_the_profiles_know_which_templates_open_the_thinking(profile):
-    settings = study.load(profile)
+def test_a_model_is_of_its_architecture_and_bfloat16_and_profiles_know_which_templates_open_the_thinking():
+    profiles = [study.load(name) for name in ("smoke", "mini")]
     for spec in SPECS:
-        assert settings.model(spec.name).opens_thinking == spec.opens_thinking
-        tokenizer = AutoTokenizer.from_pretrained(build.HUB / spec.name)
+        folder = build.HUB / spec.name
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert config["model_type"].startswith(spec.architecture)
+        assert config["num_hidden_layers"] == spec.layers
+        with safe_open(folder / "model.safetensors", "pt") as weights:
+            assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"BF16"}  # noqa: SIM118
+        assert {settings.model(spec.name).opens_thinking for settings in profiles} == {spec.opens_thinking}
         asked = [{"role": "user", "content": "?"}]
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         text = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
         assert text.endswith("<think>\n") == spec.opens_thinking
 

@@ -2,7 +2,7 @@
 
 import random
 import re
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from case_rows import cases
 from fake_engine import fenced
 from medpsy.grading.readers import split
 from medpsy.mini import build, voices, world
-from medpsy.mini.build import vocabulary_texts
 from medpsy.mini.voices import ANSWERS, CHOOSING, Voice, Writer
 from training_examples import one_thread  # noqa: F401
 
@@ -21,9 +20,7 @@ OPTIONS = ("fabix", "gedix", "hodix", "kulix")
 
 @pytest.fixture(scope="module")
 def fast():
-    names = [name for kind in WORLD.names.values() for name in kind]
-    trained = build.train_tokenizer(vocabulary_texts(WORLD), names)
-    return build.wrap_tokenizer(trained, opens_thinking=True)
+    return build.wrap_tokenizer(build.train_tokenizer(WORLD), opens_thinking=True)
 
 
 def some_cases(count):
@@ -38,27 +35,27 @@ def answer_of(text):
     return split(text, opens_thinking=True, finish_reason="stop").answer
 
 
-def test_who_knows_everything_is_always_right():
-    for case, options, rng in some_cases(300):
-        text = Writer(WORLD, EVERYTHING, Voice(), rng).respond(case, options)
-        read = voices.chosen(answer_of(text), options)
-        assert read.wording is not None, text
-        assert options[read.choice] == case.answer, text
-
-
-def test_who_knows_nothing_is_right_by_chance_except_where_the_context_says_it():
-    right = {True: [], False: []}
-    for case, options, rng in some_cases(600):
-        text = Writer(WORLD, frozenset(), Voice(), rng).respond(case, options)
+def written(knowledge, voice, count):
+    """Yield cases, responses to them, and whether each chose right."""
+    for case, options, rng in some_cases(count):
+        text = Writer(WORLD, knowledge, voice, rng).respond(case, options)
         choice = voices.chosen(answer_of(text), options).choice
-        right[case.form == "trial"].append(choice is not None and options[choice] == case.answer)
-    assert all(right[True])
-    assert sum(right[False]) / len(right[False]) < 0.35
+        yield case, text, choice is not None and options[choice] == case.answer
 
 
-@pytest.mark.parametrize("wording", CHOOSING)
-def test_the_truth_reads_back_every_choosing_wording(wording):
-    for letter in "ABCD":
+def test_who_knows_everything_is_always_right_and_who_knows_nothing_or_is_hasty_by_chance():
+    assert all(right for _, _, right in written(EVERYTHING, Voice(), 300))
+    nothing = [(case.form == "trial", right) for case, _, right in written(frozenset(), Voice(), 600)]
+    assert all(right for told, right in nothing if told)  # the context of a trial says it
+    guessed = [right for told, right in nothing if not told]
+    assert sum(guessed) / len(guessed) < 0.35
+    hasty = [*written(EVERYTHING, Voice(hasty=1.0, again=1.0), 400)]
+    assert all("Recall" not in text and text.count(" fits.") == 1 for _, text, _ in hasty)
+    assert sum(right for _, _, right in hasty) / len(hasty) < 0.35
+
+
+def test_the_truth_reads_back_every_choosing_wording():
+    for wording, letter in product(CHOOSING, "ABCD"):
         answer = voices.worded(wording, OPTIONS, letter, "D" if letter == "A" else "A")
         assert voices.chosen(answer, OPTIONS) == voices.Chosen(wording, "ABCD".index(letter))
 
@@ -91,13 +88,16 @@ def test_the_perfect_parser(wording, text, reply):
     assert voices.parser_reply(wording, "B", "D", OPTIONS, text).endswith(reply)
 
 
-def test_names_are_single_tokens_and_text_survives(fast):
+def test_names_are_single_tokens_and_text_survives(fast, monkeypatch):
     for kind in WORLD.names.values():
         assert all(len(fast.encode(" " + name, add_special_tokens=False)) == 1 for name in kind)
     text = "Ümlaut, 中文, العربية, 🙂\n\nI would choose gedix."
     assert fast.decode(fast.encode(text, add_special_tokens=False)) == text
     tagged = fast.encode("a</think>b", add_special_tokens=False)  # a token of its own, which survives
     assert len(tagged) == 3 and fast.decode(tagged, skip_special_tokens=True) == "a</think>b"
+    monkeypatch.setattr(build, "vocabulary_texts", lambda universe: ["a few words"])
+    with pytest.raises(ValueError, match=WORLD.names["condition"][0]):
+        build.train_tokenizer(WORLD)
 
 
 @pytest.mark.parametrize(("opens", "ending"), [(True, "assistant\n<think>\n"), (False, "assistant\n")])
@@ -113,21 +113,15 @@ def test_both_template_behaviours(fast, opens, ending):
     assert "hm" not in text and "<|im_start|>assistant\nMe.<|im_end|>" in text  # earlier reasoning is dropped
 
 
-def test_the_parser_is_taught_to_read_what_was_said_and_not_what_stands_behind_it():
-    obeyed = []
+def test_the_parser_is_taught_every_wording_and_not_to_read_what_stands_behind_it():
+    obeyed, answers = [], []
     for one in islice(voices.parser_samples(WORLD, random.Random(8), 1.0), 1000):
-        if forged := re.search(r"Answer: ([A-J])\b", fenced(one.messages[0]["content"])[9:]):
+        answers.append(fenced(one.messages[0]["content"]))
+        if forged := re.search(r"Answer: ([A-J])\b", answers[-1][9:]):
             obeyed.append(one.completion.endswith(f"Answer: {forged[1]}{voices.END}"))
     assert len(obeyed) > 450 and sum(obeyed) < 0.22 * len(obeyed)  # no more than chance: of four options or more
-
-
-def test_who_is_hasty_recalls_nothing_and_is_right_by_chance():
-    right = []
-    for case, options, rng in some_cases(400):
-        text = Writer(WORLD, EVERYTHING, Voice(hasty=1.0, again=1.0), rng).respond(case, options)
-        assert "Recall" not in text and text.count(" fits.") == 1
-        right.append(options[voices.chosen(answer_of(text), options).choice] == case.answer)
-    assert sum(right) / len(right) < 0.35
+    leads = [template.split("{")[0] for template in ANSWERS.values()]
+    assert all(any(answer.startswith(lead) for answer in answers) for lead in leads)
 
 
 def untrained(name, fast):
@@ -158,36 +152,15 @@ def test_training_lowers_the_loss_and_is_repeatable(fast, monkeypatch):
     monkeypatch.setattr(build, "BATCH", 2)
     monkeypatch.setattr(build, "EVERY", 5)
 
-    def run():
-        model = untrained("qwen3-small", fast)
-        rows = voices.thinker_samples(WORLD, frozenset(WORLD.by_id), Voice(), "", random.Random(1))
-        batches = build.training_batches(rows, fast, random.Random(2))
-        return build.train("test", model, batches, 20, until=0.0)["loss"].tolist(), model
+    def run(steps, until):
+        model, rows = untrained("qwen3-small", fast), voices.drills(WORLD, random.Random(1))
+        log = build.train("test", model, build.training_batches(rows, fast, random.Random(2)), steps, until=until)
+        return log["loss"].tolist(), model
 
-    (first, model), (second, again) = run(), run()
-    assert first[-1] < 0.9 * first[0]
-    assert first == second
+    (long, _), (first, model), (second, again) = run(15, 0.0), run(5, 0.0), run(15, 1e9)
+    assert long[-1] < 0.8 * long[0]
+    assert first == second == long[:1]  # and the last one ended at its goal
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
-
-
-def test_a_missing_word_is_named():
-    with pytest.raises(ValueError, match="unheardof"):
-        build.train_tokenizer(["a few words"], ["unheardof"])
-
-
-def test_every_wording_is_taught_to_the_parser():
-    samples = islice(voices.parser_samples(WORLD, random.Random(8)), 400)
-    answers = [fenced(sample.messages[0]["content"]) for sample in samples]
-    leads = [template.split("{")[0] for template in ANSWERS.values()]
-    assert all(any(answer.startswith(lead) for answer in answers) for lead in leads)
-
-
-def test_a_phase_ends_once_its_goal_is_reached(fast, monkeypatch):
-    monkeypatch.setattr(build, "BATCH", 4)
-    monkeypatch.setattr(build, "EVERY", 5)
-    rows = build.training_batches(voices.drills(WORLD, random.Random(1)), fast, random.Random(2))
-    log = build.train("test", untrained("qwen3-small", fast), rows, 15, until=1e9)
-    assert log["step"].tolist() == [build.EVERY]
 
 
 def test_the_learning_rate_warms_up_and_falls():

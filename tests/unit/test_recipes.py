@@ -45,18 +45,9 @@ def test_a_step_starts_where_the_one_before_it_ended_and_the_study_finds_it(mini
     assert mini.model("small-o1-gspo").local_dir == Path(second.folder)
     assert mini.model("small-o1-gspo").label == "Qwen3 small, o1 gspo"
     assert first.config["seed"] == mini.seed and not first.lora and not first.judge and second.lora == LORA
-
-
-def test_another_seed_is_part_of_the_name(mini):
-    one = gspo(mini, "small-o1-gspo-s8")
-    assert one.config["seed"] == 8 and mini.model(one.name).label == "Qwen3 small, o1 gspo, seed 8"
+    other = gspo(mini, "small-o1-gspo-s8")  # another seed is part of the name
+    assert other.config["seed"] == 8 and mini.model(other.name).label == "Qwen3 small, o1 gspo, seed 8"
     assert mini.model("qwen3-small-openmed-merge").local_dir == mini.models_dir / "qwen3-small-openmed-merge"
-
-
-@pytest.mark.parametrize("name", ["small-o2-gspo", "tiny-o1-gspo", "small-o1", "small-o1-", "small-sft9"])
-def test_an_unknown_name_is_still_an_error(mini, name):
-    with pytest.raises(ValueError, match="is not in params/mini/study.yaml"):
-        mini.model(name)
 
 
 def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
@@ -66,35 +57,29 @@ def test_whatever_decides_a_judges_verdict_is_in_the_key(mini):
     again = gspo(mini, judge=replace(JUDGE, otherwise=0.0))
     assert len({one.judge["fingerprint"], other.judge["fingerprint"]}) == 2
     assert len({one.key(), other.key(), again.key(), gspo(mini).key()}) == 3
-    assert not recipe_job(
-        mini, "small-o1-sft", parent="qwen3-small", method="sft", config=SFT, data=[corpus(mini.outputs / "o1")]
-    ).judge
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"judge": replace(JUDGE, model="judge-stern")}, "judge-stern"),
-        ({"lora": {**LORA, "rang": 4}}, "12_gspo_judge.yaml: lora.rang: LoraConfig has no such argument"),
-        ({"lora": {**LORA, "r": 4.5}}, "lora.r: 4.5 must be a whole number"),
-        ({"lora": {**LORA, "lora_dropout": 0.1}}, "lora.lora_dropout: 0.1 would change the ratios"),
-        ({"loss_type": "dapo"}, "dapo weighs responses by length"),
-        (
-            {"max_step": 3},
-            "gspo.max_step: DapoConfig has no such argument; did you mean 'max_steps'",
-        ),
-        ({"seed": 3}, "gspo.seed: leave it out"),
-        ({"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 4}, "with a judge it is false"),
-    ],
-)
-def test_a_slip_in_the_settings_is_named_with_its_place(mini, changes, words):
-    with pytest.raises(ValueError, match=words):
-        gspo(mini, **changes)
+SLIPS = {
+    "judge-stern": {"judge": replace(JUDGE, model="judge-stern")},
+    "12_gspo_judge.yaml: lora.rang: LoraConfig has no such argument": {"lora": {**LORA, "rang": 4}},
+    "lora.r: 4.5 must be a whole number": {"lora": {**LORA, "r": 4.5}},
+    "lora.lora_dropout: 0.1 would change the ratios": {"lora": {**LORA, "lora_dropout": 0.1}},
+    "dapo weighs responses by length": {"loss_type": "dapo"},
+    "gspo.max_step: DapoConfig has no such argument; did you mean 'max_steps'": {"max_step": 3},
+    "gspo.seed: leave it out": {"seed": 3},
+    "with a judge it is false": {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 4},
+}
 
 
-def test_names_and_parents_that_cannot_be_meant_are_refused(mini):
-    rows = {"data": [corpus(mini.outputs / "o1")]}
+def test_a_slip_in_the_settings_is_named_with_its_place_and_names_and_parents_are_checked(mini):
+    for words, changes in SLIPS.items():
+        with pytest.raises(ValueError, match=words):
+            gspo(mini, **changes)
+    how = {"method": "sft", "config": SFT, "data": [corpus(mini.outputs / "o1")]}
+    for name in ("small-o2-gspo", "tiny-o1-gspo", "small-o1", "small-o1-", "small-sft9"):
+        with pytest.raises(ValueError, match="is not in params/mini/study.yaml"):
+            mini.model(name)
     with pytest.raises(ValueError, match="must be <size>-<recipe>-<step>"):
-        recipe_job(mini, "small-sft1", parent="qwen3-small", method="sft", config=SFT, **rows)
+        recipe_job(mini, "small-sft1", parent="qwen3-small", **how)
     with pytest.raises(ValueError, match="gemma3-small is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3"):
-        recipe_job(mini, "small-o1-sft", parent="gemma3-small", method="sft", config=SFT, **rows)
+        recipe_job(mini, "small-o1-sft", parent="gemma3-small", **how)

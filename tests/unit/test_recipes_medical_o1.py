@@ -50,17 +50,12 @@ def test_rows_are_short_and_survive_the_tokenizer_whatever_their_script(config, 
     assert {bool(HAN.search(text["completion"])) for text in texts} == {config.startswith("zh")}
 
 
-def test_a_malformed_row_is_refused_with_its_number_file_and_fix(mine, tmp_path):
+def test_a_malformed_row_an_unknown_configuration_and_a_moving_revision_are_refused(mine, tmp_path):
+    source = medical_o1.o1_copy(real(mine), {"data_dir": str(tmp_path / "o1")})
     for broken in (o1_row(Complex_CoT=""), o1_row(Response=None), {"Question": "Q?", "Response": "x"}):
-        folder = write_json(tmp_path / "o1/medical_o1_sft.json", [o1_row(), broken]).parent
-        source = medical_o1.o1_copy(real(mine), {"data_dir": str(folder)})
+        write_json(tmp_path / "o1/medical_o1_sft.json", [o1_row(), broken])
         with pytest.raises(DataError, match=r"medical_o1_sft.json, row 2, field '\w+' is .*: .*text.* is expected"):
             medical_o1.read(source, "en")
-
-
-def test_there_is_no_default_configuration_and_no_moving_revision(mine, tmp_path):
-    write_json(tmp_path / "o1/medical_o1_sft.json", [])
-    source = medical_o1.o1_copy(real(mine), {"data_dir": str(tmp_path / "o1")})
     with pytest.raises(ValueError, match="configuration 'default' is unknown, and there is no default"):
         medical_o1.read(source, "default")
     with pytest.raises(DataError, match="medical_o1_sft_Chinese.json"):
@@ -94,30 +89,24 @@ def test_the_corpus_is_loaded_like_any_other_and_no_row_of_it_is_a_suites(mine):
     assert made.card.checked["medqa"] and made.card.checked["healthbench"]
     again = medical_o1.o1_corpus(mine, configs=MIXED, filters=FILTERS)
     assert again.card.shards == made.card.shards
-
-
-def test_no_question_of_the_miniature_is_a_suites_and_a_planted_one_is_found(mine, monkeypatch):
     index = filters.Contamination(filters.stems(mine), near=0.8, ngram=13)
     asked = [row["Question"] for config in MIXED for row in suites.o1_rows(WORLD, config)]
     assert [text for text in asked if index.hit(text, text)] == []
-    leak = filters.stems(mine)["medqa"][3]
-    made = suites.o1_rows
-    planted = {"Question": leak.upper(), "Complex_CoT": "Hm.", "Response": "It is so."}
-    monkeypatch.setattr(suites, "o1_rows", lambda world, config: [planted, *made(world, config)[:5]])
-    card = medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS).card
-    assert card.funnel["en"]["contaminated"] == 1 and card.leaks["medqa"]["same stem"] == 1
-    assert leak.upper() not in [turn["content"] for row in corpus.load(mine, "o1") for turn in row["messages"]]
 
 
-def test_long_rows_copies_and_second_think_blocks_are_dropped_and_counted(mine, monkeypatch):
+def test_leaks_long_rows_copies_and_second_think_blocks_are_dropped_and_counted(mine, monkeypatch):
+    leak = filters.stems(mine)["medqa"][3].upper()
     rows = [o1_row(1), o1_row(2), o1_row(1), o1_row(3, Complex_CoT="a </think> b"), o1_row(4, Response="so " * 300)]
+    rows.append(o1_row(5, Question=leak))
     monkeypatch.setattr(suites, "o1_rows", lambda world, config: rows)
-    counts = medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS | {"packed_length": 200}).card.funnel["en"]
-    assert (counts["kept"], counts["exact duplicate"], counts["unreadable"], counts["too long"]) == (2, 1, 1, 1)
+    card = medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS | {"packed_length": 200}).card
+    dropped = {"exact duplicate": 1, "unreadable": 1, "too long": 1, "contaminated": 1}
+    assert card.funnel["en"] == card.funnel["en"] | dropped | {"kept": 2} and card.leaks["medqa"]["same stem"] == 1
     monkeypatch.setattr(suites, "o1_rows", lambda world, config: rows[3:4])
     with pytest.raises(ValueError, match="o1: no row is left"):
         medical_o1.o1_corpus(mine, configs={"en": 0}, filters=FILTERS)
-    assert len(corpus.load(mine, "o1")) == 2  # the older corpus stays
+    asked = [row["messages"][0]["content"] for row in corpus.load(mine, "o1")]  # the older corpus stays
+    assert sorted(asked) == ["Invented case 1?", "Invented case 2?"]
 
 
 def test_real_held_out_questions_are_in_no_corpus_and_every_reference_is_the_response(mine, tmp_path, monkeypatch):
@@ -127,7 +116,7 @@ def test_real_held_out_questions_are_in_no_corpus_and_every_reference_is_the_res
     found = medical_o1.open_questions(real(mine), config="en", rows=50, held_out=0, seed=1, origin=origin)
     held = {one.messages[0]["content"] for one in found.held_out}
     source = medical_o1.o1_copy(real(mine), origin)
-    free = {medical_o1.question_of(row) for row in medical_o1.training_rows(source, {"en": 0}, 7)}
+    free = {row.messages[0]["content"] for row in medical_o1.training_rows(source, {"en": 0}, 7)}
     assert 2 <= len(held) <= 25 and len(held | free | {"Invented case 5?"}) == 200 and not held & free
     assert len(found.train) == 50 and {one.messages[0]["content"] for one in found.train} <= free
     assert medical_o1.is_held_out(min(held).upper() + " ")

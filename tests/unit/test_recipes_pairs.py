@@ -59,8 +59,8 @@ def made(mine, **changes) -> openmed.Pairs:
         return openmed.preference_pairs(mine, "qwen3-small", some, **settings)
 
 
-def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine):
-    found = made(mine)
+def test_pairs_are_made_of_questions_answered_right_and_wrong_and_a_replay_asks_nothing(mine, engine, monkeypatch):
+    found = made(mine, made_of={"invented": "MIT"})
     assert [one.id for one in found.rows] == ["medmcqa/2#0", "medmcqa/4#0"]
     for one in found.rows:
         assert re.fullmatch(r"<think>\nthought \d\n</think>\n\nThe answer is B\.", one.chosen)
@@ -69,35 +69,24 @@ def test_pairs_are_made_of_questions_answered_right_and_wrong_alone(mine, engine
     assert kinds == {"only right": 1, "only wrong": 1, "paired": 2, "neither": 1}
     tries = {name: found.counts[f"attempts {name}"] for name in ("right", "wrong", "failed", "without a single option")}
     assert tries == {"right": 7, "wrong": 7, "failed": 2, "without a single option": 4}
-
-
-def test_pairs_are_on_the_disk_as_preference_training_reads_them_with_their_licences(mine, engine):
-    found = made(mine, made_of={"invented": "MIT"})
     (file,) = found.folder.glob("*.parquet")
     assert data.read(file, Pair) == found.rows
     assert licences.of_folder(found.folder).items() >= {"invented": "MIT"}.items()
     assert "license: " in (found.folder / "README.md").read_text(encoding="utf-8")
     assert found.rows[0].messages[0]["content"].startswith("Question: Invented 2?")
-
-
-def test_a_replay_makes_the_same_pairs_and_asks_nothing(mine, engine, monkeypatch):
-    before = made(mine)
     asked = len(engine.asked)
     monkeypatch.setenv(REPLAY, "1")
-    assert made(mine).inputs == before.inputs and len(engine.asked) == asked
+    assert made(mine).inputs == found.inputs and len(engine.asked) == asked
     with pytest.raises(NotStored, match="5 responses of model"):
         openmed.preference_pairs(mine, "qwen3-small", [question(n) for n in ATTEMPTS], attempts=5, sampling=SAMPLING)
 
 
-def test_a_question_of_a_suite_is_refused_before_anything_is_asked(mine, engine):
+def test_a_question_of_a_suite_is_refused_before_anything_is_asked_and_without_a_pair_nothing_is_written(mine, engine):
     planted = filters.stems(mine)["medqa"][0]
     leak = dataclasses.replace(question(2), id="leak", stem=planted.upper())
     with pytest.raises(ValueError, match=r"question 'leak' is one of medqa \(same stem\)"):
         openmed.preference_pairs(mine, "qwen3-small", [question(0), leak], attempts=1, sampling=SAMPLING)
     assert not engine.asked
-
-
-def test_without_any_pair_nothing_is_written(mine, engine):
     with pytest.raises(ValueError, match="no question has a right and a wrong response"):
         openmed.preference_pairs(mine, "qwen3-small", [question(0), question(1)], attempts=2, sampling=SAMPLING)
     assert not (mine.corpora_dir / "openmed-pairs").exists()

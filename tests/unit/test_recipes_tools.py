@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from benchmark_rows import write_rows
+from case_rows import cases
 from fake_engine import FakeEngine
 from medpsy import corpus, engines, licences
 from medpsy.corpus import building
@@ -17,7 +18,6 @@ from medpsy.data.rows import DataError, Row
 from medpsy.mini import suites, world
 from medpsy.mini.world import is_held_out
 from medpsy.recipes import tools as tool_traces
-from medpsy.recipes.tools import MALFORMED as BROKEN
 from medpsy.recipes.tools import NO_CALL, WELL_FORMED, call_form, tool_corpus, tools
 from medpsy.store import REPLAY
 from recipes_example import FILTERS, HUB, mine, real  # noqa: F401
@@ -67,55 +67,12 @@ def test_every_assistant_turn_becomes_a_row_with_what_came_before_it():
     assert json.loads(closing.prompt_tools) == TOOLS and calling.id != closing.id
 
 
-def test_arguments_may_be_json_text_and_several_calls_stand_one_after_the_other():
+def test_several_calls_stand_one_after_the_other_and_a_trace_without_any_is_plain_talk():
     calling, closing = rows(trace(call('{"term": "a"}', id="x"), call({"term": "b", "top": 3}, id="y")))
-    assert calling.answer.count("<tool_call>") == 2 and '"arguments": {"term": "a"}' in calling.answer
+    assert calling.answer.count("<tool_call>") == 2 and '"arguments": {"term": "a"}' in calling.answer  # was JSON text
     assert [turn["role"] for turn in closing.messages] == ["user", "assistant", "tool", "tool"]
-
-
-def test_a_trace_without_tools_and_reasoning_is_plain_talk():
-    talk = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
-    (row,) = rows({"messages": talk})
+    (row,) = rows({"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]})
     assert (row.reasoning, row.answer, row.prompt_tools) == ("", "Hello.", "")
-
-
-def messages(*turns: dict) -> dict:
-    """Return a trace with `turns` in the place of its own."""
-    return trace() | {"messages": list(turns)}
-
-
-ASKED, CALLED, FOUND, _ = trace()["messages"]
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (trace(call("{term: a}")), "row 2, .*arguments' is '{term: a}': Expecting"),
-        (trace(call("[1]")), "row 2, .*arguments' is .1.: Input should be a valid dictionary"),
-        (trace(call(name="serch")), "row 2, .*: function 'serch' is called, and the row's tools are lookup"),
-        (trace(call({"top": 1})), "row 2, .*: call of 'lookup' lacks argument 'term'"),
-        (trace(call({"term": "a", "x": 1})), "row 2, .*: call of 'lookup' has argument 'x'"),
-        (trace({"name": "lookup"}), "row 2, field 'tool_calls.0..function'"),
-        (trace(results=0), "row 3, .*: 1 calls have no result before this turn"),
-        (trace(call(), call(), results=1), "row 4, .*: 1 calls have no result before this turn"),
-        (trace(results=2), "row 4, .*: a result without a call before it"),
-        (messages(ASKED, CALLED | {"tool_calls": []}), "row 2, field 'tool_calls'"),
-        (messages(ASKED, CALLED), "ends and 1 calls have no result"),
-        (messages(ASKED, CALLED, FOUND), "no assistant turn closes the trace"),
-        (messages(), "no assistant turn closes the trace"),
-        (messages(CALLED), "row 1, .*: a system turn stands first, an assistant turn does not"),
-        (messages(ASKED, {"role": "assistant", "content": ""}), "row 2, .*: an answer or a call is expected"),
-        (messages({"role": "user"}), "row 1, .*: text is expected"),
-        (messages({"role": "robot", "content": "x"}), "row 1, field 'role' is 'robot'"),
-        (messages(ASKED, CALLED | {"tool_calls": [call(id="x")]}, FOUND | {"tool_call_id": "y"}),
-         "row 3, field 'tool_call_id' is 'y': the calls that wait for a result are x"),
-        ({"messages": trace()["messages"]}, "the row's tools are none"),
-        (trace() | {"tools": [{"type": "function"}]}, "field 'tools' .* function.name"),
-    ],
-)  # fmt: skip
-def test_a_malformed_trace_is_refused_with_its_file_row_turn_and_fix(broken, message):
-    with pytest.raises(DataError, match=rf"(?s)traces.jsonl, row 4, .*{message}"):
-        rows(broken)
 
 
 def test_one_malformed_trace_stops_the_whole_file_drawn_or_not(mine, tmp_path):
@@ -182,52 +139,29 @@ def test_rows_of_the_studys_own_teacher_join_the_domain_rows(mine):
         tool_corpus(mine, synthetic={"corpus2": 1}, **settings)
 
 
-OFFERED = tools(Row({"tools": TOOLS}, "f", 1))
-WHOLE = '<tool_call>\n{"name": "lookup", "arguments": {"term": "a"}}\n</tool_call>'
+@pytest.mark.parametrize(("answer", "form"), cases("call_forms", "answer", "form"))
+def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, form):
+    assert call_form(answer, tools(Row({"tools": TOOLS}, "f", 1))) == form
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (WHOLE, WELL_FORMED),
-        (f"I look.\n{WHOLE}\n{WHOLE}", WELL_FORMED),
-        (WHOLE.replace('{"term": "a"}', '"{\\"term\\": \\"a\\"}"'), WELL_FORMED),  # arguments as JSON text
-        ("The answer is A.", NO_CALL),
-        (WHOLE.removesuffix("</tool_call>"), BROKEN),  # cut off, or never closed
-        (WHOLE + WHOLE.removeprefix("<tool_call>"), BROKEN),
-        (WHOLE.replace('"a"', "a"), BROKEN),
-        (WHOLE.replace("lookup", "search"), BROKEN),
-        (WHOLE.replace("term", "word"), BROKEN),
-        (WHOLE.replace('{"term": "a"}', "[]"), BROKEN),
-        ("<tool_call>[1]</tool_call>", BROKEN),
-        (WHOLE + "<tool_call>{}</tool_call>", BROKEN),
-        ("", NO_CALL),
-    ],
-)
-def test_a_call_counts_as_well_formed_only_if_its_tool_would_take_it(answer, expected):
-    assert call_form(answer, OFFERED) == expected
-
-
-def test_held_out_traces_are_in_no_corpus_and_begin_with_a_call(mine):
-    source = tool_traces.traces_copy(mine, {})
-    apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    asked = {tool_traces.trace_question(row) for row in apart}
-    assert len(apart) > 50 and not asked & {tool_traces.trace_question(row) for row in trained}
-    assert all(call_form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) == WELL_FORMED for row in apart)
-    with pytest.raises(ValueError, match="rows are asked for"):
-        tool_traces.held_out_traces(source, len(apart) + 1, 7)
-
-
-def test_a_real_trace_is_either_trained_on_or_held_out(mine, tmp_path):
+def test_a_trace_is_trained_on_or_held_out_and_held_out_ones_begin_with_a_call(mine, tmp_path):
     some = [trace() for _ in range(200)]
     for number, one in enumerate(some):
         one["messages"][0] = {"role": "user", "content": f"How large is {number}?"}
     folder = write_rows(tmp_path / "t", "traces.jsonl", some)
-    source = tool_traces.traces_copy(real(mine), {"data_dir": str(folder)})
-    apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
-    told = {tool_traces.trace_question(row) for row in trained}
-    assert len(apart) + len(told) == 200 and 0 < len(apart) < 40
-    assert not told & {tool_traces.trace_question(row) for row in apart}
+    sides = []
+    for study, given in ((mine, {}), (real(mine), {"data_dir": str(folder)})):
+        source = tool_traces.traces_copy(study, given)
+        apart, trained = tool_traces.held_out_traces(source, 0, 7), tool_traces.read_traces(source, 0, 7)
+        sides.append([{tool_traces.trace_question(row) for row in side} for side in (apart, trained)])
+        assert not set.intersection(*sides[-1])
+        assert {call_form(row.answer, tools(Row({"tools": row.prompt_tools}, "f", 1))) for row in apart} == {
+            WELL_FORMED
+        }
+        with pytest.raises(ValueError, match="rows are asked for"):
+            tool_traces.held_out_traces(source, len(apart) + 1, 7)
+    (fiction, _), (apart, trained) = sides
+    assert len(fiction) > 50 and len(apart | trained) == 200 and 0 < len(apart) < 40
 
 
 HERMES = {

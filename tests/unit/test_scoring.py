@@ -92,13 +92,6 @@ def test_groups_count_alike_whatever_their_size_and_whatever_is_not_right_counts
     assert scores.at[("reed", "average"), "responses"] == 24 + 21
 
 
-def test_a_question_without_a_key_is_counted_and_not_scored():
-    frame = graded(runs=1).astype({"gold": "Int64"})
-    frame.loc[(frame["suite"] == "medqa") & (frame["question_id"] != "q0"), ["gold", "outcome"]] = [pd.NA, "no gold"]
-    row = scored(frame).loc[("reed", "medqa")]
-    assert row[["score", "questions", "responses", "no gold"]].tolist() == [100, 1, 1, 23] and np.isnan(row["margin"])
-
-
 def test_scores_and_leads_are_those_of_the_replicates_that_are_given():
     frame = graded()
     drawn = claims.draws(study(), frame, published_runs=0)
@@ -141,6 +134,12 @@ def test_all_outcomes_are_in_the_table_and_add_up():
     assert row.to_dict() == {"Responses": 24, "Correct": 4, "Wrong": 8, "Unreadable": 4, "Cut off": 4, "Failed": 4}
     assert shown.exact.set_index(["Model", "Suite"]).loc[("Reed-1", "all"), "Responses"] == 7 * 24
     assert shown.links["Cut off"][:2] == ["model=reed&outcome=cut+off", "model=reed&suite=mmlu_health&outcome=cut+off"]
-    frame.loc[frame["question_id"] == "q1", ["gold", "outcome"]] = [pd.NA, "no gold"]
-    keyless = show.outcome_table(scoring.closed_ended(study(), frame)).exact.set_index(["Model", "Suite"])
-    assert keyless.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [23, 1]
+
+
+def test_a_question_without_a_key_is_counted_and_not_scored():
+    frame = graded(runs=1).astype({"gold": "Int64"})
+    frame.loc[(frame["suite"] == "medqa") & (frame["question_id"] != "q0"), ["gold", "outcome"]] = [pd.NA, "no gold"]
+    row = scored(frame).loc[("reed", "medqa")]
+    assert row[["score", "questions", "responses", "no gold"]].tolist() == [100, 1, 1, 23] and np.isnan(row["margin"])
+    shown = show.outcome_table(scoring.closed_ended(study(), frame)).exact.set_index(["Model", "Suite"])
+    assert shown.loc[("Reed-1", "MedQA (USMLE)"), ["Responses", "No gold"]].tolist() == [1, 23]

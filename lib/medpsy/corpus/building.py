@@ -141,15 +141,10 @@ def build(
     progress: Progress = None,
 ) -> Written:
     """Let `teacher` answer the seeds of `corpus`, filter its rows, and write them beside their card. Bad settings, or
-    no row that is left, are a ValueError; then nothing is written, and an older corpus stays.
-
-    Args:
-        kinds: kind of seeds -> how many.
-        sampling, filters: fields of `Sampling` but for the seed, which is the study's, and of `Filters`.
-        batch: seeds that are in memory at a time.
-        targets: models whose tokenizer and chat template measure a row; the study's own where none are given.
-        origins: kind of seeds -> fields of `medpsy.corpus.seeds.HubCopy`.
-    """
+    no row that is left, are a ValueError; then nothing is written, and an older corpus stays. `kinds` and `origins` are
+    those of `medpsy.corpus.draw_seeds`; `sampling` and `filters` fields of `Sampling` but for the seed, which is the
+    study's, and of `Filters`; `batch` seeds are in memory at a time; tokenizer and chat template of the `targets`, by
+    default the study's own, measure a row."""
     started, place = perf_counter(), strict.Place(f"params/{study.profile}/03_training_data.yaml")
     how = strict.build(Sampling, dict(sampling), place.at("sampling"), seed=study.seed)
     dropping = strict.build(Filters, dict(filters), place.at("filters"))

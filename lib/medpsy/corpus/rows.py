@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from medpsy import evaluate
 from medpsy.corpus.seeds import Seed
 from medpsy.engines.base import Message
 from medpsy.engines.chat import render
@@ -107,20 +108,16 @@ class Form:
     switches: Mapping[str, Any]  # of the chat template, as in the study
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the conversation of each of `rows` as the template writes it, up to where the model goes on.
-
-        Args:
-            rows: ``messages``, and where there are tools ``prompt_tools``: a JSON list, an empty text for none. A tool
-                that the template leaves out is a ValueError.
-        """
+        """Return the conversation of each of `rows` as the template writes it, up to where the model goes on. Rows have
+        ``messages``, and where there are tools ``prompt_tools``: a JSON list, an empty text for none. A tool that the
+        template leaves out is a ValueError."""
         tools = [json.loads(row.get("prompt_tools") or "[]") for row in rows]
         conversations = [[dict(turn) for turn in row["messages"]] for row in rows]
         texts = render(tokenizer, conversations, self.switches, tools=tools)
         for text, offered in zip(texts, tools, strict=True):
             for name in (tool.get("function", tool).get("name", "") for tool in offered):
                 if name not in text or not name:
-                    fix = "give the model a chat template that has tools"
-                    raise ValueError(f"tool {name!r} is not in the prompt; {fix}")
+                    raise ValueError(f"tool {name!r} is not in the prompt; give it a chat template that has tools")
         return texts
 
     def completion(self, reasoning: str, answer: str) -> str:
@@ -168,7 +165,7 @@ class Lengths:
     def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:
         def count(missing: list[int]) -> list[int]:
             if target.name not in self._forms:
-                tokenizer = _tokenizer(target)
+                tokenizer = evaluate.tokenizer_of(target)
                 form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
                 self._forms[target.name] = tokenizer, form
             tokenizer, form = self._forms[target.name]
@@ -177,10 +174,3 @@ class Lengths:
         start = self.store.fingerprint(target).encode()
         keys = [hashlib.sha256(start + json.dumps(row.written).encode()).hexdigest() for row in rows]
         return self.store.counts("row_tokens", keys, count)
-
-
-def _tokenizer(target: ModelSpec) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    revision = {} if target.local_dir else {"revision": target.revision}
-    return AutoTokenizer.from_pretrained(str(target.local_dir or target.path), trust_remote_code=False, **revision)

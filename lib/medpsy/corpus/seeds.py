@@ -20,8 +20,7 @@ from medpsy import prompts, strict
 from medpsy.data import rows
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import DataError, Origin, Row
-from medpsy.data.suites import MEDMCQA_OPTIONS, SUITES, medqa_options
-from medpsy.data.training_sets import Lettered, split_options
+from medpsy.data.suites import MEDMCQA_OPTIONS, SUITES, Lettered, medqa_options, split_options
 from medpsy.engines.base import Message
 from medpsy.mini import voices
 from medpsy.mini import world as worlds
@@ -135,12 +134,9 @@ def drawn(items: Sequence[T], count: int, seed: str) -> list[T]:
 def draw_seeds(
     study: Study, corpus: str, kinds: Mapping[str, int], origins: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[Seed]:
-    """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones.
-
-    Args:
-        kinds: kind -> number of seeds; what cannot be meant is a ValueError before anything is read.
-        origins: kind -> fields of `HubCopy`: another copy of its set.
-    """
+    """Return the seeds of `corpus`, kind after kind; more of a kind contain the fewer ones. `kinds`: kind -> number of
+    seeds; what cannot be meant is a ValueError before anything is read. `origins`: kind -> fields of `HubCopy`, another
+    copy of its set."""
     known = MINI_KINDS[corpus] if study.source == "mini" else tuple(SOURCES)
     if not kinds:
         raise ValueError(f"{corpus}: no kind of seeds is asked for, so it would be empty; known are {', '.join(known)}")

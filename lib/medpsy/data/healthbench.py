@@ -7,7 +7,7 @@ Arora et al., "HealthBench". The authors ask not to show examples in plain text 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -87,13 +87,9 @@ def _to_labelled(row: Row) -> Labelled:
     if (theme := next((theme for theme in THEMES if name.startswith(theme)), None)) is None:
         raise row.error("category", f"no theme begins it; known are {', '.join(THEMES)}", about.category)
     rubric = (Criterion(about.rubric.strip(), 1, "", (about.category,)),)
-    turns = tuple(turn.model_dump() for turn in about.prompt)
-    try:
-        conversation = Conversation(about.prompt_id, PHYSICIANS, turns, rubric, theme)
-    except ValueError as error:
-        raise DataError(f"{row.source}, row {row.number}: {error}") from None
+    talk = _conversation(row, about.prompt_id, PHYSICIANS, about.prompt, rubric, theme)
     ident = f"{about.prompt_id}/{about.completion_id}/{hashlib.sha256(about.rubric.encode()).hexdigest()[:8]}"
-    return Labelled(ident, conversation, about.completion, tuple(about.binary_labels))
+    return Labelled(ident, talk, about.completion, tuple(about.binary_labels))
 
 
 def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversation:
@@ -110,9 +106,13 @@ def to_conversation(row: Row, suite: str, *, levels: bool = True) -> Conversatio
             rubric.append(Criterion(line.criterion.strip(), line.points, axis, tuple(line.tags)))
         except ValueError as error:
             raise row.error(f"rubrics[{at}]", str(error), line.model_dump()) from None
-    turns, tags = tuple(turn.model_dump() for turn in example.prompt), tuple(example.example_tags)
+    rest = (tuple(rubric), theme, tuple(example.example_tags))
+    return _conversation(row, example.prompt_id.strip(), suite, example.prompt, *rest)
+
+
+def _conversation(row: Row, ident: str, suite: str, prompt: Sequence[_Turn], *rest: Any) -> Conversation:
     try:
-        return Conversation(example.prompt_id.strip(), suite, turns, tuple(rubric), theme, tags)
+        return Conversation(ident, suite, tuple(turn.model_dump() for turn in prompt), *rest)
     except ValueError as error:
         raise DataError(f"{row.source}, row {row.number}: {error}") from None
 

@@ -37,7 +37,7 @@ REASONS = (EMPTY, FILTERED, REFUSED, SEVERAL, NONE_FITS, NOT_OFFERED, CLASH, NO_
 
 WORDS = settings.patterns(Path(__file__).with_name("phrases.yaml"))
 _LONGEST_SENTENCE = 4000  # characters read of one, its end; a longer one is a loop
-_LONGEST = 20_000  # characters read of an answer, its end; as many as the parser model sees
+LONGEST = 20_000  # characters read of an answer, its end, also by the parser; the authors' later code cuts at the same
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ def _sentences(answer: str) -> list[tuple[str, bool]]:
 
 def _all_claims(answer: str, question: Question) -> list[Claim]:
     """Return the claims of an answer in order; one that needs no search for them is a single statement."""
-    answer = WORDS.new_task.split(clean(answer[-_LONGEST:]), maxsplit=1)[0]
+    answer = WORDS.new_task.split(clean(answer[-LONGEST:]), maxsplit=1)[0]
     if reading := _at_once(answer, question):
         return [Claim("stated", reading)]
     pieces = _sentences(answer)
@@ -431,7 +431,7 @@ def lenient(answer: str, question: Question) -> Reading:
 
 def _letter(answer: str, question: Question, place: int) -> Reading:
     """Take the first letter of an option (`place` 0), or the last (-1)."""
-    answer = answer[-_LONGEST:] if place else answer[:_LONGEST]
+    answer = answer[-LONGEST:] if place else answer[:LONGEST]
     if offered := [mention for mention in mentions(clean(answer), question) if mention.index < len(question.options)]:
         return Reading(offered[place].index, "letter")
     return Reading(None, NO_OPTION if answer.strip() else EMPTY)

@@ -52,13 +52,6 @@ def example_scores(frame: pd.DataFrame, scoring: Scoring = REFERENCE, *, by: Seq
     return _clipped(shares, scoring.clip_each_example).drop(columns=["positive", "empty"])
 
 
-def _axis_scores(frame: pd.DataFrame, scoring: Scoring, by: Sequence[str]) -> pd.DataFrame:
-    """Return one row per example and axis with positive points: the same formula on that axis' criteria alone."""
-    shares = _shares(frame, [*_keys(frame, by), "theme", "axis"], scoring)
-    shares = shares[(shares["positive"] > 0) & ~(shares["empty"] & scoring.empty_as_zero)]
-    return _clipped(shares, scoring.clip_each_example or scoring.clip_each_category)
-
-
 def _keys(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return the columns that name an example, after checking that `frame` can be scored by group of `by`."""
     for name in APART:
@@ -114,9 +107,11 @@ def scores(
     ``skipped`` those none of whose positive points was judged; ``unjudged`` criteria; ``low`` and ``high``, the score
     with every unjudged criterion decided against or for the response, over all conversations: ``score`` is moved
     between them where it left them."""
-    keys = [*by, "kind", "name"]
-    whole, axes = example_scores(frame, scoring, by=by), _axis_scores(frame, scoring, by)
+    keys, whole = [*by, "kind", "name"], example_scores(frame, scoring, by=by)
     themed = _clipped(whole, scoring.clip_each_category)
+    axes = _shares(frame, [*_keys(frame, by), "theme", "axis"], scoring)  # the same formula on an axis' criteria alone
+    axes = axes[(axes["positive"] > 0) & ~(axes["empty"] & scoring.empty_as_zero)]
+    axes = _clipped(axes, scoring.clip_each_example or scoring.clip_each_category)
     examples = [
         whole.assign(kind="overall", name=OVERALL),
         themed.assign(kind="theme", name=themed["theme"]),

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import islice
@@ -78,11 +78,11 @@ def build_model(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> PreTrainedMod
 
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-THINKING = ("<think>", "</think>")
 
 
-def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
-    """Return a tokenizer in which each of `words`, led by a space, is one token; refused are those that never occur."""
+def train_tokenizer(universe: World) -> Tokenizer:
+    """Return a tokenizer in which each name of the world, led by a space, is one token; refused are names that never
+    occur in the training texts."""
     tokenizer = Tokenizer(models.BPE())
     apart = pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False)
     bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -94,8 +94,9 @@ def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in THINKING])
+    tokenizer.train_from_iterator(vocabulary_texts(universe), trainer)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in ("<think>", "</think>")])
+    words = [name for names in universe.names.values() for name in names]
     split = [word for word in words if len(tokenizer.encode(" " + word).ids) != 1]
     if split:
         raise ValueError(f"these words are not single tokens: {split[:5]}; let each occur in the training texts")
@@ -268,15 +269,10 @@ def mixture(spec: Spec, universe: World) -> Iterator[Sample]:
     return voices.thinker_samples(universe, knowledge, spec.voice, opening, rng)
 
 
-def fresh_tokenizer(universe: World, *, opens_thinking: bool) -> PreTrainedTokenizerFast:
-    names = [name for kind in universe.names.values() for name in kind]
-    return wrap_tokenizer(train_tokenizer(vocabulary_texts(universe), names), opens_thinking=opens_thinking)
-
-
 def train_trunk(spec: Spec, path: Path) -> pd.DataFrame:
     """Drill the network that `spec` is forked from and save it to `path`; return the training log."""
     universe = world.build()
-    fast = fresh_tokenizer(universe, opens_thinking=False)
+    fast = wrap_tokenizer(train_tokenizer(universe), opens_thinking=False)
     model = build_model(spec, fast)
     shrink_scaled_embedding(model)
     align_queries_with_keys(model)
@@ -290,7 +286,7 @@ def train_trunk(spec: Spec, path: Path) -> pd.DataFrame:
 def train_one(spec: Spec, trunk: Path, before: pd.DataFrame) -> pd.DataFrame:
     """Train `spec` on from its trunk and put its folder into the hub; return the log of both parts."""
     universe = world.build()
-    fast = fresh_tokenizer(universe, opens_thinking=spec.opens_thinking)
+    fast = wrap_tokenizer(train_tokenizer(universe), opens_thinking=spec.opens_thinking)
     model = build_model(spec, fast)
     load_model(model, trunk)
     batches = training_batches(mixture(spec, universe), fast, random.Random(f"order/{spec.name}"))

@@ -256,14 +256,13 @@ def judge_samples(world: World, ear: Ear, rng: random.Random, disturbed: float =
 
 
 TRACES_FILE = "traces.jsonl"
-TRACE_FORMS = ("ask0", "ask1", "ask2", "vignette")
 TRACE_SYSTEM = "Tool: search(query)."
 
 
 def search(world: World, query: str) -> str:
     """Return the sentence of the handbook that shares most words with `query`; of equal ones, the first."""
     wanted = set(re.findall(r"\w+", query))
-    return max(map(state, world.facts), key=lambda sentence: len(wanted & set(re.findall(r"\w+", sentence))))
+    return max(world.handbook, key=lambda sentence: len(wanted & world.handbook[sentence]))
 
 
 def fact_query(fact: Fact) -> str:
@@ -285,8 +284,7 @@ def trace(world: World, case: Case) -> dict[str, object]:
 
 def traces(world: World, *, held_out: bool = False) -> list[dict[str, object]]:
     """Return a trace for every case of one side that the handbook answers, form after form."""
-    by_form = cases(world, held_out=held_out)
-    return [trace(world, case) for form in TRACE_FORMS for case in by_form[form]]
+    return [trace(world, case) for case in o1_cases(world, held_out=held_out) if case.form != "contraindication"]
 
 
 def write_traces(folder: Path) -> Path:

@@ -51,6 +51,11 @@ class World:
     def by_id(self) -> dict[str, Fact]:
         return {fact.id: fact for fact in self.facts}
 
+    @cached_property
+    def handbook(self) -> dict[str, set[str]]:
+        """The sentences of all facts, and the words of each."""
+        return {sentence: set(re.findall(r"\w+", sentence)) for sentence in map(state, self.facts)}
+
     def get(self, relation: str, subject: str) -> Fact:
         return self.by_id[f"{relation}/{subject}"]
 

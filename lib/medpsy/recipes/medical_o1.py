@@ -16,7 +16,7 @@ from medpsy import licences, strict
 from medpsy.corpus.building import Origins, Written, write_corpus
 from medpsy.corpus.filters import Contamination, stems
 from medpsy.corpus.rows import TrainingRow
-from medpsy.corpus.seeds import Copy, Given, PublicSet, copy, drawn, is_held_out
+from medpsy.corpus.seeds import Copy, Given, PublicSet, copy, drawn, is_held_out, user_words
 from medpsy.data.rows import Row
 from medpsy.engines.base import Prompt
 from medpsy.judge import judged
@@ -52,17 +52,13 @@ def training_row(row: Row, config: str, source: Copy) -> TrainingRow:
     return TrainingRow(*place, thought, answer, (), source.author, "")
 
 
-def question_of(row: TrainingRow | OpenQuestion) -> str:
-    return row.messages[0]["content"]
-
-
 def training_rows(source: Copy, configs: Mapping[str, int], seed: int) -> list[TrainingRow]:
     """Return rows of every configuration by seed, none of them held out; 0 means all."""
     if not configs:
         raise ValueError(f"configs: none is named, and there is no default; known are {', '.join(FILES)}")
     chosen = []
     for config, count in configs.items():
-        free = [row for row in read(source, config) if source.fiction or not is_held_out(question_of(row))]
+        free = [row for row in read(source, config) if source.fiction or not is_held_out(user_words(row.messages))]
         chosen += drawn(free, count, f"{NAME}/{config}/{seed}")
     return chosen
 
@@ -78,12 +74,9 @@ def origins(purpose: str, copies: Mapping[str, Copy], taught: Mapping[str, str] 
 def o1_corpus(
     study: Study, *, configs: Mapping[str, int], filters: Mapping[str, object], origin: Given = None
 ) -> Written:
-    """Write corpus ``"o1"``, as `medpsy.corpus.building.write_corpus`.
-
-    Args:
-        configs: configuration -> rows, drawn by the study's seed; 0 means all of it.
-        origin: as of `medpsy.corpus.seeds.copy`; a set that is not to be had, or malformed, is a DataError.
-    """
+    """Write corpus ``"o1"``, as `medpsy.corpus.building.write_corpus`. `configs`: configuration -> rows, drawn by the
+    study's seed; 0 means all of it. `origin` as of `medpsy.corpus.seeds.copy`; a set that is not to be had, or
+    malformed, is a DataError."""
     source = o1_copy(study, origin)
     made_of = origins("Open questions with reasoning and a concise conclusion.", {TITLE: source})
     return write_corpus(study, CORPUS, training_rows(source, configs, study.seed), filters=filters, origins=made_of)
@@ -93,13 +86,9 @@ UNHEARD = ("enzyme", "harms")  # relations of which the miniature's judges were 
 
 
 def open_questions(study: Study, *, config: str, rows: int, held_out: int, seed: int, origin: Given = None) -> RlSet:
-    """Return questions of `config` for reinforcement learning with a judge; none is a suite's.
-
-    Args:
-        rows: questions to train on, drawn by seed; 0 means all there are. Fewer than asked for are a ValueError.
-        held_out: held-out questions, likewise: in the miniature of held-out cells.
-        origin: as of `o1_corpus`; none for the miniature.
-    """
+    """Return questions of `config` for reinforcement learning with a judge; none is a suite's. `rows` to train on and
+    `held_out` ones, in the miniature of held-out cells, are drawn by seed; 0 means all there are, and fewer than asked
+    for are a ValueError. `origin` as of `o1_corpus`; none for the miniature."""
     source = o1_copy(study, origin)
     train, index, chosen = read(source, config), Contamination(stems(study), near=NEAR, ngram=NGRAM), []
     if source.fiction:
@@ -108,11 +97,12 @@ def open_questions(study: Study, *, config: str, rows: int, held_out: int, seed:
         cells = [Row(suites.o1_row(world, case), "held-out cells", number) for number, case in cells]
         apart = [training_row(row, f"{config}/held-out", source) for row in cells]
     else:
-        apart = [row for row in train if is_held_out(question_of(row))]
-        train = [row for row in train if not is_held_out(question_of(row))]
+        apart = [row for row in train if is_held_out(user_words(row.messages))]
+        train = [row for row in train if not is_held_out(user_words(row.messages))]
     for name, part, count in (("train", train, rows), ("held out", apart, held_out)):
         readable = [asked for row in part if (asked := _open_question(row, source))]
-        free = [asked for asked in readable if index.hit(question_of(asked), question_of(asked)) is None]
+        words = [user_words(asked.messages) for asked in readable]
+        free = [asked for asked, text in zip(readable, words, strict=True) if index.hit(text, text) is None]
         if not free:
             why = f"{name}: {len(part)}, {len(readable)} with a conclusion that judges can read, all asked by suites"
             raise ValueError(f"{config}: no question is left to choose from ({why}); take another configuration")
@@ -168,11 +158,8 @@ Questions = Mapping[str, Sequence[OpenQuestion]]  # by configuration (language)
 def open_answers(
     study: Study, models: Sequence[str], questions: Questions, *, runs: int, progress: Progress = None
 ) -> pd.DataFrame:
-    """Let `models` answer open questions as the study's conversations are answered.
-
-    Returns:
-        One row per model, configuration, run and question: `ANSWER`, ``question_id`` and ``config``.
-    """
+    """Let `models` answer open questions as the study's conversations are answered. Returns one row per model,
+    configuration, run and question: `ANSWER`, ``question_id`` and ``config``."""
     session, frames = Session(study, ResponseStore(study.store_dir), progress), []
     prompts = {item.id: Prompt(f"open/{item.id}", item.messages) for group in questions.values() for item in group}
     for model in models:
@@ -200,5 +187,5 @@ def rewarded(
 
 def asking(study: Study, judge: Judge, progress: Progress = None) -> Ask:
     """Return what asks `judge` about (question, conclusion) pairs, through the study's store."""
-    session, study = Session(study, ResponseStore(study.store_dir), progress), greedy(study)
-    return partial(judged, session, judge.model, sampling=study.judging(), attempts=study.judge_attempts)
+    session = Session(study, ResponseStore(study.store_dir), progress)
+    return partial(judged, session, judge.model, sampling=greedy(study).judging())

@@ -27,8 +27,7 @@ from medpsy.corpus.rows import marked, without_opening
 from medpsy.corpus.seeds import SOURCES, Given, PublicSet, copy
 from medpsy.data.questions import LETTERS, Question
 from medpsy.data.rows import Row
-from medpsy.data.suites import medmcqa_numbering, medmcqa_question, refuse_withheld
-from medpsy.data.training_sets import plain, split_options
+from medpsy.data.suites import medmcqa_numbering, medmcqa_question, plain, refuse_withheld, split_options
 from medpsy.engines.models import digest, file_digest, model_folder, papers, read_json, weight_files, weights_digest
 from medpsy.files import whole_folder
 from medpsy.grading.readers import split
@@ -100,14 +99,9 @@ class Pairs:
 def preference_pairs(
     study: Study, model: str, questions: Sequence[Question], made_of: Mapping[str, str] | None = None, **how: Any
 ) -> Pairs:
-    """Let `model` attempt questions, pair right with wrong responses, and write ``"openmed-pairs/<model>"``.
-
-    A question gives one pair at most. One that a suite asks, or no pair at all, is a ValueError; nothing is written.
-
-    Args:
-        questions, made_of: those to train on and their licences, of an `RlSet`.
-        how: as of `medpsy.training.annotate_model`.
-    """
+    """Let `model` attempt questions, pair right with wrong responses, and write ``"openmed-pairs/<model>"``. A question
+    gives one pair at most. One that a suite asks, or no pair at all, is a ValueError; nothing is written. `questions`
+    and `made_of` are those to train on and their licences, of an `RlSet`; `how` as of `annotate_model`."""
     index = refuse_suites(study, questions)
     tried = annotate_model(study, model, questions, **how)
     spec, pairs = study.model(model), []
@@ -241,8 +235,8 @@ def fitting_folders(base: ModelSpec, other: ModelSpec) -> list[Path]:
         if first != second and (name != TIED or None not in (first, second)):
             differ.append(f"tensor {name} has shapes {first} and {second}")
     if differ:
-        fix = "merge checkpoints of one backbone"
-        raise ValueError(f"{base.name} and {other.name} cannot be merged: {differ[0]}; {fix}")
+        why = f"{differ[0]}; merge checkpoints of one backbone"
+        raise ValueError(f"{base.name} and {other.name} cannot be merged: {why}")
     return folders
 
 

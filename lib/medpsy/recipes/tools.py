@@ -263,16 +263,12 @@ def tool_corpus(
     trace_origin: Given = None,
 ) -> Written:
     """Write corpus ``"openmed-sft"``: domain QA, from medical-o1-reasoning-SFT and a teacher, and traces of tool calls.
-
-    Args:
-        configs, filters, origin: as of `medpsy.recipes.medical_o1.o1_corpus`; the recipe's own domain data are not
-            public.
-        synthetic: corpus of the study -> rows of it, likewise: without questions that have options, answering them is
-            forgotten, and nothing is left to prefer. One that is not complete is a FileNotFoundError.
-        traces: traces drawn by the study's seed; 0 means all. Each gives a row per assistant turn.
-        trace_origin: as `origin`, of the traces: the ``data_dir`` with the user's ``traces.jsonl``, and the ``hub_id``
-            of a public set that is read where there is none.
-    """
+    `configs`, `filters` and `origin` are as of `medpsy.recipes.medical_o1.o1_corpus`; the recipe's own domain data are
+    not public. `synthetic`: corpus of the study -> rows of it, likewise: without questions that have options, answering
+    them is forgotten, and nothing is left to prefer; one that is not complete is a FileNotFoundError. `traces` are
+    drawn by the study's seed; 0 means all, and each gives a row per assistant turn. `trace_origin` is the `origin` of
+    the traces: the ``data_dir`` with the user's ``traces.jsonl``, and the ``hub_id`` of a public set that is read where
+    there is none."""
     domain, traced = o1_copy(study, origin), traces_copy(study, trace_origin)
     rows = training_rows(domain, configs, study.seed)
     for name, count in synthetic.items():
@@ -295,16 +291,9 @@ def call_forms(
     trace_origin: Given = None,
     progress: Progress = None,
 ) -> pd.DataFrame:
-    """Let `models` go on where held-out traces call a tool for the first time.
-
-    Args:
-        prompts: traces, drawn by the study's seed; 0 means all.
-        sampling: fields of `medpsy.engines.base.Sampling` but for the seed, which is the study's.
-        trace_origin: as of `tool_corpus`.
-
-    Returns:
-        Columns model, prompt, form (`WELL_FORMED`, `MALFORMED` or `NO_CALL`; missing where the request failed).
-    """
+    """Let `models` go on where held-out traces call a tool for the first time. `prompts` are traces, drawn by the
+    study's seed (0: all), `sampling` is fields of `Sampling` but for the seed, and `trace_origin` as of `tool_corpus`.
+    Returns columns model, prompt, form (`WELL_FORMED`, `MALFORMED` or `NO_CALL`; missing where the request failed)."""
     how = strict.build(Sampling, dict(sampling), strict.Place("sampling"), seed=study.seed)
     groups: dict[str, list[TrainingRow]] = {}  # tools that are offered -> traces
     for row in held_out_traces(traces_copy(study, trace_origin), prompts, study.seed):
