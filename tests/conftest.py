@@ -10,7 +10,7 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 # the files that take longest, the longest first: one of them begun last would keep one process busy, and the other idle
 LONGEST = (
     "test_smoke.py", "test_review.py", "test_faults.py", "test_kept.py", "test_real_model.py",
-    "test_training_launch.py", "test_rl_shared.py", "test_ray.py", "test_contract.py", "test_harness.py",
+    "test_training_launch.py", "test_rl_shared.py", "test_vllm_engine.py", "test_contract.py", "test_harness.py",
     "test_convert.py", "test_dapo.py", "test_slurm_report.py", "test_run.py", "test_llama_cpp.py",
     "test_quantization.py", "test_run_workflow.py", "test_mini_texts.py",
 )  # fmt: skip

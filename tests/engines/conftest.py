@@ -14,7 +14,8 @@ import torch
 from medpsy.engines import Engine, Prompt, open_engine, programs
 from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
-from tiny_models import WORDS, Spec, save_tiny
+from medpsy.study import ModelSpec
+from tiny_models import WORDS, save_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HUB = Path(__file__).parents[2] / "lib" / "medpsy" / "mini" / "hub"
@@ -25,7 +26,7 @@ KEY_ENV = "MEDPSY_TEST_KEY"
 class Small:
     """The model all engines are tested with, and transformers' own view of it in float32, one prompt at a time."""
 
-    spec: Spec
+    spec: ModelSpec
     model: Any
     tokenizer: Any
     context: int
@@ -55,14 +56,13 @@ def small(tmp_path_factory):
     folder = folder if folder.is_dir() else save_tiny(tmp_path_factory.mktemp("models") / "tiny")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    spec = Spec("small", "models/small", folder)
-    return Small(spec, model, tokenizer, model.config.max_position_embeddings)
+    return Small(ModelSpec("small", str(folder)), model, tokenizer, model.config.max_position_embeddings)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A random model whose chat template has a switch for thinking."""
-    return Spec("tiny", "models/tiny", save_tiny(tmp_path_factory.mktemp("tiny") / "tiny"))
+    return ModelSpec("tiny", str(save_tiny(tmp_path_factory.mktemp("tiny") / "tiny")))
 
 
 @pytest.fixture(scope="session")
@@ -90,21 +90,17 @@ def prompts():
 @contextmanager
 def _opened(kind: str, small: Small, gguf_dir: Path) -> Iterator[Engine]:
     """Open an engine that handles few prompts at a time, so that some have to wait for others."""
-    if kind == "transformers":
-        with open_engine(kind, small.spec, batch_rows=4) as engine:
-            yield engine
-    elif kind == "llama_cpp":
-        with open_engine(kind, small.spec, gguf_dir=gguf_dir, slots=3, threads=1) as engine:
-            yield engine
-    elif kind == "vllm":
-        with open_engine(kind, small.spec, rows=4, threads=1) as engine:
+    few = {"transformers": {"batch_rows": 4}, "vllm": {"rows": 4, "threads": 1}}
+    few["llama_cpp"] = {"gguf_dir": gguf_dir, "slots": 3, "threads": 1}
+    if kind in few:
+        with open_engine(kind, small.spec, **few[kind]) as engine:
             yield engine
     else:
-        template = ("--jinja", "--chat-template-file", str(small.spec.folder / "chat_template.jinja"))
+        template = ("--jinja", "--chat-template-file", str(small.spec.local_dir / "chat_template.jinja"))
         options = ServerOptions(slots=3, context=small.context, threads=1, extra=template)
         with LlamaServer(to_gguf(small.spec, gguf_dir), options) as server:
             switches = {"enable_thinking": True}  # llama-server would fill in a value of its own
-            spec = Spec("served", "served", base_url=f"{server.url}/v1", chat_template_kwargs=switches)
+            spec = ModelSpec("served", "served", base_url=f"{server.url}/v1", chat_template_kwargs=switches)
             os.environ[KEY_ENV] = server.key
             with open_engine(kind, spec, key_env=KEY_ENV, concurrency=4) as engine:
                 yield engine

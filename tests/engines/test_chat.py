@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,16 @@ from medpsy.engines import Prompt, Response, Sampling
 from medpsy.engines import chat as chat_module
 from medpsy.engines.chat import CHUNK, ChatEngine, Encoded, render
 from medpsy.engines.local import Options
-from tiny_models import SPECIALS, TEMPLATE, Spec, make_tokenizer
+from medpsy.study import ModelSpec
+from tiny_models import SPECIALS, TEMPLATE, make_tokenizer
 from tokenizers import AddedToken, normalizers
 from transformers import AutoTokenizer
 
 SAMPLING = Sampling(max_tokens=8)
 
 
-def speaking(tiny: Spec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
-    spec = replace(tiny, folder=folder or tiny.folder, **changes)
+def speaking(tiny: ModelSpec, folder: Path | None = None, context: int | None = None, **changes: object) -> ChatEngine:
+    spec = replace(tiny, path=str(folder or tiny.local_dir), **changes)
     return ChatEngine(spec, Options(context=context))
 
 
@@ -68,8 +70,8 @@ DATED = {  # family -> a template that asks for the day as that of the family do
 }  # fmt: skip
 
 
-def with_template(tiny: Spec, folder: Path, template: str, **switches: str) -> ChatEngine:
-    shutil.copytree(tiny.folder, folder)
+def with_template(tiny: ModelSpec, folder: Path, template: str, **switches: str) -> ChatEngine:
+    shutil.copytree(tiny.local_dir, folder)
     (folder / "chat_template.jinja").write_text(template)
     return speaking(tiny, folder, chat_template_kwargs=switches)
 
@@ -109,7 +111,7 @@ def test_every_end_that_the_files_name_is_an_end_and_so_is_one_that_the_engine_k
     found = response(chat, "drug", "the", stopped=True)
     assert (found.text, found.finish_reason, found.completion_tokens) == ("drug", "stop", 2)
     folder = tmp_path / "ends"
-    shutil.copytree(tiny.folder, folder)
+    shutil.copytree(tiny.local_dir, folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 9}))
@@ -127,7 +129,7 @@ TALK = Conversation("c", "mini", ({"role": "user", "content": "Which?"},), (Crit
 def speaker(request, tiny, tmp_path_factory):
     """A model whose tokenizer knows the markers of one family, in wide forms and any case, too."""
     folder, markers = tmp_path_factory.mktemp("family") / "model", MARKERS[request.param]
-    shutil.copytree(tiny.folder, folder)
+    shutil.copytree(tiny.local_dir, folder)
     tokenizer = make_tokenizer()
     unseen = normalizers.Replace("\u200b", "")
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), unseen, normalizers.Lowercase()])
@@ -137,10 +139,11 @@ def speaker(request, tiny, tmp_path_factory):
     return speaking(tiny, folder), markers
 
 
-def markers_in(chat: ChatEngine, messages: tuple[dict[str, str], ...]) -> list[str]:
-    found = encoded(chat, Prompt("q", messages))
+def markers_in(chat: ChatEngine, conversations: Sequence[tuple[dict[str, str], ...]]) -> list[list[str]]:
+    """Return the added tokens in the prompt of each of `conversations`, which are rendered together."""
+    found, _ = chat._prepare([Prompt(str(at), messages) for at, messages in enumerate(conversations)], SAMPLING)
     added = chat._tokenizer.added_tokens_decoder
-    return [added[token].content for token in found.tokens if token in added]
+    return [[added[token].content for token in one.tokens if token in added] for one in found]
 
 
 def test_text_of_a_model_becomes_no_token_of_any_family_in_a_parsers_or_a_judges_prompt(speaker):
@@ -149,22 +152,23 @@ def test_text_of_a_model_becomes_no_token_of_any_family_in_a_parsers_or_a_judges
     unseen = [f"{one[0]}\u200b{one[1:]}" for one in markers]
     forms = [form.format(order="Say B.", reply="B") for form in ATTACK_FORMS.values()]
     texts = [*markers, *wide, *unseen, *map(str.upper, markers), *(2 * one for one in markers), *forms]
-    asked = {text: markers_in(chat, ({"role": "user", "content": text},)) for text in texts}
+    asked = dict(zip(texts, markers_in(chat, [({"role": "user", "content": text},) for text in texts]), strict=True))
     assert all(len(found) > 3 for text, found in asked.items() if text not in forms)  # so they are where nobody looks
     for write in (lambda text: prompts.parser(QUESTION, text), lambda text: prompts.judge(TALK, text, *TALK.rubric)):
-        plain = markers_in(chat, write("mazel"))
-        assert {text: found for text in texts if (found := markers_in(chat, write(f"a {text} b"))) != plain} == {}
+        plain, *found = markers_in(chat, [write("mazel"), *(write(f"a {text} b") for text in texts)])
+        assert {text: each for text, each in zip(texts, found, strict=True) if each != plain} == {}
 
 
 def test_what_is_asked_becomes_no_special_token_whatever_the_tokenizer_calls_so(tiny, tmp_path):
-    shutil.copytree(tiny.folder, tmp_path / "odd")
+    shutil.copytree(tiny.local_dir, tmp_path / "odd")
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken(one, special=True) for one in ("]~b]", ">>ANSWER<<")])
     tokenizer.save_pretrained(tmp_path / "odd")
     chat, plain = speaking(tiny, tmp_path / "odd"), [SPECIALS[1], SPECIALS[2], SPECIALS[1]]
     text = "drug ]~b]]~b] >>ANSWER<< <|im_end|>"
-    for role, found in (("user", plain), ("tool", plain), ("assistant", [*plain[:1], "]~b]", "]~b]"])):
-        assert markers_in(chat, ({"role": role, "content": text},))[: len(found)] == found
+    for role, wanted in (("user", plain), ("tool", plain), ("assistant", [*plain[:1], "]~b]", "]~b]"])):
+        (found,) = markers_in(chat, [({"role": role, "content": text},)])
+        assert found[: len(wanted)] == wanted
 
 
 HUB = Path(__file__).parents[2] / "lib" / "medpsy" / "mini" / "hub"

@@ -20,8 +20,8 @@ import pytest
 from case_rows import cases
 from medpsy.engines import Engine, EngineError, Prompt, Response, Sampling, client, engine_kind, open_engine
 from medpsy.engines.client import bounded
+from medpsy.study import ModelSpec
 from stub_endpoint import Reply, Stub, completion, serving
-from tiny_models import Spec
 
 SECRET = "sk-very-secret-key-0123456789"
 SAMPLING = Sampling(max_tokens=9, temperature=0.5, top_p=0.8, top_k=7, seed=3)
@@ -40,7 +40,7 @@ def ask(count: int) -> list[Prompt]:
 
 
 def opened(url: str, **options: Any) -> Engine:
-    return open_engine("openai", Spec("far", "big", base_url=url), **{"retries": 2, "timeout": 60.0, **options})
+    return open_engine("openai", ModelSpec("far", "big", base_url=url), **{"retries": 2, "timeout": 60.0, **options})
 
 
 def answered(stub: Stub, count: int = 1, sampling: Sampling = SAMPLING, **options: Any) -> dict[str, Response]:
@@ -170,7 +170,7 @@ def test_never_more_requests_at_once_than_allowed(concurrency):
 
 
 def test_what_is_sent():
-    stub, spec = Stub(), Spec("far", "big", chat_template_kwargs={"enable_thinking": True})
+    stub, spec = Stub(), ModelSpec("far", "big", chat_template_kwargs={"enable_thinking": True})
     more = {"reasoning_effort": "low", "temperature": None}
     with serving(stub) as url:
         spec = replace(spec, base_url=url)
@@ -241,21 +241,18 @@ def test_an_endpoint_that_is_gone_ends_the_run_and_is_missed_when_an_engine_is_o
         opened(url)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_options_that_cannot_be_meant_are_refused():
+    for options, message in (
         ({"key_env": SECRET}, "key_env: this is no name of an environment variable"),
         ({"concurrency": 0}, "engine_options.concurrency: 0 must be greater than or equal to 1"),
         ({"timeout": "ten"}, "engine_options.timeout: 'ten' must be a number"),
         ({"extra_body": {"day": date(2026, 1, 1)}}, "engine_options: .*put the value in quotes"),
         ({"extra_body": {"messages": []}}, "extra_body.messages: this field is not yours to set"),
         ({"tiemout": 3}, "engine_options.tiemout: unknown key; did you mean 'timeout'"),
-    ],
-)
-def test_options_that_cannot_be_meant_are_refused(options, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        opened("http://127.0.0.1:1/v1", **options)
-    assert SECRET not in str(caught.value)
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            opened("http://127.0.0.1:1/v1", **options)
+        assert SECRET not in str(caught.value)
 
 
 def test_keys_go_into_requests_and_nowhere_else(caplog, monkeypatch):

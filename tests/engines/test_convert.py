@@ -13,7 +13,9 @@ import pytest
 from medpsy.engines import EngineError, Sampling, convert, open_engine, programs
 from medpsy.engines.convert import QWEN2_PATTERN, is_qwen2, recognise_qwen2, to_gguf
 from medpsy.files import swept
-from tiny_models import ARCHITECTURES, Spec, make_tokenizer, save_tiny
+from medpsy.study import ModelSpec
+from tiny_models import ARCHITECTURES, make_tokenizer, save_tiny
+from training_examples import one_thread  # noqa: F401
 
 GREEDY = Sampling(max_tokens=32, temperature=0)
 # its converter wants Qwen3.5's layers for several tokens at a time, which transformers leaves out when it saves
@@ -23,7 +25,7 @@ CONVERTIBLE = [name for name in ARCHITECTURES if name != "Qwen3_5"]
 @pytest.mark.usefixtures("llama_tools")
 @pytest.mark.parametrize("architecture", CONVERTIBLE)
 def test_llama_cpp_and_transformers_agree(architecture, prompts, tmp_path):
-    spec = Spec(architecture, architecture, save_tiny(tmp_path / "model", architecture))
+    spec = ModelSpec(architecture, str(save_tiny(tmp_path / "model", architecture)))
     with open_engine("transformers", spec) as reference:
         expected = {response.prompt_id: response.text for response in reference.generate(prompts, GREEDY)}
     with open_engine("llama_cpp", spec, gguf_dir=tmp_path / "gguf", slots=4, threads=1) as engine:
@@ -44,7 +46,7 @@ def test_a_model_is_converted_once_whatever_it_is_called(tiny, tmp_path):
     assert found.get_field("tokenizer.ggml.pre").contents() == "qwen2"
     assert found.get_field("general.name").contents() == "Tiny"
     assert {str(tensor.tensor_type.name) for tensor in found.tensors} == {"F32"}
-    assert str(tiny.folder.parent) not in first.read_bytes().decode("latin-1")
+    assert str(tiny.local_dir.parent) not in first.read_bytes().decode("latin-1")
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def converter(llama_tools):
 
 
 def test_the_converter_is_loaded_once_and_replaced_when_it_dies(converter, tiny, tmp_path):
-    arguments = [str(tiny.folder), "--outfile", str(tmp_path / "a.gguf")]
+    arguments = [str(tiny.local_dir), "--outfile", str(tmp_path / "a.gguf")]
     assert converter.run(arguments) == ""
     first = converter._child.pid
     assert "exit code 1" in converter.run(["nowhere"])  # a failure ends nothing
@@ -78,15 +80,15 @@ def test_what_a_killed_conversion_left_is_taken_away_once_it_is_old(tmp_path):
 
 @pytest.mark.usefixtures("llama_tools")
 def test_a_model_that_cannot_be_converted_leaves_nothing_but_an_error(tiny, tmp_path):
-    tokenizer = json.loads((tiny.folder / "tokenizer.json").read_text())
+    tokenizer = json.loads((tiny.local_dir / "tokenizer.json").read_text())
     tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": r"\p{N}{1,3}|\s+|\S+"}  # not Qwen2's
     for name, changes, message in (
         ("odd", {"config.json": {"architectures": ["NobodyForCausalLM"]}}, "NobodyForCausalLM"),
         ("foreign", {"tokenizer.json": tokenizer}, "pre-tokenizer was not recognized"),
     ):
-        folder = copied(tiny.folder, tmp_path / name, changes)
+        folder = copied(tiny.local_dir, tmp_path / name, changes)
         with pytest.raises(EngineError, match=rf"(?s)'{name}'.*not converted.*{message}"):
-            to_gguf(Spec(name, "models/odd", folder), tmp_path / "gguf")
+            to_gguf(ModelSpec(name, str(folder)), tmp_path / "gguf")
         assert os.listdir(tmp_path / "gguf") == []
     with pytest.raises(ValueError, match="'q4' is unknown; choose one of f32, f16, bf16, q8_0"):
         to_gguf(tiny, tmp_path, outtype="q4")
@@ -148,7 +150,7 @@ def test_qwen2s_pre_tokenizer_is_recognised_and_no_other():
 
 def test_the_converters_own_table_comes_first(tiny):
     class Known:
-        dir_model = tiny.folder
+        dir_model = tiny.local_dir
 
         def get_vocab_base_pre(self, tokenizer: object) -> str:
             if tokenizer == "released":

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from case_rows import cases
 from huggingface_hub import ModelCard
 from medpsy import export, quantization, study
 from medpsy.engines import fingerprint, programs
 from medpsy.show import Table
-from medpsy.study import MAKERS
 from records import write_record
 
 NAME = "small-rl2"
@@ -28,7 +28,7 @@ def mini(tmp_path, small, root, monkeypatch):
     (tmp_path / "params").symlink_to(root / "params")
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
     loaded = study.load("mini")
-    shutil.copytree(small.spec.folder, loaded.models_dir / NAME)
+    shutil.copytree(small.spec.local_dir, loaded.models_dir / NAME)
     (loaded.models_dir / NAME / "training.json").write_text("{}")
     return loaded
 
@@ -102,17 +102,7 @@ def test_nothing_half_written_is_left(mini, monkeypatch):
     assert list((mini.outputs / "export").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"stage": "rl3"}, "stage 'rl3' is unknown; did you mean 'rl"),
-        ({"size": "smal"}, "size 'smal' is no target of params/mini/study.yaml; did you mean 'small'?"),
-        ({"variant": "Q4KM"}, "variant 'Q4KM' is unknown; did you mean 'Q4_K_M'?"),
-        ({"stage": "sft1"}, f"run section {MAKERS['sft1']} first"),
-        ({"variant": "Q4_K_M"}, "no Q4_K_M file of it as it is now; run python -m medpsy run 10_quantization"),
-        ({"variant": "BF16"}, "MEDPSY_LLAMA_CPP"),
-    ],
-)
+@pytest.mark.parametrize(("asked", "message"), cases("exports_refused", "asked", "message"))
 def test_what_cannot_be_exported_is_met_with_what_to_do(mini, monkeypatch, asked, message):
     monkeypatch.setenv(programs.VARIABLE, str(study.find_root()))  # no llama.cpp there
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
@@ -161,7 +151,7 @@ def gguf(tmp_path, small, monkeypatch):
     (tmp_path / "llama-cli").chmod(0o755)
     monkeypatch.setenv(programs.VARIABLE, str(tmp_path))
     folder = tmp_path / "moved"
-    shutil.copytree(small.spec.folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(small.spec.local_dir, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "small.gguf").write_bytes(b"GGUF")
     settings = {"name": "small", "fiction": True, "threads": 1, "chat_template_kwargs": {"enable_thinking": True}}
     sampling = {"max_tokens": 64, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "seed": 0}
@@ -192,16 +182,7 @@ def test_a_model_of_the_study_brings_its_sampling(mini, llama_tools, gguf, monke
     assert command[command.index("--predict") + 1] == str(mini.open_sampling.max_tokens)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("large-sft1", f"run section {MAKERS['sft1']} first"),
-        ("small-o1-gspo", f"run section {MAKERS['o1']} first"),
-        ("larg-rl2", "did you mean 'large-rl2'?"),
-        ("far", "behind an endpoint"),
-        ("{folder}", "no medpsy.json"),
-    ],
-)
+@pytest.mark.parametrize(("name", "message"), cases("chats_refused", "model", "message"))
 def test_what_cannot_be_talked_to_is_met_with_what_to_do(mini, name, message):
     far = study.ModelSpec("far", "big", base_url="http://host.example/v1")
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):

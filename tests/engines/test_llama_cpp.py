@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from medpsy.engines.convert import to_gguf
 from medpsy.engines.llama_cpp import LlamaServer, ServerOptions
 from medpsy.engines.programs import Child, importable
 from medpsy.quantization import gguf as quantization
-from tiny_models import Spec, asking
+from medpsy.study import ModelSpec
+from tiny_models import asking
 
 pytestmark = pytest.mark.usefixtures("llama_tools")
 OPTIONS = ServerOptions(slots=2, context=256, threads=1)
@@ -59,7 +62,7 @@ def questions(count: int) -> list[Prompt]:
     return [Prompt(str(at), ({"role": "user", "content": "which drug treats"},)) for at in range(count)]
 
 
-def started(tiny: Spec, gguf_dir: Path, *, tokens: int = ENDLESS.max_tokens) -> tuple[object, psutil.Process]:
+def started(tiny: ModelSpec, gguf_dir: Path, *, tokens: int = ENDLESS.max_tokens) -> tuple[object, psutil.Process]:
     """Return an engine with its server running, its slots large enough for responses of `tokens`, and the server."""
     before = {process.pid for process in servers()}
     engine = open_engine("llama_cpp", tiny, gguf_dir=gguf_dir, slots=2, threads=1)
@@ -93,17 +96,23 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_leaves_no_server(tiny, gguf, number):
-    busy, env = asking("llama_cpp", tiny, gguf_dir=gguf.parent, slots=2), {**os.environ, **importable()}
-    code = busy if number == signal.SIGINT else IDLE.format(gguf=str(gguf))
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+@contextmanager
+def running(code: str, **env: str) -> Iterator[subprocess.Popen]:
+    """Run a program of Python's; once it has a first response, give its process, which the block is to end."""
+    pipes, env = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE), {**os.environ, **importable(), **env}
     with subprocess.Popen([sys.executable, "-c", code], env=env, preexec_fn=interruptible, **pipes) as run:
         assert run.stdout.readline() == b"answered\n", run.stderr.read().decode()
+        yield run
+        run.communicate(timeout=120)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_leaves_no_server(tiny, gguf, number):
+    busy = asking("llama_cpp", tiny, gguf_dir=gguf.parent, slots=2)
+    with running(busy if number == signal.SIGINT else IDLE.format(gguf=str(gguf))) as run:
         (server,) = servers(run.pid)
         run.send_signal(number)
         assert gone(server)
-        run.communicate(timeout=120)
     assert run.returncode != 0
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from medpsy.engines import EngineError, Sampling, open_engine
 from medpsy.engines.local import Decoding, Job, batches, choose, uniforms
-from tiny_models import ARCHITECTURES, Spec, save_tiny
+from medpsy.study import ModelSpec
+from tiny_models import ARCHITECTURES, save_tiny
+from training_examples import one_thread  # noqa: F401
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 SAMPLED = Sampling(max_tokens=24, temperature=1.2, top_p=0.95, top_k=20, seed=4)
@@ -14,7 +16,7 @@ SAMPLED = Sampling(max_tokens=24, temperature=1.2, top_p=0.95, top_k=20, seed=4)
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_text_does_not_depend_on_its_batch(architecture, prompts, tmp_path):
-    spec = Spec(architecture, architecture, save_tiny(tmp_path / "model", architecture))
+    spec = ModelSpec(architecture, str(save_tiny(tmp_path / "model", architecture)))
     with (
         open_engine("transformers", spec, batch_rows=6) as many,
         open_engine("transformers", spec, batch_rows=1) as one,

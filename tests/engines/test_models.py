@@ -20,16 +20,16 @@ from medpsy.engines.convert import to_gguf
 from medpsy.engines.models import file_digest, model_folder, weights_digest
 from medpsy.harness import Settings, jobs
 from medpsy.recipes.openmed import fitting_folders
+from medpsy.study import ModelSpec
 from medpsy.training import jobs as job
-from tiny_models import Spec
 
 
 @pytest.fixture
 def copy(tiny, tmp_path, monkeypatch):
     """A copy of the tiny model that a test may change; digests are kept apart from the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    return Spec("copy", "models/copy", tmp_path / "copy")
+    shutil.copytree(tiny.local_dir, tmp_path / "own/models/copy")
+    return ModelSpec("copy", "own/models/copy", root=tmp_path)
 
 
 def edit(folder: Path, name: str, **keys: object) -> None:
@@ -58,9 +58,9 @@ MISSING = {  # what is done to a whole model, and what the message names
     "models/copy/tokenizer.json": lambda folder: (folder / "tokenizer.json").unlink(),
     "models/copy holds no .*safetensors": lambda folder: (folder / "model.safetensors").unlink(),
     "models/copy/model-00002-of-00002.safetensors": shard,
-    "no folder 'models/copy'.*study.yaml.*make minihub": shutil.rmtree,
+    "no folder 'own/models/copy'.*study.yaml.*make minihub": shutil.rmtree,
 }
-UNSAFE = {
+UNSAFE_OR_DAMAGED = {
     "pytorch_model.bin": lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
     "training_args.BIN": lambda folder: (folder / "training_args.BIN").write_bytes(b""),
     "modeling_tiny.py": lambda folder: (folder / "modeling_tiny.py").write_text(""),
@@ -70,8 +70,6 @@ UNSAFE = {
     "processor_config.json has": lambda folder: (folder / "processor_config.json").write_text(
         r'{"auto\u005fmap": {"AutoProcessor": "code.Class"}}'
     ),
-}
-DAMAGED = {
     "generation_config.json": lambda folder: (folder / "generation_config.json").write_text("{"),
     "copy/config.json": lambda folder: (folder / "config.json").write_text("[" * 100_000),
     "model.safetensors is damaged": lambda folder: os.truncate(folder / "model.safetensors", 100_000),
@@ -83,26 +81,23 @@ DAMAGED = {
     ),
     "model.gguf is damaged": gguf,
 }
-CASES = [
-    (error, name, cases[name])
-    for error, cases in ((FileNotFoundError, MISSING), (ValueError, UNSAFE), (ValueError, DAMAGED))
-    for name in cases
-]
+CASES = [(FileNotFoundError, *case) for case in MISSING.items()]
+CASES += [(ValueError, *case) for case in UNSAFE_OR_DAMAGED.items()]
 
 
 @pytest.mark.parametrize(("error", "named", "damage"), CASES, ids=[name for _, name, _ in CASES])
 def test_what_is_missing_unsafe_or_damaged_is_refused_and_named(copy, error, named, damage):
     model_folder(copy)
-    damage(copy.folder)
+    damage(copy.local_dir)
     with pytest.raises(error, match=named):
         model_folder(copy)
 
 
-def train(model: Spec) -> object:
-    return job.require(model.folder, "sft1")
+def train(model: ModelSpec) -> object:
+    return job.require(model.local_dir, "sft1")
 
 
-def harness(model: Spec) -> object:
+def harness(model: ModelSpec) -> object:
     with tempfile.TemporaryDirectory() as outputs:
         study = SimpleNamespace(outputs=Path(outputs), source="hub", commit=lambda *_: "0" * 40)
         return jobs(study, [model], ["ifeval"], Settings(), {})
@@ -113,7 +108,7 @@ LOADS = {
     "llama_cpp": partial(open_engine, "llama_cpp"),
     "vllm": partial(open_engine, "vllm"),
     "ray": partial(open_engine, "ray"),
-    "converting": lambda model: to_gguf(model, model.folder / "gguf"),
+    "converting": lambda model: to_gguf(model, model.local_dir / "gguf"),
     "merging": lambda model: fitting_folders(model, model),
     "identity": fingerprint,
     "training": train,
@@ -124,10 +119,10 @@ LOADS = {
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 def test_code_in_a_models_folder_never_runs(copy, tmp_path, load):
     canary = tmp_path / "canary"
-    (copy.folder / "code.py").write_text(f"open({str(canary)!r}, 'w')\nclass Class: ...\n")
+    (copy.local_dir / "code.py").write_text(f"open({str(canary)!r}, 'w')\nclass Class: ...\n")
     remote = {"architectures": ["DreamModel"], "auto_map": {name: "code.Class" for name in LOADERS}}
-    edit(copy.folder, "config.json", **remote)
-    edit(copy.folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["code.Class", "code.Class"]})
+    edit(copy.local_dir, "config.json", **remote)
+    edit(copy.local_dir, "tokenizer_config.json", auto_map={"AutoTokenizer": ["code.Class", "code.Class"]})
     with pytest.raises(ValueError, match=r"code\.py|auto_map"):
         load(copy)
     assert not canary.exists()
@@ -137,8 +132,8 @@ LOADERS = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer")
 
 
 def test_a_model_without_chat_template_is_refused(copy):
-    (copy.folder / "chat_template.jinja").unlink()
-    with pytest.raises(ValueError, match="'copy': models/copy has no chat template"):
+    (copy.local_dir / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="'copy': own/models/copy has no chat template"):
         open_engine("transformers", copy)
 
 
@@ -148,7 +143,7 @@ def test_an_unknown_hub_model_is_named(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
-    spec = Spec("far", "nobody/nothing", revision="0" * 40)
+    spec = ModelSpec("far", "nobody/nothing", revision="0" * 40)
     with pytest.raises(FileNotFoundError, match="'far': nobody/nothing@0000.*ConnectionError.*local folder"):
         model_folder(spec)
     with pytest.raises(FileNotFoundError, match="'far': nobody/nothing@main is neither in the local hub cache"):
@@ -167,7 +162,7 @@ def test_of_a_hub_model_only_what_is_loaded_is_fetched(monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(FileNotFoundError, match="config.json is missing"):
-        model_folder(Spec("hub", "someone/model"))
+        model_folder(ModelSpec("hub", "someone/model"))
     assert fetched == loaded
 
 
@@ -177,7 +172,7 @@ def filed(copy, tmp_path):
     file = tmp_path / "elsewhere" / "copy-Q8_0.gguf"
     file.parent.mkdir()
     file.write_bytes(b"GGUF and more")
-    return replace(copy, file="elsewhere/copy-Q8_0.gguf", local_file=file, gguf=True)
+    return replace(copy, file="elsewhere/copy-Q8_0.gguf")
 
 
 def test_a_file_of_its_own_takes_the_place_of_the_weights_beside_the_papers(filed):
@@ -208,19 +203,19 @@ def test_a_file_of_the_hub_is_fetched_alone_and_one_that_is_not_there_told_with_
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **__: ["a.json", "copy-Q8_0.gguf"])
-    hub = replace(filed, local_file=None, hub_file=("someone/files", "copy-Q8_0.gguf"), file_revision="c" * 40)
+    hub = replace(filed, file="someone/files/copy-Q8_0.gguf", file_revision="c" * 40)
     assert models.gguf_file(model_folder(hub)).resolve() == filed.local_file
     assert asked == [("someone/files", "copy-Q8_0.gguf", "c" * 40)]
     with pytest.raises(FileNotFoundError, match="someone/files has no copy-Q4_K_M.gguf; .* are: copy-Q8_0.gguf"):
-        model_folder(replace(hub, hub_file=("someone/files", "copy-Q4_K_M.gguf")))
-    far = replace(hub, folder=None, revision="d" * 40)
+        model_folder(replace(hub, file="someone/files/copy-Q4_K_M.gguf"))
+    far = replace(hub, path="someone/model", revision="d" * 40)
     assert fingerprint(far) != fingerprint(replace(far, file_revision="e" * 40))
 
 
 def test_a_hub_model_is_known_by_id_and_commit_and_an_endpoint_by_address_and_name(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "snapshots" / ("c" * 40)))
-    hub = Spec("hub", "someone/model", revision="c" * 40)
-    far = Spec("far", "big-model", base_url="https://host.example/v1")
+    hub = ModelSpec("hub", "someone/model", revision="c" * 40)
+    far = ModelSpec("far", "big-model", base_url="https://host.example/v1")
     for spec, same, other in (
         (hub, {"name": "other name"}, {"revision": "d" * 40}),
         (hub, {"revision": None}, {"path": "someone/else"}),  # the local copy says which commit
@@ -239,7 +234,7 @@ def test_whatever_can_change_a_response_changes_the_fingerprint(copy):
         lambda folder: edit(folder, "generation_config.json", eos_token_id=[1, 2]),
         lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
     ):
-        change(copy.folder)
+        change(copy.local_dir)
         assert fingerprint(copy) not in seen
         seen.add(fingerprint(copy))
 
@@ -253,35 +248,32 @@ def flip(path: Path) -> None:
 def test_switches_and_template_count_wherever_they_stand_and_place_name_and_read_me_do_not(copy, tiny):
     on, off = (replace(tiny, chat_template_kwargs={"enable_thinking": value}) for value in (True, False))
     assert len({fingerprint(tiny), fingerprint(on), fingerprint(off)}) == 3
-    (copy.folder / "README.md").write_text("a card")
-    before, template = fingerprint(copy), (copy.folder / "chat_template.jinja").read_text()
-    assert before == fingerprint(tiny) and weights_digest(copy.folder) == weights_digest(tiny.folder)
-    (copy.folder / "chat_template.jinja").unlink()
+    (copy.local_dir / "README.md").write_text("a card")
+    before, template = fingerprint(copy), (copy.local_dir / "chat_template.jinja").read_text()
+    assert before == fingerprint(tiny) and weights_digest(copy.local_dir) == weights_digest(tiny.local_dir)
+    (copy.local_dir / "chat_template.jinja").unlink()
     without = fingerprint(copy)
-    edit(copy.folder, "tokenizer_config.json", chat_template=template)
+    edit(copy.local_dir, "tokenizer_config.json", chat_template=template)
     assert before == fingerprint(copy) != without
 
 
 def test_digests_are_remembered_and_renewed_whatever_size_and_time_say(copy, tmp_path, monkeypatch):
-    path, read = copy.folder / "model.safetensors", []
+    path, read = copy.local_dir / "model.safetensors", []
     real = models.hashlib.file_digest
     monkeypatch.setattr(models.hashlib, "file_digest", lambda file, kind: read.append(1) or real(file, kind))
     first, before = file_digest(path), path.stat()
     assert (file_digest(path), len(read)) == (first, 1)
     flip(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert file_digest(path) != first and len(read) == 2
+    second = file_digest(path)
+    assert second != first and len(read) == 2
+    for note in (tmp_path / "cache").rglob("digests/*"):
+        note.write_text(first[:10])  # a torn one is not believed
+    assert file_digest(path) == second
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file where the folder should be")  # only costs time
     flip(path)
     assert file_digest(path) == first
-
-
-def test_a_torn_note_is_not_believed(copy, tmp_path):
-    digest = file_digest(copy.folder / "config.json")
-    (note,) = (tmp_path / "cache").rglob("digests/*")
-    note.write_text(digest[:10])
-    assert file_digest(copy.folder / "config.json") == digest
 
 
 def test_tools_come_from_the_variable_then_path_then_cache(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Random models of a few hundred thousand weights in six real architectures, with a tokenizer and chat template."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from transformers import PreTrainedTokenizerFast
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 THINKING = ("<think>", "</think>")
 ASKING = """
-import sys
-from pathlib import Path, PosixPath
-sys.path.insert(0, {tests!r})
-from tiny_models import Spec
+from pathlib import PosixPath
 from medpsy.engines import Prompt, Sampling, open_engine, vllm_engine
+from medpsy.study import ModelSpec
 vllm_engine.COMMAND = {command!r} or vllm_engine.COMMAND
 prompts = [Prompt(str(at), ({{"role": "user", "content": "which drug"}},)) for at in range({count})]
-engine = open_engine({kind!r}, Spec("tiny", "models/tiny", Path({folder!r})), **{options!r})
+engine = open_engine({kind!r}, ModelSpec("tiny", {folder!r}), **{options!r})
 for response in engine.generate(prompts, Sampling(max_tokens={tokens})):
     print("answered", flush=True)
 """
@@ -47,31 +44,9 @@ ARCHITECTURES = {  # name in transformers -> class of its configuration, what di
 }
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A model as engines see it; `folder` takes the place of the study's root."""
-
-    name: str
-    path: str
-    folder: Path | None = None
-    revision: str | None = None
-    file: str | None = None
-    file_revision: str | None = None
-    local_file: Path | None = None
-    hub_file: tuple[str, str] | None = None
-    base_url: str | None = None
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
-    gguf: bool = False
-
-    @property
-    def local_dir(self) -> Path | None:
-        return self.folder
-
-
-def asking(kind: str, model: Spec, count: int = 3000, tokens: int = 200, command: Any = None, **options: Any) -> str:
+def asking(kind: str, model: Any, count: int = 3000, tokens: int = 200, command: Any = None, **options: Any) -> str:
     """Return a program, without a main guard, that opens an engine and writes a line for every response."""
-    options |= {"threads": 1}
-    tests, folder = str(Path(__file__).parent), str(model.folder)
+    options, folder = options | {"threads": 1}, str(model.local_dir)
     return ASKING.format_map(locals())
 
 

@@ -1,13 +1,15 @@
-"""Resume points made plain: what is converted, and what is refused without leaving anything. (Sharded: launching.)"""
+"""Resume points: which of them count, in what order they come and go, what is made plain of them (sharded ones:
+launching), and what is refused without leaving anything."""
 
 import os
+import shutil
 
 import pytest
 import torch
-from medpsy.training.save import WHOLE, convert
+from medpsy.training.save import WHOLE, ResumePoints, convert, drop_half_written, last_checkpoint
 from safetensors.torch import load_file, save_file
 from training_examples import HUB, one_thread  # noqa: F401
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl, TrainerState, TrainingArguments
 
 PARENT = HUB / "qwen3-small"
 
@@ -39,7 +41,7 @@ def logits(folder):
 @pytest.mark.parametrize(("point", "several"), [("1GB", False), ("1MB", True)], indirect=["point"])
 def test_a_resume_point_gets_its_parents_number_format_tokenizer_and_template(point, several, tmp_path):
     out = convert(point, tmp_path / "new" / "plain", parent=PARENT)
-    assert [len(list(folder.glob("model*.safetensors"))) > 1 for folder in (point, out)] == [several] * 2
+    assert [len(list(folder.glob("model*.safetensors"))) > 1 for folder in (point, out)] == [several, False]
     assert torch.equal(logits(out), logits(point))
     assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
     assert (out / "chat_template.jinja").read_text() == (PARENT / "chat_template.jinja").read_text()
@@ -84,3 +86,45 @@ def test_what_is_no_whole_model_of_the_parent_is_refused_and_nothing_is_left(poi
     with pytest.raises(Exception, match=message):
         convert(point, tmp_path / "new" / "plain", parent=PARENT)
     assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A work folder with three whole resume points, and a fourth that its trainer has just written."""
+    for step in (2, 4, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    for step in (2, 4, 10):
+        (tmp_path / f"checkpoint-{step}" / WHOLE).touch()
+    return tmp_path
+
+
+def save(work, best=None):
+    state = TrainerState(global_step=12, best_model_checkpoint=best and str(work / best))
+    ResumePoints().on_save(TrainingArguments(str(work), use_cpu=True, report_to=[]), state, TrainerControl())
+
+
+def test_the_newest_marked_one_counts_and_steps_are_numbers(work):
+    assert last_checkpoint(work) == str(work / "checkpoint-10")
+    assert last_checkpoint(work / "nothing") is None
+
+
+def test_half_written_ones_are_dropped(work):
+    drop_half_written(work)
+    assert sorted(os.listdir(work)) == ["checkpoint-10", "checkpoint-2", "checkpoint-4"]
+
+
+@pytest.mark.parametrize(("best", "other"), [(None, "checkpoint-10"), ("checkpoint-4", "checkpoint-4")])
+def test_a_new_one_replaces_older_ones_but_the_best(work, best, other):
+    save(work, best)
+    assert set(os.listdir(work)) == {"checkpoint-12", other} and last_checkpoint(work) == str(work / "checkpoint-12")
+
+
+def test_a_kill_while_older_ones_go_leaves_the_new_one(work, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(work)
+    assert last_checkpoint(work) == str(work / "checkpoint-12")

@@ -19,6 +19,7 @@ TASKS = [one.task for one in BENCHMARKS["mini"]]
 IFEVAL, STRICT = TASKS[2], "prompt_level_strict_acc"
 WAYS = {"stripped": SETTINGS, "left in": replace(SETTINGS, think_end_token=None)}
 WAYS |= {"cut": replace(SETTINGS, max_gen_toks=12)}
+WHOLE = replace(SETTINGS, limit=0)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,10 @@ def found(mini, models):
 
 @pytest.fixture(scope="module")
 def handled(mini, models, found):
+    """What each of `WAYS` gives; one process does them, and all of `mini_mmlu`, since starting takes the longest."""
+    files, asked = harness.mini_files(), [(WAYS["left in"], IFEVAL), (WAYS["cut"], IFEVAL), (WHOLE, "mini_mmlu")]
+    waiting = [job for how, task in asked for job in harness.jobs(mini, models[1:], [task], how, files)]
+    harness.run_jobs(waiting, files, print)
     return {way: evaluate(mini, models[1:], [IFEVAL], settings=how) for way, how in WAYS.items()}
 
 
@@ -114,20 +119,20 @@ def test_a_replay_tells_scores_and_documents_without_models(mini, found, handled
     assert all(frame.equals(one) for frame, one in zip(told, before, strict=True))
 
 
-def test_options_by_likelihood_are_those_of_any_suites_questions(mini, models, found, monkeypatch):
+def test_options_by_likelihood_are_those_of_any_suites_questions(mini, models, handled, monkeypatch):
     asked = {key: list(some.values()) for key, some in ours.questions(mini, ["mmlu_health", "pubmedqa"]).items()}
     withheld = replace(asked["pubmedqa"][0], gold=None)
-    some, whole = [*asked["mmlu_health"], withheld, *asked["pubmedqa"][1:5]], replace(SETTINGS, limit=0)
-    rows = likeliest(mini, models[1:], some, settings=whole)
+    some = [*asked["mmlu_health"], withheld, *asked["pubmedqa"][1:5]]
+    rows = likeliest(mini, models[1:], some, settings=WHOLE)
     assert rows.groupby("suite").size().to_dict() == {"mmlu_health": 70, "pubmedqa": 4}
     assert set(rows["value"]) <= {0.0, 100.0} and withheld.id not in set(rows["question_id"])
-    _, documents = evaluate(mini, models[1:], ["mini_mmlu"], settings=whole)
+    _, documents = evaluate(mini, models[1:], ["mini_mmlu"], settings=WHOLE)
     card = documents[documents["task"] == "mini_mmlu"]["value"].mean()
     assert rows[rows["suite"] == "mmlu_health"]["value"].mean() == pytest.approx(card, abs=15)  # it names the subject
     monkeypatch.setenv(REPLAY, "1")
-    assert likeliest(mini, models[1:], some, settings=whole).equals(rows)
+    assert likeliest(mini, models[1:], some, settings=WHOLE).equals(rows)
     with pytest.raises(NotStored):  # other questions are another run
-        likeliest(mini, models[1:], some[:3], settings=whole)
+        likeliest(mini, models[1:], some[:3], settings=WHOLE)
 
 
 def test_a_task_that_does_not_exist_is_told_with_the_last_lines_of_the_process(mini, models):

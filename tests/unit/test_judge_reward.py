@@ -18,6 +18,7 @@ from medpsy.training.rewards import Judge, Tier
 from medpsy.training.stages import curves
 from test_dapo import HUB, LAST
 from test_judge import part, said
+from training_examples import one_thread  # noqa: F401
 from transformers import AutoTokenizer
 
 TIERS = [Tier("It means the same as {reference}", 2.0), Tier("It is sound", 0.5)]

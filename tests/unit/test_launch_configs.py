@@ -1,5 +1,7 @@
 """The shipped launch configurations: what the installed accelerate and torchrun make of them."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
@@ -87,11 +89,7 @@ def test_trainings_side_by_side_have_gpus_of_their_own(tmp_path, monkeypatch, sl
     started = []
     monkeypatch.setattr(jobs, "visible_gpus", lambda: list("01234567"))
     monkeypatch.setattr(jobs, "watch", lambda running, say: None)
-    monkeypatch.setattr(jobs, "Child", lambda command, env: started.append(env.get("CUDA_VISIBLE_DEVICES")) or Idle())
+    idle = SimpleNamespace(stop=lambda: None)
+    monkeypatch.setattr(jobs, "Child", lambda command, env: started.append(env.get("CUDA_VISIBLE_DEVICES")) or idle)
     jobs.train([[job(tmp_path, tmp_path, name=name)] for name in ("a", "b", "c")], how, print)
     assert started == own
-
-
-class Idle:
-    def stop(self):
-        pass

@@ -15,7 +15,7 @@ from medpsy.study import ModelSpec
 from medpsy.training.save import load_whole
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from training_examples import defined
+from training_examples import defined, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 MINI = studies.load("mini")

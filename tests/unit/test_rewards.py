@@ -3,7 +3,6 @@
 import pytest
 from case_rows import cases
 from medpsy.data.questions import Question
-from medpsy.training import rewards
 from medpsy.training.rewards import NOTHING, grade, reward_functions
 
 QUESTION = Question("1", "alphamed", "", "Which drug?", ("lorin", "mazel", "pendra", "quist"), 1, None, "alphamed")
@@ -38,15 +37,11 @@ TEXTS = {1: f"{T}</think> The answer is B.", 2: f"{T}</think> The answer is C.",
 END = 0
 
 
-def functions():
+def test_reward_functions_keep_the_contract_of_trl():
     def read(ids):
         return "".join(TEXTS[token] for token in ids if token != END), END in ids
 
-    return reward_functions({"q": QUESTION}, read, opens_thinking=True)
-
-
-def test_reward_functions_keep_the_contract_of_trl():
-    answer, accuracy = functions()
+    answer, accuracy = reward_functions({"q": QUESTION}, read, opens_thinking=True)
     ids = [[1, END], [2, END], [3, END], [1]]
     columns = {"prompts": [""] * 4, "completions": [""] * 4, "completion_ids": ids, "question_id": ["q"] * 4}
     metrics = {}
@@ -59,7 +54,3 @@ def test_reward_functions_keep_the_contract_of_trl():
         "tier/wrong, with reasoning": 0.25,
         "tier/no valid structure": 0.5,
     }
-
-
-def test_the_values_are_those_of_the_report():
-    assert sorted(rewards.TIERS, reverse=True) == [1.0, 0.5, 0.1, 0.0]

@@ -12,7 +12,7 @@ from medpsy.corpus.rows import chat_form
 from medpsy.training import sft
 from medpsy.training.config import LOADING, DapoConfig, arguments, check, given
 from tiny_models import ARCHITECTURES, save_tiny
-from training_examples import CONFIG, HUB, corpus, job
+from training_examples import CONFIG, HUB, corpus, job, one_thread  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -32,32 +32,25 @@ def trainer_of(one, tmp_path) -> SFTTrainer:
 
 
 @BOTH
-def test_prompt_and_completion_join_to_what_the_model_would_have_written(parent, opens):
-    tokenizer = tokenizer_of(parent)
-    target = chat_form(tokenizer, opens_thinking=opens, switches={})
-    (one,) = target.examples(tokenizer, [ROW])
-    prompt = tokenizer.apply_chat_template(ROW["messages"], tokenize=False, add_generation_prompt=True)
-    assert one["prompt"] == prompt
-    assert (one["prompt"] + one["completion"]).count("<think>") == 1
-    assert one["completion"].endswith("Because.\n</think>\n\nIt is A.<|im_end|>")
-    assert one["completion"].startswith("Because." if opens else "<think>\nBecause.")
-
-
-@BOTH
 def test_a_study_that_is_wrong_about_a_template_is_refused(parent, opens):
     with pytest.raises(ValueError, match="opens_thinking"):
         chat_form(tokenizer_of(parent), opens_thinking=not opens, switches={})
 
 
 @BOTH
-def test_the_loss_falls_on_the_completion_alone_and_on_all_of_it(tmp_path, parent, opens):
+def test_the_loss_falls_on_the_completion_alone_which_is_what_the_model_would_have_written(tmp_path, parent, opens):
     one = job(tmp_path, corpus(tmp_path / "corpus1", rows=1), parent=parent)
-    trainer = trainer_of(one, tmp_path)
+    trainer, tokenizer = trainer_of(one, tmp_path), tokenizer_of(parent)
     batch = trainer.data_collator([trainer.train_dataset[0]])
-    tokenizer = tokenizer_of(parent)
-    under_loss = tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != -100])
+    parts = [
+        tokenizer.decode(batch["input_ids"][0][mask])
+        for mask in (batch["labels"][0] == -100, batch["labels"][0] != -100)
+    ]
+    asked = [{"role": "user", "content": "What is prubosk 0?"}]
     opening = "" if opens else "<think>\n"
-    assert under_loss == f"{opening}Recall: prubosk is 0.\n</think>\n\nIt is 0.<|im_end|>"
+    assert parts[0] == tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert parts[1] == f"{opening}Recall: prubosk is 0.\n</think>\n\nIt is 0.<|im_end|>"
+    assert "".join(parts).count("<think>") == 1
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -138,8 +131,10 @@ CALL = '<tool_call>\n{"name": "search", "arguments": {"query": "mazel"}}\n</tool
 
 def test_tools_reach_the_prompt_and_the_last_turn_may_call_one():
     tokenizer = tokenizer_of("qwen3-small")
-    tokenizer.chat_template = WITH_TOOLS
     target = chat_form(tokenizer, opens_thinking=False, switches={})
+    with pytest.raises(ValueError, match="tool 'search' is not in the prompt"):  # its own template leaves tools out
+        target.examples(tokenizer, [{**ROW, "prompt_tools": json.dumps([SEARCH])}])
+    tokenizer.chat_template = WITH_TOOLS
     turns = [("user", "What helps?"), ("assistant", CALL), ("tool", "Rest helps.")]
     row = {**ROW, "messages": [{"role": role, "content": text} for role, text in turns], "answer": CALL}
     tools = ({"prompt_tools": json.dumps([SEARCH])}, {"prompt_tools": ""}, {})
@@ -148,10 +143,3 @@ def test_tools_reach_the_prompt_and_the_last_turn_may_call_one():
     assert f"assistant\n{CALL}<|im_end|>\n<|im_start|>tool\nRest helps." in one["prompt"]
     assert one["completion"].endswith(f"{CALL}<|im_end|>")
     assert without["prompt"].startswith("<|im_start|>") and plain == without
-
-
-def test_tools_that_a_template_leaves_out_are_refused():
-    tokenizer = tokenizer_of("qwen3-small")
-    target = chat_form(tokenizer, opens_thinking=False, switches={})
-    with pytest.raises(ValueError, match="tool 'search' is not in the prompt"):
-        target.examples(tokenizer, [{**ROW, "prompt_tools": json.dumps([SEARCH])}])

@@ -50,31 +50,21 @@ def test_a_stage_starts_where_the_one_before_it_ended_and_reads_its_own_corpus(m
     assert Path(small[0].parent).name == "qwen3-small" and small[1].parent == small[0].folder
     assert [Path(one.data[0]).parent.name for one in small] == ["corpus1", "corpus2"]
     assert large[0].opens_thinking and not small[0].opens_thinking
-
-
-def test_a_second_seed_has_checkpoints_of_its_own(mini):
-    first, second = sft_jobs(replace(mini, targets={"small": "qwen3-small"}), {"sft1": SFT, "sft2": SFT}, [7, 8])
-    assert (first[1].name, second[1].name) == ("small-sft2", "small-sft2-seed8")
-    assert second[1].parent == second[0].folder != first[0].folder
+    *_, second = sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7, 8])  # which has checkpoints of its own
+    assert second[1].name == "small-sft2-seed8" and second[1].parent == second[0].folder != small[0].folder
     assert mini.model("small-sft2-seed8").local_dir == Path(second[1].folder)
 
 
-def test_a_profile_without_targets_trains_nothing_and_a_seed_is_trained_once(mini):
+def test_what_cannot_be_trained_is_refused_with_what_to_do(mini):
     with pytest.raises(ValueError, match="nothing is trained in this profile"):
         stages.targets(replace(mini, targets={}), [7])
     with pytest.raises(ValueError, match="must name each seed once"):
         stages.targets(mini, [7, 7])
-
-
-def test_a_missing_corpus_names_its_section(mini):
-    shutil.rmtree(mini.corpora_dir / "corpus2")
-    with pytest.raises(FileNotFoundError, match="corpus2 is not there; run 03_training_data"):
-        sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(mini):
     shutil.copytree(HUB / "gemma3-small", mini.models_dir / "small-sft1")
     with pytest.raises(ValueError, match="small-sft1 is a Gemma3ForCausalLM, its backbone qwen3-small a Qwen3For"):
+        sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
+    shutil.rmtree(mini.corpora_dir / "corpus2")
+    with pytest.raises(FileNotFoundError, match="corpus2 is not there; run 03_training_data"):
         sft_jobs(mini, {"sft1": SFT, "sft2": SFT}, [7])
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medpsy import strict
-from medpsy.engines.base import Engine, EngineError, Prompt, Response, Sampling
+from medpsy.engines.base import LISTED, Engine, EngineError, Prompt, Response, Sampling
 from medpsy.engines.models import Model, fingerprint, gguf_file
 
-LISTED = strict.read(Path(__file__).with_name("engines.yaml"))
 ENGINES, PRECISION = LISTED["engines"], LISTED["precision"]
 EXACT = "f32"  # of llama_cpp, its default
 ANSWERS = {"ray": "vllm"}  # the same vLLM, elsewhere: what one machine began, a cluster goes on with

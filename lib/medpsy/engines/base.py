@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from medpsy import strict
+
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": text}
-STOPS = ("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token")
-LIMITS = ("length", "max_length", "model_length", "max_tokens", "max_output_tokens", "max_completion_tokens")
-LIMITS += ("repetition",)  # vLLM ends a loop so
-# as engines and services call them, in small letters -> as we do
-FINISH_REASONS = dict.fromkeys(STOPS, "stop") | dict.fromkeys(LIMITS, "length")
+LISTED = strict.read(Path(__file__).with_name("engines.yaml"))
+FINISH_REASONS = {name: ours for ours, names in LISTED["finish_reasons"].items() for name in names}
 
 
 class EngineError(RuntimeError):

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -28,28 +28,7 @@ GGUF_MAGIC = b"GGUF"
 DUPLICATES = ("*/*", "consolidated*")
 SETTINGS = ("config.json", "generation_config.json", "tokenizer.json")  # in the digest of the weights as they are
 SHARE = 0.5  # ours: of the free memory, for keys and values; the rest is for activations, logits and everybody else
-
-
-class Model(Protocol):
-    """What engines need to know of a model; `medpsy.study.ModelSpec` is one."""
-
-    name: str
-    path: str
-    revision: str | None
-    file: str | None
-    file_revision: str | None
-    base_url: str | None
-    chat_template_kwargs: dict[str, Any]
-    gguf: bool
-
-    @property
-    def local_dir(self) -> Path | None: ...
-
-    @property
-    def local_file(self) -> Path | None: ...
-
-    @property
-    def hub_file(self) -> tuple[str, str] | None: ...
+Model = Any  # a `medpsy.study.ModelSpec`, whose module imports this one
 
 
 def model_folder(model: Model) -> Path:

@@ -102,18 +102,8 @@ def summary(folder: Path) -> dict[str, Any] | None:
 
 
 CONFIGS = Path(__file__).parent / "configs"
-# Processes that start again must meet in a store of their own, or they wait for the addresses of the dead
-# (pytorch #135712). So the store is not torchrun's, and the rendezvous not accelerate's own, `static`.
-ANEW = ("env", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
-STANDALONE = "PET_STANDALONE=1"  # torchrun's --standalone, for which accelerate has no word: c10d at a free port
-# Without --cpu-bind=none each task would be held to one core.
-ON_EVERY_NODE = ("srun", "--kill-on-bad-exit=1", "--cpu-bind=none")
-# A task reads its own rank; task 0 is on the node where srun was called, whose address all of them know. It holds the
-# store where they meet; by itself torchrun would compare names of machines. The others wait 600 s for it.
-RANKED = (
-    'exec "$0" -m accelerate.commands.launch --machine_rank "$SLURM_PROCID" '
-    '--main_process_ip "$SLURM_LAUNCH_NODE_IPADDR" --rdzv_conf "is_host=$((SLURM_PROCID == 0)),read_timeout=600" "$@"'
-)
+LISTED = strict.read(Path(__file__).with_name("launch.yaml"))
+ANEW, STANDALONE, ON_EVERY_NODE, RANKED = (LISTED[name] for name in ("anew", "standalone", "on_every_node", "ranked"))
 
 
 @dataclass(frozen=True)
@@ -174,7 +164,7 @@ WORKER = "medpsy.training.worker"
 PROGRESS = "progress.txt"  # in a work folder: the newest line, for who watches
 PROGRESS_SECONDS = 5.0  # between two lines of progress
 LOOK_SECONDS = 0.2  # between two looks at the processes
-ENVIRONMENT = KEEP_MEMORY | strict.read(Path(__file__).with_name("environment.yaml"))
+ENVIRONMENT = KEEP_MEMORY | LISTED["environment"]
 
 
 class TrainingError(RuntimeError):
