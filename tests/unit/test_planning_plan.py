@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from medpsy import run, study
 from medpsy.attacks import FLIPPING
-from medpsy.planning import costs, machine, plan
+from medpsy.planning import costs, plan
 from medpsy.planning.costs import Size, unit_costs
 from medpsy.planning.plan import DOCUMENTS, FORWARD, FULL, RULES, TRAINING, Tally
 from medpsy.training.flops import RUNTIME, Shape
@@ -237,10 +237,10 @@ def test_a_model_that_is_downloaded_once_is_counted_once(plans):
 
 
 def test_a_machine_without_a_gpu_is_measured_for_the_files_that_it_runs(plans, monkeypatch):
-    slow = replace(machine.USUAL, peak=machine.USUAL.peak / 2, bandwidth=machine.USUAL.bandwidth / 2)
-    monkeypatch.setattr(machine, "measured", lambda: slow)
+    slow = replace(costs.USUAL, peak=costs.USUAL.peak / 2, bandwidth=costs.USUAL.bandwidth / 2)
+    monkeypatch.setattr(costs, "measured", lambda: slow)
     here, usual = plan.forecast("laptop"), plans["laptop"]
-    assert here.gpu == machine.HERE and usual.total.hours * 1.5 < here.total.hours < usual.total.hours * 2.5
+    assert here.gpu == costs.HERE and usual.total.hours * 1.5 < here.total.hours < usual.total.hours * 2.5
     assert 9 < usual.total.download < 12 and usual.total.download < usual.total.disk < 12
     assert "Hours of this machine" in plan.printed(here) and "$" not in plan.printed(here)
     assert plan.forecast("laptop", gpu="L4").total.hours < usual.total.hours
@@ -249,18 +249,18 @@ def test_a_machine_without_a_gpu_is_measured_for_the_files_that_it_runs(plans, m
 def test_a_measurement_is_turned_into_a_data_sheet_and_ends_in_time(monkeypatch):
     rates = [{"n_prompt": 32, "samples_ts": [900.0, 1000.0]}, {"n_prompt": 0, "samples_ts": [100.0, 50.0]}]
     with monkeypatch.context() as patch:
-        patch.setattr(machine.programs, "find", lambda name: name)
-        patch.setattr(machine.subprocess, "run", lambda *_, **how: SimpleNamespace(stdout=json.dumps(rates)))
-        found = machine.measured()
+        patch.setattr(costs.programs, "find", lambda name: name)
+        patch.setattr(costs.subprocess, "run", lambda *_, **how: SimpleNamespace(stdout=json.dumps(rates)))
+        found = costs.measured()
     weights = 4 * 2048 * (2 * 2048 + 2 * 1024 + 3 * 6144) + 16_384 * 2048
     assert found.peak * 0.4 == pytest.approx(2 * weights * 1000 / 1e12)  # operations, at the share that reading reaches
     assert found.bandwidth == pytest.approx(weights * 4.5 / 8 / (1 / 100 - 1 / 1000) / 1e12, rel=0.01)  # bits of Q4_K
     with monkeypatch.context() as patch:
-        patch.setattr(machine, "SECONDS", 0.01)
-        assert machine.measured() is None and plan.forecast("laptop").gpu == machine.OTHER
-    monkeypatch.setattr(machine, "SHAPES", machine.SHAPES | {"blk.0.ffn_up.weight": (256, 256)})
+        patch.setattr(costs, "SECONDS", 0.01)
+        assert costs.measured() is None and plan.forecast("laptop").gpu == costs.OTHER
+    monkeypatch.setattr(costs, "SHAPES", costs.SHAPES | {"blk.0.ffn_up.weight": (256, 256)})
     with pytest.raises(ValueError, match="llama-bench failed .*--gpu NAME"):
-        machine.measured()
+        costs.measured()
 
 
 def test_a_file_weighs_what_is_printed_for_its_format_and_size():
