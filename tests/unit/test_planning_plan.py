@@ -23,7 +23,7 @@ MEASURED = {  # seconds of one run of profile mini on the reference machine, who
     "12_gspo_judge": 195, "13_openmed": 228,
     "08_stage_ablations": 66,  # of another run: in this one a training beside it made it 108
     "04_sft": 672 / 3,  # on a machine on which 12_gspo_judge took three times as long
-    "05_rl": 501 / 1.11,  # of another run, with more updates, beside a replay, on a machine that takes 1.11 times as long
+    "05_rl": 501 / 1.11,  # of another run, with more updates, beside a replay, on a machine 1.11 times as slow
 }  # fmt: skip
 
 

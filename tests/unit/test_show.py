@@ -1,6 +1,5 @@
 """Tables, figures and plain values: numbers stay numbers, text stays text, any script is drawn."""
 
-import io
 import math
 import warnings
 from pathlib import Path
@@ -117,7 +116,7 @@ def drawn(name):
     """Return the font families of the text that shows `name`."""
     canvas = Canvas(figsize=(2, 1))
     text = canvas.text(0.1, 0.5, name)
-    Figure(canvas, "Points", "Points").save(io.BytesIO(), "png")
+    Figure(canvas, "Points", "Points")._repr_png_()
     return text.get_fontfamily()
 
 
