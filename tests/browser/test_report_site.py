@@ -42,7 +42,9 @@ def test_every_link_and_file_of_a_page_is_there(watched, place):
     assert len(assert_linked_files_are_there(watched, place)) > 10
 
 
-def test_the_front_page_counts_verdicts_and_names_what_has_not_run(watched):
+def test_the_front_page_counts_verdicts_and_names_what_has_not_run_and_no_page_a_path_of_this_machine(watched, built):
+    pages = [path for path in watched.root.rglob("*") if path.suffix in (".html", ".js", ".css")]
+    assert pages and not [path for path in pages if str(built) in path.read_text(encoding="utf-8")]
     page = watched.open("index.html")
     assert "Not medical advice" in page.inner_text("main")
     assert "Profile mini" in page.inner_text("main")
@@ -111,8 +113,3 @@ def test_a_response_shows_question_reasoning_answer_and_every_reading(watched):
     assert gold[0] != chosen[0]
     assert texts(page, ".readings td:nth-child(2)") == [chosen[0]] * 2
     assert texts(page, ".readings td:nth-child(3)") == [gold[0]] * 2
-
-
-def test_the_pages_hold_no_path_of_this_machine(built):
-    pages = [path for path in (built / "outputs/mini/report").rglob("*") if path.suffix in (".html", ".js", ".css")]
-    assert not [path for path in pages if str(built) in path.read_text(encoding="utf-8")]

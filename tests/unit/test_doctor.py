@@ -186,15 +186,13 @@ def test_a_file_that_its_repository_does_not_have_is_refused_with_those_that_it_
     assert models["medpsy-4b"].loose == {"file_revision": "qvac/MedPsy-4B-GGUF"} and not models["medpsy-1.7b"].loose
 
 
-def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
+def test_a_token_moves_terms_ahead_and_is_not_shown_and_offline_what_is_not_there_is_missing(quiet, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
     needs = look("review")
     gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
     assert not gated["missing"] and len(gated["ahead"]) > 2 and "hf_planted" not in json.dumps(needs)
 
-
-def test_offline_what_is_not_there_is_missing(quiet, monkeypatch):
-    assert "medpsy-4b" in "\n".join(look("review")["ahead"])
+    assert "medpsy-4b" in "\n".join(needs["ahead"])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (line,) = [line for line in look("review")["missing"] if "OFFLINE" in line]
     assert "medpsy-4b" in line

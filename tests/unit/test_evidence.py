@@ -144,15 +144,6 @@ def test_a_guarded_row_keeps_verdicts_and_loses_what_quotes_it(monkeypatch):
     assert scripts.published(row) == row
 
 
-def test_script_files_hold_no_text_of_a_row_even_where_it_is_shown(tmp_path):
-    rows = kept(joined(judged(*[f"c{number}" for number in range(40)])))
-    assert scripts.write(rows, tmp_path, CONVERSATIONS) == 40
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["0000.js", "index.js"]
-    together = "".join((tmp_path / name).read_text() for name in files)
-    assert not [word for word in ("hums", "Names it", "stern", "Rest") if word in together]
-
-
 @pytest.mark.parametrize(
     ("frame", "said"),
     [

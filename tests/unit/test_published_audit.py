@@ -31,14 +31,11 @@ def test_groups_and_their_grades(audited):
     assert audited.set_index("id").at["P253", "grade"] == "a conclusion changes"  # unlike the rest of its group
 
 
-def test_rounding_explains_exactly_the_gaps_that_are_graded_so(audited):
+def test_rounding_explains_the_gaps_that_are_graded_so_and_disagreements_alone_have_a_grade(audited):
     rows = audited.dropna(subset=["gap", "reach"])
     assert len(rows) > 30
     explained = rows["gap"].abs() <= rows["reach"] + 1e-12
     assert (explained == (rows["grade"] == "within rounding")).all()
-
-
-def test_disagreements_alone_have_a_group_and_a_grade(audited):
     disagrees = audited["state"] == "disagree"
     assert (audited["group"].notna() == disagrees).all()
     assert (audited["grade"].isin(published.GRADES) == disagrees).all()

@@ -58,12 +58,8 @@ def responses() -> pd.DataFrame:
 @pytest.fixture
 def record(outputs):
     """Return a function: write the record of a section, with changes."""
-    return lambda **changes: write_record(outputs, SECTION, **given() | changes)
-
-
-def given() -> dict:
     frame = pd.DataFrame({"Model": ["Reed", "Quill"], "Average": [61.25, np.nan], "Average ±": [1.5, np.nan]})
-    return {
+    given = {
         "title": "Backbone selection",
         "settings": {"runs": np.int64(3), "suites": ("medqa",)},
         "claims": [CLAIM],
@@ -74,6 +70,7 @@ def given() -> dict:
         "tokens": {"completion": 10},
         "seconds": 1.5,
     }
+    return lambda **changes: write_record(outputs, SECTION, **given | changes)
 
 
 def test_a_record_is_read_back_as_it_was_written(record, outputs):
@@ -161,17 +158,18 @@ def test_what_is_no_record_of_this_make_is_refused(record, text, said):
         read(path)
 
 
-def test_responses_are_kept_one_row_each_and_removed_with_their_section(record):
+def test_responses_are_kept_one_row_each_and_nothing_outlives_the_next_record(record):
     folder = record().parent
     assert read(folder).responses is None
-    record(responses=responses())
+    record(responses=responses(), figures=FIGURES)
     assert read(folder).responses == {"file": "responses.parquet", "rows": 2}
     first, second = RESPONSES.read(folder / "responses.parquet")
     assert (first["question_id"], first["answer"], first["options"]) == ("q0", "A", ["a", "b"])
     assert first["readings"] == [{"reader": "parser", "chosen": 0, "outcome": "no gold", "how": "x"}]
     assert [one["chosen"] for one in second["readings"]] == [1, None]
-    record()
-    assert not (folder / "responses.parquet").exists()
+    record(tables={"other": pd.DataFrame({"a": [1]})})
+    assert not (folder / "responses.parquet").exists() and not (folder / "figures").exists()
+    assert [path.name for path in (folder / "tables").iterdir()] == ["other.csv"]
 
 
 def test_cells_may_run_again(outputs, study):
@@ -196,10 +194,3 @@ def test_the_parameters_are_the_annotated_variables_of_the_notebook_as_they_are_
 def test_a_section_without_a_proper_name_has_no_folder(study):
     with pytest.raises(ResultError, match="cannot name a folder"):
         Record("../mini", study, "t")
-
-
-def test_what_an_earlier_run_left_does_not_outlive_it(record):
-    folder = record(figures=FIGURES).parent
-    record(tables={"other": pd.DataFrame({"a": [1]})})
-    assert [path.name for path in (folder / "tables").iterdir()] == ["other.csv"]
-    assert not (folder / "figures").exists()

@@ -98,6 +98,9 @@ def test_load_fills_in_what_follows(root):
     loaded = study.load(write(root, changed(**judged)))
     assert (loaded.open_suites, loaded.judges) == (("healthbench",), ("anna",))
     assert (loaded.open_sampling, loaded.judge_sampling.seed) == (study.Sampling(max_tokens=99, seed=7), 7)
+    assert dataclasses.replace(loaded, questions_per_suite=5).questions_per_suite == 5
+    with pytest.raises(ValueError, match="runs"):  # changes after loading are checked too
+        dataclasses.replace(loaded, runs=0)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +142,6 @@ def test_every_path_hangs_from_the_root(root):
 def test_a_section_cannot_lead_out_of_the_outputs(root, section):
     with pytest.raises(ValueError, match="no notebook name"):
         study.load(write(root, STUDY)).section_dir(section)
-
-
-def test_changes_after_loading_are_checked_too(root):
-    loaded = study.load(write(root, STUDY))
-    assert dataclasses.replace(loaded, questions_per_suite=5).questions_per_suite == 5
-    with pytest.raises(ValueError, match="runs"):
-        dataclasses.replace(loaded, runs=0)
 
 
 @pytest.mark.parametrize(
