@@ -21,7 +21,7 @@ SECTION = "01_backbone_selection"
 PLANTED = "<script>window.planted=1;console.error('planted')</script><img src=x onerror='window.planted=1'>"
 ENDINGS = "</script></pre><!-- \u2028 \u2029 ]]> {{ 7*7 }} `$x$` \ud800"
 MODELS = {
-    "quill": ModelSpec("quill", "models/quill", label=f"Quill {PLANTED}"),
+    "quill": ModelSpec("quill", "models/quill", opens_thinking=True, label=f"Quill {PLANTED}"),
     "reed": ModelSpec("reed", "models/reed", label="Reed-1"),
 }
 SUITES = {"medqa": "MedQA (USMLE)", "pubmedqa": "PubMedQA"}
