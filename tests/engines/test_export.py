@@ -55,7 +55,7 @@ def blocks(folder: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns(mini):
+def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns_and_whose_python_runs(mini):
     folder, source = exported(mini), mini.models_dir / NAME
     assert folder == mini.outputs / "export" / NAME
     names = {path.name for path in folder.iterdir()}
@@ -70,6 +70,9 @@ def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns(mini):
     assert export.NOTICE in card.text and export.FICTION in card.text and "no medical device" in card.text
     assert export.UNSCORED in card.text and card.data.eval_results is None
     assert str(study.find_root()) not in str(card)
+    (code,) = blocks(folder, "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.split()) > 3, done.stderr
 
 
 def test_the_card_has_the_scores_of_these_weights_and_of_no_others(mini):
@@ -110,14 +113,6 @@ def test_what_cannot_be_exported_or_talked_to_is_met_with_what_to_do(mini, monke
         else:
             exported(mini, **case["asked"])
     assert not (mini.outputs / "export").exists()
-
-
-def test_the_printed_python_runs_in_the_folder(mini):
-    folder = exported(mini)
-    (code,) = blocks(folder, "python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) > 3
 
 
 def test_an_exported_variant_is_the_measured_file_with_its_scores(mini, llama_tools):

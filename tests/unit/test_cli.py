@@ -87,10 +87,13 @@ def test_grading_own_answers(own_root):
 
 
 def test_a_plan_is_text_or_json(own_root):
-    words = "plan --profile review --gpu A10 --price 0.5"
-    assert "one A10 at $0.5" in call(words).output
+    words = "plan --profile review --gpu a10 --price 0.5"
     plan = json.loads(call(f"{words} --json").output)
-    assert plan["gpu"] == "A10" and plan["rows"][-1]["money"] == pytest.approx(plan["rows"][-1]["hours"] / 2)
+    *_, total = plan["rows"]
+    assert plan["gpu"] == "A10" and total["section"] == "total"
+    assert total["money"] == pytest.approx(total["hours"] / 2)
+    shown = call(words).output
+    assert "one A10 at $0.5" in shown and re.search(rf"total .* {total['money']:,.2f}\n", shown)
 
 
 def test_words_are_passed_on(monkeypatch):

@@ -262,16 +262,11 @@ def test_a_file_weighs_what_is_printed_for_its_format_and_size():
         costs.file_bytes(8e9, "Q2_K")
 
 
-def test_a_plan_is_printed_with_its_money_and_what_is_too_little_here(plans, monkeypatch):
-    cheap = plan.forecast("review", gpu="l4", price=2.0)
-    total = plan.printed(cheap).split("\ntotal", 1)[1].split("\n")[0]
-    assert cheap.gpu == "L4" and total.endswith(f" {2 * cheap.total.hours:,.2f}")
+def test_a_plan_is_printed_with_what_is_too_little_here(plans, monkeypatch):
     usage = namedtuple("Usage", "total used free")(2e9, 1e9, 1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert "1 GB are free here: too little; free some" in plan.printed(plans["review"])
     assert "too little" not in plan.printed(plans["mini"])
-    answer = json.loads(json.dumps(plan.as_json(plans["mini"])))
-    assert answer["rows"][-1]["section"] == "total" and answer["gpu"] is None
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,10 @@ def test_what_is_shown_so_far_stands_beside_the_last_record(project):
 def test_parameters_reach_the_notebook(project, tmp_path):
     write(project, RECORD)
     more = tmp_path / "more.yaml"
-    more.write_text("n: 7")
-    assert json.loads(execute(files=[more])[0].read_text()) == {"n": 7}
-    assert json.loads(execute(params=["n=8"], profile="smoke")[0].read_text()) == {"n": 8}
-    assert (folder(project, "smoke") / "notebook.ipynb").is_file()
+    more.write_text("suites: [b]")
+    result, _ = execute(files=[more], params=["n=8"], profile="smoke")
+    assert json.loads(result.read_text()) == {"n": 8}
+    assert 'suites = ["b"]' in nbformat.read(folder(project, "smoke") / "notebook.ipynb", as_version=4).cells[2].source
 
 
 def test_a_slip_in_parameters_or_study_stops_the_run_before_anything_is_touched(project):
