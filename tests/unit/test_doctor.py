@@ -298,21 +298,13 @@ def test_a_repository_that_the_hub_refuses_is_named_and_the_others_are_pinned(hu
     assert [revisions[name] for name in ("medpsy-4b", "medpsy-1.7b", "llama-3.1-8b")] == [None, None, COMMIT]
 
 
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
-        ("a:\n  revision:\n", rf"a:\n  revision: {COMMIT}  {DAY}\n"),
-        ('a:\n  revision: ""  # pin it\nb: 1  # two\n', rf"a:\n  revision: {COMMIT}  {DAY}\nb: 1  # two\n"),
-        ("a:\n  path: x  # card\n  b: y", rf"a:\n  path: x  # card\n  revision: {COMMIT}  {DAY}\n  b: y\n"),
-    ],
-)
-def test_a_commit_lands_in_its_own_place(text, want):
-    assert re.fullmatch(want, doctor.with_commit(text, ("a", "revision"), COMMIT))
-
-
-@pytest.mark.parametrize(
-    "text", ["a: 1\n", "b: {}\n", "a:\n  path:\n    - x\n", "a: {path: x, revision: null}  # card\n"]
-)
-def test_a_place_that_cannot_hold_a_commit_is_refused_and_the_commit_told(text):
-    with pytest.raises(ValueError, match=rf"write revision: {COMMIT} there"):
-        doctor.with_commit(text, ("a", "revision"), COMMIT)
+@pytest.mark.parametrize("case", cases("commit_places"))
+def test_a_commit_lands_in_its_own_place_or_is_told_where_none_can_hold_it(case):
+    if "want" in case:
+        line = rf"revision: {COMMIT}  {DAY}"
+        assert re.fullmatch(
+            case["want"].replace("LINE", line), doctor.with_commit(case["text"], ("a", "revision"), COMMIT)
+        )
+    else:
+        with pytest.raises(ValueError, match=rf"write revision: {COMMIT} there"):
+            doctor.with_commit(case["text"], ("a", "revision"), COMMIT)

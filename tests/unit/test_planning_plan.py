@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
+import case_rows
 import pandas as pd
 import pytest
 from medpsy import run, study
@@ -19,13 +20,8 @@ from medpsy.training.flops import RUNTIME, Shape
 PROFILES = ("smoke", "mini", "laptop", "review", "paper")
 GSPO, OPENMED = "12_gspo_judge", "13_openmed"
 MINI, HUB = unit_costs().mini, unit_costs().hub
-MEASURED = {  # seconds of one run of profile mini on the reference machine, whose sections and tests shared two cores
-    "01_backbone_selection": 127, "02_teacher_selection": 75, "10_quantization": 163,
-    "12_gspo_judge": 195, "13_openmed": 228,
-    "08_stage_ablations": 66,  # of another run: in this one a training beside it made it 108
-    "04_sft": 672 / 3,  # on a machine on which 12_gspo_judge took three times as long
-    "05_rl": 501 / 1.11,  # of another run, with more updates, beside a replay, on a machine 1.11 times as slow
-}  # fmt: skip
+# seconds of one run of profile mini on the reference machine, whose sections and tests shared two cores
+MEASURED = {each["section"]: each["seconds"] for each in case_rows.rows("measured_sections")}
 
 
 @pytest.fixture(scope="module", autouse=True)

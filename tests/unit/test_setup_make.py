@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from case_rows import cases
 
 
 def make(root, *words, **environment):
@@ -65,15 +66,7 @@ def test_the_first_python_that_will_do_is_taken(root, tmp_path, present, chosen)
     assert f"{chosen} setup/install.py" in make(root, "-n", "setup", PATH=str(tmp_path)).stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["report", "EXECUTOR=slurn"], ["EXECUTOR=slurn is neither local nor slurm"]),
-        (["replay"], ["notebooks/mini.bundle is not there", "make replay BUNDLE=FILE"]),
-        (["setup", "PYTHON=/no/such/python3"], ["install python3 python3-venv", "make PYTHON="]),
-        (["clean", "PROFILE="], ["PROFILE is empty"]),
-    ],
-)
+@pytest.mark.parametrize(("words", "said"), cases("make_slips", "words", "said"))
 def test_a_slip_is_refused_with_the_way_out(root, tmp_path, words, said):
     (tmp_path / "Makefile").write_text((root / "Makefile").read_text().replace("setup/install.py", "-c pass"))
     done = make(tmp_path, *words)

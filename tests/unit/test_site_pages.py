@@ -7,29 +7,23 @@ import re
 import zlib
 
 import nbformat
+import pyarrow as pa
 import pytest
+import report_example
 from case_rows import cases
 from markdown_it import MarkdownIt
+from medpsy import evidence
 from medpsy.record import read
 from medpsy.site import build
 from medpsy.site import evidence as scripts
 from nbformat import v4
 from records import write_record
 
-HOSTILE = "</script><!-- \u2028 & <img src=x>"
 
-
-def rows(count: int, per_question: int = 4) -> list[dict]:
-    """Return responses as they come out of the Parquet file."""
-    kept = {"subject": "", "context": None, "options": ["a", "b"], "gold": None, "reasoning": HOSTILE, "answer": None}
-    kept |= {"suite": "medqa", "suite_title": f"MedQA {HOSTILE}", "finish_reason": "stop", "completion_tokens": 3}
-    kept["readings"] = [{"reader": "parser", "chosen": None, "outcome": "no gold", "how": None}]
-    return [
-        kept
-        | {"key": f"{n * 7919:012x}" * 5, "model": f"m{n % 2}", "label": "M", "run": n % 3}
-        | {"question_id": f"q{n // per_question}", "stem": f"Which {HOSTILE} {n // per_question}?"}
-        for n in range(count)
-    ]
+def rows() -> list[dict]:
+    """Return responses as they come out of the Parquet file, four to each of 16 questions."""
+    together = evidence.one_row_per_response(report_example.responses(8, 2, ("parser",)))
+    return pa.Table.from_pandas(together, evidence.RESPONSES.schema, preserve_index=False).to_pylist()
 
 
 def calls(folder) -> dict[str, list]:
@@ -44,9 +38,9 @@ def calls(folder) -> dict[str, list]:
 
 
 def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypatch):
-    monkeypatch.setattr(scripts, "CHUNK", 900)
-    given = rows(60)
-    assert scripts.write(given, tmp_path, scripts.RESPONSES) == 60
+    monkeypatch.setattr(scripts, "CHUNK", 3000)
+    given = rows()
+    assert scripts.write(given, tmp_path, evidence.RESPONSES) == 64
     files = calls(tmp_path)
     index = files.pop("index.js")[2]
     assert len(files) > 3
@@ -57,11 +51,13 @@ def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypat
         assert set(questions) == {str(question) for question in here}
         assert here.count(here[0]) == 4  # answers to one question are not torn apart
         seen += texts
-    assert [text[0] for text in seen] == [HOSTILE] * 60
-    assert (index["suites"], index["outcomes"]) == ([["medqa", f"MedQA {HOSTILE}"]], [["no gold"]])
+    assert [text[:2] for text in seen] == [[row["reasoning"], row["answer"]] for row in given]
+    assert index["suites"] == [[*suite] for suite in report_example.SUITES.items()]
+    assert {outcome for (outcome,) in index["outcomes"]} == {*report_example.OUTCOMES}
     assert index["keys"] == [row["key"][:16] for row in given]
     monkeypatch.setattr(scripts, "CHUNK", 300)
-    scripts.write(rows(60, per_question=60), tmp_path / "one", scripts.RESPONSES)
+    alike = {"suite": "medqa", "question_id": "q", "stem": "Which?", "gold": 0}
+    scripts.write([row | alike for row in given], tmp_path / "one", evidence.RESPONSES)
     assert len(calls(tmp_path / "one")) > 3  # one question with endless responses is cut all the same
 
 
