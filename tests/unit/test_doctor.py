@@ -120,11 +120,6 @@ def test_the_answer_is_json_and_text(project, monkeypatch):
     assert "mini: not ready" in text and "hub/parser" in text
 
 
-def test_nothing_is_missing_where_everything_is_there():
-    needs = look("mini")
-    assert (needs["missing"], needs["ahead"], needs["download_gb"]) == ([], [], 0) and 1 < needs["disk_gb"] < 2
-
-
 @pytest.mark.parametrize("case", cases("doctor_lacks"))
 def test_what_a_profile_or_a_changed_study_lacks_is_named(case, changed, quiet):
     def named(settings, **here):
@@ -136,7 +131,9 @@ def test_what_a_profile_or_a_changed_study_lacks_is_named(case, changed, quiet):
     assert named(changed(profile, *pairs), **lacking)
 
 
-def test_a_model_without_its_files_leaves_no_forecast(project):
+def test_nothing_is_missing_where_everything_is_there_and_a_model_without_its_files_leaves_no_forecast(project):
+    needs = look("mini")
+    assert (needs["missing"], needs["ahead"], needs["download_gb"]) == ([], [], 0) and 1 < needs["disk_gb"] < 2
     parser = project / "lib/medpsy/mini/hub/parser"
     parser.unlink()
     needs = look("mini")
