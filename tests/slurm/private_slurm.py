@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -73,7 +74,9 @@ class PrivateSlurm:
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)  # munged refuses a socket that others may replace
         host = socket.gethostname().partition(".")[0]
-        values = {"host": host, "user": os.getuid(), "folder": self.folder, "ports": _ports(), "last": NODES - 1}
+        port, *ports = _free_ports(NODES + 1)
+        values = {"host": host, "user": os.getuid(), "folder": self.folder, "port": port, "last": NODES - 1}
+        values["ports"] = ",".join(map(str, ports))
         (self.folder / "slurm.conf").write_text(CONF.read_text().format_map(values))
         for number in range(8):
             (self.folder / f"gpu{number}").touch()
@@ -107,18 +110,7 @@ def missing() -> list[str]:
     return [name for name in (*DAEMONS, *COMMANDS, "sbatch") if not shutil.which(name, path=SEARCHED)]
 
 
-def _ports() -> tuple[int, int, int]:
-    """Return a free port, and the first and last of as many free ports in a row as there are nodes."""
-    while True:
-        probes = [socket.socket() for _ in range(NODES + 1)]
-        try:
-            probes[0].bind(("127.0.0.1", 0))
-            first = probes[0].getsockname()[1]
-            for number, probe in enumerate(probes[1:], start=1):
-                probe.bind(("127.0.0.1", first + number))
-            return first, first + 1, first + NODES
-        except (OSError, OverflowError):
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return sorted(server.getsockname()[1] for server in servers)
