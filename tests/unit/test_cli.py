@@ -30,19 +30,9 @@ def test_every_command_has_help_and_none_takes_a_key(words):
     assert not re.search(r"--\S*(key|token)", done.output)  # none takes a key
 
 
-@pytest.mark.parametrize(
-    ("imported", "heavy"),
-    [
-        ("medpsy.cli", {"torch", "pandas", "papermill", "huggingface_hub", "yaml"}),
-        ("medpsy.scoring, medpsy.training", {"torch", "transformers", "trl", "peft", "datasets"}),  # in each notebook
-        (
-            "medpsy.harness, medpsy.recipes.openmed",
-            {"torch", "transformers", "lm_eval", "mergekit", "datasets", "nltk"},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("imported", "heavy"), cases("light_imports", "imported", "heavy"))
 def test_help_and_notebooks_load_no_heavy_package(imported, heavy):
-    code = f"import sys, {imported}; print({heavy} & set(sys.modules))"
+    code = f"import sys, {imported}; print({{*{heavy}}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -76,18 +76,10 @@ def test_printed_value_as_a_number(value, number):
     assert (parsed and str(parsed)) == number
 
 
-@pytest.mark.parametrize(
-    ("section", "inside", "outside"),
-    [
-        ("3.1", {"P108", "P134", "R005", "X001", "X073"}, {"P148", "P167"}),
-        ("Table 1", {"P193", "R013", "X021", "X088"}, {"R240", "X089", "P361"}),  # not Table 10
-        ("4.5", {"P270", "X033"}, {"P283"}),
-        ("Key Highlights", {"P001"}, {"P050"}),
-    ],
-)
+@pytest.mark.parametrize(("section", "inside", "outside"), cases("claims_of_sections", "section", "inside", "outside"))
 def test_claims_of_a_section(section, inside, outside):
     chosen = {claim.id for claim in published.claims(section)}
-    assert inside <= chosen and not outside & chosen
+    assert chosen.issuperset(inside) and chosen.isdisjoint(outside)
     assert published.claims("no such section") == ()
 
 

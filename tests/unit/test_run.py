@@ -133,16 +133,7 @@ def test_a_failing_cell_is_shown_and_the_last_record_is_kept_apart_until_a_run_s
     assert json.loads((folder(project) / "result.json").read_text()) == {"n": 9}
 
 
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("import sys\nsys.exit(0)", "a cell left early"),  # papermill calls this a success
-        ("exit()", "exit"),  # ends the kernel, before or after the next cell
-        ("x = 1", "there is no result.json"),
-        (RECORD.replace("json.dumps({\"n\": n})", '"{"'), "is not JSON"),
-        ("import os\nos.kill(os.getpid(), 9)", r"kernel ended in cell 3 of 4 \(Step 1\): it ended by SIGKILL"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("source", "said"), cases("not_done", "source", "said"))
 def test_a_notebook_without_a_whole_record_is_not_done(project, source, said):
     write(project, source, "y = 2")
     with pytest.raises(run.RunError, match=said):
