@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from case_rows import cases
 from huggingface_hub import ModelCard
 from medpsy import export, quantization, study
 from medpsy.engines import fingerprint, programs
 from medpsy.show import Table
+from medpsy.study import MAKERS
 from records import write_record
 
 NAME = "small-rl2"
@@ -55,7 +55,7 @@ def blocks(folder: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns_and_whose_python_runs(mini):
+def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns(mini):
     folder, source = exported(mini), mini.models_dir / NAME
     assert folder == mini.outputs / "export" / NAME
     names = {path.name for path in folder.iterdir()}
@@ -70,9 +70,6 @@ def test_a_folder_holds_the_model_a_mark_and_a_card_that_warns_and_whose_python_
     assert export.NOTICE in card.text and export.FICTION in card.text and "no medical device" in card.text
     assert export.UNSCORED in card.text and card.data.eval_results is None
     assert str(study.find_root()) not in str(card)
-    (code,) = blocks(folder, "python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0 and len(done.stdout.split()) > 3, done.stderr
 
 
 def test_the_card_has_the_scores_of_these_weights_and_of_no_others(mini):
@@ -86,7 +83,7 @@ def test_the_card_has_the_scores_of_these_weights_and_of_no_others(mini):
     assert export.UNSCORED in (exported(mini) / "README.md").read_text()
 
 
-def test_an_export_is_replaced_as_a_whole_and_any_other_folder_kept(mini, tmp_path, monkeypatch):
+def test_an_export_is_replaced_and_any_other_folder_kept(mini, tmp_path):
     out = exported(mini, out=tmp_path / "mine")
     (out / "README.md").write_text("from before")
     exported(mini, out=out)
@@ -96,23 +93,39 @@ def test_an_export_is_replaced_as_a_whole_and_any_other_folder_kept(mini, tmp_pa
     with pytest.raises(FileExistsError, match="name another folder with --out"):
         exported(mini, out=out)
     assert sorted(out.iterdir()) == before
+
+
+def test_nothing_half_written_is_left(mini, monkeypatch):
     monkeypatch.setattr(export, "_card", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exported(mini)
-    assert list((mini.outputs / "export").iterdir()) == []  # nothing half-written is left
+    assert list((mini.outputs / "export").iterdir()) == []
 
 
-@pytest.mark.parametrize("case", cases("no_exports"))
-def test_what_cannot_be_exported_or_talked_to_is_met_with_what_to_do(mini, monkeypatch, case):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"stage": "rl3"}, "stage 'rl3' is unknown; did you mean 'rl"),
+        ({"size": "smal"}, "size 'smal' is no target of params/mini/study.yaml; did you mean 'small'?"),
+        ({"variant": "Q4KM"}, "variant 'Q4KM' is unknown; did you mean 'Q4_K_M'?"),
+        ({"stage": "sft1"}, f"run section {MAKERS['sft1']} first"),
+        ({"variant": "Q4_K_M"}, "no Q4_K_M file of it as it is now; run python -m medpsy run 10_quantization"),
+        ({"variant": "BF16"}, "MEDPSY_LLAMA_CPP"),
+    ],
+)
+def test_what_cannot_be_exported_is_met_with_what_to_do(mini, monkeypatch, asked, message):
     monkeypatch.setenv(programs.VARIABLE, str(study.find_root()))  # no llama.cpp there
-    far = study.ModelSpec("far", "big", base_url="http://host.example/v1")
-    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(case["message"])):
-        if "chat" in case:
-            name = case["chat"].format(folder=mini.models_dir)
-            export.chat_command(name, lambda: replace(mini, models=mini.models | {"far": far}))
-        else:
-            exported(mini, **case["asked"])
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        exported(mini, **asked)
     assert not (mini.outputs / "export").exists()
+
+
+def test_the_printed_python_runs_in_the_folder(mini):
+    folder = exported(mini)
+    (code,) = blocks(folder, "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 3
 
 
 def test_an_exported_variant_is_the_measured_file_with_its_scores(mini, llama_tools):
@@ -177,3 +190,20 @@ def test_a_model_of_the_study_brings_its_sampling(mini, llama_tools, gguf, monke
     notice, command = export.chat_command(NAME, lambda: mini)
     assert command[2] == str(mini.gguf_dir / f"{NAME}.gguf") and export.FICTION in notice
     assert command[command.index("--predict") + 1] == str(mini.open_sampling.max_tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("large-sft1", f"run section {MAKERS['sft1']} first"),
+        ("small-o1-gspo", f"run section {MAKERS['o1']} first"),
+        ("larg-rl2", "did you mean 'large-rl2'?"),
+        ("far", "behind an endpoint"),
+        ("{folder}", "no medpsy.json"),
+    ],
+)
+def test_what_cannot_be_talked_to_is_met_with_what_to_do(mini, name, message):
+    far = study.ModelSpec("far", "big", base_url="http://host.example/v1")
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        name = name.format(folder=mini.models_dir)
+        export.chat_command(name, lambda: replace(mini, models=mini.models | {"far": far}))

@@ -111,14 +111,11 @@ def drawn(name):
     return text.get_fontfamily()
 
 
-def test_a_name_is_drawn_with_the_fonts_that_have_its_characters(installed):
+def test_a_name_is_drawn_with_the_fonts_that_have_its_characters_and_what_none_has_is_named(installed):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         families = drawn("⌕⤁")  # which DejaVu Sans has not: the first is in its Mono, the second in its Serif
     assert families[-2:] == ["DejaVu Sans Mono", "DejaVu Serif"]
-
-
-def test_characters_that_no_font_has_are_named_with_the_way_out(installed):
     with pytest.warns(MissingGlyph, match="no installed font has '药': .*fonts-noto-cjk") as warned:
         drawn("model 药")
     assert len(warned) == 1
