@@ -42,6 +42,9 @@ ENDPOINT_SECONDS = 3.0  # that an endpoint may take to say anything
 HUB_SECONDS = 30.0  # that one answer of the hub may take
 SERVED = 0.6  # ours: share of the memory that a model's file may take
 GB, GIB = 1e9, 2**30
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # libyaml's, where PyYAML was built with it, is ten times as fast
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:
@@ -371,7 +374,7 @@ def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
     """Return the YAML `text` with `commit` on the line where `keys` lead, or on a new one; all else stays as it is. A
     ValueError says where no mapping of lines could hold the last key, or another value would change too."""
     try:
-        node, wanted = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        node, wanted = yaml.compose(text, LOADER), yaml.load(text, LOADER)
         for key in keys[:-1]:
             node = {name.value: value for name, value in node.value}[key]
         marks = {name.value: name.start_mark for name, _ in node.value}
@@ -381,7 +384,7 @@ def with_commit(text: str, keys: Sequence[str], commit: str) -> str:
         lines[first.line + (not there) : first.line + 1] = [f"{' ' * first.column}{keys[-1]}: {commit}  {comment}"]
         reduce(getitem, keys[:-1], wanted)[keys[-1]] = commit
         changed = "\n".join(lines) + "\n"
-        if yaml.safe_load(changed) == wanted:
+        if yaml.load(changed, LOADER) == wanted:
             return changed
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError):
         pass  # no mapping is there, or one that is written in a single line

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,12 +72,7 @@ class Price(NamedTuple):
 
 def load() -> Mapping[str, Fault]:
     """Return the faults there are by name; a SettingsError names the entry of the file that is not as it must be."""
-    return _read(study.find_root() / FILE)
-
-
-@cache
-def _read(path: Path) -> Mapping[str, Fault]:
-    entries, place = strict.read(path, FILE), strict.Place(FILE)
+    entries, place = strict.read(study.find_root() / FILE, FILE), strict.Place(FILE)
     return {name: strict.build(Fault, entry, place.at(name)) for name, entry in entries.items()}
 
 

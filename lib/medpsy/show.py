@@ -14,7 +14,7 @@ from datetime import date
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlencode
 
 import matplotlib as mpl
@@ -132,11 +132,10 @@ class Figure:
     title: str
     alt: str
 
-    def save(self, target: Path | BinaryIO, kind: str | None = None) -> None:
-        """Draw into `target`, by default of the kind that its name says; the same figure always gives the same file."""
-        kind = kind or Path(target).suffix.removeprefix(".")
-        drawn = self._png if kind == "png" else self._drawn(kind)
-        target.write_bytes(drawn) if isinstance(target, Path) else target.write(drawn)
+    def save(self, target: Path) -> None:
+        """Draw into a file of the kind that its name says; the same figure always gives the same file."""
+        kind = target.suffix.removeprefix(".")
+        target.write_bytes(self._png if kind == "png" else self._drawn(kind))
 
     def _drawn(self, kind: str) -> bytes:
         metadata, sink = {"Date": None} if kind == "svg" else {"Software": None}, io.BytesIO()

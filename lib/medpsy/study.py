@@ -35,14 +35,14 @@ SAMPLINGS = ("sampling", "parser_sampling", "open_sampling", "judge_sampling")
 RECIPE = re.compile(rf"(?P<base>.+?)-(?P<recipe>{'|'.join(RECIPES)})-(?P<step>[a-z]\w*)(?:-s(?P<seed>\d+))?")
 
 
-def find_root(*starts: Path) -> Path:
-    """Return ``MEDPSY_ROOT``, else the first folder at or above `starts` (by default this package's and the working
-    one) that holds `MARKS`, else the last start."""
+def find_root() -> Path:
+    """Return ``MEDPSY_ROOT``, else the first folder at or above this file and the working folder that holds `MARKS`,
+    else the working folder."""
     if named := os.environ.get("MEDPSY_ROOT"):
         return Path(named).resolve()
-    starts = starts or (Path(__file__).resolve().parent, Path.cwd())
-    above = [folder for start in starts for folder in (start, *start.parents)]
-    return next((folder for folder in above if all((folder / name).is_dir() for name in MARKS)), starts[-1])
+    here = Path.cwd()
+    above = [*Path(__file__).resolve().parents, here, *here.parents]
+    return next((folder for folder in above if all((folder / name).is_dir() for name in MARKS)), here)
 
 
 def _checked(holds: Callable[[Any], bool], fix: str) -> AfterValidator:
@@ -321,20 +321,15 @@ class Study:
     models_dir = property(lambda self: self.outputs / "models")  # where checkpoints land, a folder each
     corpora_dir = property(lambda self: self.outputs / "corpora")
 
-    @property
-    def unpinned(self) -> tuple[str, ...]:
-        """Names of the hub models without a commit; a result that used one cannot be repeated for certain."""
-        return tuple(model.name for model in self.models.values() if model.loose)
+
+def profiles() -> tuple[str, ...]:
+    return tuple(sorted(path.parent.name for path in (find_root() / "params").glob("*/study.yaml")))
 
 
-def profiles(root: Path | None = None) -> tuple[str, ...]:
-    return tuple(sorted(path.parent.name for path in ((root or find_root()) / "params").glob("*/study.yaml")))
-
-
-def load(profile: str, root: Path | None = None) -> Study:
-    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in `root` (`find_root`'s)."""
-    root, place = root or find_root(), strict.Place(f"params/{profile}/study.yaml")
-    if profile not in (known := profiles(root)):
+def load(profile: str) -> Study:
+    """Return the study of `profile`, read strictly from ``params/<profile>/study.yaml`` in the root."""
+    root, place = find_root(), strict.Place(f"params/{profile}/study.yaml")
+    if profile not in (known := profiles()):
         fix = strict.nearest(profile, known) if known else "set MEDPSY_ROOT to the folder of the project"
         raise place.error(f"no such profile; {fix}")
     raw, given = strict.read(root / place.file, place.file), {"profile": profile, "root": root}

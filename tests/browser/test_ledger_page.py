@@ -4,7 +4,7 @@ import json
 
 import nbformat
 import pytest
-from medpsy import claims, published, study
+from medpsy import claims, published
 from medpsy.claims.ledger import WORDS
 from medpsy.show import table
 from medpsy.site import build
@@ -23,32 +23,26 @@ def claim(identity, verdict, ours, margin, note="", **more):
     return {"id": identity, "claim": "A lead", "verdict": verdict, "note": note} | numbers | more
 
 
-def write_records():
-    """Write the record of one section that measured four claims, and that of the ledger."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return the root of a project whose site has a ledger of a section that measured four claims; takes the place of
+    the common example here."""
+    root, outputs = tmp_path_factory.mktemp("project"), "outputs/mini"
     rows = [
         claim("P110", "pattern holds", 12.5, 3.0, note=f"seen {PLANTED}"),
         claim("P111", "too few to tell", 2.0, 4.0, effort=EFFORT),
         claim("P112", "pattern fails", -9.0, 4.0),
         claim("R004", "not testable", 58.9, 4.0, note="a score of another model than the published one"),
     ]
-    outputs = study.find_root() / "outputs/mini"
-    write_record(outputs, MEASURED, title="Backbones", claims=rows)
-    ledger = claims.ledger("mini", {MEASURED: rows}).drop(columns="Plans")
-    tables = {"ledger": table(ledger, "Every claim")}
-    write_record(outputs, SECTION, title="The ledger", tables=tables)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """Return the root of a project whose site has a ledger; takes the place of the common example here."""
-    root = tmp_path_factory.mktemp("project")
+    ledger = table(claims.ledger("mini", {MEASURED: rows}).drop(columns="Plans"), "Every claim")
+    write_record(root / outputs, MEASURED, title="Backbones", claims=rows)
+    write_record(root / outputs, SECTION, title="The ledger", tables={"ledger": ledger})
     (root / "notebooks").mkdir()
     for name in (MEASURED, SECTION):
         notebook = v4.new_notebook(cells=[v4.new_markdown_cell(f"# Title of {name}")])
         nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDPSY_ROOT", str(root))
-        write_records()
         build.build("mini")
     return root
 
@@ -83,15 +77,11 @@ def test_claims_are_filtered_by_verdict_section_and_notebook_and_found_by_words(
     assert shown(again) == ["P126"] and again.input_value("[data-filter=text]") == "gemma LAST"
 
 
-def test_a_permanent_link_leads_to_one_claim_among_all(watched):
+def test_a_permanent_link_leads_to_one_claim_among_all_and_a_planted_script_stays_text(watched):
     page = watched.open("ledger.html#P399")
     assert page.locator("tr.opened").get_attribute("id") == "P399"
     assert page.locator("#P399").evaluate("one => one.getBoundingClientRect().top") < 1000
     assert len(shown(page)) == ALL
-
-
-def test_a_planted_script_in_a_note_stays_text(watched):
-    page = watched.open("ledger.html#P110")
     assert f"seen {PLANTED}" in page.inner_text("#P110")
     assert page.locator("#ledger script, #ledger img").count() == 0
 
@@ -104,7 +94,7 @@ def test_a_claim_says_why_it_is_open_or_not_testable_and_what_would_test_it(watc
     assert "GPUs, which a rerun adopts" in page.inner_text("#P158")
 
 
-def test_the_ledger_sorts_and_is_exported(watched):
+def test_the_ledger_sorts_and_every_file_it_links_to_is_there(watched):
     page = watched.open("ledger.html")
     page.click("#ledger th button >> text=Ours")
     assert shown(page)[:3] == ["P112", "P111", "P110"]
@@ -113,7 +103,4 @@ def test_the_ledger_sorts_and_is_exported(watched):
     table = exported["tables"]["ledger"]
     assert len(table["rows"]) == ALL
     assert {row[table["columns"].index("Verdict")] for row in table["rows"]} <= set(WORDS)
-
-
-def test_every_file_the_ledger_links_to_is_there(watched):
     assert_linked_files_are_there(watched, "ledger.html")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+import case_rows
 import conversations_example as example
 import pytest
 from conftest import Watched, watching
@@ -55,31 +56,13 @@ def test_a_score_leads_to_the_conversations_behind_it(page):
     assert count(shown) == "1 to 50 of 56"
 
 
-FILTERED = {
-    "suite=healthbench_hard": 28,
-    "model=reed&suite=healthbench": 56,
-    "theme=hedging": 20,
-    "differ=yes&suite=healthbench": 28,
-    "differ=no&suite=healthbench": 84,
-    "outcome=unjudged&suite=healthbench": 28,
-    "outcome=unjudged&judge=odd%20one&suite=healthbench": 28,
-    "outcome=unjudged&judge=stern": 0,
-    "finish=length&suite=healthbench": 9,
-    "run=1&suite=healthbench": 56,
-    "conversation=healthbench%2Fc00003": 4,
-    "conversation=CASE%202": 0,  # the list holds the last turn alone
-    "conversation=LOUD,%2027": 4,
-    "model=nobody&theme=none": 140,  # names that this section does not have
-}
-
-
 def test_responses_are_filtered_by_what_the_address_says(page):
     shown = page.open(PAGE)
     ready(shown)
     assert count(shown) == "1 to 50 of 140"
-    for filters, total in FILTERED.items():
-        shown.evaluate("hash => { location.hash = hash; }", filters)
-        last = f"1 to {min(total, 50)} of {total}" if total else "No response matches."
+    for case in case_rows.rows("evidence_filters"):
+        shown.evaluate("hash => { location.hash = hash; }", case["filters"])
+        last = f"1 to {min(case['total'], 50)} of {case['total']}" if case["total"] else "No response matches."
         shown.wait_for_function("said => document.querySelector('[data-part=count]').textContent === said", arg=last)
 
 

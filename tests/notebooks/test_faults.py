@@ -93,10 +93,10 @@ def test_each_fault_is_set_against_its_section_under_the_same_parameters(own_roo
     assert ran == [(), (), ("-p", "runs=1"), ("-p", "runs=1")]
 
 
-def test_a_copy_reads_the_files_that_the_study_reads(root, tmp_path, monkeypatch):
+def test_a_copy_reads_the_files_that_the_study_reads(tmp_path, monkeypatch):
     (tmp_path / "data/medqa").mkdir(parents=True)
     folders = {"medqa": "data/medqa", "pubmedqa": str(tmp_path)}
-    settings = replace(study.load("review", root), data_dirs=folders, root=tmp_path)
+    settings = replace(study.load("review"), data_dirs=folders, root=tmp_path)
     settings.store_dir.mkdir(parents=True)
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path))
     monkeypatch.setattr(study, "load", lambda _: settings)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -18,33 +19,7 @@ NODES = 4
 PATIENCE = 30  # seconds until all nodes are ready
 # Of setup/slurm/cluster.yaml, here: no accounting, no waiting for a queue or a shared file system.
 QUICK = {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 1, "latency-wait": 10, "jobs": 2}
-CONF = """
-ClusterName=medpsy
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/%n.pid
-SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-GresTypes=gpu
-MpiDefault=none
-PlugStackConfig=/dev/null
-MinJobAge=3600
-NodeName=DEFAULT CPUs=64 RealMemory=2000000 Gres=gpu:8
-NodeName=n[0-{last}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}]
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
+CONF = Path(__file__).with_name("slurm.conf")
 
 
 class PrivateSlurm:
@@ -99,8 +74,10 @@ class PrivateSlurm:
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)  # munged refuses a socket that others may replace
         host = socket.gethostname().partition(".")[0]
-        values = {"host": host, "user": os.getuid(), "folder": self.folder, "ports": _ports(), "last": NODES - 1}
-        (self.folder / "slurm.conf").write_text(CONF.format_map(values))
+        port, *ports = _free_ports(NODES + 1)
+        values = {"host": host, "user": os.getuid(), "folder": self.folder, "port": port, "last": NODES - 1}
+        values["ports"] = ",".join(map(str, ports))
+        (self.folder / "slurm.conf").write_text(CONF.read_text().format_map(values))
         for number in range(8):
             (self.folder / f"gpu{number}").touch()
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-7]\n")
@@ -133,18 +110,7 @@ def missing() -> list[str]:
     return [name for name in (*DAEMONS, *COMMANDS, "sbatch") if not shutil.which(name, path=SEARCHED)]
 
 
-def _ports() -> tuple[int, int, int]:
-    """Return a free port, and the first and last of as many free ports in a row as there are nodes."""
-    while True:
-        probes = [socket.socket() for _ in range(NODES + 1)]
-        try:
-            probes[0].bind(("127.0.0.1", 0))
-            first = probes[0].getsockname()[1]
-            for number, probe in enumerate(probes[1:], start=1):
-                probe.bind(("127.0.0.1", first + number))
-            return first, first + 1, first + NODES
-        except (OSError, OverflowError):
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return sorted(server.getsockname()[1] for server in servers)

@@ -230,20 +230,17 @@ def test_the_matrix_is_judged_on_all_formats_and_not_where_one_is_missing(mini):
     assert rows["P304"]["verdict"] == claims.NOT_TESTABLE
 
 
-def test_a_pattern_of_several_is_as_good_as_its_worst():
-    assert claims.all_hold(["pattern holds", "too few to tell", "pattern fails"]) == "pattern fails"
-    assert claims.all_hold(["pattern holds", "too few to tell"]) == "too few to tell"
-    assert claims.all_hold([]) == "not testable"
-    assert claims.unchanged_status(1.0, 2.0) == "pattern holds" and claims.unchanged_status(5.0, 2.0) == "pattern fails"
-    assert claims.unchanged_status(1.0, 9.0) == "too few to tell"
+HOLDS, FAILS, OPEN, UNTESTED = "pattern holds", "pattern fails", claims.OPEN, claims.NOT_TESTABLE
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    ("rule", "told"),
     [
-        ((50.0, 52.0, 2.5), "agrees"), ((50.0, 53.0, 2.5), "differs"), ((50.0, 52.0, 4.0), "too few to tell"),
-        ((50.0, 52.0, None), "too few to tell"), ((None, 52.0, 1.0), "not testable"),
+        (claims.value_status, {(50, 52, 2.5): "agrees", (50, 53, 2.5): "differs", (50, 52, 4): OPEN}),
+        (claims.value_status, {(50, 52, None): OPEN, (None, 52, 1): UNTESTED}),
+        (claims.unchanged_status, {(1, 2): HOLDS, (5, 2): FAILS, (1, 9): OPEN}),
+        (lambda *several: claims.all_hold(several), {(HOLDS, OPEN, FAILS): FAILS, (HOLDS, OPEN): OPEN, (): UNTESTED}),
     ],
-)  # fmt: skip
-def test_a_value_agrees_differs_or_is_too_wide(arguments, status):
-    assert claims.value_status(*arguments) == status
+)
+def test_a_value_agrees_or_differs_and_a_pattern_of_several_is_as_good_as_its_worst(rule, told):
+    assert {arguments: rule(*arguments) for arguments in told} == told

@@ -1,6 +1,7 @@
 """The command line: every command has help, errors are one message, results go to standard output as text or JSON."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from case_rows import cases
-from medpsy import bundle, cli, doctor, published, run
+from medpsy import bundle, doctor, published, run
 from medpsy.cli import app
 from typer.testing import CliRunner
 
@@ -23,24 +24,15 @@ def call(words):
 
 
 @pytest.mark.parametrize("words", COMMANDS.split("|"))
-def test_every_command_has_help(words):
+def test_every_command_has_help_and_none_takes_a_key(words):
     done = call(f"{words} --help")
     assert done.exit_code == 0 and "Usage:" in done.output and len(done.output.splitlines()) > 4
+    assert not re.search(r"--\S*(key|token)", done.output)  # none takes a key
 
 
-@pytest.mark.parametrize(
-    ("imported", "heavy"),
-    [
-        ("medpsy.cli", {"torch", "pandas", "papermill", "huggingface_hub", "yaml"}),
-        ("medpsy.scoring, medpsy.training", {"torch", "transformers", "trl", "peft", "datasets"}),  # in each notebook
-        (
-            "medpsy.harness, medpsy.recipes.openmed",
-            {"torch", "transformers", "lm_eval", "mergekit", "datasets", "nltk"},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("imported", "heavy"), cases("light_imports", "imported", "heavy"))
 def test_help_and_notebooks_load_no_heavy_package(imported, heavy):
-    code = f"import sys, {imported}; print({heavy} & set(sys.modules))"
+    code = f"import sys, {imported}; print({{*{heavy}}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -85,10 +77,13 @@ def test_grading_own_answers(own_root):
 
 
 def test_a_plan_is_text_or_json(own_root):
-    words = "plan --profile review --gpu A10 --price 0.5"
-    assert "one A10 at $0.5" in call(words).output
+    words = "plan --profile review --gpu a10 --price 0.5"
     plan = json.loads(call(f"{words} --json").output)
-    assert plan["gpu"] == "A10" and plan["rows"][-1]["money"] == pytest.approx(plan["rows"][-1]["hours"] / 2)
+    *_, total = plan["rows"]
+    assert plan["gpu"] == "A10" and total["section"] == "total"
+    assert total["money"] == pytest.approx(total["hours"] / 2)
+    shown = call(words).output
+    assert "one A10 at $0.5" in shown and re.search(rf"total .* {total['money']:,.2f}\n", shown)
 
 
 def test_words_are_passed_on(monkeypatch):
@@ -109,8 +104,3 @@ def test_words_are_passed_on(monkeypatch):
     compared = call("store compare x.zip")
     assert "01_a/tables/b.csv: 'ab' there, None here\n1 values differ" in compared.output and compared.exit_code == 1
     assert json.loads(call("doctor --profile mini --json").output) == {} and calls[-1][0] == ("mini",)
-
-
-def test_no_command_takes_a_key():
-    options = [option for command in cli.app.registered_commands for option in command.callback.__annotations__]
-    assert not {name for name in options if "key" in name or "token" in name} - {"max_tokens"}

@@ -32,7 +32,6 @@ ALL |= {"memory_gib": 32.0}
 COMMIT = "c" * 40
 DAY = r"# .*\d{4}-\d\d-\d\d, by `medpsy pin`"
 GONE = RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub")))
-NO_GPU = {"gpus": [], "gpu_memory_gib": []}
 
 
 @pytest.fixture(autouse=True)
@@ -121,47 +120,20 @@ def test_the_answer_is_json_and_text(project, monkeypatch):
     assert "mini: not ready" in text and "hub/parser" in text
 
 
-def test_nothing_is_missing_where_everything_is_there():
+@pytest.mark.parametrize("case", cases("doctor_lacks"))
+def test_what_a_profile_or_a_changed_study_lacks_is_named(case, changed, quiet):
+    def named(settings, **here):
+        return [line for line in look(settings, **here)[case["kind"]] if re.search(case["words"], line)]
+
+    profile, lacking, pairs = case["profile"], case["lacking"], case["pairs"]
+    if pairs or lacking:
+        assert not named(profile, **(lacking if pairs else {}))
+    assert named(changed(profile, *pairs), **lacking)
+
+
+def test_nothing_is_missing_where_everything_is_there_and_a_model_without_its_files_leaves_no_forecast(project):
     needs = look("mini")
     assert (needs["missing"], needs["ahead"], needs["download_gb"]) == ([], [], 0) and 1 < needs["disk_gb"] < 2
-
-
-TENSOR = ("engine_options:\n", "engine_options:\n  tensor_parallel: 4\n")
-REPLICAS = ("replicas: 1, tensor_parallel: 8", "replicas: 2, tensor_parallel: 4")
-ABSENT = ("file: qvac/MedPsy-4B-GGUF/", "file: data/")
-FOLDER = (r"data_dirs: \{\}", "data_dirs: {medqa: data/medqa}")
-PROMPT = ("judge_prompt: inspect_evals", "judge_prompt: data/words.txt")
-
-
-@pytest.mark.parametrize(
-    ("profile", "lacking", "pairs", "words"),
-    [
-        ("mini", {"engine": "llama-server not found"}, (), "llama-server not found"),
-        ("paper", {"sbatch": None}, (), "sbatch"),
-        ("review", NO_GPU, (), "no NVIDIA GPU"),
-        ("review", {"gpu_memory_gib": [11.0]}, (), "GPUs of 12 GB .*llama-3.1-8b takes 2"),
-        ("review", {"free_disk_gib": 20.0}, (), "21 GB of disk are free; .* downloads and outputs"),
-        ("review", {"free_cache_gib": 30.0}, (), "32 GB of disk are free; .* hub's cache"),
-        ("review", {}, (), "gated: .*Gemma.* of google/gemma-3-4b-it.*HF_TOKEN"),
-        ("laptop", {"memory_gib": 3.0}, (), "3 GB of memory are too little for medpsy-4b, .*leave them out"),
-        ("laptop", {}, [ABSENT], "no file data/medpsy-4b-q4_k_m-imat.gguf .medpsy-4b"),
-        ("paper", {}, (), "without a commit: .*AlphaMed19K.*pin --profile paper"),
-        ("review", {}, [TENSOR], "want 4 GPUs, and there are 1"),
-        ("paper", NO_GPU, [REPLICAS], "baichuan.* takes 8"),  # Slurm has the GPUs
-        ("paper", NO_GPU, [FOLDER], "no data in data/medqa; .*data_dirs.medqa"),
-        ("laptop", {}, [PROMPT], "laptop/study.yaml: judge_prompt: 'data/words.txt' cannot be read .* or ours"),
-    ],
-)
-def test_what_a_profile_or_a_changed_study_lacks_is_named(profile, lacking, pairs, words, changed, quiet):
-    def missing(settings, **here):
-        return [line for line in look(settings, **here)["missing"] if re.search(words, line)]
-
-    if pairs or lacking:
-        assert not missing(profile, **(lacking if pairs else {}))
-    assert missing(changed(profile, *pairs), **lacking)
-
-
-def test_a_model_without_its_files_leaves_no_forecast(project):
     parser = project / "lib/medpsy/mini/hub/parser"
     parser.unlink()
     needs = look("mini")
@@ -204,29 +176,20 @@ def test_of_a_model_with_a_file_of_its_own_the_papers_and_the_file_are_looked_fo
 def test_a_file_that_its_repository_does_not_have_is_refused_with_those_that_it_has(hub, monkeypatch):
     names = ["README.md", "medpsy-4b-q4_k_m.gguf", "medpsy-1.7b-q8_0.gguf", "medpsy-1.7b-q4_k_m-imat.gguf"]
     monkeypatch.setattr(HfApi, "list_repo_files", lambda self, repository, revision=None: names)
-    done = pin("laptop")
-    refused = (
-        "models.medpsy-4b.file_revision .*: qvac/MedPsy-4B-GGUF has no medpsy-4b-q4_k_m-imat.gguf; its GGUF files are: "
-    )
-    assert done.exit_code == 1 and re.search(refused + "medpsy-4b-q4_k_m.gguf, medpsy-1.7b", done.output)
+    done, refused = pin("laptop"), "models.medpsy-4b.file_revision .*: qvac/MedPsy-4B-GGUF has no medpsy-4b-q4_k_m-imat"
+    has = "its GGUF files are: medpsy-4b-q4_k_m.gguf, medpsy-1.7b"
+    assert done.exit_code == 1 and re.search(f"{refused}.gguf; {has}", done.output)
     models = load("laptop").models
     assert models["medpsy-4b"].loose == {"file_revision": "qvac/MedPsy-4B-GGUF"} and not models["medpsy-1.7b"].loose
 
 
-def test_a_model_whose_size_nobody_knows_stops_nothing(changed, quiet):
-    needs = look(changed("review", ("models:\n", "models:\n  own:\n    path: me/own\n")))
-    assert [line for line in needs["ahead"] if ", own" in line or ": own" in line]
-
-
-def test_a_token_moves_terms_ahead_and_is_not_shown(quiet, monkeypatch):
+def test_a_token_moves_terms_ahead_and_is_not_shown_and_offline_what_is_not_there_is_missing(quiet, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
     needs = look("review")
     gated = {key: [line for line in needs[key] if line.startswith("gated")] for key in ("missing", "ahead")}
     assert not gated["missing"] and len(gated["ahead"]) > 2 and "hf_planted" not in json.dumps(needs)
 
-
-def test_offline_what_is_not_there_is_missing(quiet, monkeypatch):
-    assert "medpsy-4b" in "\n".join(look("review")["ahead"])
+    assert "medpsy-4b" in "\n".join(needs["ahead"])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (line,) = [line for line in look("review")["missing"] if "OFFLINE" in line]
     assert "medpsy-4b" in line
@@ -285,22 +248,15 @@ def pin(profile, *words):
     return CliRunner().invoke(app, ["pin", "--profile", profile, *words])
 
 
-def unpinned(profile):
-    return doctor.unpinned(load(profile))
-
-
-def test_what_has_no_commit_is_listed_with_its_file_and_nobody_is_asked(monkeypatch):
+def test_what_has_no_commit_is_listed_with_its_file_and_nobody_is_asked(changed, monkeypatch):
     monkeypatch.setattr(HfApi, "repo_info", None)
     text = pin("paper", "--check").output
     assert "params/paper/study.yaml: models.medpsy-4b.revision (model qvac/MedPsy-4B)\n" in text
     assert "params/paper/study.yaml: revisions.UCSC-VLAA/MedReason (dataset UCSC-VLAA/MedReason)\n" in text
-    assert len(text.splitlines()) == len(unpinned("paper")) + 1 and unpinned("mini") == []
-
-
-def test_a_set_from_a_folder_of_the_users_needs_no_commit(changed):
-    before = len(unpinned("paper"))
-    settings = changed("paper", (r"data_dirs: \{\}", "data_dirs: {alphamed: data/alphamed}"))
-    assert len(doctor.unpinned(settings)) == before - 1
+    before = len(doctor.unpinned(load("paper")))
+    assert len(text.splitlines()) == before + 1 and doctor.unpinned(load("mini")) == []
+    from_a_folder = changed("paper", (r"data_dirs: \{\}", "data_dirs: {alphamed: data/alphamed}"))
+    assert len(doctor.unpinned(from_a_folder)) == before - 1
 
 
 def test_every_data_set_has_a_commit_or_is_listed():
@@ -310,15 +266,14 @@ def test_every_data_set_has_a_commit_or_is_listed():
 
 
 def test_pinning_changes_the_lines_of_the_commits_and_no_other(params, hub):
-    path, wanted = params / "paper/study.yaml", len(unpinned("paper"))
+    path, wanted = params / "paper/study.yaml", len(doctor.unpinned(load("paper")))
     before = path.read_text().splitlines()
     assert pin("paper").exit_code == 0
     after = path.read_text().splitlines()
     kept, new = [line for line in after if line in before], [line for line in after if line not in before]
     assert kept == [line for line in before if line in after]
-    assert len(before) - len(kept) == len(new) == wanted > 10 and all(
-        re.fullmatch(rf" +\S+: {COMMIT}  {DAY}", line) for line in new
-    )
+    assert len(before) - len(kept) == len(new) == wanted > 10
+    assert all(re.fullmatch(rf" +\S+: {COMMIT}  {DAY}", line) for line in new)
     assert load("paper").commit(RL_SET.hub_id) == COMMIT
     assert pin("paper").output == "0 written\n0 refused\n"  # what is pinned stays
 
@@ -331,30 +286,22 @@ def test_without_a_network_there_is_one_message_and_nothing_changes(params, hub)
     assert re.fullmatch(r"medpsy: .*ConnectionResetError at openai/gpt-oss-20b.*\n", done.output)
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(GONE, "RepositoryNotFoundError"), (None, "no commit")])
-def test_a_repository_that_the_hub_refuses_is_named_and_the_others_are_pinned(answer, reason, hub):
-    hub["qvac/MedPsy-4B"] = answer
+def test_a_repository_that_the_hub_refuses_is_named_and_the_others_are_pinned(hub):
+    hub |= {"qvac/MedPsy-4B": GONE, "qvac/MedPsy-1.7B": None}
     done = pin("review")
-    assert done.exit_code == 1 and re.search(rf"qvac/MedPsy-4B\): .*{reason}", done.output)
-    models = load("review").models
-    assert (models["medpsy-4b"].revision, models["medpsy-1.7b"].revision) == (None, COMMIT)
+    assert done.exit_code == 1 and re.search(r"qvac/MedPsy-4B\): .*RepositoryNotFoundError", done.output)
+    assert re.search(r"qvac/MedPsy-1.7B\): .*no commit", done.output)
+    revisions = {name: model.revision for name, model in load("review").models.items()}
+    assert [revisions[name] for name in ("medpsy-4b", "medpsy-1.7b", "llama-3.1-8b")] == [None, None, COMMIT]
 
 
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
-        ("a:\n  revision:\n", rf"a:\n  revision: {COMMIT}  {DAY}\n"),
-        ('a:\n  revision: ""  # pin it\nb: 1  # two\n', rf"a:\n  revision: {COMMIT}  {DAY}\nb: 1  # two\n"),
-        ("a:\n  path: x  # card\n  b: y", rf"a:\n  path: x  # card\n  revision: {COMMIT}  {DAY}\n  b: y\n"),
-    ],
-)
-def test_a_commit_lands_in_its_own_place(text, want):
-    assert re.fullmatch(want, doctor.with_commit(text, ("a", "revision"), COMMIT))
-
-
-@pytest.mark.parametrize(
-    "text", ["a: 1\n", "b: {}\n", "a:\n  path:\n    - x\n", "a: {path: x, revision: null}  # card\n"]
-)
-def test_a_place_that_cannot_hold_a_commit_is_refused_and_the_commit_told(text):
-    with pytest.raises(ValueError, match=rf"write revision: {COMMIT} there"):
-        doctor.with_commit(text, ("a", "revision"), COMMIT)
+@pytest.mark.parametrize("case", cases("commit_places"))
+def test_a_commit_lands_in_its_own_place_or_is_told_where_none_can_hold_it(case):
+    if "want" in case:
+        line = rf"revision: {COMMIT}  {DAY}"
+        assert re.fullmatch(
+            case["want"].replace("LINE", line), doctor.with_commit(case["text"], ("a", "revision"), COMMIT)
+        )
+    else:
+        with pytest.raises(ValueError, match=rf"write revision: {COMMIT} there"):
+            doctor.with_commit(case["text"], ("a", "revision"), COMMIT)

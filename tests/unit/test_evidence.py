@@ -1,35 +1,25 @@
 """Evidence behind scores: responses and conversations joined with what was asked, withheld where authors ask for it."""
 
+import conversations_example as example
 import pandas as pd
 import pyarrow as pa
 import pytest
 from case_rows import cases
 from fake_engine import FakeEngine, answer
 from medpsy import engines, evidence
-from medpsy.data.questions import Conversation, Criterion, Question
+from medpsy.data.questions import Question
 from medpsy.engines.base import Prompt, Sampling
 from medpsy.evidence import CONVERSATIONS
+from medpsy.files import storable
 from medpsy.record import ResultError, read
 from medpsy.site import evidence as scripts
 from medpsy.store import ResponseStore
-from medpsy.study import ModelSpec, Study
+from medpsy.study import Study
 from records import write_record
+from report_example import MODELS, PLANTED
 
-PLANTED = "<script>alert(1)</script>"
-MODELS = {
-    "reed": ModelSpec("reed", "models/reed", label="Reed-1"),
-    "quill": ModelSpec("quill", "models/quill", opens_thinking=True),
-}
-RUBRIC = (
-    Criterion(f"Names it {PLANTED}", 6, "accuracy"),
-    Criterion("Asks", 4, "completeness"),
-    Criterion("Harms", -5, "accuracy"),
-)
-SAID = {  # judge -> outcome of each criterion
-    "stern": ("met", "not met", "met"),
-    "kind": ("met", "met", "unjudged"),
-    "absent": ("unjudged", "unjudged", "unjudged"),
-}
+ASKED = {"healthbench": example.conversations("healthbench", 2)}
+JUDGED = example.judged(ASKED, runs=1)  # two conversations, two models, three judges
 
 
 @pytest.fixture(autouse=True)
@@ -37,38 +27,14 @@ def published(monkeypatch):
     monkeypatch.delenv(scripts.SHOW_ROWS, raising=False)
 
 
-def conversation(name: str, suite: str = "healthbench") -> Conversation:
-    turns = ({"role": "user", "content": f"It hums {PLANTED} \ud800"}, {"role": "assistant", "content": "Loudly?"})
-    return Conversation(name, suite, (*turns, {"role": "user", "content": f"Yes, {name}"}), RUBRIC, "hedging")
-
-
-def judged(*names: str, model: str = "reed", suite: str = "healthbench", said: dict = SAID, **changes) -> pd.DataFrame:
-    """Return the verdicts of the judges in `said` on one response in each conversation."""
-    rows = []
-    for name in names:
-        row = {"model": model, "suite": suite, "conversation_id": name, "theme": "hedging", "run": 0}
-        row |= {"key": f"{model}{name}".ljust(64, "0"), "finish_reason": "stop", "completion_tokens": 7}
-        for judge, outcomes in said.items():
-            for place, (criterion, outcome) in enumerate(zip(RUBRIC, outcomes, strict=True)):
-                verdict = {"judge": judge, "criterion": place, "points": criterion.points, "axis": criterion.axis}
-                verdict |= {"outcome": outcome, "explanation": f"{judge} {PLANTED}", "reason": None}
-                if outcome == "unjudged":
-                    verdict |= {"explanation": "", "reason": "broken JSON"}
-                rows.append(row | verdict | changes)
-    return pd.DataFrame(rows)
-
-
 def kept(rows: pd.DataFrame) -> list[dict]:
     """Return the rows as they are read back from their file."""
     return pa.Table.from_pandas(rows, CONVERSATIONS.schema, preserve_index=False).to_pylist()
 
 
-def joined(frame: pd.DataFrame, *, text: str | None = "hm</think>Rest", guarded: bool = False) -> pd.DataFrame:
-    asked: dict[str, dict[str, Conversation]] = {}
-    for suite, name in zip(frame["suite"], frame["conversation_id"], strict=True):
-        asked.setdefault(suite, {})[name] = conversation(name, suite)
-    texts = {} if text is None else dict.fromkeys(frame["key"], text)
-    return evidence.with_conversations(frame, asked, texts, MODELS, guarded=guarded)
+def joined(frame: pd.DataFrame = JUDGED, *, guarded: bool = False) -> pd.DataFrame:
+    texts = dict.fromkeys(frame["key"], "hm</think>Rest")
+    return evidence.with_conversations(frame, ASKED, texts, MODELS, guarded=guarded)
 
 
 QUESTION = Question("q1", "medqa", "", "Which?", ("a", "b", "c"), 2, None, "medqa")
@@ -89,31 +55,34 @@ def test_reasoning_and_answer_of_a_response_stand_apart_beside_its_question(chan
 
 
 def test_a_response_has_its_turns_its_answer_and_every_verdict_in_the_order_of_the_rubric():
-    row = joined(judged("c1").sample(frac=1, random_state=1)).iloc[0]
-    assert [turn["role"] for turn in row["messages"]] == ["user", "assistant", "user"]
-    assert row["messages"][0]["content"] == f"It hums {PLANTED} \ufffd"
-    assert (row["label"], row["theme_title"]) == ("Reed-1", "Responding Under Uncertainty")
+    silent = JUDGED.assign(outcome=JUDGED["outcome"].mask(JUDGED["judge"] == "stern", "unjudged"))
+    _, _, differing, row = kept(joined(silent.sample(frac=1, random_state=1)))
+    assert tuple(turn["role"] for turn in row["messages"]) == example.ROLES
+    assert row["messages"][1]["content"].endswith("\ufffd")
+    assert (row["label"], row["theme_title"]) == ("Reed-1", "Response Depth")
     assert (row["reasoning"], row["answer"]) == ("hm", "Rest")
-    assert [one["criterion"] for one in row["criteria"]] == [one.text for one in RUBRIC]
+    assert [one["criterion"] for one in row["criteria"]] == [storable(text) for text, *_ in example.RUBRIC]
     found = {(said["judge"], place): said for place, one in enumerate(row["criteria"]) for said in one["verdicts"]}
-    assert {name: tuple(found[name, place]["outcome"] for place in range(3)) for name in SAID} == SAID
-    assert found["stern", 2]["explanation"] == f"stern {PLANTED}"
-    assert found["kind", 2]["explanation"] == "broken JSON"  # why it is unjudged
-    assert [evidence.judges_differ(one) for one in row["criteria"]] == [False, True, False]  # unjudged is no opinion
-    scores = {given["judge"]: given["score"] for given in kept(joined(judged("c1")))[0]["scores"]}
-    assert scores == {"stern": pytest.approx(100 * (6 - 5) / 10), "kind": pytest.approx(100 * 10 / 10), "absent": None}
+    outcomes = {judge: [found[judge, place]["outcome"] for place in range(3)] for judge in example.JUDGES}
+    assert outcomes["kind"] == ["met", "not met", "not met"] and outcomes["odd one"] == ["met", "not met", "unjudged"]
+    assert found["kind", 0]["explanation"] == f"kind says: met {PLANTED}"
+    assert found["odd one", 2]["explanation"] == "broken JSON"  # why it is unjudged
+    assert not any(map(evidence.judges_differ, row["criteria"]))  # unjudged is no opinion
+    assert [evidence.judges_differ(one) for one in differing["criteria"]] == [False, True, False]
+    scores = {given["judge"]: given["score"] for given in row["scores"]}
+    assert scores == {"stern": None, "kind": pytest.approx(100 * 7 / 12), "odd one": pytest.approx(100 * 7 / 12)}
 
 
 def test_a_response_that_two_suites_share_is_shown_in_both():
-    both = pd.concat([judged("c1"), judged("c1", suite="healthbench_hard")])
-    rows = joined(both)
-    assert list(rows["suite"]) == ["healthbench", "healthbench_hard"]
-    failed = kept(joined(judged("c1", finish_reason="failed"), text=None))[0]
+    rows = example.rows(6, hard=1, runs=1)
+    assert rows["suite"].value_counts(sort=False).to_dict() == {"healthbench": 12, "healthbench_hard": 2}
+    failed = next(row for row in kept(rows) if row["finish_reason"] == "failed")
     assert (failed["reasoning"], failed["answer"]) == ("", None)
     index = scripts.Index()
     for row in kept(rows):
         scripts.READ[CONVERSATIONS](row, index)
-    assert index.as_data()["keys"] == ["reedc10000000000", "reedc10000000000.healthbench_hard"]
+    keys = index.as_data()["keys"]
+    assert keys[12:] == [f"{key}.healthbench_hard" for key in keys[:2]]
 
 
 @pytest.mark.parametrize(("source", "guarded"), [("mini", False), ("hub", True)])
@@ -124,40 +93,34 @@ def test_texts_come_from_the_store_and_hub_rows_are_guarded(tmp_path, monkeypatc
     settings = {"parser": "reed", "suites": ("medqa",), "questions_per_suite": 0, "runs": 1, "engine": "transformers"}
     mine = Study("mini", source, MODELS, sampling=sampling, parser_sampling=sampling, **settings)
     engine = FakeEngine("fp reed", reply=lambda prompt, sampling: "</think>Rest")
-    asked = [Prompt("healthbench/c1", conversation("c1").messages[-1:])]
+    asked = [Prompt(f"healthbench/{name}", each.messages[-1:]) for name, each in ASKED["healthbench"].items()]
     answers = answer(ResponseStore(mine.store_dir), engine, asked, model=mine.model("reed"), sampling=sampling)
-    asked = {"healthbench": {"c1": conversation("c1")}}
-    monkeypatch.setattr(evidence, "conversations", lambda study, suites: asked)
-    rows = evidence.readable_conversations(mine, judged("c1", key=answers["key"][0]))
-    assert list(rows["answer"]) == ["Rest"]
-    assert list(rows["guarded"]) == [guarded]
+    keys = dict(zip(ASKED["healthbench"], answers["key"], strict=True))
+    judged = JUDGED[JUDGED["model"] == "reed"].assign(key=lambda rows: rows["conversation_id"].map(keys))
+    monkeypatch.setattr(evidence, "conversations", lambda study, suites: ASKED)
+    rows = evidence.readable_conversations(mine, judged)
+    assert list(rows["answer"]) == ["Rest"] * 2 and list(rows["guarded"]) == [guarded] * 2
 
 
 def test_a_guarded_row_keeps_verdicts_and_loses_what_quotes_it(monkeypatch):
-    row = kept(joined(judged("c1"), guarded=True))[0]
+    row = kept(joined(guarded=True))[0]
     shown = scripts.published(row)
     assert (shown["messages"], shown["reasoning"], shown["answer"]) == (None, None, "Rest")
     first = shown["criteria"][0]
-    assert (first["criterion"], first["points"], first["axis"]) == (None, 6, "accuracy")
+    assert (first["criterion"], first["points"], first["axis"]) == (None, 7, "accuracy")
     assert first["verdicts"][0] == {"judge": "stern", "outcome": "met", "explanation": None}
     monkeypatch.setenv(scripts.SHOW_ROWS, "1")
     assert scripts.published(row) == row
 
 
-def test_script_files_hold_no_text_of_a_row_even_where_it_is_shown(tmp_path):
-    rows = kept(joined(judged(*[f"c{number}" for number in range(40)])))
-    assert scripts.write(rows, tmp_path, CONVERSATIONS) == 40
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["0000.js", "index.js"]
-    together = "".join((tmp_path / name).read_text() for name in files)
-    assert not [word for word in ("hums", "Names it", "stern", "Rest") if word in together]
-
-
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        (judged("c1", points=3.0), r"healthbench/c1, criterion 0 \(3.0 points\): the rubric has no such criterion"),
-        (judged("c1", said={"stern": SAID["stern"]}).assign(criterion=[0, 1, 7]), "criterion 7"),
+        (
+            JUDGED.assign(points=3.0),
+            r"healthbench/c00000, criterion 0 \(3.0 points\): the rubric has no such criterion",
+        ),
+        (JUDGED.replace({"criterion": {2: 7}}), "criterion 7"),
     ],
 )
 def test_verdicts_by_another_rubric_are_refused(frame, said):
@@ -166,11 +129,11 @@ def test_verdicts_by_another_rubric_are_refused(frame, said):
 
 
 def test_a_record_keeps_conversations_and_one_without_them_can_be_read(tmp_path):
-    rows = joined(judged("c1", "c2"))
+    rows = joined()
     path = write_record(tmp_path, "07_main_results", conversations=rows)
     result = read(path)
-    assert (result.responses, result.conversations) == (None, {"file": "conversations.parquet", "rows": 2})
-    assert result.evidence == {CONVERSATIONS: 2}
+    assert (result.responses, result.conversations) == (None, {"file": "conversations.parquet", "rows": 4})
+    assert result.evidence == {CONVERSATIONS: 4}
     assert list(CONVERSATIONS.read(path.parent / "conversations.parquet")) == kept(rows)
     path.write_text(path.read_text().replace('"conversations": {', '"conversation": {'))
     with pytest.raises(ResultError, match="conversation"):

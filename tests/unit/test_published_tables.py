@@ -9,15 +9,12 @@ from medpsy.published.claims import parse_operand
 from medpsy.published.tables import SUITE_TITLES, cells, grid
 
 
-def test_every_table_is_a_full_grid_without_a_cell_twice():
+def test_every_table_is_a_full_grid_without_a_cell_twice_and_numbers_are_what_is_printed():
     names = set(published.catalog().index)
     assert names == {cell.table for cell in cells()} and len(names) == 48
     assert len({(cell.table, cell.row, cell.column) for cell in cells()}) == len(cells()) == 1141
     for name in names:
         assert len({tuple(row) for row in grid(name).values()}) == 1, name
-
-
-def test_numbers_are_what_is_printed():
     numbers = [cell for cell in cells() if cell.number is not None]
     assert len(numbers) > 800
     for cell in numbers:  # "8x NVIDIA H100", "2,953", "−0.20%", "≈1×", "+7.53": the number leads, with all its digits

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import report_example
 from case_rows import cases
 from matplotlib.figure import Figure as Canvas
 from medpsy import files, provenance
@@ -42,28 +43,11 @@ def drawing() -> Canvas:
 FIGURES = {"points": Figure(drawing(), "Points", "Two points"), "bare": Figure(drawing(), "", "")}
 
 
-def responses() -> pd.DataFrame:
-    """Return two responses, one of them read by two readers."""
-    return pd.DataFrame(
-        {
-            **{"key": ["k1", "k1", "k0"], "model": "reed", "label": "Reed", "suite": "medqa", "suite_title": "MedQA"},
-            **{"subject": "", "question_id": ["q1", "q1", "q0"], "run": 0, "stem": "Which?", "context": None},
-            **{"options": [["a", "b"]] * 3, "gold": [1, 1, 0], "reasoning": "hm", "answer": [None, None, "A"]},
-            **{"finish_reason": "stop", "completion_tokens": 3, "reader": ["parser", "strict", "parser"]},
-            **{"chosen": pd.array([1, None, 0], "Int64"), "outcome": ["correct", "unreadable", "no gold"], "how": "x"},
-        }
-    )
-
-
 @pytest.fixture
 def record(outputs):
     """Return a function: write the record of a section, with changes."""
-    return lambda **changes: write_record(outputs, SECTION, **given() | changes)
-
-
-def given() -> dict:
     frame = pd.DataFrame({"Model": ["Reed", "Quill"], "Average": [61.25, np.nan], "Average ±": [1.5, np.nan]})
-    return {
+    given = {
         "title": "Backbone selection",
         "settings": {"runs": np.int64(3), "suites": ("medqa",)},
         "claims": [CLAIM],
@@ -74,6 +58,7 @@ def given() -> dict:
         "tokens": {"completion": 10},
         "seconds": 1.5,
     }
+    return lambda **changes: write_record(outputs, SECTION, **given | changes)
 
 
 def test_a_record_is_read_back_as_it_was_written(record, outputs):
@@ -133,7 +118,7 @@ def test_a_secret_never_reaches_a_file(record, outputs, monkeypatch):
     with pytest.raises(SecretFound, match="OPENAI_API_KEY"):
         record(tables={"t": pd.DataFrame({"a": ["sk-planted-1234"]})})
     with pytest.raises(SecretFound, match="responses, column 'answer'"):
-        record(responses=responses().assign(answer="sk-planted-1234"))
+        record(responses=report_example.responses(1, 1).assign(answer="sk-planted-1234"))
     assert not list(outputs.rglob("*.*"))
 
 
@@ -161,17 +146,19 @@ def test_what_is_no_record_of_this_make_is_refused(record, text, said):
         read(path)
 
 
-def test_responses_are_kept_one_row_each_and_removed_with_their_section(record):
+def test_responses_are_kept_one_row_each_and_nothing_outlives_the_next_record(record):
     folder = record().parent
     assert read(folder).responses is None
-    record(responses=responses())
-    assert read(folder).responses == {"file": "responses.parquet", "rows": 2}
-    first, second = RESPONSES.read(folder / "responses.parquet")
-    assert (first["question_id"], first["answer"], first["options"]) == ("q0", "A", ["a", "b"])
-    assert first["readings"] == [{"reader": "parser", "chosen": 0, "outcome": "no gold", "how": "x"}]
-    assert [one["chosen"] for one in second["readings"]] == [1, None]
-    record()
-    assert not (folder / "responses.parquet").exists()
+    record(responses=report_example.responses(1, 1), figures=FIGURES)
+    assert read(folder).responses == {"file": "responses.parquet", "rows": 4}
+    first, *_, last = RESPONSES.read(folder / "responses.parquet")
+    assert (first["question_id"], first["suite"], first["options"][3]) == ("q00000", "medqa", "none")
+    reading = {"chosen": 0, "outcome": "correct", "how": "single letter"}
+    assert first["readings"] == [reading | {"reader": reader} for reader in ("parser", "lenient")]
+    assert (last["answer"], [one["chosen"] for one in last["readings"]]) == (None, [None, None])
+    record(tables={"other": pd.DataFrame({"a": [1]})})
+    assert not (folder / "responses.parquet").exists() and not (folder / "figures").exists()
+    assert [path.name for path in (folder / "tables").iterdir()] == ["other.csv"]
 
 
 def test_cells_may_run_again(outputs, study):
@@ -196,10 +183,3 @@ def test_the_parameters_are_the_annotated_variables_of_the_notebook_as_they_are_
 def test_a_section_without_a_proper_name_has_no_folder(study):
     with pytest.raises(ResultError, match="cannot name a folder"):
         Record("../mini", study, "t")
-
-
-def test_what_an_earlier_run_left_does_not_outlive_it(record):
-    folder = record(figures=FIGURES).parent
-    record(tables={"other": pd.DataFrame({"a": [1]})})
-    assert [path.name for path in (folder / "tables").iterdir()] == ["other.csv"]
-    assert not (folder / "figures").exists()

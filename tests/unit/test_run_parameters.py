@@ -56,16 +56,13 @@ def test_a_value_takes_the_declared_type_or_is_refused(notebook, case):
         assert found == case["value"] and type(found) is type(case["value"])
 
 
-def test_later_files_win_and_the_command_line_wins_over_all(notebook, tmp_path):
+def test_later_files_win_and_the_command_line_wins_over_all_and_a_missing_file_is_named(notebook, tmp_path):
     first, second = tmp_path / "1.yaml", tmp_path / "2.yaml"
     first.write_text("n: 1\nlabel: first\nlr: 0.5")
     second.write_text("n: 2\nlabel: second")
     files = [(first, "1.yaml"), (second, "2.yaml")]
     got = run.resolve(notebook, "smoke", files=files, given=["n=3"])
     assert got == {"profile": "smoke", "n": 3, "lr": 0.5, "label": "second"}
-
-
-def test_an_empty_file_and_a_missing_one(notebook, tmp_path):
     assert resolved(notebook, "# nothing\n") == {"profile": "mini"}
     with pytest.raises(SettingsError, match=r"params/mini/01_demo\.yaml: the file does not exist"):
         run.resolve(notebook, "mini", files=[(tmp_path / "no.yaml", "params/mini/01_demo.yaml")])

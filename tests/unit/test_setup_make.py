@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from case_rows import cases
 
 
 def make(root, *words, **environment):
@@ -19,16 +20,17 @@ def test_every_target_but_help_and_clean_sets_up_first(root):
     assert "setup/install.py" in make(root, "-n", "setup").stdout
 
 
-def test_profile_and_cores_reach_the_workflow(root):
+def test_profile_cores_and_cluster_reach_the_workflow_and_a_replay_generates_nothing(root):
     said = make(root, "-n", "report", "PROFILE=smoke", "CORES=3").stdout
     assert "--cores 3" in said and "profile=smoke" in said and "outputs/smoke/report/index.html" in said
     assert "--cores all" in make(root, "-n", "report").stdout
-
-
-def test_on_slurm_the_cluster_and_the_profile_say_what_a_job_takes(root):
     said = make(root, "-n", "report", "EXECUTOR=slurm", "PROFILE=paper", "CLUSTER=mine.yaml").stdout
     assert "--executor slurm --profile mine.yaml" in said and "--workflow-profile setup/slurm/paper.yaml " in said
     assert "machine=1" not in said  # every job has a machine of its own
+    said = make(root, "-n", "replay", "BUNDLE=all.zip", "PROFILE=smoke").stdout
+    steps = ['store replay "all.zip" --profile smoke', "MEDPSY_REPLAY=1", "--forceall", 'store compare "all.zip"']
+    places = [said.index(step) for step in steps]
+    assert places == sorted(places)
 
 
 def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_path):
@@ -44,13 +46,6 @@ def test_where_a_section_fails_ledger_and_site_are_made_of_the_others(root, tmp_
     assert done.returncode and "Some sections failed" in done.stdout
     asked = [line for line in done.stdout.splitlines() if line.startswith("medpsy ")]
     assert asked == [f"medpsy {what} --profile smoke" for what in ("run 11_y", "run 14_z", "site")]
-
-
-def test_a_replay_forbids_generation_and_compares_what_it_made(root):
-    said = make(root, "-n", "replay", "BUNDLE=all.zip", "PROFILE=smoke").stdout
-    steps = ['store replay "all.zip" --profile smoke', "MEDPSY_REPLAY=1", "--forceall", 'store compare "all.zip"']
-    places = [said.index(step) for step in steps]
-    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +66,7 @@ def test_the_first_python_that_will_do_is_taken(root, tmp_path, present, chosen)
     assert f"{chosen} setup/install.py" in make(root, "-n", "setup", PATH=str(tmp_path)).stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["report", "EXECUTOR=slurn"], ["EXECUTOR=slurn is neither local nor slurm"]),
-        (["replay"], ["notebooks/mini.bundle is not there", "make replay BUNDLE=FILE"]),
-        (["setup", "PYTHON=/no/such/python3"], ["install python3 python3-venv", "make PYTHON="]),
-        (["clean", "PROFILE="], ["PROFILE is empty"]),
-    ],
-)
+@pytest.mark.parametrize(("words", "said"), cases("make_slips", "words", "said"))
 def test_a_slip_is_refused_with_the_way_out(root, tmp_path, words, said):
     (tmp_path / "Makefile").write_text((root / "Makefile").read_text().replace("setup/install.py", "-c pass"))
     done = make(tmp_path, *words)

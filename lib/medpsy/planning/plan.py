@@ -21,7 +21,7 @@ from medpsy.corpus.seeds import HELD_OUT
 from medpsy.data.suites import EVERY, PHYSICIANS
 from medpsy.engines.llama_cpp import SLOTS
 from medpsy.judge import conversations
-from medpsy.planning import costs, machine
+from medpsy.planning import costs
 from medpsy.planning.costs import GIGA, Gpu, unit_costs
 from medpsy.provenance import cores
 from medpsy.recipes import medical_o1, openmed
@@ -486,7 +486,7 @@ class Plan:
 def forecast(profile: str, *, gpu: str | None = None, price: float | None = None, slower: float | None = None) -> Plan:
     """Return what `profile` is expected to cost; `gpu` and `price` are those of the profile and of ``costs.yaml`` by
     default, `slower` is this machine against the reference machine (where llama.cpp asks models of the hub, against
-    `machine.USUAL`), measured where it is None and this machine does the work. A ValueError names a profile or
+    `costs.USUAL`), measured where it is None and this machine does the work. A ValueError names a profile or
     parameters that cannot be read, an unknown GPU, a price below 0, a GPU for a profile that runs on a CPU, or why
     llama-bench failed."""
     settings, prices = study.load(profile), unit_costs()
@@ -496,8 +496,8 @@ def forecast(profile: str, *, gpu: str | None = None, price: float | None = None
     if on_cpu and (gpu or price is not None):
         raise ValueError(f"profile {profile} runs on the CPU of this machine; leave out --gpu and --price")
     if not on_cpu and settings.engine == CONVERTS and gpu is None:
-        measured = machine.measured() if slower is None else None
-        name, card = (machine.HERE, measured) if measured else (machine.OTHER, machine.USUAL)
+        measured = costs.measured() if slower is None else None
+        name, card = (costs.HERE, measured) if measured else (costs.OTHER, costs.USUAL)
         slower = slower or 1.0
     else:
         name = "" if on_cpu else costs.gpu_name(gpu or prices.usual.get(profile) or next(iter(prices.gpus)))
@@ -512,7 +512,7 @@ def printed(plan: Plan) -> str:
     """Return `plan` as lines of text: a row per notebook, the total, how to read it, and what is free on the disk."""
     rows, total, free = plan.rows, plan.total, shutil.disk_usage(study.find_root()).free / GIGA
     shown = (rows[["read", "written", "trained"]] / 1e6).add_suffix(" (M)")
-    own = plan.gpu in (machine.HERE, machine.OTHER)
+    own = plan.gpu in (costs.HERE, costs.OTHER)
     shown["hours" if own else "GPU hours" if plan.gpu else "minutes"] = rows["hours"] * (1 if plan.gpu else 60)
     shown[["GiB", "GB of disk"]] = rows[["memory", "disk"]]
     if plan.gpu and not own:
@@ -522,7 +522,7 @@ def printed(plan: Plan) -> str:
     if unknown := [name for name in plan.sections.index if name not in RULES]:
         lines.append(f"Nothing is known of {', '.join(unknown)}.")
     if own:
-        by = "a measurement of some seconds" if plan.gpu == machine.HERE else "a guess: this one was not measured"
+        by = "a measurement of some seconds" if plan.gpu == costs.HERE else "a guess: this one was not measured"
         lines.append(f"Hours of {plan.gpu}, by {by}; they may be off by two, by more while other programs run.")
     elif plan.gpu:
         lines.append(f"Hours of one {plan.gpu} at ${plan.price:g}, from data sheets: they may be off by two.")

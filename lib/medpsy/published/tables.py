@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from medpsy.strict import nearest
 
-DATA = files("medpsy.published") / "data"
+DATA = Path(__file__).with_name("data")
 
 
 class UnknownCell(LookupError):
@@ -47,8 +47,7 @@ def half_unit(number: Decimal) -> Decimal:
 
 def digests() -> dict[str, str]:
     """Return the SHA-256 digest of every data file of the audit, by its name."""
-    names = sorted(file.name for file in DATA.iterdir() if file.name.endswith(".csv"))
-    return {f"published/{name}": sha256((DATA / name).read_bytes()).hexdigest() for name in names}
+    return {f"published/{path.name}": sha256(path.read_bytes()).hexdigest() for path in sorted(DATA.glob("*.csv"))}
 
 
 def read_data(name: str) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ SECTION = "01_backbone_selection"
 PLANTED = "<script>window.planted=1;console.error('planted')</script><img src=x onerror='window.planted=1'>"
 ENDINGS = "</script></pre><!-- \u2028 \u2029 ]]> {{ 7*7 }} `$x$` \ud800"
 MODELS = {
-    "quill": ModelSpec("quill", "models/quill", label=f"Quill {PLANTED}"),
+    "quill": ModelSpec("quill", "models/quill", opens_thinking=True, label=f"Quill {PLANTED}"),
     "reed": ModelSpec("reed", "models/reed", label="Reed-1"),
 }
 SUITES = {"medqa": "MedQA (USMLE)", "pubmedqa": "PubMedQA"}
@@ -100,10 +100,15 @@ def notebook() -> nbformat.NotebookNode:
     return v4.new_notebook(cells=cells, metadata={"widgets": widgets, "papermill": {"output_path": "x"}})
 
 
-def write(root, *, count=30, runs=3, readers=("parser", "lenient")):
-    """Write the project folder `root` with two sections of profile `mini` that ran and one that did not."""
+def responses(count: int, runs: int, readers: tuple[str, ...] = ("parser", "lenient")) -> pd.DataFrame:
+    """Return a row per response and reader, as a record takes them: `count` questions of each suite."""
     asked = questions(count)
     rows = graded(asked, runs, readers)
+    return evidence.with_questions(rows, asked, texts(rows), MODELS)
+
+
+def write(root):
+    """Write the project folder `root` with two sections of profile `mini` that ran and one that did not."""
     claim = {"id": "P134", "claim": f"Leads {PLANTED}", "verdict": "pattern holds", "note": ""}
     numbers = {"published": 5.81, "ours": 2.0, "margin": 0.5}
     outputs = root / "outputs/mini"
@@ -111,7 +116,7 @@ def write(root, *, count=30, runs=3, readers=("parser", "lenient")):
         outputs,
         SECTION,
         title="3.1 Backbone *selection* <one>",
-        settings={"runs": runs, "prompt": ENDINGS},
+        settings={"runs": 3, "prompt": ENDINGS},
         claims=[claim | numbers, {**claim, **numbers, "id": "P136", "verdict": "too few to tell"}],
         verdicts=[
             {"text": f"Reed-1 leads {PLANTED}.", "verdict": "pattern holds", "note": "By 2 points."},
@@ -119,7 +124,7 @@ def write(root, *, count=30, runs=3, readers=("parser", "lenient")):
         ],
         tables={"closed_ended": scores_table()},
         figures={"suites": figure()},
-        responses=evidence.with_questions(rows, asked, texts(rows), MODELS),
+        responses=responses(30, 3),
         inputs={"medqa": "sha256:00"},
         chosen={"large": "reed"},
         seconds=12.5,
@@ -130,4 +135,3 @@ def write(root, *, count=30, runs=3, readers=("parser", "lenient")):
         cells = [v4.new_markdown_cell(f"# Title of {name}")]
         (root / "notebooks").mkdir(exist_ok=True)
         nbformat.write(v4.new_notebook(cells=cells), root / "notebooks" / f"{name}.ipynb")
-    return rows
