@@ -21,6 +21,7 @@ from medpsy.data.questions import Question, sample
 from medpsy.data.rows import SuiteSpec
 from medpsy.data.suites import EVERY, SUITES, Suite, load
 from medpsy.engines.base import Prompt
+from medpsy.engines.chat import tokenizer_of
 from medpsy.grading.readers import LONGEST, READERS, Reading, Split, needs_model, outcome, read_reply, split
 from medpsy.store import NotStored, Progress, ResponseStore, Session, replaying
 from medpsy.study import ModelSpec, Study
@@ -287,13 +288,5 @@ def count_tokens(model: ModelSpec, texts: Sequence[str]) -> list[int]:
     """Return the number of tokens of each text by the model's own tokenizer, special tokens of a chat not counted."""
     tokenizer, numbers = tokenizer_of(model), []
     for start in range(0, len(texts), BATCH):
-        batch = tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)
-        numbers += [len(ids) for ids in batch["input_ids"]]
+        numbers += map(len, tokenizer(list(texts[start : start + BATCH]), add_special_tokens=False)["input_ids"])
     return numbers
-
-
-def tokenizer_of(model: ModelSpec) -> Any:
-    from transformers import AutoTokenizer  # late: takes seconds to import
-
-    revision = {} if model.local_dir else {"revision": model.revision}
-    return AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)

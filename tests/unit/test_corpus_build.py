@@ -150,7 +150,7 @@ def test_tokens_are_those_that_training_counts_for_the_target_that_needs_most(ro
         ids = tokenizer("".join(form.examples(tokenizer, [vars(row)])[0].values()), add_special_tokens=False)
         expected.append(len(ids["input_ids"]))
     assert counted[0] == max(expected) > counted[1]
-    monkeypatch.setattr(rows.evaluate, "tokenizer_of", None)  # a replay has none
+    monkeypatch.setattr(rows, "tokenizer_of", None)  # a replay has none
     assert rows.Lengths(ResponseStore(tmp_path / "store"), targets).longest([row]) == counted[:1]
 
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from medpsy import evaluate
 from medpsy.corpus.seeds import Seed
 from medpsy.engines.base import Message
-from medpsy.engines.chat import render
+from medpsy.engines.chat import render, tokenizer_of
 from medpsy.grading.readers import CLOSES, OPENS, split
 from medpsy.store import ResponseStore
 from medpsy.study import ModelSpec
@@ -166,7 +165,7 @@ class Lengths:
     def _counted(self, target: ModelSpec, rows: Sequence[TrainingRow]) -> np.ndarray:
         def count(missing: list[int]) -> list[int]:
             if target.name not in self._forms:
-                tokenizer = evaluate.tokenizer_of(target)
+                tokenizer = tokenizer_of(target)
                 form = chat_form(tokenizer, opens_thinking=target.opens_thinking, switches=target.chat_template_kwargs)
                 self._forms[target.name] = tokenizer, form
             tokenizer, form = self._forms[target.name]

@@ -119,6 +119,14 @@ class TemplateError(ValueError):
         self.place = place
 
 
+def tokenizer_of(model: Model) -> Any:
+    """Return the model's own tokenizer, of its folder or of its commit on the hub; weights are not fetched."""
+    from transformers import AutoTokenizer  # late: takes seconds to import
+
+    revision = {} if model.local_dir else {"revision": model.revision}
+    return AutoTokenizer.from_pretrained(model.local_dir or model.path, trust_remote_code=False, **revision)
+
+
 def render(
     tokenizer: Any,
     conversations: Sequence[Sequence[Mapping[str, Any]]],
