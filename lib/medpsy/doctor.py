@@ -42,8 +42,7 @@ ENDPOINT_SECONDS = 3.0  # that an endpoint may take to say anything
 HUB_SECONDS = 30.0  # that one answer of the hub may take
 SERVED = 0.6  # ours: share of the memory that a model's file may take
 GB, GIB = 1e9, 2**30
-# libyaml's, where PyYAML was built with it: ten times as fast
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it, is ten times as fast
 
 
 def examine(profiles: Sequence[str] | None = None) -> dict:

@@ -147,7 +147,7 @@ def test_a_server_that_dies_is_named_with_its_log_and_replaced(tiny, gguf_dir):
 
 def test_a_connection_closed_as_a_request_goes_out_is_no_dead_server(tiny, gguf_dir, monkeypatch):
     post, closed = httpx.AsyncClient.post, httpx.RemoteProtocolError("Server disconnected without sending a response.")
-    failures = [closed, None, closed]
+    failures = [closed, httpx.ReadError(""), None, httpx.WriteError("")]  # where the system says it first: it was reset
 
     async def interrupted(*args: object, **options: object) -> httpx.Response:
         if failures and (failure := failures.pop(0)):

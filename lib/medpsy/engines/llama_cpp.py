@@ -32,7 +32,7 @@ WAITING = 8  # requests beyond the slots, so that a slot never waits for the nex
 IDLE = 2.0  # seconds a connection is kept; the server closes it after 5, which a request on its way must not meet
 TOGETHER = 16  # prompts in a row that go to one server: what they have in common is read once
 HOST = "127.0.0.1"
-ATTEMPTS = 3  # another program may take the free port before the server does
+ATTEMPTS = 3  # at starting, where another program may take the free port first, and at a request
 GRAIN = 256  # llama.cpp rounds a slot's context up to a multiple of this
 FREE = re.compile(r"\(\d+ MiB, (\d+) MiB free\)")  # of a device in what --list-devices prints
 ASIDE = 4  # connections of those who ask how the server is
@@ -164,12 +164,13 @@ class LlamaCppEngine(ChatEngine):
             place, prompt = numbered
             server = servers[place // TOGETHER % len(servers)]
             asked = {"url": f"{server.url}/completion", "headers": server.headers, "json": request(prompt, sampling)}
-            try:
-                answer = await http.post(**asked)
-            except httpx.RemoteProtocolError:  # it closed an idle connection just when the request went out
-                if not server.answers():
-                    raise
-                answer = await http.post(**asked)
+            for left in reversed(range(ATTEMPTS)):
+                try:
+                    answer = await http.post(**asked)
+                    break
+                except (httpx.NetworkError, httpx.RemoteProtocolError):  # it closed a connection just before this
+                    if not (left and server.answers()):
+                        raise
             seconds = time.perf_counter() - start
             if answer.status_code != httpx.codes.OK:
                 return prompt.failed(f"llama-server answered {answer.status_code}: {answer.text[:300]}", seconds)
